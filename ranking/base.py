@@ -1,0 +1,81 @@
+"""The interface of a ranker."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from reccore import Candidates, Component, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
+from reccore.arrays import FloatArray
+
+
+class BaseRanker(Component[Any]):
+    """Scores the candidates of recall for a query, with everything known about user, item and both.
+
+    Built with the item and user tables, so that a loaded ranker needs no training data. Subclasses
+    implement ``_fit`` and ``_score``; arguments are validated here.
+    """
+
+    kind: ClassVar[str] = "ranking"
+
+    def fit(
+        self,
+        samples: RankingSamples,
+        *,
+        items: ItemTable,
+        users: UserTable,
+        vocabulary: Vocabulary,
+        valid: RankingSamples | None = None,
+        options: RunOptions | None = None,
+    ) -> Self:
+        """Learn to put the labelled candidates first.
+
+        Args:
+            samples: queries, candidates and labels of the label window.
+            items: catalogue facts; statistics of the same split that the recall models saw.
+            users: user facts that do not depend on events.
+            vocabulary: what the indices mean.
+            valid: samples to choose an epoch by.
+            options: seed, device, progress.
+
+        Raises:
+            ValueError: no query has a positive candidate.
+        """
+        options = options or RunOptions()
+        options.apply_threads()
+        if not any(np.any(values == 1.0) for values in samples.labels.values()):
+            raise ValueError("no query has a positive candidate; recall more items or label more events")
+        self._vocabulary = None
+        self._fit(samples, items, users, valid, options)
+        self._vocabulary = vocabulary
+        return self
+
+    def score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
+        """(B, K) scores in the columns' own order, higher is better; −inf on padding. Never reorders.
+
+        Raises:
+            ValueError: rows of queries and candidates differ in number.
+            NotFittedError: before ``fit`` or ``load``.
+        """
+        n_items = len(self.vocabulary.items)
+        if len(queries) != len(candidates):
+            raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
+        if candidates.item_idx.size and candidates.item_idx.max() >= n_items:
+            raise ValueError(f"candidate index {candidates.item_idx.max()} outside the catalogue of {n_items} items")
+        scores = self._score(queries.known_items_only(n_items), candidates)
+        return np.where(candidates.mask, scores, -np.inf).astype(np.float32)
+
+    @abstractmethod
+    def _fit(
+        self,
+        samples: RankingSamples,
+        items: ItemTable,
+        users: UserTable,
+        valid: RankingSamples | None,
+        options: RunOptions,
+    ) -> None: ...
+
+    @abstractmethod
+    def _score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray: ...

@@ -1,0 +1,50 @@
+"""The shared vocabulary of the project: the types that cross rooms, artefacts, run options and errors."""
+
+from reccore.bundle import Bundle, write_bundle
+from reccore.candidates import Candidates, top_k
+from reccore.component import Component
+from reccore.config import ComponentConfig
+from reccore.errors import (
+    ArtefactError,
+    ConfigError,
+    DataError,
+    NotFittedError,
+    NotReadyError,
+    RecommenderError,
+)
+from reccore.exclusions import Exclusions
+from reccore.interactions import Interactions
+from reccore.options import RunOptions
+from reccore.queries import PaddedHistory, QueryBatch
+from reccore.samples import Holdout, RankingSamples, TrainingData
+from reccore.tables import ItemTable, UserTable
+from reccore.vocabulary import IdMap, Vocabulary
+from reccore.workspace import Workspace
+
+__all__ = [
+    "ArtefactError",
+    "Bundle",
+    "Candidates",
+    "Component",
+    "ComponentConfig",
+    "ConfigError",
+    "DataError",
+    "Exclusions",
+    "Holdout",
+    "IdMap",
+    "Interactions",
+    "ItemTable",
+    "NotFittedError",
+    "NotReadyError",
+    "PaddedHistory",
+    "QueryBatch",
+    "RankingSamples",
+    "RecommenderError",
+    "RunOptions",
+    "TrainingData",
+    "UserTable",
+    "Vocabulary",
+    "Workspace",
+    "top_k",
+    "write_bundle",
+]

@@ -1,0 +1,41 @@
+"""Array types and the CSR arithmetic shared by everything that holds ragged rows."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+
+def offsets_from_lengths(lengths: npt.NDArray[Any]) -> IntArray:
+    """Row lengths (B,) to CSR offsets (B+1,)."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def ragged_positions(starts: IntArray, lengths: IntArray) -> IntArray:
+    """Positions ``starts[i], …, starts[i] + lengths[i] - 1`` of every row, concatenated.
+
+    Returns an array of ``lengths.sum()`` positions; linear in it, without a Python loop.
+    """
+    offsets = offsets_from_lengths(lengths)
+    return np.arange(offsets[-1], dtype=np.int64) + np.repeat(starts - offsets[:-1], lengths)
+
+
+def row_of_each(offsets: IntArray) -> IntArray:
+    """Row number of every element of a CSR array: (B+1,) offsets to (L,) rows."""
+    return np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
+
+
+def check_offsets(name: str, offsets: npt.NDArray[Any], n_elements: int) -> None:
+    """Raise ``ValueError`` unless ``offsets`` is a valid CSR offset array over ``n_elements``."""
+    if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != n_elements:
+        raise ValueError(f"{name} must start at 0 and end at {n_elements}, got {offsets[:1]}…{offsets[-1:]}")
+    if np.any(np.diff(offsets) < 0):
+        raise ValueError(f"{name} must not decrease")

@@ -1,0 +1,219 @@
+"""Artefacts on disk: one folder with a manifest, hashed files, no pickle, replaced in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from reccore.errors import ArtefactError
+from reccore.vocabulary import IdMap, Vocabulary
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+VOCABULARY = "vocabulary.npz"
+_LIBRARIES = ("numpy", "torch", "pyarrow", "faiss-cpu", "implicit", "safetensors")
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache
+def _git_commit() -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None
+
+
+def _library_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+class BundleWriter:
+    """Collects the files of one bundle inside a temporary folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest: dict[str, Any] = {}
+
+    def path(self, name: str) -> Path:
+        """Where to write a file of the bundle by other means."""
+        return self.folder / name
+
+    def arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write NumPy arrays as ``name`` (.npz).
+
+        Raises:
+            ValueError: an object array, which could only be pickled.
+        """
+        for key, values in arrays.items():
+            if values.dtype.hasobject:
+                raise ValueError(f"array {key} holds Python objects")
+        np.savez(self.path(name), allow_pickle=False, **dict(arrays))
+
+    def tensors(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write tensors as ``name`` (.safetensors)."""
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(self.path(name)))
+
+    def vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Store the vocabulary and its fingerprint."""
+        self.arrays(VOCABULARY, {"users": vocabulary.users.ids, "items": vocabulary.items.ids})
+        self.manifest["vocabulary"] = vocabulary.fingerprint
+
+
+def recover_bundle(path: Path) -> None:
+    """Put back the previous bundle if a run was killed between the two renames of a replacement."""
+    previous = path.with_name(f".{path.name}.previous")
+    if previous.exists():
+        if path.exists():
+            shutil.rmtree(previous)
+        else:
+            previous.rename(path)
+
+
+@contextlib.contextmanager
+def write_bundle(path: Path, *, kind: str, component: str, **facts: Any) -> Iterator[BundleWriter]:
+    """Write a bundle at ``path``; it appears whole or not at all, and the old one stays until then.
+
+    Args:
+        path: folder to create or replace.
+        kind: what sort of thing it is, such as ``recall``.
+        component: registered name of the class that can load it.
+        facts: further JSON-able manifest entries (``config``, ``seed``, ``metrics``, ``data`` …).
+
+    Raises:
+        ArtefactError: ``path`` exists and is not a bundle, or the disk refused.
+    """
+    path = Path(path)
+    recover_bundle(path)
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise ArtefactError(f"{path} exists and is not a bundle; move it away or choose another name")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        writer = BundleWriter(temporary)
+        yield writer
+        files = {
+            str(file.relative_to(temporary)): file_sha256(file)
+            for file in sorted(temporary.rglob("*"))
+            if file.is_file()
+        }
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "kind": kind,
+            "component": component,
+            **facts,
+            **writer.manifest,
+            "libraries": _library_versions(),
+            "git_commit": _git_commit(),
+            "files": files,
+        }
+        with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
+            json.dump(manifest, file, indent=2, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        previous = path.with_name(f".{path.name}.previous")
+        if path.exists():
+            path.rename(previous)
+        temporary.rename(path)
+        if previous.exists():
+            shutil.rmtree(previous)
+    except OSError as error:
+        raise ArtefactError(f"cannot write {path}: {error}. What was there before is untouched.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle opened for reading; every file named in the manifest has been checked."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: Path | str, *, kind: str | None = None) -> Bundle:
+        """Open and verify.
+
+        Raises:
+            ArtefactError: not there, unreadable, of another kind or format, or a file's hash differs.
+        """
+        path = Path(path)
+        recover_bundle(path)
+        try:
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ArtefactError(f"no bundle at {path}") from error
+        except (OSError, ValueError) as error:
+            raise ArtefactError(f"{path / MANIFEST} cannot be read: {error}") from error
+        if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
+            raise ArtefactError(f"{path} has another format than {FORMAT_VERSION}; write it again with this version")
+        if kind is not None and manifest.get("kind") != kind:
+            raise ArtefactError(f"{path} is a {manifest.get('kind')} bundle, a {kind} bundle is needed")
+        for name, expected in manifest.get("files", {}).items():
+            file = path / name
+            if not file.is_file():
+                raise ArtefactError(f"{path} is damaged: {name} is missing")
+            if file_sha256(file) != expected:
+                raise ArtefactError(f"{path} is damaged: {name} does not have the hash of the manifest")
+        return cls(path, manifest)
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest over the content of all files."""
+        return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """Arrays of an .npz file."""
+        with np.load(self.path / name, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+
+    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+        """Tensors of a .safetensors file, on the CPU."""
+        try:
+            return load_file(str(self.path / name))
+        except SafetensorError as error:
+            raise ArtefactError(f"{self.path / name} cannot be read: {error}") from error
+
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary stored with the bundle."""
+        ids = self.arrays(VOCABULARY)
+        return Vocabulary(IdMap(ids["users"]), IdMap(ids["items"]))
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """Manifest of a bundle without verifying its files; None where there is no bundle."""
+    recover_bundle(path)
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None

@@ -1,0 +1,171 @@
+"""What a recommender answers: rows of items in the order of preference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from reccore.arrays import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """B rows of at most K items. **Column order is the ranking.**
+
+    Attributes:
+        item_idx: (B, K) int64, -1 = empty; valid slots first, no item twice in a row.
+        score: (B, K) float32, finite for real items, −inf for padding.
+        features: name → (B, K) float32 for what later stages need, such as ``recall_score.<channel>``
+            and ``recall_rank.<channel>`` (from 1); NaN where that channel did not offer the item.
+    """
+
+    item_idx: IntArray
+    score: FloatArray
+    features: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.item_idx.ndim != 2 or self.item_idx.shape != self.score.shape:
+            raise ValueError(f"item_idx {self.item_idx.shape} and score {self.score.shape} must both be (B, K)")
+        for name, values in self.features.items():
+            if values.shape != self.item_idx.shape:
+                raise ValueError(f"feature {name} must have shape {self.item_idx.shape}, got {values.shape}")
+
+    @classmethod
+    def empty(cls, n_queries: int, k: int = 0) -> Candidates:
+        """Rows without any item."""
+        return cls(np.full((n_queries, k), -1, dtype=np.int64), np.full((n_queries, k), -np.inf, dtype=np.float32))
+
+    def __len__(self) -> int:
+        return len(self.item_idx)
+
+    @property
+    def k(self) -> int:
+        return int(self.item_idx.shape[1])
+
+    @property
+    def mask(self) -> BoolArray:
+        """(B, K), True on real items."""
+        return self.item_idx >= 0
+
+    @property
+    def counts(self) -> IntArray:
+        """(B,) real items of each row."""
+        return self.mask.sum(axis=1, dtype=np.int64)
+
+    def validate(self) -> None:
+        """Check what the constructor takes on trust.
+
+        Raises:
+            ValueError: a gap before a valid slot, an item twice in a row, a score that is not finite on a
+                real item or not −inf on padding.
+        """
+        mask = self.mask
+        if np.any(mask[:, 1:] & ~mask[:, :-1]):
+            raise ValueError("valid slots must come first")
+        if not np.isfinite(self.score[mask]).all() or not np.isneginf(self.score[~mask]).all():
+            raise ValueError("scores must be finite on items and −inf on padding")
+        ordered = np.sort(self.item_idx, axis=1)
+        if np.any((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)):
+            raise ValueError("an item occurs twice in one row")
+
+    def head(self, k: int) -> Candidates:
+        """The first ``k`` columns."""
+        return Candidates(
+            self.item_idx[:, :k], self.score[:, :k], {name: values[:, :k] for name, values in self.features.items()}
+        )
+
+    def take(self, columns: IntArray) -> Candidates:
+        """Reorder or thin every row: ``columns`` (B, k) are column numbers, -1 = leave empty."""
+        valid = columns >= 0
+        at = np.where(valid, columns, 0)
+
+        def gather(values: FloatArray, fill: float) -> FloatArray:
+            return np.where(valid, np.take_along_axis(values, at, axis=1), np.float32(fill))
+
+        return Candidates(
+            item_idx=np.where(valid, np.take_along_axis(self.item_idx, at, axis=1), -1),
+            score=gather(self.score, -np.inf),
+            features={name: gather(values, np.nan) for name, values in self.features.items()},
+        )
+
+    def select(self, rows: IntArray | slice) -> Candidates:
+        """The given rows."""
+        return Candidates(
+            self.item_idx[rows], self.score[rows], {name: values[rows] for name, values in self.features.items()}
+        )
+
+    def keep(self, wanted: BoolArray) -> Candidates:
+        """Only the slots where ``wanted`` (B, K) holds, closed up to the left, order kept; K stays."""
+        wanted = wanted & self.mask
+        order = np.argsort(~wanted, axis=1, kind="stable")
+        return self.take(np.where(np.take_along_axis(wanted, order, axis=1), order, -1))
+
+    def with_features(self, features: Mapping[str, FloatArray]) -> Candidates:
+        """The same candidates with features added or replaced."""
+        return replace(self, features={**self.features, **features})
+
+    def reordered(self, score: FloatArray) -> Candidates:
+        """Sorted by new scores (B, K), best first, ties by ``item_idx``; non-finite scores of items sort last.
+
+        An item whose new score is not finite keeps its place behind all others with the lowest float32.
+        """
+        lowest = np.finfo(np.float32).min
+        usable = np.where(np.isfinite(score), score, lowest).astype(np.float32)
+        usable = np.where(self.mask, usable, -np.inf).astype(np.float32)
+        order = np.lexsort((self.item_idx, -usable), axis=1)
+        return replace(self, score=usable).take(np.where(np.take_along_axis(self.mask, order, axis=1), order, -1))
+
+
+def top_k(scores: FloatArray, k: int) -> Candidates:
+    """The best ``k`` items of dense scores (B, N), exactly, ties by item index; −inf entries are never offered.
+
+    Score and index are packed into one int64 whose order is (score, −index), so that a plain partition
+    breaks ties the documented way. Rows are (B, min(k, N)) wide; takes O(B·N) time and 8·B·N bytes.
+
+    Raises:
+        ValueError: a NaN or +inf among the scores.
+    """
+    n_queries, n_items = scores.shape
+    k = min(k, n_items)
+    if k == 0:
+        return Candidates.empty(n_queries)
+    scores = np.ascontiguousarray(scores, dtype=np.float32) + np.float32(0.0)  # −0.0 becomes 0.0
+    if np.isnan(scores).any() or np.isposinf(scores).any():
+        raise ValueError("scores must be finite or −inf")
+    bits = scores.view(np.int32)
+    ordered = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))  # signed order equals float order
+    keys = (ordered.astype(np.int64) << 32) | (0xFFFFFFFF - np.arange(n_items, dtype=np.int64))
+    if k < n_items:
+        keys = np.partition(keys, n_items - k, axis=1)[:, n_items - k :]
+    keys = np.sort(keys, axis=1)[:, ::-1]
+    item_idx = 0xFFFFFFFF - (keys & 0xFFFFFFFF)
+    score = np.take_along_axis(scores, item_idx, axis=1)
+    return Candidates(np.where(np.isneginf(score), -1, item_idx), score)
+
+
+def concatenate(parts: Sequence[Candidates], k: int) -> Candidates:
+    """Stack batches into one of exactly ``k`` columns, filling narrow parts with padding.
+
+    Features that only some parts have are NaN in the others.
+    """
+    if not parts:
+        return Candidates.empty(0, k)
+    names = list(dict.fromkeys(name for part in parts for name in part.features))
+
+    def stack(values: list[FloatArray | IntArray | None], fill: float, dtype: type) -> Any:
+        rows = []
+        for part, block in zip(parts, values, strict=True):
+            wide = np.full((len(part), k), fill, dtype=dtype)
+            if block is not None:
+                wide[:, : block.shape[1]] = block[:, :k]
+            rows.append(wide)
+        return np.concatenate(rows)
+
+    return Candidates(
+        item_idx=stack([part.item_idx for part in parts], -1, np.int64),
+        score=stack([part.score for part in parts], -np.inf, np.float32),
+        features={name: stack([part.features.get(name) for part in parts], np.nan, np.float32) for name in names},
+    )

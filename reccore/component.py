@@ -1,0 +1,112 @@
+"""What channels, rankers and rerankers have in common: a config, a name, saving and loading."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from reccore.bundle import Bundle, BundleWriter, write_bundle
+from reccore.config import ComponentConfig
+from reccore.errors import ArtefactError, ConfigError, NotFittedError
+from reccore.vocabulary import Vocabulary
+
+C = TypeVar("C", bound=ComponentConfig)
+
+
+class Component(ABC, Generic[C]):
+    """A configured thing that can be saved and loaded in a fresh process, without training data.
+
+    Subclasses set ``kind`` (once, in the base of their room), ``name`` and ``Config``, and implement
+    ``_write`` and ``_read``.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    Config: ClassVar[type[ComponentConfig]]
+
+    def __init__(self, config: C | Mapping[str, Any] | None = None) -> None:
+        if isinstance(config, ComponentConfig):
+            if not isinstance(config, self.Config):
+                raise ConfigError(f"{self.name} takes a {self.Config.__name__}, got a {type(config).__name__}")
+            self.config: C = config
+        else:
+            self.config = self.Config.parse(config or {})  # type: ignore[assignment]
+        self._vocabulary: Vocabulary | None = None
+
+    @property
+    def is_fitted(self) -> bool:
+        return self._vocabulary is not None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Users and items this component was fitted on.
+
+        Raises:
+            NotFittedError: before ``fit`` or ``load``.
+        """
+        if self._vocabulary is None:
+            raise NotFittedError(f"{self.name} is not fitted; call fit() or load() first")
+        return self._vocabulary
+
+    def save(self, path: Path | str, **facts: Any) -> None:
+        """Write a bundle; ``facts`` (``seed``, ``metrics``, ``data`` …) go into its manifest."""
+        vocabulary = self.vocabulary
+        config = self.config.model_dump(mode="json")
+        with write_bundle(Path(path), kind=self.kind, component=self.name, config=config, **facts) as bundle:
+            bundle.vocabulary(vocabulary)
+            self._write(bundle)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a bundle of this class.
+
+        Raises:
+            ArtefactError: not a bundle of this class, or damaged.
+        """
+        bundle = Bundle.open(path, kind=cls.kind)
+        if bundle.manifest["component"] != cls.name:
+            raise ArtefactError(f"{path} holds {bundle.manifest['component']!r}, not {cls.name!r}")
+        return cls.from_bundle(bundle)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> Self:
+        """Build from an opened bundle of this class."""
+        component = cls(bundle.manifest["config"])
+        component._vocabulary = bundle.vocabulary()
+        component._read(bundle)
+        return component
+
+    @abstractmethod
+    def _write(self, bundle: BundleWriter) -> None:
+        """Write fitted state."""
+
+    @abstractmethod
+    def _read(self, bundle: Bundle) -> None:
+        """Restore fitted state; ``self.vocabulary`` is already set."""
+
+
+T = TypeVar("T", bound=Component[Any])
+
+
+class Registry(Generic[T]):
+    """Explicit table of the classes of one kind."""
+
+    def __init__(self, kind: str, classes: tuple[type[T], ...]) -> None:
+        self.kind = kind
+        self._classes = {cls.name: cls for cls in classes}
+
+    def __iter__(self) -> Any:
+        return iter(self._classes)
+
+    def __getitem__(self, name: str) -> type[T]:
+        try:
+            return self._classes[name]
+        except KeyError:
+            raise ConfigError(f"unknown {self.kind} {name!r}; known: {', '.join(self._classes)}") from None
+
+    def load(self, path: Path | str) -> T:
+        """Load a bundle with whichever registered class wrote it."""
+        bundle = Bundle.open(path, kind=self.kind)
+        return self[bundle.manifest["component"]].from_bundle(bundle)

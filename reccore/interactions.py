@@ -1,0 +1,190 @@
+"""Events of all users, columnar and sorted, so that a history is a slice and never a copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.feather as feather
+from scipy import sparse
+
+from reccore.arrays import FloatArray, IntArray, check_offsets, offsets_from_lengths, ragged_positions, row_of_each
+from reccore.errors import DataError
+from reccore.queries import UNKNOWN_TIME, PaddedHistory, QueryBatch, gather_latest
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Events sorted by (user, time, tie order) with CSR offsets per user.
+
+    Attributes:
+        user_offsets: (U+1,) int64; the events of user ``u`` lie at ``user_offsets[u]:user_offsets[u+1]``.
+        item_idx: (E,) int64, oldest event first within a user.
+        n_items: size of the catalogue, at least ``item_idx.max() + 1``.
+        rating: (E,) float32 or None.
+        timestamp: (E,) int64 Unix seconds, not decreasing within a user, or None.
+    """
+
+    user_offsets: IntArray
+    item_idx: IntArray
+    n_items: int
+    rating: FloatArray | None = None
+    timestamp: IntArray | None = None
+
+    def __post_init__(self) -> None:
+        check_offsets("user_offsets", self.user_offsets, len(self.item_idx))
+        if len(self.item_idx) and (self.item_idx.min() < 0 or self.item_idx.max() >= self.n_items):
+            raise ValueError(f"item_idx must lie in 0…{self.n_items - 1}")
+
+    @classmethod
+    def from_events(
+        cls,
+        user_idx: IntArray,
+        item_idx: IntArray,
+        *,
+        n_users: int,
+        n_items: int,
+        rating: FloatArray | None = None,
+        timestamp: IntArray | None = None,
+    ) -> Interactions:
+        """Sort unsorted events by (user, time); equal times, and events without times, keep their order."""
+        keys = (user_idx,) if timestamp is None else (timestamp, user_idx)
+        order = np.lexsort(keys)
+        return cls(
+            user_offsets=offsets_from_lengths(np.bincount(user_idx, minlength=n_users)),
+            item_idx=item_idx[order],
+            n_items=n_items,
+            rating=None if rating is None else rating[order],
+            timestamp=None if timestamp is None else timestamp[order],
+        )
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user_offsets) - 1
+
+    @property
+    def n_events(self) -> int:
+        return len(self.item_idx)
+
+    @cached_property
+    def lengths(self) -> IntArray:
+        """(U,) number of events of each user."""
+        return np.diff(self.user_offsets)
+
+    @property
+    def user_idx(self) -> IntArray:
+        """(E,) user of every event."""
+        return row_of_each(self.user_offsets)
+
+    def history(self, user: int) -> IntArray:
+        """Item indices of one user, oldest first: a view."""
+        return self.item_idx[self.user_offsets[user] : self.user_offsets[user + 1]]
+
+    def item_counts(self) -> IntArray:
+        """(n_items,) number of events of each item."""
+        return np.bincount(self.item_idx, minlength=self.n_items)
+
+    def first(self, kept: IntArray) -> Interactions:
+        """Only the first ``kept[u]`` events of every user."""
+        return self.between(np.zeros(self.n_users, dtype=np.int64), kept)
+
+    def latest(self, cap: int) -> Interactions:
+        """Only the latest ``cap`` events of every user."""
+        return self.between(np.maximum(self.lengths - cap, 0), self.lengths)
+
+    def between(self, start: IntArray, stop: IntArray) -> Interactions:
+        """Events ``start[u] … stop[u]-1`` of every user, counted from the user's first."""
+        lengths = np.maximum(np.minimum(stop, self.lengths) - start, 0)
+        at = ragged_positions(self.user_offsets[:-1] + start, lengths)
+        return Interactions(
+            user_offsets=offsets_from_lengths(lengths),
+            item_idx=self.item_idx[at],
+            n_items=self.n_items,
+            rating=None if self.rating is None else self.rating[at],
+            timestamp=None if self.timestamp is None else self.timestamp[at],
+        )
+
+    def to_csr(self, values: npt.NDArray[Any] | None = None) -> sparse.csr_matrix:
+        """Users by items. ``values`` (E,) default to one; repeated events of a pair are summed."""
+        data = np.ones(self.n_events, dtype=np.float32) if values is None else values
+        matrix = sparse.csr_matrix((data, self.item_idx, self.user_offsets), shape=(self.n_users, self.n_items))
+        matrix.sum_duplicates()
+        return matrix
+
+    def queries(self, users: IntArray | None = None, stops: IntArray | None = None) -> QueryBatch:
+        """One query per user with that user's history; all users, whole histories, without a copy by default.
+
+        Args:
+            users: (B,) users to ask for, repeats allowed.
+            stops: (B,) history length of each query; by default everything.
+
+        ``as_of`` is the time of the last event in the history.
+        """
+        if users is None and stops is None:
+            at: Any = slice(None)
+            offsets = self.user_offsets
+            users = np.arange(self.n_users, dtype=np.int64)
+        else:
+            users = np.arange(self.n_users, dtype=np.int64) if users is None else users
+            lengths = self.lengths[users] if stops is None else stops
+            offsets = offsets_from_lengths(lengths)
+            at = ragged_positions(self.user_offsets[users], lengths)
+        time = None if self.timestamp is None else self.timestamp[at]
+        as_of = np.full(len(users), UNKNOWN_TIME, dtype=np.int64)
+        if time is not None:
+            answered = np.diff(offsets) > 0
+            as_of[answered] = time[offsets[1:][answered] - 1]
+        return QueryBatch(
+            history_offsets=offsets,
+            history_idx=self.item_idx[at],
+            user_idx=users,
+            as_of=as_of,
+            history_rating=None if self.rating is None else self.rating[at],
+            history_time=time,
+        )
+
+    def padded_prefixes(self, users: IntArray, stops: IntArray, length: int) -> PaddedHistory:
+        """The latest ``length`` events before the ``stops``-th of each user: the gather of a training batch."""
+        starts = self.user_offsets[users]
+        return gather_latest(starts, starts + stops, length, self.item_idx, self.rating, self.timestamp)
+
+    def save(self, folder: Path) -> None:
+        """Write two uncompressed Arrow files into ``folder`` that ``load`` can map into memory."""
+        events = {"item_idx": self.item_idx, "rating": self.rating, "timestamp": self.timestamp}
+        table = pa.table({name: pa.array(values) for name, values in events.items() if values is not None})
+        table = table.replace_schema_metadata({"n_items": str(self.n_items)})
+        # One record batch, so that every column is one contiguous mapped buffer.
+        chunk = max(self.n_events, 1)
+        feather.write_feather(table, str(folder / "events.arrow"), compression="uncompressed", chunksize=chunk)
+        offsets = pa.table({"user_offsets": pa.array(self.user_offsets)})
+        feather.write_feather(
+            offsets, str(folder / "offsets.arrow"), compression="uncompressed", chunksize=len(self.user_offsets)
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Interactions:
+        """Memory-map what ``save`` wrote."""
+        try:
+            table = feather.read_table(str(folder / "events.arrow"), memory_map=True)
+            offsets = feather.read_table(str(folder / "offsets.arrow"), memory_map=True)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"cannot read interactions in {folder}: {error}") from error
+
+        def column(name: str) -> Any:
+            if name not in table.column_names:
+                return None
+            chunked = table[name]
+            return chunked.chunk(0).to_numpy() if chunked.num_chunks else chunked.to_numpy()
+
+        return cls(
+            user_offsets=offsets["user_offsets"].chunk(0).to_numpy(),
+            item_idx=column("item_idx"),
+            n_items=int(table.schema.metadata[b"n_items"]),
+            rating=column("rating"),
+            timestamp=column("timestamp"),
+        )

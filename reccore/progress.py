@@ -1,0 +1,61 @@
+"""A bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import TypeVar
+
+from loguru import logger
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def progress(label: str, total: int | None, *, unit: str = "it", enabled: bool = True) -> Iterator[Callable[..., None]]:
+    """Yield ``advance(n=1, **facts)``; ``facts`` such as ``loss=0.3`` are shown beside the count.
+
+    Everything goes to stderr. Off a terminal one line is logged each ten seconds.
+    """
+    if enabled and sys.stderr.isatty():
+        scale = unit == "B"
+        with tqdm(total=total, desc=label, unit=unit, unit_scale=scale, dynamic_ncols=True, leave=False) as bar:
+
+            def advance(n: int = 1, **facts: float) -> None:
+                if facts:
+                    bar.set_postfix({name: f"{value:.4g}" for name, value in facts.items()}, refresh=False)
+                bar.update(n)
+
+            yield advance
+        return
+
+    done, started, last = 0, time.monotonic(), time.monotonic()
+
+    def report(n: int = 1, **facts: float) -> None:
+        nonlocal done, last
+        done += n
+        now = time.monotonic()
+        if enabled and now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            share = f" ({done / total:.0%})" if total else ""
+            shown = "".join(f", {name} {value:.4g}" for name, value in facts.items())
+            logger.info("{}: {:,} {}{}, {:,.0f} {}/s{}", label, done, unit, share, done / (now - started), unit, shown)
+
+    yield report
+
+
+def track(
+    items: Iterable[T], label: str, *, total: int | None = None, unit: str = "it", enabled: bool = True
+) -> Iterator[T]:
+    """Iterate with a progress bar."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with progress(label, total, unit=unit, enabled=enabled) as advance:
+        for item in items:
+            yield item
+            advance()

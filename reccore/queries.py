@@ -1,0 +1,178 @@
+"""What a recommender is asked: a batch of histories, each with its user and its moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reccore.arrays import BoolArray, FloatArray, IntArray, check_offsets, offsets_from_lengths, ragged_positions
+
+UNKNOWN_TIME = -1
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedHistory:
+    """The latest ``T`` events of each history, oldest first, padded on the right.
+
+    Attributes:
+        item_idx: (B, T) int64, -1 where padded.
+        lengths: (B,) int64, number of valid slots.
+        rating: (B, T) float32 or None, 0 where padded.
+        time: (B, T) int64 Unix seconds or None, 0 where padded.
+    """
+
+    item_idx: IntArray
+    lengths: IntArray
+    rating: FloatArray | None = None
+    time: IntArray | None = None
+
+    @property
+    def mask(self) -> BoolArray:
+        """(B, T), True on valid slots."""
+        return self.item_idx >= 0
+
+
+def gather_latest(
+    starts: IntArray,
+    stops: IntArray,
+    length: int,
+    item_idx: IntArray,
+    rating: FloatArray | None = None,
+    time: IntArray | None = None,
+) -> PaddedHistory:
+    """Gather ``[max(start, stop - length), stop)`` of flat event arrays into padded rows, B·T work."""
+    kept = np.minimum(stops - starts, length)
+    slots = np.arange(length, dtype=np.int64)
+    valid = slots[None, :] < kept[:, None]
+    at = np.where(valid, (stops - kept)[:, None] + slots[None, :], 0)
+
+    def take(values: npt.NDArray[Any], fill: int) -> npt.NDArray[Any]:
+        if len(values) == 0:
+            return np.full(at.shape, fill, dtype=values.dtype)
+        return np.where(valid, values[at], np.asarray(fill, dtype=values.dtype))
+
+    return PaddedHistory(
+        item_idx=take(item_idx, -1),
+        lengths=kept,
+        rating=None if rating is None else take(rating, 0),
+        time=None if time is None else take(time, 0),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class QueryBatch:
+    """B queries; the history travels with the query, so new users and fresh events need no retraining.
+
+    Attributes:
+        history_offsets: (B+1,) int64 CSR offsets into the history arrays.
+        history_idx: (L,) int64 item indices, oldest first within a row; -1 for an unknown item.
+        user_idx: (B,) int64, -1 for an unknown user. Only ever an extra input.
+        as_of: (B,) int64 Unix seconds of the query, ``UNKNOWN_TIME`` where it has none.
+        history_rating: (L,) float32 or None.
+        history_time: (L,) int64 Unix seconds or None.
+    """
+
+    history_offsets: IntArray
+    history_idx: IntArray
+    user_idx: IntArray
+    as_of: IntArray
+    history_rating: FloatArray | None = None
+    history_time: IntArray | None = None
+
+    def __post_init__(self) -> None:
+        check_offsets("history_offsets", self.history_offsets, len(self.history_idx))
+        for name in ("user_idx", "as_of"):
+            if getattr(self, name).shape != (len(self),):
+                raise ValueError(f"{name} must have shape ({len(self)},), got {getattr(self, name).shape}")
+        for name in ("history_rating", "history_time"):
+            values = getattr(self, name)
+            if values is not None and values.shape != self.history_idx.shape:
+                raise ValueError(
+                    f"{name} must have the shape of history_idx {self.history_idx.shape}, got {values.shape}"
+                )
+
+    @classmethod
+    def from_histories(
+        cls,
+        histories: Sequence[Sequence[int]],
+        *,
+        user_idx: npt.ArrayLike | None = None,
+        as_of: npt.ArrayLike | None = None,
+    ) -> QueryBatch:
+        """Queries from lists of item indices (-1 = unknown item), without ratings or times."""
+        n = len(histories)
+        offsets = offsets_from_lengths(np.array([len(h) for h in histories], dtype=np.int64))
+        flat = np.concatenate([np.asarray(h, dtype=np.int64) for h in histories]) if n else np.empty(0, np.int64)
+        return cls(
+            history_offsets=offsets,
+            history_idx=flat,
+            user_idx=np.full(n, -1, np.int64) if user_idx is None else np.asarray(user_idx, dtype=np.int64),
+            as_of=np.full(n, UNKNOWN_TIME, np.int64) if as_of is None else np.asarray(as_of, dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.history_offsets) - 1
+
+    @cached_property
+    def lengths(self) -> IntArray:
+        """(B,) length of each history."""
+        return np.diff(self.history_offsets)
+
+    def padded(self, length: int) -> PaddedHistory:
+        """The latest ``length`` events of every history, oldest first, right-padded."""
+        return gather_latest(
+            self.history_offsets[:-1],
+            self.history_offsets[1:],
+            length,
+            self.history_idx,
+            self.history_rating,
+            self.history_time,
+        )
+
+    def select(self, rows: npt.ArrayLike | slice) -> QueryBatch:
+        """The given rows as a batch of their own; a contiguous slice shares memory."""
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            if step == 1:
+                return self._contiguous(start, max(start, stop))
+            rows = np.arange(start, stop, step)
+        chosen = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[chosen]
+        return self._gathered(
+            offsets_from_lengths(lengths), ragged_positions(self.history_offsets[chosen], lengths), chosen
+        )
+
+    def known_items_only(self, n_items: int) -> QueryBatch:
+        """The same queries without history items outside ``0 … n_items-1``."""
+        known = (self.history_idx >= 0) & (self.history_idx < n_items)
+        if known.all():
+            return self
+        running = offsets_from_lengths(known)
+        return self._gathered(running[self.history_offsets], np.flatnonzero(known), slice(None))
+
+    def _contiguous(self, start: int, stop: int) -> QueryBatch:
+        low, high = self.history_offsets[start], self.history_offsets[stop]
+        return QueryBatch(
+            history_offsets=self.history_offsets[start : stop + 1] - low,
+            history_idx=self.history_idx[low:high],
+            user_idx=self.user_idx[start:stop],
+            as_of=self.as_of[start:stop],
+            history_rating=None if self.history_rating is None else self.history_rating[low:high],
+            history_time=None if self.history_time is None else self.history_time[low:high],
+        )
+
+    def _gathered(self, offsets: IntArray, at: IntArray, rows: Any) -> QueryBatch:
+        return replace(
+            self,
+            history_offsets=offsets,
+            history_idx=self.history_idx[at],
+            user_idx=self.user_idx[rows],
+            as_of=self.as_of[rows],
+            history_rating=None if self.history_rating is None else self.history_rating[at],
+            history_time=None if self.history_time is None else self.history_time[at],
+        )

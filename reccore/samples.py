@@ -1,0 +1,121 @@
+"""What components learn from and are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from reccore.arrays import BoolArray, FloatArray, IntArray, check_offsets, offsets_from_lengths, ragged_positions
+from reccore.candidates import Candidates
+from reccore.interactions import Interactions
+from reccore.queries import QueryBatch
+from reccore.tables import ItemTable, UserTable
+from reccore.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """The fit split: events, and the item and user facts that may be known while fitting."""
+
+    interactions: Interactions
+    items: ItemTable
+    users: UserTable
+    vocabulary: Vocabulary
+
+    def __post_init__(self) -> None:
+        n_users, n_items = len(self.vocabulary.users), len(self.vocabulary.items)
+        if self.interactions.n_users != n_users or self.interactions.n_items != n_items:
+            raise ValueError("interactions and vocabulary differ in size")
+        if self.items.n_items != n_items or self.users.n_users != n_users:
+            raise ValueError("item or user table and vocabulary differ in size")
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """Queries and the items their users chose next.
+
+    Attributes:
+        queries: B queries; each history ends before its targets.
+        target_offsets: (B+1,) int64 CSR offsets.
+        target_idx: (L,) int64; -1 for an item outside the vocabulary, which no channel can find and
+            which counts as a miss.
+        tied: (B,) True where the order of a target and its neighbour was decided by a tie rule, or None.
+    """
+
+    queries: QueryBatch
+    target_offsets: IntArray
+    target_idx: IntArray
+    tied: BoolArray | None = None
+
+    def __post_init__(self) -> None:
+        check_offsets("target_offsets", self.target_offsets, len(self.target_idx))
+        if len(self.target_offsets) != len(self.queries) + 1:
+            raise ValueError("one row of targets per query is needed")
+
+    @classmethod
+    def single(cls, queries: QueryBatch, target_idx: IntArray, tied: BoolArray | None = None) -> Holdout:
+        """One target per query."""
+        return cls(queries, np.arange(len(target_idx) + 1, dtype=np.int64), target_idx, tied)
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @property
+    def target_counts(self) -> IntArray:
+        """(B,) targets of each query."""
+        return np.diff(self.target_offsets)
+
+    def select(self, rows: IntArray) -> Holdout:
+        """The given queries with their targets."""
+        counts = self.target_counts[rows]
+        at = ragged_positions(self.target_offsets[rows], counts)
+        return Holdout(
+            self.queries.select(rows),
+            offsets_from_lengths(counts),
+            self.target_idx[at],
+            None if self.tied is None else self.tied[rows],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RankingSamples:
+    """Queries, the candidates recall offered them, and what came of each candidate.
+
+    Attributes:
+        queries: B queries with the history before the label.
+        candidates: (B, K) with recall features.
+        labels: task name → (B, K) float32; NaN = not a label (an event of the label window later than
+            the target, or padding), which no loss may touch.
+        weight: (B,) float32 weight of each query.
+        missed: number of positives that recall did not offer; never inserted.
+    """
+
+    queries: QueryBatch
+    candidates: Candidates
+    labels: Mapping[str, FloatArray]
+    weight: FloatArray | None = None
+    missed: int = 0
+    tasks: tuple[str, ...] = field(init=False, default=())
+
+    def __post_init__(self) -> None:
+        if len(self.queries) != len(self.candidates):
+            raise ValueError(f"{len(self.queries)} queries but {len(self.candidates)} rows of candidates")
+        for task, values in self.labels.items():
+            if values.shape != self.candidates.item_idx.shape:
+                raise ValueError(f"labels of {task} must have shape {self.candidates.item_idx.shape}")
+        object.__setattr__(self, "tasks", tuple(self.labels))
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def select(self, rows: IntArray) -> RankingSamples:
+        """The given queries."""
+        return RankingSamples(
+            self.queries.select(rows),
+            self.candidates.select(rows),
+            {task: values[rows] for task, values in self.labels.items()},
+            None if self.weight is None else self.weight[rows],
+            self.missed,
+        )

@@ -1,0 +1,59 @@
+"""Where things lie under a data root. One root holds one data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reccore.errors import NotReadyError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths under ``--data_dir``."""
+
+    root: Path
+
+    @property
+    def raw(self) -> Path:
+        """Raw files, one folder per data set."""
+        return self.root / "raw"
+
+    @property
+    def processed(self) -> Path:
+        """Validated Parquet tables."""
+        return self.root / "processed"
+
+    @property
+    def prepared(self) -> Path:
+        """Splits, vocabulary and features for training."""
+        return self.processed / "two_tower"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    def model(self, name: str) -> Path:
+        """Folder of a trained component.
+
+        Raises:
+            NotReadyError: a name that would leave the models folder.
+        """
+        if not name or name in {".", ".."} or "/" in name or "\\" in name or name.startswith("."):
+            raise NotReadyError(f"{name!r} is not a usable model name; use letters, digits, - and _")
+        return self.models / name
+
+
+def require(path: Path, what: str, command: str) -> Path:
+    """Return ``path`` if it exists.
+
+    Raises:
+        NotReadyError: it does not; names the command that makes it.
+    """
+    if not path.exists():
+        raise NotReadyError(f"{what} not found at {path}; run first: PYTHONPATH=. python scripts/{command}")
+    return path

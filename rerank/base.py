@@ -1,0 +1,34 @@
+"""The interface of a reranker."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from reccore import Candidates, Component, QueryBatch
+
+
+class BaseReranker(Component[Any]):
+    """Chooses and orders the final list, looking at the items of the list together.
+
+    Built with what it needs (item vectors, genres). Subclasses implement ``_rerank``.
+    """
+
+    kind: ClassVar[str] = "rerank"
+
+    def rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates:
+        """The best ``k`` of the given candidates, in their final order; a subset of the input.
+
+        Raises:
+            ValueError: ``k`` below 1, or rows of queries and candidates differ in number.
+            NotFittedError: before the reranker was given what it needs.
+        """
+        _ = self.vocabulary
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        if len(queries) != len(candidates):
+            raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
+        return self._rerank(queries, candidates, k)
+
+    @abstractmethod
+    def _rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates: ...

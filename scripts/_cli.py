@@ -1,0 +1,117 @@
+"""What every command shares: common options, where configuration comes from, output and exit codes.
+
+Options come from flags, then ``--set``, then the TOML file, then defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from reccore.errors import ConfigError, RecommenderError
+from reccore.options import RunOptions
+from reccore.workspace import Workspace
+
+
+def build_parser(description: str | None, *, training: bool = False) -> argparse.ArgumentParser:
+    """A parser with the common options; training commands also get ``--name`` and ``--protocol``."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    common = parser.add_argument_group("common options")
+    common.add_argument("--data_dir", type=Path, default=Path("data"), help="data root (default: data)")
+    common.add_argument("--seed", type=int, default=None, help="random seed (default: 0)")
+    common.add_argument("--config", type=Path, metavar="FILE.toml", help="read options from a TOML file")
+    common.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one option; may be repeated"
+    )
+    common.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    common.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    if training:
+        common.add_argument("--name", help="folder under models/ (default: the model's name)")
+        common.add_argument(
+            "--protocol",
+            help="leave_one_out, leave_last_<n>, global_time:<unix seconds> or none (default: as prepared)",
+        )
+    return parser
+
+
+def read_settings(args: argparse.Namespace, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the TOML file, ``--set`` and flags (those not None) into one dict of plain values.
+
+    Raises:
+        ConfigError: an unreadable TOML file or a ``--set`` without ``=``.
+    """
+    settings: dict[str, Any] = {}
+    if args.config is not None:
+        try:
+            settings.update(tomllib.loads(args.config.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"cannot read --config {args.config}: {error}") from error
+    for pair in args.set:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set needs KEY=VALUE, got {pair!r}")
+        _assign(settings, key.split("."), _parse_value(value))
+    settings.update({key: value for key, value in flags.items() if value is not None})
+    return settings
+
+
+def _assign(settings: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        settings = settings.setdefault(part, {})
+        if not isinstance(settings, dict):
+            raise ConfigError(f"--set: {part} is not a table")
+    settings[path[-1]] = value
+
+
+def _parse_value(text: str) -> Any:
+    """A TOML value where the text is one, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def run_options(args: argparse.Namespace, settings: dict[str, Any] | None = None) -> RunOptions:
+    """Run options; a ``seed`` in the settings counts where ``--seed`` is not given, and is taken out of them."""
+    configured = settings.pop("seed", None) if settings else None
+    seed = args.seed if args.seed is not None else configured if configured is not None else 0
+    if not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"seed must be a whole number from 0, got {seed!r}")
+    return RunOptions(seed=seed, device=args.device)
+
+
+def workspace(args: argparse.Namespace) -> Workspace:
+    return Workspace(args.data_dir)
+
+
+def emit(args: argparse.Namespace, result: Mapping[str, Any], text: str) -> None:
+    """Print the result: JSON with ``--json``, else text for people."""
+    if args.json:
+        print(json.dumps(result, ensure_ascii=False, allow_nan=False, default=str))
+    else:
+        print(text)
+
+
+def run(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:
+    """Run a command: logs to stderr, errors a user can act on as one sentence and exit code 2."""
+    logger.remove()
+    logger.add(sys.stderr, level="INFO", format="<dim>{time:HH:mm:ss}</dim> {message}")
+    try:
+        main(argv)
+    except RecommenderError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
