@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reccore.arrays import BoolArray, FloatArray, IntArray
 
@@ -53,7 +54,8 @@ class Candidates:
     @property
     def counts(self) -> IntArray:
         """(B,) real items of each row."""
-        return self.mask.sum(axis=1, dtype=np.int64)
+        counts: IntArray = self.mask.sum(axis=1, dtype=np.int64)
+        return counts
 
     def validate(self) -> None:
         """Check what the constructor takes on trust.
@@ -158,7 +160,7 @@ def concatenate(parts: Sequence[Candidates], k: int) -> Candidates:
     def stack(values: list[FloatArray | IntArray | None], fill: float, dtype: type) -> Any:
         rows = []
         for part, block in zip(parts, values, strict=True):
-            wide = np.full((len(part), k), fill, dtype=dtype)
+            wide: npt.NDArray[Any] = np.full((len(part), k), fill, dtype=dtype)
             if block is not None:
                 wide[:, : block.shape[1]] = block[:, :k]
             rows.append(wide)

@@ -73,4 +73,5 @@ class Exclusions:
         excluded = np.unique(row_of_each(self.offsets) * span + self.item_idx + 1)
         asked = np.arange(len(self), dtype=np.int64)[:, None] * span + item_idx + 1
         at = np.minimum(np.searchsorted(excluded, asked), len(excluded) - 1)
-        return np.logical_and(excluded[at] == asked, item_idx >= 0)
+        found: BoolArray = (excluded[at] == asked) & (item_idx >= 0)
+        return found
