@@ -1,0 +1,263 @@
+"""Processed tables → vocabulary, splits and aligned item and user tables, ready for training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from loguru import logger
+
+from dataprep.events import read_events, to_interactions, write_events
+from dataprep.features import item_statistics
+from dataprep.splits import LeaveLastN, Protocol, Split, parse_protocol
+from reccore import (
+    Bundle,
+    DataError,
+    Holdout,
+    IdMap,
+    Interactions,
+    ItemTable,
+    TrainingData,
+    UserTable,
+    Vocabulary,
+    Workspace,
+    write_bundle,
+)
+from reccore.arrays import offsets_from_lengths
+from reccore.bundle import file_sha256
+from reccore.workspace import require
+
+TRAIN_FILE = "train.parquet"
+USER_CATEGORIES = ("gender", "age", "occupation")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A data set cut by a protocol.
+
+    Attributes:
+        split: events with their cuts.
+        items: facts of the catalogue, without statistics (those depend on the events that may be known).
+        users: facts of the users.
+        vocabulary: what the indices mean.
+        source: where it came from: ``dataset``, ``input`` (a path or None), ``tie_order``.
+    """
+
+    split: Split
+    items: ItemTable
+    users: UserTable
+    vocabulary: Vocabulary
+    source: dict[str, Any]
+
+    def training_data(self, interactions: Interactions | None = None) -> TrainingData:
+        """The fit split, or the given part of it, with item statistics of exactly those events."""
+        events = self.split.fit() if interactions is None else interactions
+        return TrainingData(events, with_statistics(self.items, events), self.users, self.vocabulary)
+
+    def resplit(self, protocol: Protocol) -> Prepared:
+        """The same events under another protocol."""
+        return Prepared(protocol.split(self.split.interactions), self.items, self.users, self.vocabulary, self.source)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a model fitted on this notes in its manifest."""
+        return {**self.source, "protocol": self.split.protocol, "events": int(self.split.fit_stop.sum())}
+
+    def save(self, path: Path) -> None:
+        """Write the bundle: dense events, cuts, tables, and train, valid and test with raw ids."""
+        events, split = self.split.interactions, self.split
+        with write_bundle(
+            path, kind="prepared", component="prepared", protocol=split.protocol, source=self.source
+        ) as b:
+            b.vocabulary(self.vocabulary)
+            events.save(b.folder)
+            b.arrays("cuts.npz", {"fit_stop": split.fit_stop, "valid_stop": split.valid_stop})
+            b.arrays("items.npz", self.items.to_arrays())
+            b.arrays("users.npz", self.users.to_arrays())
+            parts = {
+                TRAIN_FILE: split.fit(),
+                "valid.parquet": events.between(split.fit_stop, split.valid_stop),
+                "test.parquet": events.between(split.valid_stop, events.lengths),
+            }
+            for name, part in parts.items():
+                write_events(b.path(name), part, self.vocabulary, protocol=split.protocol, part=name)
+
+    @classmethod
+    def load(cls, path: Path) -> Prepared:
+        """Read the bundle; events are mapped into memory."""
+        bundle = Bundle.open(path, kind="prepared")
+        vocabulary = bundle.vocabulary()
+        events, cuts = Interactions.load(path), bundle.arrays("cuts.npz")
+        return cls(
+            split=Split(events, cuts["fit_stop"], cuts["valid_stop"], bundle.manifest["protocol"]),
+            items=ItemTable.from_arrays(bundle.arrays("items.npz"), len(vocabulary.items)),
+            users=UserTable.from_arrays(bundle.arrays("users.npz"), len(vocabulary.users)),
+            vocabulary=vocabulary,
+            source=dict(bundle.manifest["source"]),
+        )
+
+
+def with_statistics(items: ItemTable, events: Interactions) -> ItemTable:
+    """The item table with statistics of the given events."""
+    return ItemTable(
+        n_items=items.n_items,
+        title=items.title,
+        year=items.year,
+        genre_names=items.genre_names,
+        genre_offsets=items.genre_offsets,
+        genre_idx=items.genre_idx,
+        statistics=item_statistics(events),
+    )
+
+
+def prepare(workspace: Workspace, protocol: Protocol | None = None) -> Prepared:
+    """Read the processed tables and cut them; the catalogue is every movie listed or rated.
+
+    Raises:
+        NotReadyError: preprocessing has not run.
+        DataError: the tables are not what preprocessing writes.
+    """
+    path = require(workspace.processed / "ratings.parquet", "processed ratings", "run_preprocessing.py")
+    manifest = json.loads(
+        require(workspace.processed / "processed.json", "its manifest", "run_preprocessing.py").read_text()
+    )
+    source = {
+        "dataset": manifest["dataset"],
+        "tie_order": manifest["tie_order"],
+        "input": None,
+        "fingerprint": manifest["fingerprint"],
+    }
+    return _prepare(path, workspace, protocol or LeaveLastN(1), source)
+
+
+def prepare_file(path: Path, workspace: Workspace, protocol: Protocol) -> Prepared:
+    """Prepare interactions given as a Parquet file with raw ids; titles and genres come from the data root if there."""
+    if not path.is_file():
+        raise DataError(f"no such file: {path}")
+    source = {"dataset": path.stem, "tie_order": "file", "input": str(path), "fingerprint": file_sha256(path)}
+    return _prepare(path, workspace, protocol, source)
+
+
+def load_for_training(workspace: Workspace, input_path: Path | None, protocol: str | None) -> Prepared:
+    """What a training command works on.
+
+    Without ``--input``, or with the prepared ``train.parquet`` itself, the prepared data under its own
+    protocol (or cut anew where ``--protocol`` names another); with any other file, that file, of which
+    ``--protocol`` says how much is learnt from (default ``leave_one_out``).
+    """
+    if input_path is not None and not _is_prepared_train(input_path):
+        return prepare_file(input_path, workspace, parse_protocol(protocol or "leave_one_out"))
+    folder = input_path.parent if input_path is not None else workspace.prepared
+    require(folder, "prepared data", "prepare_two_tower_data.py")
+    prepared = Prepared.load(folder)
+    if protocol is None or protocol == prepared.split.protocol:
+        return prepared
+    if input_path is not None and protocol == "none":
+        # The file asked for is the fit split: learn from all of it, and of nothing that was held back.
+        return prepare_file(input_path, workspace, parse_protocol("none"))
+    return prepared.resplit(parse_protocol(protocol))
+
+
+def _is_prepared_train(path: Path) -> bool:
+    return path.name == TRAIN_FILE and (path.parent / "cuts.npz").is_file()
+
+
+def _prepare(path: Path, workspace: Workspace, protocol: Protocol, source: dict[str, Any]) -> Prepared:
+    events = read_events(path)
+    movies = _read_optional(workspace.processed / "movies.parquet")
+    people = _read_optional(workspace.processed / "users.parquet")
+    vocabulary = Vocabulary(
+        users=IdMap.of(events["userId"].to_numpy()),
+        items=IdMap.of(events["movieId"].to_numpy(), *([movies["movieId"].to_numpy()] if movies else [])),
+    )
+    interactions = to_interactions(events, vocabulary)
+    prepared = Prepared(
+        split=protocol.split(interactions),
+        items=item_table(movies, vocabulary.items),
+        users=user_table(people, vocabulary.users),
+        vocabulary=vocabulary,
+        source=source,
+    )
+    logger.info(
+        "{:,} events of {:,} users over {:,} items, protocol {}",
+        interactions.n_events,
+        interactions.n_users,
+        interactions.n_items,
+        protocol.name,
+    )
+    return prepared
+
+
+def _read_optional(path: Path) -> pa.Table | None:
+    return pq.read_table(path) if path.is_file() else None
+
+
+def item_table(movies: pa.Table | None, items: IdMap) -> ItemTable:
+    """Align a movies table (movieId, title, year, genres) with the vocabulary."""
+    if movies is None:
+        return ItemTable(n_items=len(items))
+    row = IdMap.of(movies["movieId"].to_numpy())
+    table = movies.take(pa.array(np.argsort(movies["movieId"].to_numpy(), kind="stable")))
+    at = row.encode(items.ids)
+    aligned = table.take(pa.array(np.where(at >= 0, at, 0), mask=at < 0))
+    genres = aligned["genres"].combine_chunks()
+    flat = genres.flatten()
+    names = sorted(name for name in pc.unique(flat).to_pylist() if name)
+    return ItemTable(
+        n_items=len(items),
+        title=np.array(aligned["title"].fill_null("").to_pylist(), dtype=object),
+        year=aligned["year"].fill_null(0).to_numpy().astype(np.int64),
+        genre_names=tuple(names),
+        genre_offsets=offsets_from_lengths(genres.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)),
+        genre_idx=pc.index_in(flat, pa.array(names)).to_numpy(zero_copy_only=False).astype(np.int64),
+    )
+
+
+def user_table(people: pa.Table | None, users: IdMap) -> UserTable:
+    """Align a users table (userId, gender, age, occupation) with the vocabulary."""
+    if people is None:
+        return UserTable(n_users=len(users))
+    idx = users.encode(people["userId"].to_numpy())
+    categories, category_names = {}, {}
+    for name in (c for c in USER_CATEGORIES if c in people.column_names):
+        labels = people[name].cast(pa.string())
+        values = sorted(v for v in pc.unique(labels).to_pylist() if v is not None)
+        if not values:
+            continue
+        codes = np.full(len(users), -1, dtype=np.int64)
+        found = pc.index_in(labels, pa.array(values)).fill_null(-1).to_numpy().astype(np.int64)
+        codes[idx[idx >= 0]] = found[idx >= 0]
+        categories[name], category_names[name] = codes, tuple(values)
+    return UserTable(len(users), categories, category_names)
+
+
+def read_holdout(path: Path, prepared: Prepared) -> Holdout:
+    """Targets of a held-out file; one row per target, grouped by user.
+
+    The history of a query is everything of that user in ``prepared``; an unknown user has an empty one, and
+    an unknown movie stays a target that nothing can hit. No row is dropped.
+    """
+    table = read_events(path)
+    raw_users = table["userId"].to_numpy()
+    order = np.argsort(raw_users, kind="stable")
+    ids, counts = np.unique(raw_users, return_counts=True)
+    users = prepared.vocabulary.users.encode(ids)
+    events = prepared.split.history()
+    known = users >= 0
+    queries = events.queries(np.where(known, users, 0), np.where(known, events.lengths[np.where(known, users, 0)], 0))
+    targets = prepared.vocabulary.items.encode(table["movieId"].to_numpy()[order])
+    queries = type(queries)(
+        queries.history_offsets,
+        queries.history_idx,
+        users,
+        queries.as_of,
+        queries.history_rating,
+        queries.history_time,
+    )
+    return Holdout(queries, offsets_from_lengths(counts), targets)

@@ -1,0 +1,164 @@
+"""Evaluation protocols: which events a model may learn from, and which it is asked to predict.
+
+Every protocol cuts each user's ordered events in two places:
+
+    fit            events [0, fit_stop)          all fitted state comes from here
+    validation     events [fit_stop, valid_stop) targets; their histories are the fit events
+    test           events [valid_stop, end)      targets; their histories include the validation events
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from reccore import ConfigError, DataError, Holdout, Interactions
+from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Events with the two cuts of a protocol.
+
+    Attributes:
+        interactions: all events.
+        fit_stop: (U,) number of fit events of each user.
+        valid_stop: (U,) number of fit and validation events of each user.
+        protocol: name of the protocol that made the cuts.
+    """
+
+    interactions: Interactions
+    fit_stop: IntArray
+    valid_stop: IntArray
+    protocol: str
+
+    def fit(self) -> Interactions:
+        """Events that fitted state may come from."""
+        return self.interactions.first(self.fit_stop)
+
+    def history(self) -> Interactions:
+        """Events a test query may look back on: fit and validation."""
+        return self.interactions.first(self.valid_stop)
+
+    def valid(self, *, query_time: bool = False) -> Holdout:
+        """Users with validation targets."""
+        return self._holdout(self.fit_stop, self.valid_stop, query_time)
+
+    def test(self, *, query_time: bool = False) -> Holdout:
+        """Users with test targets."""
+        return self._holdout(self.valid_stop, self.interactions.lengths, query_time)
+
+    def _holdout(self, start: IntArray, stop: IntArray, query_time: bool) -> Holdout:
+        """``query_time`` tells the query when its first target happened, which is a leaderboard of its own."""
+        users = np.flatnonzero(stop > start)
+        events = self.interactions
+        first = events.user_offsets[users] + start[users]
+        counts = (stop - start)[users]
+        queries = events.queries(users, start[users])
+        tied = None
+        if events.timestamp is not None:
+            previous = np.maximum(first - 1, events.user_offsets[users])
+            tied = (start[users] > 0) & (events.timestamp[first] == events.timestamp[previous])
+            if query_time:
+                queries = replace(queries, as_of=events.timestamp[first])
+        elif query_time:
+            raise DataError("--query_time needs timestamps, and this data set has none")
+        targets = events.item_idx[ragged_positions(first, counts)]
+        return Holdout(queries, offsets_from_lengths(counts), targets, tied)
+
+
+class Protocol(ABC):
+    """A way to cut each user's events."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str: ...
+
+    @abstractmethod
+    def split(self, interactions: Interactions) -> Split: ...
+
+
+@dataclass(frozen=True)
+class LeaveLastN(Protocol):
+    """The last ``n`` events of a user are test, the ``n`` before them validation, the rest fit.
+
+    Users with fewer than 2n + 1 events keep everything in the fit split.
+    """
+
+    n: int = 1
+
+    @property
+    def name(self) -> str:
+        return "leave_one_out" if self.n == 1 else f"leave_last_{self.n}"
+
+    def split(self, interactions: Interactions) -> Split:
+        lengths = interactions.lengths
+        held = np.where(lengths >= 2 * self.n + 1, self.n, 0)
+        return Split(interactions, lengths - 2 * held, lengths - held, self.name)
+
+
+@dataclass(frozen=True)
+class GlobalTime(Protocol):
+    """Events at or after ``cut`` are test; the last tenth by time of what precedes it is validation.
+
+    Attributes:
+        cut: Unix seconds; by default the time that leaves one tenth of the events for test.
+    """
+
+    cut: int | None = None
+
+    @property
+    def name(self) -> str:
+        return "global_time" if self.cut is None else f"global_time:{self.cut}"
+
+    def split(self, interactions: Interactions) -> Split:
+        if interactions.timestamp is None:
+            raise DataError("protocol global_time needs timestamps, and this data set has none")
+        times = interactions.timestamp
+        cut = int(np.quantile(times, 0.9)) if self.cut is None else self.cut
+        before = times[times < cut]
+        if len(before) == 0 or len(before) == len(times):
+            raise DataError(
+                f"global_time cut {cut} leaves nothing on one side; the data spans {times.min()} to {times.max()}"
+            )
+        valid_cut = int(np.quantile(before, 0.9))
+        fit_stop, valid_stop = (
+            np.diff(offsets_from_lengths(times < moment)[interactions.user_offsets]) for moment in (valid_cut, cut)
+        )
+        return Split(interactions, fit_stop, valid_stop, self.name)
+
+
+@dataclass(frozen=True)
+class NoSplit(Protocol):
+    """Everything is fit: for production, and for evaluation on a separate held-out file."""
+
+    @property
+    def name(self) -> str:
+        return "none"
+
+    def split(self, interactions: Interactions) -> Split:
+        return Split(interactions, interactions.lengths, interactions.lengths, self.name)
+
+
+def parse_protocol(text: str) -> Protocol:
+    """The protocol of that name.
+
+    Raises:
+        ConfigError: unknown name or a malformed number.
+    """
+    name, _, value = text.partition(":")
+    if text == "leave_one_out":
+        return LeaveLastN(1)
+    if text == "none":
+        return NoSplit()
+    if text.startswith("leave_last_") and text.removeprefix("leave_last_").isdecimal():
+        n = int(text.removeprefix("leave_last_"))
+        if n >= 1:
+            return LeaveLastN(n)
+    if name == "global_time" and (text == name or value.isdecimal()):
+        return GlobalTime(int(value) if value else None)
+    raise ConfigError(
+        f"unknown protocol {text!r}; known: leave_one_out, leave_last_<n>, global_time, global_time:<unix seconds>, none"
+    )

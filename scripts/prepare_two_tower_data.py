@@ -1,0 +1,54 @@
+"""Cut the processed data into fit, validation and test, and align the feature tables.
+
+Writes <data_dir>/processed/two_tower/.
+
+    PYTHONPATH=. python scripts/prepare_two_tower_data.py
+    PYTHONPATH=. python scripts/prepare_two_tower_data.py --protocol global_time
+"""
+
+from __future__ import annotations
+
+from dataprep.prepare import prepare
+from dataprep.splits import parse_protocol
+from reccore import ConfigError
+from scripts._cli import build_parser, emit, read_settings, run, workspace
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = build_parser(__doc__)
+    parser.add_argument(
+        "--protocol", help="leave_one_out (default), leave_last_<n>, global_time[:<unix seconds>], none"
+    )
+    args = parser.parse_args(argv)
+    settings = read_settings(args, {"protocol": args.protocol})
+    settings.pop("seed", None)  # nothing here is random
+    protocol = parse_protocol(str(settings.pop("protocol", "leave_one_out")))
+    if settings:
+        raise ConfigError(f"unknown option {', '.join(settings)}; known: protocol")
+    space = workspace(args)
+    prepared = prepare(space, protocol)
+    prepared.save(space.prepared)
+    split = prepared.split
+    test = split.test()
+    result = {
+        "path": str(space.prepared),
+        "protocol": protocol.name,
+        "users": split.interactions.n_users,
+        "items": split.interactions.n_items,
+        "fit_events": int(split.fit_stop.sum()),
+        "valid_targets": int((split.valid_stop - split.fit_stop).sum()),
+        "test_targets": len(test.target_idx),
+        "test_users": len(test),
+        "tied_targets": None if test.tied is None or len(test) == 0 else round(float(test.tied.mean()), 4),
+    }
+    lines = [
+        f"{name.replace('_', ' '):>14}: {value:,}"
+        if isinstance(value, int)
+        else f"{name.replace('_', ' '):>14}: {value}"
+        for name, value in result.items()
+    ]
+    emit(args, result, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    run(main)
