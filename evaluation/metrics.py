@@ -1,0 +1,169 @@
+"""Accuracy of ranked lists against held-out targets, per query, for all queries and all K in one pass.
+
+Notation, for one query: ``rel(r)`` is 1 where the item at rank ``r`` (from 1) is a target, else 0; ``T`` is
+the number of targets. Targets are a set: a target given twice counts once. A target outside the
+vocabulary (-1) is one more target that no list can hit, so it is always a miss and always in ``T``.
+A list shorter than K is not filled: its missing ranks are misses.
+
+=========== ==============================================================================================
+HitRate@K   1 if any of the first K items is a target, else 0.
+Recall@K    hits among the first K ÷ T. Divided by T, not by min(K, T).
+Precision@K hits among the first K ÷ K, also where the list is shorter than K.
+NDCG@K      Σ_{r≤K} rel(r)/log2(r+1) ÷ Σ_{r≤min(K,T)} 1/log2(r+1): binary gains, ideal list as long as it can be.
+MAP@K       Σ_{r≤K} rel(r)·Precision@r ÷ min(K, T). The per-query value is the average precision.
+MRR@K       1 ÷ rank of the first hit, 0 where it lies beyond K.
+=========== ==============================================================================================
+
+With one target, HitRate = Recall = K·Precision and MAP = MRR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from reccore import Candidates, DataError, Holdout
+from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths, row_of_each
+
+METRICS = ("hit_rate", "recall", "precision", "ndcg", "map", "mrr")
+DEFAULT_KS = (10, 20, 50, 100, 200, 500)
+
+_CELLS_PER_CHUNK = 1 << 26
+
+
+def metric_name(metric: str, k: int) -> str:
+    """The one spelling of a metric at K, such as ``ndcg@10``."""
+    return f"{metric}@{k}"
+
+
+def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
+    """Sorted distinct list lengths.
+
+    Raises:
+        DataError: none given, or one below 1.
+    """
+    if not ks or min(ks) < 1:
+        raise DataError(f"list lengths K must be whole numbers from 1, got {list(ks)}")
+    return tuple(sorted({int(k) for k in ks}))
+
+
+def item_rows(candidates: Candidates | IntArray) -> IntArray:
+    """(B, K) item indices of candidates, or the array itself."""
+    return candidates.item_idx if isinstance(candidates, Candidates) else candidates
+
+
+def per_query_metrics(
+    candidates: Candidates | IntArray, holdout: Holdout, ks: Sequence[int] = DEFAULT_KS
+) -> dict[str, FloatArray]:
+    """Every metric of this module at every K, for each query.
+
+    Takes O(B·K) time; works in chunks of at most 64 MiB beside the input.
+
+    Args:
+        candidates: (B, K) ranked items, best first, -1 = empty, no item twice in a row.
+        holdout: B queries with at least one target each.
+        ks: list lengths; one above the width of the candidates counts the missing ranks as misses.
+
+    Returns:
+        ``{"ndcg@10": (B,) float32, …}`` in [0, 1], metric by metric, K ascending.
+
+    Raises:
+        DataError: rows differ in number, a query without targets, a hit item twice in one row, or a bad K.
+    """
+    ks = check_ks(ks)
+    n_targets = _target_counts(holdout)
+    row, rank = _hits(item_rows(candidates), holdout)
+    nth = _number_within_row(row, len(holdout))
+    discount = 1.0 / np.log2(np.arange(2, ks[-1] + 2))  # (Kmax,): discount of ranks 1 … Kmax
+    ideal = np.cumsum(discount)
+
+    found: dict[str, dict[int, npt.NDArray[np.float64]]] = {metric: {} for metric in METRICS}
+    for k in ks:
+        inside = rank <= k
+        row_k, rank_k, nth_k = row[inside], rank[inside], nth[inside]
+        reachable = np.minimum(k, n_targets)
+
+        def total(weights: npt.NDArray[np.float64] | None = None, rows: IntArray = row_k) -> npt.NDArray[np.float64]:
+            return np.bincount(rows, weights=weights, minlength=len(holdout)).astype(np.float64)
+
+        hits = total()
+        found["hit_rate"][k] = np.minimum(hits, 1.0)
+        found["recall"][k] = hits / n_targets
+        found["precision"][k] = hits / k
+        found["ndcg"][k] = total(discount[rank_k - 1]) / ideal[reachable - 1]
+        found["map"][k] = total(nth_k / rank_k) / reachable
+        found["mrr"][k] = total((nth_k == 1) / rank_k)
+    return {
+        metric_name(metric, k): values.astype(np.float32) for metric in METRICS for k, values in found[metric].items()
+    }
+
+
+def hit_matrix(candidates: Candidates | IntArray, holdout: Holdout) -> BoolArray:
+    """(B, K) True where a candidate is a target of its query.
+
+    Raises:
+        DataError: rows differ in number.
+    """
+    item_idx = item_rows(candidates)
+    hits = np.zeros(item_idx.shape, dtype=bool)
+    row, rank = _hits(item_idx, holdout)
+    hits[row, rank - 1] = True
+    return hits
+
+
+def _target_counts(holdout: Holdout) -> IntArray:
+    """(B,) distinct targets, each unknown one counted."""
+    if len(holdout) == 0:
+        raise DataError("there is no query to evaluate; check the split")
+    rows = row_of_each(holdout.target_offsets)
+    known = holdout.target_idx >= 0
+    pairs = np.unique(np.stack([rows[known], holdout.target_idx[known]]), axis=1)
+    counts = np.bincount(pairs[0], minlength=len(holdout)) + np.bincount(rows[~known], minlength=len(holdout))
+    without = np.flatnonzero(counts == 0)
+    if len(without):
+        raise DataError(f"{len(without)} queries have no target, the first is query {without[0]}; leave them out")
+    return counts
+
+
+def _hits(item_idx: IntArray, holdout: Holdout) -> tuple[IntArray, IntArray]:
+    """Row and rank (from 1) of every hit, by row and then rank.
+
+    A chunk of queries marks its targets in a table (rows, items) in which the candidates are looked up.
+    """
+    if item_idx.ndim != 2 or len(item_idx) != len(holdout):
+        raise DataError(f"candidates of shape {item_idx.shape} for {len(holdout)} queries; one row per query is needed")
+    if item_idx.size == 0:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    span = int(max(item_idx.max(), holdout.target_idx.max(initial=-1))) + 2  # column 0 is "no item"
+    step = max(1, _CELLS_PER_CHUNK // max(span, 8 * item_idx.shape[1]))
+    rows, columns = [], []
+    for start in range(0, len(item_idx), step):
+        stop = min(start + step, len(item_idx))
+        offsets = holdout.target_offsets[start : stop + 1]
+        targets = holdout.target_idx[offsets[0] : offsets[-1]]
+        table = np.zeros((stop - start, span), dtype=bool)
+        table[row_of_each(offsets - offsets[0]), targets + 1] = True
+        table[:, 0] = False
+        row, column = np.nonzero(np.take_along_axis(table, item_idx[start:stop] + 1, axis=1))
+        rows.append(row + start)
+        columns.append(column)
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    _refuse_duplicates(row, item_idx[row, column])
+    return row, column + 1
+
+
+def _refuse_duplicates(row: IntArray, item: IntArray) -> None:
+    """An item twice in a row would be counted twice; among hits the check costs nothing."""
+    order = np.lexsort((item, row))
+    twice = (np.diff(row[order]) == 0) & (np.diff(item[order]) == 0)
+    if twice.any():
+        at = order[np.flatnonzero(twice)[0]]
+        raise DataError(f"item {item[at]} occurs twice in the candidates of query {row[at]}")
+
+
+def _number_within_row(row: IntArray, n_rows: int) -> IntArray:
+    """1, 2, … for the first, second, … hit of each row, given rows in ascending order."""
+    first = offsets_from_lengths(np.bincount(row, minlength=n_rows))
+    return np.arange(1, len(row) + 1, dtype=np.int64) - first[row]
