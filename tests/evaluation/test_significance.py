@@ -1,0 +1,93 @@
+"""Bootstrap intervals: do they cover, are they paired, are they repeatable."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from evaluation import significance
+from evaluation.significance import Interval, bootstrap_mean, bootstrap_means, paired_bootstrap
+from reccore import DataError
+
+
+def test_interval_covers_the_true_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    runs, truth = 400, 0.2
+    covered = 0
+    for run in range(runs):
+        interval = bootstrap_mean((rng.random(150) < truth).astype(np.float32), seed=run, n_resamples=300)
+        covered += interval.low <= truth <= interval.high
+    # Binomial standard error at .95 and 400 runs is .011; four of them, and a little for the small sample.
+    assert 0.90 <= covered / runs <= 0.985
+
+
+def test_interval_agrees_with_the_normal_one_on_many_users() -> None:
+    values = np.random.default_rng(1).exponential(size=5000)
+    found = bootstrap_mean(values, seed=3, n_resamples=2000, level=0.9)
+    half = stats.norm.ppf(0.95) * values.std(ddof=1) / np.sqrt(len(values))
+    assert found.mean == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half, abs=0.15 * half)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.15 * half)
+    assert found.level == 0.9
+
+
+def test_identical_systems_differ_by_exactly_nothing() -> None:
+    values = np.random.default_rng(2).random(300).astype(np.float32)
+    assert paired_bootstrap(values, values.copy(), seed=0) == Interval(0.0, 0.0, 0.0)
+
+
+def test_pairing_sees_a_small_steady_gain_that_two_single_intervals_hide() -> None:
+    rng = np.random.default_rng(3)
+    a = rng.random(400)
+    b = a - 0.01 + rng.normal(scale=0.01, size=400)
+    paired = paired_bootstrap(a, b, seed=0)
+    assert paired.excludes_zero
+    assert paired.low < 0.01 < paired.high
+    assert bootstrap_mean(b, seed=0).high > bootstrap_mean(a, seed=0).low  # the single ones overlap
+
+
+def test_no_gain_is_claimed_more_often_than_the_level_allows() -> None:
+    rng = np.random.default_rng(4)
+    claims = sum(
+        paired_bootstrap(rng.random(200), rng.random(200), seed=run, n_resamples=200).excludes_zero
+        for run in range(300)
+    )
+    assert claims / 300 <= 0.11
+
+
+def test_same_seed_same_interval_and_other_seed_another() -> None:
+    values = np.random.default_rng(5).random(200)
+    assert bootstrap_mean(values, seed=1) == bootstrap_mean(values, seed=1)
+    assert bootstrap_mean(values, seed=1) != bootstrap_mean(values, seed=2)
+
+
+def test_chunks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(6).random(50)
+    whole = bootstrap_mean(values, seed=1, n_resamples=101)
+    monkeypatch.setattr(significance, "_CELLS_PER_CHUNK", 150)
+    chunked = bootstrap_mean(values, seed=1, n_resamples=101)
+    assert (chunked.low, chunked.high) == (pytest.approx(whole.low), pytest.approx(whole.high))
+
+
+def test_metrics_share_their_draws() -> None:
+    values = np.random.default_rng(7).random(80)
+    found = bootstrap_means({"a": values, "twice": 2 * values}, seed=0)
+    assert found["twice"].low == pytest.approx(2 * found["a"].low)
+    assert found["twice"].high == pytest.approx(2 * found["a"].high)
+    assert found["a"].low == pytest.approx(bootstrap_mean(values, seed=0).low)
+
+
+def test_one_user_has_an_interval_of_no_width() -> None:
+    assert bootstrap_mean(np.array([0.25]), seed=0) == Interval(0.25, 0.25, 0.25)
+
+
+def test_refuses_nothing_nan_and_unequal_users() -> None:
+    with pytest.raises(DataError, match="at least one user"):
+        bootstrap_mean(np.empty(0), seed=0)
+    with pytest.raises(DataError, match="not finite"):
+        bootstrap_mean(np.array([1.0, np.nan]), seed=0)
+    with pytest.raises(DataError, match="same users"):
+        paired_bootstrap(np.ones(3), np.ones(4), seed=0)
+    with pytest.raises(DataError, match="level"):
+        bootstrap_mean(np.ones(3), seed=0, level=1.0)
