@@ -1,0 +1,225 @@
+"""One system measured on one holdout, and two systems compared on the same users."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from evaluation.beyond_accuracy import (
+    catalogue_coverage,
+    intra_list_diversity,
+    mean_of_answered,
+    mean_popularity,
+    self_information,
+)
+from evaluation.metrics import DEFAULT_KS, check_ks, metric_name, per_query_metrics
+from evaluation.significance import DEFAULT_RESAMPLES, Interval, bootstrap_means, paired_bootstrap
+from reccore import Candidates, ConfigError, DataError, Holdout
+from reccore.arrays import FloatArray, IntArray
+
+ORDER_BY = "ndcg@10"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How one system did on one holdout.
+
+    Attributes:
+        name: of the system.
+        ks: list lengths, ascending.
+        per_query: metric name (``ndcg@10``) → (B,) value of every query, unanswered ones included.
+        metrics: metric name → mean over all queries with its interval.
+        lists: what the lists look like as a whole: ``coverage@K``, ``popularity@K`` (mean fit-split events
+            of the offered items), ``novelty@K`` (mean self-information, bits) and, with item vectors,
+            ``diversity@K`` at the smallest K. Means over answered queries; NaN where there is none.
+        queries: B.
+        unanswered: queries with an empty row; they count as misses.
+        targets: targets of all queries.
+        unknown_targets: those outside the vocabulary; they count as misses.
+        tied_share: share of queries whose target was decided by a tie rule; None where not known.
+        holdout_id: digest of users and targets, so that only like is compared with like.
+    """
+
+    name: str
+    ks: tuple[int, ...]
+    per_query: Mapping[str, FloatArray]
+    metrics: Mapping[str, Interval]
+    lists: Mapping[str, float]
+    queries: int
+    unanswered: int
+    targets: int
+    unknown_targets: int
+    tied_share: float | None
+    holdout_id: str
+
+    def mean(self, metric: str) -> float:
+        """Mean of a metric, or a value of ``lists``, by name.
+
+        Raises:
+            ConfigError: not among what was measured; names what was.
+        """
+        if metric in self.metrics:
+            return self.metrics[metric].mean
+        if metric in self.lists:
+            return self.lists[metric]
+        raise ConfigError(f"{metric!r} was not measured; known: {', '.join([*self.metrics, *self.lists])}")
+
+    def curve(self, metric: str) -> dict[int, float]:
+        """K → mean of ``metric``, such as ``recall`` or ``coverage``."""
+        return {k: self.mean(metric_name(metric, k)) for k in self.ks}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the per-query values, as plain values (NaN and all; see ``report.without_nan``)."""
+        return {
+            "name": self.name,
+            "metrics": {name: {"mean": i.mean, "low": i.low, "high": i.high} for name, i in self.metrics.items()},
+            "lists": dict(self.lists),
+            "queries": self.queries,
+            "unanswered": self.unanswered,
+            "targets": self.targets,
+            "unknown_targets": self.unknown_targets,
+            "tied_share": self.tied_share,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired difference a − b of one metric over the same users.
+
+    Attributes:
+        a, b: names of the systems.
+        metric: such as ``ndcg@10``.
+        difference: mean of a − b with its interval.
+        base: mean of b, for relative statements.
+    """
+
+    a: str
+    b: str
+    metric: str
+    difference: Interval
+    base: float = field(default=float("nan"))
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse``, or ``no clear difference`` where the interval holds zero."""
+        if not self.difference.excludes_zero:
+            return "no clear difference"
+        return "better" if self.difference.mean > 0 else "worse"
+
+    @property
+    def relative(self) -> float:
+        """Difference as a share of b's mean; NaN where that is zero."""
+        return self.difference.mean / self.base if self.base else float("nan")
+
+    def __str__(self) -> str:
+        d = self.difference
+        interval = f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+        return f"{self.a} − {self.b}, {self.metric}: {interval} ({self.verdict})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        d = self.difference
+        return {
+            "a": self.a,
+            "b": self.b,
+            "metric": self.metric,
+            "difference": {"mean": d.mean, "low": d.low, "high": d.high},
+            "relative": self.relative,
+            "verdict": self.verdict,
+        }
+
+
+def evaluate_candidates(
+    name: str,
+    candidates: Candidates,
+    holdout: Holdout,
+    *,
+    item_counts: IntArray,
+    item_vectors: FloatArray | None = None,
+    ks: Sequence[int] = DEFAULT_KS,
+    seed: int = 0,
+    n_resamples: int = DEFAULT_RESAMPLES,
+) -> Evaluation:
+    """Measure ranked candidates against a holdout.
+
+    Args:
+        name: of the system.
+        candidates: (B, K); ask for at least ``max(ks)`` of them, missing ranks count as misses.
+        holdout: the B queries that were asked, with their targets.
+        item_counts: (N,) events of each item **in the fit split**; N is the size of the catalogue.
+        item_vectors: (N, D) for intra-list diversity, such as ``ItemTable.genre_matrix()``.
+        ks: list lengths.
+        seed: of the bootstrap; systems to be compared share it.
+        n_resamples: bootstrap samples of the intervals.
+
+    Raises:
+        DataError: see ``per_query_metrics``; or a candidate outside the catalogue.
+    """
+    ks = check_ks(ks)
+    _check_catalogue(candidates, item_counts, item_vectors)
+    per_query = per_query_metrics(candidates, holdout, ks)
+    lists = {}
+    for k in ks:
+        lists[metric_name("coverage", k)] = catalogue_coverage(candidates, len(item_counts), k)
+        lists[metric_name("popularity", k)] = mean_of_answered(mean_popularity(candidates, item_counts, k))
+        lists[metric_name("novelty", k)] = mean_of_answered(self_information(candidates, item_counts, k))
+    if item_vectors is not None:
+        diversity = intra_list_diversity(candidates, item_vectors, ks[0])
+        lists[metric_name("diversity", ks[0])] = mean_of_answered(diversity)
+    return Evaluation(
+        name=name,
+        ks=ks,
+        per_query=per_query,
+        metrics=bootstrap_means(per_query, seed=seed, n_resamples=n_resamples),
+        lists=lists,
+        queries=len(holdout),
+        unanswered=int((candidates.counts == 0).sum()),
+        targets=len(holdout.target_idx),
+        unknown_targets=int((holdout.target_idx < 0).sum()),
+        tied_share=None if holdout.tied is None else float(holdout.tied.mean()),
+        holdout_id=holdout_digest(holdout),
+    )
+
+
+def compare(
+    a: Evaluation, b: Evaluation, metric: str = ORDER_BY, *, seed: int = 0, n_resamples: int = DEFAULT_RESAMPLES
+) -> Comparison:
+    """Is ``a`` better than ``b``? Paired bootstrap over the users of their common holdout.
+
+    Raises:
+        DataError: the two were measured on different users or targets.
+        ConfigError: the metric was not measured for both.
+    """
+    if a.holdout_id != b.holdout_id:
+        raise DataError(f"{a.name} and {b.name} were measured on different users or targets; evaluate both on one")
+    for side in (a, b):
+        if metric not in side.per_query:
+            raise ConfigError(f"{metric!r} was not measured for {side.name}; known: {', '.join(side.per_query)}")
+    difference = paired_bootstrap(a.per_query[metric], b.per_query[metric], seed=seed, n_resamples=n_resamples)
+    return Comparison(a.name, b.name, metric, difference, base=b.mean(metric))
+
+
+def leaderboard(evaluations: Iterable[Evaluation], by: str = ORDER_BY) -> list[Evaluation]:
+    """Best first by the mean of ``by``, equal means by name."""
+    return sorted(evaluations, key=lambda evaluation: (-evaluation.mean(by), evaluation.name))
+
+
+def holdout_digest(holdout: Holdout) -> str:
+    """Short digest of the users asked and the targets held out, in their order."""
+    digest = hashlib.sha256()
+    for values in (holdout.queries.user_idx, holdout.target_offsets, holdout.target_idx):
+        digest.update(len(values).to_bytes(8, "little"))
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _check_catalogue(candidates: Candidates, item_counts: IntArray, item_vectors: FloatArray | None) -> None:
+    highest = int(candidates.item_idx.max(initial=-1))
+    if highest >= len(item_counts):
+        raise DataError(f"candidate index {highest} lies outside the catalogue of {len(item_counts)} items")
+    if item_vectors is not None and len(item_vectors) != len(item_counts):
+        raise DataError(f"{len(item_vectors)} item vectors for a catalogue of {len(item_counts)} items")
