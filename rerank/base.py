@@ -20,14 +20,17 @@ class BaseReranker(Component[Any]):
         """The best ``k`` of the given candidates, in their final order; a subset of the input.
 
         Raises:
-            ValueError: ``k`` below 1, or rows of queries and candidates differ in number.
+            ValueError: ``k`` below 1, rows of queries and candidates differ in number, or a candidate
+                outside the catalogue.
             NotFittedError: before the reranker was given what it needs.
         """
-        _ = self.vocabulary
+        n_items = len(self.vocabulary.items)
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         if len(queries) != len(candidates):
             raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
+        if candidates.item_idx.max(initial=-1) >= n_items:
+            raise ValueError(f"candidate index {candidates.item_idx.max()} outside the catalogue of {n_items} items")
         return self._rerank(queries, candidates, k)
 
     @abstractmethod

@@ -1,0 +1,195 @@
+"""Maximal marginal relevance: relevant items that do not repeat what the list already holds.
+
+Carbonell & Goldstein, The use of MMR, diversity-based reranking (SIGIR 1998), equation 1:
+
+    next = argmax_i  λ·rel(i) − (1−λ)·max_{j chosen} sim(i, j)
+
+λ means the same for every ranker because both terms lie in [0, 1]: relevance is normalised over the pool
+of each query, and similarity is the cosine cut off at 0 (items that point apart are as different as
+it takes; 0 is also the similarity to an empty list). As the chosen set only grows, the objective
+of the pick never rises along the list, so it can serve as the list's score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from reccore import (
+    Bundle,
+    Candidates,
+    ComponentConfig,
+    ConfigError,
+    DataError,
+    ItemTable,
+    QueryBatch,
+    Vocabulary,
+)
+from reccore.arrays import BoolArray, FloatArray, IntArray
+from reccore.bundle import BundleWriter
+from reccore.candidates import concatenate
+from rerank.base import BaseReranker
+
+RANK_SCORE = "rank_score"
+
+_VECTORS_FILE = "vectors.npz"
+_FLOATS_PER_CHUNK = 1 << 23
+
+
+class MMRConfig(ComponentConfig):
+    """Options of MMR.
+
+    Attributes:
+        trade_off: λ in [0, 1]. 1 keeps the input order; 0 looks at similarity alone, after the first item.
+        pool: how many of the first candidates are considered for the list. The rest follow in their
+            old order where more are asked for.
+        similarity: ``vectors`` (cosine of item embeddings) or ``genres`` (cosine of genre sets). An
+            item without a vector or genre is similar to nothing.
+        relevance: ``min_max`` scales the scores of the pool to [0, 1], so gaps between scores count and
+            any ranker's offset and scale do not; ``rank`` goes from 1 for the first down to 0 for the last of the
+            pool in equal steps, so only the order counts.
+    """
+
+    trade_off: float = Field(0.8, ge=0.0, le=1.0)
+    pool: int = Field(100, ge=1)
+    similarity: Literal["vectors", "genres"] = "vectors"
+    relevance: Literal["min_max", "rank"] = "min_max"
+
+
+class MMR(BaseReranker):
+    """Greedy MMR over the first candidates of each query; vectorised over queries, one step per pick.
+
+    Takes O(picks·pool·D) time per query. Equal objectives go to the earlier candidate, so the answer is
+    a function of its own row alone.
+
+    The output keeps every feature and adds ``rank_score``, the score that came in. Its ``score`` is the
+    objective at the moment of the pick, in [−1, 1] and never rising along the row; items from
+    beyond the pool follow in their old order with −2, −3, ….
+    """
+
+    name: ClassVar[str] = "mmr"
+    Config: ClassVar[type[ComponentConfig]] = MMRConfig
+    config: MMRConfig
+
+    def __init__(self, config: MMRConfig | Mapping[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self._unit: FloatArray = np.zeros((0, 1), dtype=np.float32)  # (N, D) rows of length 1, or 0
+
+    @classmethod
+    def build(
+        cls,
+        config: MMRConfig | Mapping[str, Any] | None,
+        items: ItemTable,
+        vectors: FloatArray | None,
+        vocabulary: Vocabulary,
+    ) -> Self:
+        """A reranker ready for use; nothing is learnt.
+
+        Args:
+            config: options.
+            items: catalogue facts, for ``similarity = "genres"``.
+            vectors: (N, D) item vectors of any length, for ``similarity = "vectors"``; else unused.
+            vocabulary: what the item indices mean, N items.
+
+        Raises:
+            ConfigError: the similarity asked for has nothing to work on.
+            DataError: rows and vocabulary differ in number, or a vector is not finite.
+        """
+        reranker = cls(config)
+        if reranker.config.similarity == "genres":
+            rows = items.genre_matrix()
+            if not rows.any():
+                raise ConfigError("mmr: similarity is 'genres' but no item has a genre; use similarity='vectors'")
+        elif vectors is None:
+            raise ConfigError("mmr: similarity is 'vectors' but no item vectors are given; use similarity='genres'")
+        else:
+            rows = vectors
+        if rows.ndim != 2 or len(rows) != len(vocabulary.items):
+            raise DataError(f"mmr: item vectors of shape {rows.shape} for {len(vocabulary.items)} items")
+        if not np.isfinite(rows).all():
+            raise DataError("mmr: item vectors must be finite; train the model that made them again")
+        reranker._unit = _unit_rows(rows)
+        reranker._vocabulary = vocabulary
+        return reranker
+
+    def _rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates:
+        k = min(k, candidates.k)
+        if candidates.item_idx.size == 0:
+            return candidates.with_features({RANK_SCORE: candidates.score})
+        rows_at_once = max(1, _FLOATS_PER_CHUNK // (min(self.config.pool, candidates.k) * self._unit.shape[1]))
+        parts = [
+            self._rerank_chunk(candidates.select(slice(start, start + rows_at_once)), k)
+            for start in range(0, len(candidates), rows_at_once)
+        ]
+        return concatenate(parts, k)
+
+    def _rerank_chunk(self, candidates: Candidates, k: int) -> Candidates:
+        pool = candidates.head(self.config.pool)
+        columns, objective = self._greedy(pool, min(k, pool.k))
+        if k > pool.k:
+            beyond = np.arange(pool.k, k, dtype=np.int64)
+            after = -1.0 - np.arange(1, len(beyond) + 1)
+            shape = (len(candidates), len(beyond))
+            columns = np.concatenate([columns, np.broadcast_to(beyond, shape)], axis=1)
+            objective = np.concatenate([objective, np.broadcast_to(after, shape)], axis=1)
+        rank_score = np.where(candidates.mask, candidates.score, np.nan).astype(np.float32)
+        chosen = candidates.with_features({RANK_SCORE: rank_score}).take(columns)
+        score = np.where(chosen.mask, objective, -np.inf).astype(np.float32)
+        return Candidates(chosen.item_idx, score, chosen.features)
+
+    def _greedy(self, pool: Candidates, picks: int) -> tuple[IntArray, npt.NDArray[np.float64]]:
+        """Columns in the order of choice and the objective of each, both (B, picks); -1 where none is left."""
+        trade_off = self.config.trade_off
+        rows = np.arange(len(pool))
+        free = pool.mask.copy()
+        relevance = self._relevance(pool.score, free)
+        vectors = self._unit[np.where(free, pool.item_idx, 0)]  # (B, P, D)
+        closest = np.zeros(free.shape, dtype=np.float32)  # (B, P): largest similarity to what was chosen
+        columns = np.full((len(pool), picks), -1, dtype=np.int64)
+        objective = np.full((len(pool), picks), -np.inf)
+        for pick in range(picks):
+            value = np.where(free, trade_off * relevance - (1.0 - trade_off) * closest, -np.inf)  # (B, P)
+            column = value.argmax(axis=1)  # the first of equals
+            left = free[rows, column]
+            columns[left, pick] = column[left]
+            objective[left, pick] = value[left, column[left]]
+            free[rows, column] = False
+            # einsum, not BLAS: equal vectors give equal sums wherever they stand, so ties stay ties.
+            similarity = np.einsum("bpd,bd->bp", vectors, vectors[rows, column])
+            closest = np.maximum(closest, np.minimum(similarity, 1.0))
+        return columns, objective
+
+    def _relevance(self, score: FloatArray, mask: BoolArray) -> npt.NDArray[np.float64]:
+        """(B, P) in [0, 1], never rising along a row, 0 on padding.
+
+        Column order is the ranking, so a score above an earlier one is read as equal to it. Scores at the lowest
+        float32 (an item the ranker could not score) get 0 and do not stretch the scale.
+        """
+        last = np.maximum(mask.sum(axis=1, keepdims=True) - 1, 1)
+        if self.config.relevance == "rank":
+            return np.where(mask, 1.0 - np.arange(mask.shape[1]) / last, 0.0)
+        usable = mask & (score > np.finfo(np.float32).min)
+        falling = np.minimum.accumulate(np.where(usable, score, np.inf).astype(np.float64), axis=1)
+        high = np.where(usable, falling, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+        low = np.where(usable, falling, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+        spread = np.where(high > low, high - low, 1.0)
+        flat = np.where(high > low, 0.0, 1.0)  # equal scores are all equally relevant
+        return np.where(usable, (falling - np.where(usable, low, 0.0)) / spread + flat, 0.0)
+
+    def _write(self, bundle: BundleWriter) -> None:
+        bundle.arrays(_VECTORS_FILE, {"unit": self._unit})
+
+    def _read(self, bundle: Bundle) -> None:
+        self._unit = bundle.arrays(_VECTORS_FILE)["unit"]
+
+
+def _unit_rows(rows: npt.NDArray[np.floating]) -> FloatArray:
+    """Rows scaled to length one; zero rows stay zero."""
+    wide = rows.astype(np.float64)
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit: FloatArray = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0).astype(np.float32)
+    return unit
