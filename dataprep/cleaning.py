@@ -1,0 +1,159 @@
+"""Titles, years, genres, ages; repeated rows; and the order of events within a user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reccore.arrays import BoolArray, IntArray, offsets_from_lengths
+
+# "Heat (1995)", "Death Note (2006–2007)", "Cosmos (1994– )", "Land Before Time III (1995) (V)"
+_TITLE_YEAR = (
+    r"(?s)^(?P<title>.*?)\s*\(\s*(?P<year>(?:18|19|20)[0-9]{2})\s*(?:[-–—/]\s*(?:[0-9]{2,4})?\s*)?\)"
+    r"\s*(?:\((?:V|TV|VG)\)\s*)?$"
+)
+_YEAR = r"(?P<year>(?:18|19|20)[0-9]{2})"
+# "unkonwn" is how the RecBole files spell the film that ml-100k calls "unknown".
+_NO_GENRE = ("", "(no genres listed)", "unknown", "unkonwn")
+_NO_TITLE = ("unknown", "unkonwn")
+
+# Lower ends and names of the age groups in the README of ml-1m.
+_AGE_FROM = (18, 25, 35, 45, 50, 56)
+_AGE_GROUPS = ("Under 18", "18-24", "25-34", "35-44", "45-49", "50-55", "56+")
+ML_1M_OCCUPATIONS = (
+    "other or not specified",
+    "academic/educator",
+    "artist",
+    "clerical/admin",
+    "college/grad student",
+    "customer service",
+    "doctor/health care",
+    "executive/managerial",
+    "farmer",
+    "homemaker",
+    "K-12 student",
+    "lawyer",
+    "programmer",
+    "retired",
+    "sales/marketing",
+    "scientist",
+    "self-employed",
+    "technician/engineer",
+    "tradesman/craftsman",
+    "unemployed",
+    "writer",
+)
+
+
+def split_titles(titles: pa.Array, *, unknown_words: bool = False) -> tuple[pa.Array, pa.Array]:
+    """Split the year in trailing parentheses off.
+
+    Args:
+        titles: (n,) strings, such as ``Heat (1995)``.
+        unknown_words: the title "unknown" stands for no title, as in ml-100k.
+
+    Returns:
+        Titles (n,) without the year, and years (n,) int16, null where the title has none. Of a span the
+        first year counts. A title that is only a year stays as it is.
+    """
+    parts = pc.extract_regex(titles, _TITLE_YEAR)
+    stem = pc.struct_field(parts, "title")
+    usable = pc.fill_null(pc.not_equal(stem, ""), False)
+    title = pc.utf8_trim_whitespace(pc.if_else(usable, stem, titles))
+    year = pc.if_else(usable, pc.struct_field(parts, "year"), pa.scalar(None, pa.string())).cast(pa.int16())
+    if unknown_words:
+        title = pc.if_else(pc.is_in(title, value_set=pa.array(_NO_TITLE)), "", title)
+    return title, year
+
+
+def find_years(texts: pa.Array) -> pa.Array:
+    """The first four-digit year of each text (n,) int16, such as of ``01-Jan-1995``; null where there is none."""
+    return pc.struct_field(pc.extract_regex(texts, _YEAR), "year").cast(pa.int16())
+
+
+def split_genres(texts: pa.Array, separator: str) -> pa.Array:
+    """Genre lists of texts such as ``Action|Comedy``; empty for "(no genres listed)" and "unknown"."""
+    return clean_genres(pc.split_pattern(texts, separator))
+
+
+def clean_genres(lists: pa.ListArray) -> pa.Array:
+    """Trim every name and drop those that mean "none"; a null list becomes an empty one."""
+    names = pc.utf8_trim_whitespace(pc.list_flatten(lists))
+    rows = np.asarray(pc.list_parent_indices(lists))
+    kept = ~np.asarray(pc.fill_null(pc.is_in(names, value_set=pa.array(_NO_GENRE, type=names.type)), False))
+    kept &= np.asarray(names.is_valid())
+    offsets = offsets_from_lengths(np.bincount(rows[kept], minlength=len(lists)))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), names.filter(pa.array(kept)).cast(pa.string()))
+
+
+def genres_from_flags(flags: npt.NDArray[np.bool_], names: Sequence[str]) -> pa.Array:
+    """Genre lists of an (n, G) table of flags."""
+    rows, columns = np.nonzero(flags)
+    offsets = offsets_from_lengths(np.bincount(rows, minlength=len(flags)))
+    values = pa.array(names, pa.string()).take(pa.array(columns))
+    return clean_genres(pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values))
+
+
+def age_groups(ages: pa.Array) -> pa.Array:
+    """Names of ml-1m's age groups for ages in years (n,); null stays null.
+
+    ml-1m itself gives the lowest age of the group (1 for under 18), so the same table decodes its codes.
+    """
+    group = np.searchsorted(_AGE_FROM, np.asarray(pc.fill_null(ages, 0)), side="right")
+    names = pa.array(_AGE_GROUPS).take(pa.array(group))
+    return pc.if_else(ages.is_valid(), names, pa.scalar(None, pa.string()))
+
+
+def mix_ids(user: IntArray, movie: IntArray) -> npt.NDArray[np.uint64]:
+    """A fixed 64-bit hash of (userId, movieId), (n,): ``splitmix64(splitmix64(userId) XOR movieId)``.
+
+    It orders events of one user and second where the files are sorted by id, since there the order of the
+    file would leak which film is last.
+    """
+    return _splitmix64(_splitmix64(user.astype(np.uint64)) ^ movie.astype(np.uint64))
+
+
+def _splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """One step of Steele, Lea and Flood (2014); arithmetic modulo 2^64."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def user_chunks(users: IntArray, rows: int) -> Iterator[slice]:
+    """Cut events grouped by user, (n,), into slices of about ``rows`` rows that split no user."""
+    start = 0
+    while start < len(users):
+        stop = start + rows
+        if stop < len(users):
+            # Users are grouped and increasing, so the last user's events end where the next id begins.
+            stop = int(np.searchsorted(users, users[stop - 1], side="right"))
+        yield slice(start, min(stop, len(users)))
+        start = stop
+
+
+def repeated_pairs(users: IntArray, movies: IntArray, rows: int) -> BoolArray:
+    """Mask (n,) of rows whose (user, movie) occurs on an earlier row; users must not decrease."""
+    repeated = np.zeros(len(users), dtype=np.bool_)
+    for part in user_chunks(users, rows):
+        user, movie = users[part], movies[part]
+        same_user = user[1:] == user[:-1]
+        if np.all(~same_user | (movie[1:] > movie[:-1])):
+            continue
+        order = np.lexsort((movie, user))  # stable, so the earliest row of a pair comes first
+        again = (user[order][1:] == user[order][:-1]) & (movie[order][1:] == movie[order][:-1])
+        repeated[part.start + order[1:][again]] = True
+    return repeated
+
+
+def repeated_ids(ids: IntArray) -> BoolArray:
+    """Mask (n,) of rows whose id occurs on an earlier row."""
+    _, first = np.unique(ids, return_index=True)
+    repeated = np.ones(len(ids), dtype=np.bool_)
+    repeated[first] = False
+    return repeated

@@ -1,0 +1,1 @@
+"""Raw files to typed tables with line numbers: MovieLens in all its layouts, and own data."""

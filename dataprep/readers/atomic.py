@@ -1,0 +1,69 @@
+"""RecBole's atomic files: tab-separated, with a typed header such as ``user_id:token``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+
+from dataprep.cleaning import find_years, split_genres, split_titles
+from dataprep.readers.delimited import header_fields, read_delimited
+from dataprep.readers.fields import TABS, Field, Kind, Scale
+from dataprep.readers.raw import RawData, RawTable
+from dataprep.readers.records import AGE, MOVIE, RATING, USER, column, movie_records, text, user_records
+from dataprep.schema import TIE_FILE, TIE_HASH
+
+
+def read_atomic(folder: Path, show: bool) -> RawData:
+    """The .inter, .item and, if it is there, .user file of a folder."""
+    path = next(folder.glob("*.inter"))
+    name = path.stem
+    whole = name in {"ml-100k", "ml-1m"}
+    time = Field("timestamp", Kind.FLOAT_TIME)
+    known = {"user_id:token": USER, "item_id:token": MOVIE, "rating:float": RATING, "timestamp:float": time}
+    ratings = _read_atomic_file(
+        path, known, ("userId", "movieId"), show, Scale.WHOLE_STARS if whole else Scale.HALF_STARS
+    )
+    known = {
+        "item_id:token": MOVIE,
+        "movie_title:token_seq": text("title"),
+        "release_year:token": text("year"),
+        "class:token_seq": text("genres"),
+        "genre:token_seq": text("genres"),
+    }
+    raw = _read_atomic_file(path.with_suffix(".item"), known, ("movieId", "title", "genres"), show)
+    title, year = split_titles(column(raw, "title"), unknown_words=True)
+    if "year" in raw.table.column_names:  # for one film it reads "V", and the year stayed in the title
+        year = pc.coalesce(year, find_years(column(raw, "year")))
+    movies = movie_records(raw, title, year, split_genres(column(raw, "genres"), " "))
+    users = None
+    if path.with_suffix(".user").is_file():
+        known = {
+            "user_id:token": USER,
+            "age:token": AGE,
+            "gender:token": text("gender"),
+            "occupation:token": text("occupation"),
+            "zip_code:token": text("zip"),
+        }
+        users = _read_atomic_file(
+            path.with_suffix(".user"), known, ("userId", "age", "gender", "occupation", "zip"), show
+        )
+        users = user_records(users, column(users, "occupation"))
+    return RawData("atomic", _atomic_tie_order(ratings), ratings, movies, users)
+
+
+def _read_atomic_file(
+    path: Path, known: dict[str, Field], required: tuple[str, ...], show: bool, scale: Scale = Scale.ANY
+) -> RawTable:
+    fields = header_fields(path, known, required, separator="\t")
+    return read_delimited(path, replace(TABS, skip=1), fields, scale=scale, show=show)
+
+
+def _atomic_tie_order(ratings: RawTable) -> str:
+    """``file``, unless rows are sorted by (user, movie), as in conversions of ml-20m: that order tells nothing."""
+    user, movie = np.asarray(ratings.table["userId"]), np.asarray(ratings.table["movieId"])
+    same = user[1:] == user[:-1]
+    by_ids = len(user) > 1 and bool(same.any()) and np.all((user[1:] > user[:-1]) | (same & (movie[1:] > movie[:-1])))
+    return TIE_HASH if by_ids else TIE_FILE

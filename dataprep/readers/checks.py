@@ -1,0 +1,92 @@
+"""Checks of typed values that both reading paths and own tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataprep.readers.fields import NUMBERS, Field, Kind, RejectedRows, Scale
+from reccore.arrays import BoolArray, IntArray
+
+MAX_SECONDS = float(2**62)
+
+
+def check_values(
+    table: pa.Table, fields: Sequence[Field], lines: IntArray, rejects: RejectedRows, scale: Scale
+) -> tuple[pa.Table, IntArray]:
+    """Turn away rows with empty, negative, non-finite or out-of-scale values.
+
+    Args:
+        table: n rows, already of the types of their fields.
+        fields: the columns to check.
+        lines: (n,) line number of each row.
+        rejects: takes the rows turned away, each with the first reason found, from left to right.
+        scale: what a rating may be.
+
+    Returns:
+        The good rows and their line numbers. Times become int64.
+    """
+    good: BoolArray | None = None
+    for field in fields:
+        if field.kind is Kind.SKIP:
+            continue
+        for bad, reason in _problems(table[field.name], field, scale):
+            if not bad.any():
+                continue
+            if good is None:
+                good = np.ones(len(lines), dtype=np.bool_)
+            rejects.add(lines[bad & good], reason)
+            good &= ~bad
+    if good is not None:
+        table, lines = table.filter(pa.array(good)), lines[good]
+    for field in fields:
+        if field.kind is Kind.FLOAT_TIME:
+            at = table.column_names.index(field.name)
+            table = table.set_column(at, field.name, pc.cast(pc.floor(table[field.name]), pa.int64()))
+    return table, lines
+
+
+def _problems(column: pa.ChunkedArray, field: Field, scale: Scale) -> Iterable[tuple[BoolArray, str]]:
+    if field.kind is Kind.TEXT:
+        return
+    if column.null_count:
+        if field.kind is not Kind.OPTIONAL_INT:
+            yield np.asarray(column.is_null()), f"{field.name} is empty"
+        column = pc.fill_null(column, 0)
+    values = column.to_numpy()
+    if field.kind in NUMBERS:
+        finite = np.isfinite(values)
+        yield ~finite, f"{field.name} is not a number"
+        if field.kind is Kind.RATING:
+            yield finite & ~_ON_SCALE[scale](values), f"{field.name} is outside the scale"
+        elif field.kind is Kind.FLOAT_TIME:
+            yield finite & (values < 0), f"{field.name} is negative"
+            yield finite & (values > MAX_SECONDS), f"{field.name} is too large"
+    elif len(values) and values.min() < 0:
+        yield values < 0, f"{field.name} is negative"
+
+
+def _whole_stars(rating: npt.NDArray[np.float32]) -> BoolArray:
+    on_scale: BoolArray = (rating >= 1) & (rating <= 5) & (rating == np.floor(rating))
+    return on_scale
+
+
+def _half_stars(rating: npt.NDArray[np.float32]) -> BoolArray:
+    doubled = rating * 2
+    on_scale: BoolArray = (rating >= 0.5) & (rating <= 5) & (doubled == np.floor(doubled))
+    return on_scale
+
+
+def _any(rating: npt.NDArray[np.float32]) -> BoolArray:
+    return np.ones(len(rating), dtype=np.bool_)
+
+
+_ON_SCALE: dict[Scale, Callable[[npt.NDArray[np.float32]], BoolArray]] = {
+    Scale.WHOLE_STARS: _whole_stars,
+    Scale.HALF_STARS: _half_stars,
+    Scale.ANY: _any,
+}

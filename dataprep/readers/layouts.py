@@ -1,0 +1,76 @@
+"""Which layout a folder of raw files has.
+
+Layouts: ``ml-100k`` (u.data, u.item, u.user), ``ml-1m`` and ``ml-10m`` (.dat), ``csv`` (ml-latest-small, ml-20m and
+later) and ``atomic`` (RecBole's .inter, .item, .user).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataprep.readers.atomic import read_atomic
+from dataprep.readers.movielens import read_1m, read_10m, read_100k, read_csv
+from dataprep.readers.raw import RawData
+from reccore.errors import DataError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How to recognise a layout and read it."""
+
+    name: str
+    files: tuple[str, ...]
+    optional: tuple[str, ...]
+    read: Callable[[Path, bool], RawData] = field(repr=False)
+
+
+def find_layout(folder: Path) -> tuple[Layout, Path]:
+    """The layout of a data set, and the folder that holds its files (perhaps a single subfolder).
+
+    Raises:
+        DataError: no such folder, no layout fits, or one of its files is missing.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder")
+    while True:
+        layout = _recognise(folder)
+        if layout is not None:
+            break
+        inside = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        if len(inside) != 1:
+            names = ", ".join(path.name for path in sorted(folder.iterdir())[:8]) or "nothing"
+            raise DataError(
+                f"{folder} holds no MovieLens layout known here (u.data, ratings.dat, ratings.csv or *.inter); "
+                f"it holds {names}. For other data use --interactions FILE"
+            )
+        folder = inside[0]
+    missing = [name for name in layout.files if not (folder / name).is_file()]
+    if missing:
+        raise DataError(f"{folder} looks like {layout.name} but {', '.join(missing)} is missing; download it again")
+    return layout, folder
+
+
+def source_files(folder: Path) -> list[Path]:
+    """The files of a data set that are read, by name."""
+    layout, folder = find_layout(folder)
+    return sorted(folder / name for name in (*layout.files, *layout.optional) if (folder / name).is_file())
+
+
+def _recognise(folder: Path) -> Layout | None:
+    if (folder / "u.data").is_file() or (folder / "u.item").is_file():
+        return Layout("ml-100k", ("u.data", "u.item", "u.user"), ("u.genre",), read_100k)
+    if (folder / "ratings.dat").is_file() or (folder / "movies.dat").is_file():
+        if (folder / "users.dat").is_file() or ("1m" in folder.name and not (folder / "tags.dat").is_file()):
+            return Layout("ml-1m", ("ratings.dat", "movies.dat", "users.dat"), (), read_1m)
+        return Layout("ml-10m", ("ratings.dat", "movies.dat"), ("tags.dat",), read_10m)
+    if (folder / "ratings.csv").is_file() or (folder / "movies.csv").is_file():
+        return Layout("csv", ("ratings.csv", "movies.csv"), ("links.csv", "tags.csv"), read_csv)
+    atomic = sorted(folder.glob("*.inter"))
+    if len(atomic) > 1:
+        raise DataError(f"{folder} holds several .inter files: {', '.join(path.name for path in atomic)}; keep one")
+    if atomic:
+        stem = atomic[0].stem
+        return Layout("atomic", (f"{stem}.inter", f"{stem}.item"), (f"{stem}.user",), read_atomic)
+    return None

@@ -1,0 +1,121 @@
+"""The releases of GroupLens: ml-100k, ml-1m, ml-10m, and the .csv files of ml-latest-small, ml-20m and later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataprep.cleaning import ML_1M_OCCUPATIONS, find_years, genres_from_flags, split_titles
+from dataprep.readers.delimited import header_fields, read_delimited
+from dataprep.readers.fields import CSV, DOUBLE_COLONS, PIPES, TABS, Field, Kind, Scale
+from dataprep.readers.raw import RawData, RawTable
+from dataprep.readers.records import (
+    AGE,
+    MOVIE,
+    RATING,
+    TIME,
+    USER,
+    column,
+    movie_records,
+    piped_movie_records,
+    skip,
+    text,
+    text_dialect,
+    user_records,
+)
+from dataprep.schema import LINKS_SCHEMA, TAGS_SCHEMA, TIE_FILE, TIE_HASH
+
+# The columns of u.item after the id, title, two dates and the address.
+_ML_100K_GENRES = (
+    *(
+        "unknown",
+        "Action",
+        "Adventure",
+        "Animation",
+        "Children's",
+        "Comedy",
+        "Crime",
+        "Documentary",
+        "Drama",
+        "Fantasy",
+    ),
+    *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+
+
+def read_100k(folder: Path, show: bool) -> RawData:
+    """ml-100k: u.data, u.item with a flag for each genre, u.user."""
+    ratings = read_delimited(folder / "u.data", TABS, (USER, MOVIE, RATING, TIME), scale=Scale.WHOLE_STARS, show=show)
+    flags = [Field(f"genre {i}", Kind.OPTIONAL_INT) for i in range(len(_ML_100K_GENRES))]
+    path = folder / "u.item"
+    head = (MOVIE, text("title"), text("date"), skip("video date"), skip("address"))
+    raw = read_delimited(path, text_dialect(path, PIPES), (*head, *flags), show=show)
+    title, year = split_titles(column(raw, "title"), unknown_words=True)
+    year = pc.coalesce(year, find_years(column(raw, "date")))
+    matrix = np.column_stack([np.asarray(raw.table[flag.name].fill_null(0)) for flag in flags]) != 0
+    movies = movie_records(raw, title, year, genres_from_flags(matrix, _ML_100K_GENRES))
+
+    path = folder / "u.user"
+    fields = (USER, AGE, text("gender"), text("occupation"), text("zip"))
+    users = read_delimited(path, text_dialect(path, PIPES), fields, show=show)
+    return RawData("ml-100k", TIE_FILE, ratings, movies, user_records(users, column(users, "occupation")))
+
+
+def _read_dat(folder: Path, scale: Scale, show: bool) -> tuple[RawTable, RawTable]:
+    fields = (USER, MOVIE, RATING, TIME)
+    ratings = read_delimited(folder / "ratings.dat", DOUBLE_COLONS, fields, scale=scale, show=show)
+    path = folder / "movies.dat"
+    columns = (MOVIE, text("title"), text("genres"))
+    movies = read_delimited(path, text_dialect(path, DOUBLE_COLONS), columns, show=show)
+    return ratings, piped_movie_records(movies)
+
+
+def read_1m(folder: Path, show: bool) -> RawData:
+    """ml-1m: ratings.dat, movies.dat, users.dat with coded ages and occupations."""
+    ratings, movies = _read_dat(folder, Scale.WHOLE_STARS, show)
+    code = Field("occupation", Kind.ID)
+    fields = (USER, text("gender"), AGE, code, text("zip"))
+    users = read_delimited(folder / "users.dat", DOUBLE_COLONS, fields, show=show)
+    unknown = np.asarray(users.table["occupation"]) >= len(ML_1M_OCCUPATIONS)
+    users = users.reject(unknown, "occupation is not a code of ml-1m")
+    names = pa.array(ML_1M_OCCUPATIONS).take(column(users, "occupation"))
+    return RawData("ml-1m", TIE_FILE, ratings, movies, user_records(users, names))
+
+
+def read_10m(folder: Path, show: bool) -> RawData:
+    """ml-10m: ratings.dat sorted by id, movies.dat, and tags.dat if it is there."""
+    ratings, movies = _read_dat(folder, Scale.HALF_STARS, show)
+    tags = None
+    path = folder / "tags.dat"
+    if path.is_file():
+        fields = (USER, MOVIE, text("tag"), TIME)
+        tags = _tags(read_delimited(path, text_dialect(path, DOUBLE_COLONS), fields, show=show))
+    return RawData("ml-10m", TIE_HASH, ratings, movies, tags=tags)
+
+
+def _tags(raw: RawTable) -> RawTable:
+    return replace(raw, table=raw.table.select(TAGS_SCHEMA.names).cast(TAGS_SCHEMA))
+
+
+def read_csv(folder: Path, show: bool) -> RawData:
+    """ml-latest-small, ml-20m and later: .csv files sorted by id."""
+
+    def read(name: str, *fields: Field, scale: Scale = Scale.ANY) -> RawTable:
+        path = folder / name
+        known = {column.name: column for column in fields}
+        return read_delimited(path, CSV, header_fields(path, known, list(known)), scale=scale, show=show)
+
+    ratings = read("ratings.csv", USER, MOVIE, RATING, TIME, scale=Scale.HALF_STARS)
+    movies = piped_movie_records(read("movies.csv", MOVIE, text("title"), text("genres")))
+    links = tags = None
+    if (folder / "links.csv").is_file():
+        imdb, tmdb = Field("imdbId", Kind.OPTIONAL_INT), Field("tmdbId", Kind.OPTIONAL_INT)
+        links = read("links.csv", MOVIE, imdb, tmdb)
+        links = replace(links, table=links.table.select(LINKS_SCHEMA.names).cast(LINKS_SCHEMA))
+    if (folder / "tags.csv").is_file():
+        tags = _tags(read("tags.csv", USER, MOVIE, text("tag"), TIME))
+    return RawData("csv", TIE_HASH, ratings, movies, links=links, tags=tags)

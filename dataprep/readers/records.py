@@ -1,0 +1,69 @@
+"""Columns that the layouts share, and raw rows in their final form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataprep.cleaning import age_groups, split_genres, split_titles
+from dataprep.readers.blocks import is_utf8
+from dataprep.readers.fields import Dialect, Field, Kind
+from dataprep.readers.raw import RawTable
+from dataprep.schema import MOVIES_SCHEMA, USERS_SCHEMA
+
+USER = Field("userId", Kind.ID)
+MOVIE = Field("movieId", Kind.ID)
+RATING = Field("rating", Kind.RATING)
+TIME = Field("timestamp", Kind.TIME)
+AGE = Field("age", Kind.OPTIONAL_INT)
+
+
+def text_dialect(path: Path, dialect: Dialect) -> Dialect:
+    """Old releases are Latin-1; copies converted to UTF-8 are read as such."""
+    return replace(dialect, latin1=not is_utf8(path))
+
+
+def skip(name: str) -> Field:
+    """A column that is not read."""
+    return Field(name, Kind.SKIP)
+
+
+def text(name: str) -> Field:
+    """A column of text."""
+    return Field(name, Kind.TEXT)
+
+
+def column(raw: RawTable, name: str) -> pa.Array:
+    """One column of the good rows, in one piece."""
+    return raw.table[name].combine_chunks()
+
+
+def movie_records(raw: RawTable, title: pa.Array, year: pa.Array, genres: pa.Array) -> RawTable:
+    """Rows of ``movies.parquet`` from movieId and the other columns (n,) in their final form."""
+    columns = [column(raw, "movieId"), title, year, genres]
+    return replace(raw, table=pa.table(columns, schema=MOVIES_SCHEMA))
+
+
+def piped_movie_records(raw: RawTable) -> RawTable:
+    """Rows of ``movies.parquet`` where the year stands in the title and genres are written ``A|B``."""
+    title, year = split_titles(column(raw, "title"))
+    return movie_records(raw, title, year, split_genres(column(raw, "genres"), "|"))
+
+
+def user_records(raw: RawTable, occupation: pa.Array) -> RawTable:
+    """Rows of ``users.parquet`` from userId, age, gender, zip and the names of occupations (n,)."""
+    raw = raw.reject(np.asarray(pc.fill_null(pc.greater(raw.table["age"], 150), False)), "age is over 150")
+    age = column(raw, "age").cast(pa.int16())
+    columns = [column(raw, "userId"), age, age_groups(age), column(raw, "gender"), occupation, column(raw, "zip")]
+    return replace(raw, table=pa.table([_empty_is_null(c) for c in columns], schema=USERS_SCHEMA))
+
+
+def _empty_is_null(column: pa.Array) -> pa.Array:
+    """Empty strings say nothing, so they become null."""
+    if not pa.types.is_string(column.type):
+        return column
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)

@@ -1,0 +1,129 @@
+"""The path for blocks that hold a bad row: still by column, and every bad row gets its line and reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataprep.readers.fields import ARROW_TYPE, WHOLE_NUMBERS, Field, Kind, RejectedRows
+from reccore.arrays import BoolArray, IntArray
+
+_REPLACEMENT = "\ufffd"
+_QUOTED_FIELD = '("(?:[^"]|"")*"|(?:[^"{0}][^{0}]*)?)'
+_INTEGER = r"^-?[0-9]+$"
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_MAX_INT64 = str(2**63 - 1)
+
+
+def parse_slow(
+    data: bytes, separator: str, quoted: bool, fields: Sequence[Field], first_line: int, rejects: RejectedRows
+) -> tuple[pa.Table, IntArray]:
+    """Parse a block row by row in spirit, column by column in fact.
+
+    Args:
+        data: whole lines.
+        separator: one character.
+        quoted: fields may stand in double quotes.
+        fields: every column of the file.
+        first_line: line number of the block's first line.
+        rejects: takes the rows that cannot be parsed. Blank lines are passed over.
+
+    Returns:
+        Columns other than SKIP of the rows that parse, empty numbers as null, and their line numbers.
+    """
+    rows, broken = _split_lines(data)
+    lines = np.arange(first_line, first_line + len(rows), dtype=np.int64)
+    blank = _mask(pc.equal(pc.utf8_trim_whitespace(rows), ""))
+    rejects.add(lines[broken], "not valid UTF-8")
+    kept = ~(broken | blank)
+    rows, lines = rows.filter(pa.array(kept)), lines[kept]
+
+    columns, fits = _split_quoted(rows, separator, fields) if quoted else _split_plain(rows, separator, fields)
+    rejects.add(lines[~fits], "wrong number of fields")
+    lines = lines[fits]
+
+    good = np.ones(len(lines), dtype=np.bool_)
+    parsed = {}
+    for field, text in columns.items():
+        values, problems = _convert(text, field)
+        for bad, reason in problems:
+            rejects.add(lines[bad & good], reason)
+            good &= ~bad
+        parsed[field.name] = values
+    return pa.table(parsed).filter(pa.array(good)), lines[good]
+
+
+def _mask(values: pa.Array | pa.ChunkedArray) -> BoolArray:
+    return np.asarray(pc.fill_null(values, False), dtype=np.bool_)
+
+
+def _split_lines(data: bytes) -> tuple[pa.Array, BoolArray]:
+    """Lines as strings, and which of them were not valid UTF-8."""
+    raw = _lines_of(data, pa.binary())
+    try:
+        data.decode("utf-8")
+        broken = np.zeros(len(raw), dtype=np.bool_)
+        rows = raw.cast(pa.string())
+    except UnicodeDecodeError:
+        rows = _lines_of(data.decode("utf-8", errors="replace").encode(), pa.string())
+        genuine = _mask(pc.match_substring(raw, _REPLACEMENT.encode()))
+        broken = _mask(pc.match_substring(rows, _REPLACEMENT)) & ~genuine
+    return pc.utf8_rtrim(rows, "\r\n"), broken
+
+
+def _lines_of(data: bytes, kind: pa.DataType) -> pa.Array:
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
+    if not data.endswith(b"\n"):
+        ends = np.append(ends, len(data))
+    offsets = np.concatenate([[0], ends]).astype(np.int32)
+    return pa.Array.from_buffers(kind, len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def _split_plain(rows: pa.Array, separator: str, fields: Sequence[Field]) -> tuple[dict[Field, pa.Array], BoolArray]:
+    parts = pc.split_pattern(rows, separator)
+    fits = np.asarray(pc.equal(pc.list_value_length(parts), len(fields)), dtype=np.bool_)
+    flat = pc.list_flatten(parts.filter(pa.array(fits)))
+    first = np.arange(int(fits.sum()), dtype=np.int64) * len(fields)
+    columns = {f: flat.take(pa.array(first + i)) for i, f in enumerate(fields) if f.kind is not Kind.SKIP}
+    return columns, fits
+
+
+def _split_quoted(rows: pa.Array, separator: str, fields: Sequence[Field]) -> tuple[dict[Field, pa.Array], BoolArray]:
+    one = _QUOTED_FIELD.format(re.escape(separator))
+    pattern = separator.join(one.replace("(", f"(?P<f{i}>", 1) for i in range(len(fields)))
+    parts = pc.extract_regex(rows, f"^{pattern}$")
+    fits = np.asarray(parts.is_valid(), dtype=np.bool_)
+    parts = parts.filter(pa.array(fits))
+    columns = {f: _unquote(parts.field(i)) for i, f in enumerate(fields) if f.kind is not Kind.SKIP}
+    return columns, fits
+
+
+def _unquote(text: pa.Array) -> pa.Array:
+    inside = pc.replace_substring(pc.utf8_slice_codeunits(text, 1, -1), '""', '"')
+    return pc.if_else(pc.starts_with(text, '"'), inside, text)
+
+
+def _convert(text: pa.Array, field: Field) -> tuple[pa.Array, list[tuple[BoolArray, str]]]:
+    """Typed values (null where empty or bad) and the rows that are not of the type."""
+    if field.kind is Kind.TEXT:
+        return text, []
+    text = pc.utf8_trim_whitespace(text)
+    empty = pc.equal(text, "")
+    whole = field.kind in WHOLE_NUMBERS
+    matches = pc.match_substring_regex(text, _INTEGER if whole else _NUMBER)
+    problems = [
+        (_mask(pc.invert(pc.or_(empty, matches))), f"{field.name} is not a {'whole ' if whole else ''}number"),
+    ]
+    if whole:
+        digits = pc.replace_substring_regex(text, "^-?0*", "")
+        length = pc.utf8_length(digits)
+        outside = pc.or_(pc.greater(length, 19), pc.and_(pc.equal(length, 19), pc.greater(digits, _MAX_INT64)))
+        outside = pc.and_(matches, outside)
+        problems.append((_mask(outside), f"{field.name} is outside 64 bits"))
+        matches = pc.and_not(matches, outside)
+    text = pc.replace_substring_regex(text, r"^\+", "")
+    return pc.if_else(matches, text, pa.scalar(None, pa.string())).cast(ARROW_TYPE[field.kind]), problems
