@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -94,7 +95,7 @@ def recover_bundle(path: Path) -> None:
     previous = path.with_name(f".{path.name}.previous")
     if previous.exists():
         if path.exists():
-            shutil.rmtree(previous)
+            shutil.rmtree(previous, ignore_errors=True)
         else:
             previous.rename(path)
 
@@ -144,12 +145,11 @@ def write_bundle(path: Path, *, kind: str, component: str, **facts: Any) -> Iter
         if path.exists():
             path.rename(previous)
         temporary.rename(path)
-        if previous.exists():
-            shutil.rmtree(previous)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ArtefactError(f"cannot write {path}: {error}. What was there before is untouched.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        recover_bundle(path)  # drops the previous bundle, or puts it back where the second rename failed
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,9 @@ class Bundle:
             raise ArtefactError(f"{path} has another format than {FORMAT_VERSION}; write it again with this version")
         if kind is not None and manifest.get("kind") != kind:
             raise ArtefactError(f"{path} is a {manifest.get('kind')} bundle, a {kind} bundle is needed")
-        for name, expected in manifest.get("files", {}).items():
+        if not isinstance(manifest.get("files"), dict):
+            raise ArtefactError(f"{path / MANIFEST} lists no files; write it again with this version")
+        for name, expected in manifest["files"].items():
             file = path / name
             if not file.is_file():
                 raise ArtefactError(f"{path} is damaged: {name} is missing")
@@ -191,17 +193,40 @@ class Bundle:
         """Digest over the content of all files."""
         return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()
 
+    def file(self, name: str) -> Path:
+        """Path of a file whose hash was checked.
+
+        Raises:
+            ArtefactError: the manifest names no such file.
+        """
+        if name not in self.manifest["files"]:
+            raise ArtefactError(f"{self.path} holds no {name}; write it again with this version")
+        return self.path / name
+
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """Arrays of an .npz file."""
-        with np.load(self.path / name, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
+        """Arrays of an .npz file.
+
+        Raises:
+            ArtefactError: no such file, not an .npz, or one with pickled objects.
+        """
+        path = self.file(name)
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files}
+        except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+            raise ArtefactError(f"{path} cannot be read: {error}") from error
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
-        """Tensors of a .safetensors file, on the CPU."""
+        """Tensors of a .safetensors file, on the CPU.
+
+        Raises:
+            ArtefactError: no such file, or not a .safetensors.
+        """
+        path = self.file(name)
         try:
-            return load_file(str(self.path / name))
+            return load_file(str(path))
         except SafetensorError as error:
-            raise ArtefactError(f"{self.path / name} cannot be read: {error}") from error
+            raise ArtefactError(f"{path} cannot be read: {error}") from error
 
     def vocabulary(self) -> Vocabulary:
         """The vocabulary stored with the bundle."""
