@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Self
 from reccore import Candidates, Component, Exclusions, Holdout, QueryBatch, RunOptions, TrainingData
 from reccore.candidates import concatenate
 
-QUERIES_PER_CHUNK = 1024
+MAX_QUERIES_PER_CHUNK = 1024
+# Dense scores of one chunk stay within 64 MB of float32.
+SCORES_PER_CHUNK = 1 << 24
 
 
 class BaseRecall(Component[Any]):
@@ -30,7 +32,6 @@ class BaseRecall(Component[Any]):
         options = options or RunOptions()
         options.apply_threads()
         self._vocabulary = None
-        self._n_items = data.interactions.n_items
         self._fit(data, valid, options)
         self._vocabulary = data.vocabulary
         return self
@@ -58,8 +59,9 @@ class BaseRecall(Component[Any]):
         k = min(k, n_items)
         known = queries.known_items_only(n_items)
         parts = []
-        for start in range(0, len(known), QUERIES_PER_CHUNK):
-            stop = min(start + QUERIES_PER_CHUNK, len(known))
+        step = min(max(SCORES_PER_CHUNK // max(n_items, 1), 1), MAX_QUERIES_PER_CHUNK)
+        for start in range(0, len(known), step):
+            stop = min(start + step, len(known))
             parts.append(self._retrieve(known.select(slice(start, stop)), k, exclude.rows(start, stop)))
         return concatenate(parts, k)
 
@@ -68,4 +70,4 @@ class BaseRecall(Component[Any]):
 
     @abstractmethod
     def _retrieve(self, queries: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
-        """At most ``QUERIES_PER_CHUNK`` queries, all items known, 1 ≤ k ≤ N."""
+        """A chunk of queries small enough for dense scores, all items known, 1 ≤ k ≤ N."""

@@ -112,10 +112,12 @@ class Candidates:
     def reordered(self, score: FloatArray) -> Candidates:
         """Sorted by new scores (B, K), best first, ties by ``item_idx``; non-finite scores of items sort last.
 
-        An item whose new score is not finite keeps its place behind all others with the lowest float32.
+        An item whose new score is not finite gets the lowest float32 as its score.
         """
         lowest = np.finfo(np.float32).min
-        usable = np.where(np.isfinite(score), score, lowest).astype(np.float32)
+        with np.errstate(over="ignore"):  # a float64 beyond float32 counts as infinite
+            usable = np.asarray(score, dtype=np.float32)
+        usable = np.where(np.isfinite(usable), usable, lowest)
         usable = np.where(self.mask, usable, -np.inf).astype(np.float32)
         order = np.lexsort((self.item_idx, -usable), axis=1)
         return replace(self, score=usable).take(np.where(np.take_along_axis(self.mask, order, axis=1), order, -1))
@@ -171,3 +173,18 @@ def concatenate(parts: Sequence[Candidates], k: int) -> Candidates:
         score=stack([part.score for part in parts], -np.inf, np.float32),
         features={name: stack([part.features.get(name) for part in parts], np.nan, np.float32) for name in names},
     )
+
+
+def ranks_of_targets(scores: FloatArray, target_idx: IntArray) -> IntArray:
+    """(B,) zero-based rank of one target per row of dense scores (B, N), ties by item index as in ``top_k``.
+
+    A target of −1, or one whose own score is −inf, gets rank N: it can never be offered.
+    """
+    n_queries, n_items = scores.shape
+    known = target_idx >= 0
+    at = np.where(known, target_idx, 0)
+    own = scores[np.arange(n_queries), at][:, None]
+    earlier = np.arange(n_items)[None, :] < at[:, None]
+    ranks = ((scores > own) | ((scores == own) & earlier)).sum(axis=1, dtype=np.int64)
+    result: IntArray = np.where(known & ~np.isneginf(own[:, 0]), ranks, n_items)
+    return result

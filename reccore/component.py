@@ -96,6 +96,8 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, classes: tuple[type[T], ...]) -> None:
         self.kind = kind
         self._classes = {cls.name: cls for cls in classes}
+        if len(self._classes) != len(classes):
+            raise ValueError(f"two classes of kind {kind} share a name: {', '.join(cls.name for cls in classes)}")
 
     def __iter__(self) -> Any:
         return iter(self._classes)

@@ -57,7 +57,9 @@ class Exclusions:
     def select(self, rows: IntArray) -> Exclusions:
         """The given rows in the given order."""
         lengths = self.lengths[rows]
-        return Exclusions(offsets_from_lengths(lengths), self.item_idx[ragged_positions(self.offsets[rows], lengths)])
+        return Exclusions(
+            offsets_from_lengths(lengths), self.item_idx[ragged_positions(self.offsets[:-1][rows], lengths)]
+        )
 
     def mask_scores(self, scores: FloatArray) -> None:
         """Set excluded entries of dense scores (B, N) to −inf, in place."""
@@ -67,11 +69,12 @@ class Exclusions:
 
     def contains(self, item_idx: IntArray) -> BoolArray:
         """Which of the given items (B, K) are excluded for their row; False on padding (-1)."""
-        if len(self.item_idx) == 0 or item_idx.size == 0:
+        span = int(item_idx.max(initial=-1)) + 1  # one more than any item asked for
+        known = (self.item_idx >= 0) & (self.item_idx < span)
+        if not known.any():
             return np.zeros(item_idx.shape, dtype=bool)
-        span = int(max(self.item_idx.max(), item_idx.max())) + 2
-        excluded = np.unique(row_of_each(self.offsets) * span + self.item_idx + 1)
-        asked = np.arange(len(self), dtype=np.int64)[:, None] * span + item_idx + 1
+        excluded = np.unique(row_of_each(self.offsets)[known] * span + self.item_idx[known])
+        asked = np.arange(len(self), dtype=np.int64)[:, None] * span + item_idx
         at = np.minimum(np.searchsorted(excluded, asked), len(excluded) - 1)
         found: BoolArray = (excluded[at] == asked) & (item_idx >= 0)
         return found

@@ -38,6 +38,10 @@ class Interactions:
 
     def __post_init__(self) -> None:
         check_offsets("user_offsets", self.user_offsets, len(self.item_idx))
+        for name in ("rating", "timestamp"):
+            values = getattr(self, name)
+            if values is not None and values.shape != self.item_idx.shape:
+                raise ValueError(f"{name} must have the shape of item_idx {self.item_idx.shape}, got {values.shape}")
         if len(self.item_idx) and (self.item_idx.min() < 0 or self.item_idx.max() >= self.n_items):
             raise ValueError(f"item_idx must lie in 0…{self.n_items - 1}")
 
@@ -52,7 +56,13 @@ class Interactions:
         rating: FloatArray | None = None,
         timestamp: IntArray | None = None,
     ) -> Interactions:
-        """Sort unsorted events by (user, time); equal times, and events without times, keep their order."""
+        """Sort unsorted events by (user, time); equal times, and events without times, keep their order.
+
+        Raises:
+            ValueError: an index outside ``0 … n_users-1`` or ``0 … n_items-1``, or columns of unequal length.
+        """
+        if len(user_idx) and (user_idx.min() < 0 or user_idx.max() >= n_users):
+            raise ValueError(f"user_idx must lie in 0…{n_users - 1}")
         keys = (user_idx,) if timestamp is None else (timestamp, user_idx)
         order = np.lexsort(keys)
         return cls(
@@ -99,6 +109,7 @@ class Interactions:
 
     def between(self, start: IntArray, stop: IntArray) -> Interactions:
         """Events ``start[u] … stop[u]-1`` of every user, counted from the user's first."""
+        start = np.maximum(start, 0)
         lengths = np.maximum(np.minimum(stop, self.lengths) - start, 0)
         at = ragged_positions(self.user_offsets[:-1] + start, lengths)
         return Interactions(
@@ -112,7 +123,10 @@ class Interactions:
     def to_csr(self, values: npt.NDArray[Any] | None = None) -> sparse.csr_matrix:
         """Users by items. ``values`` (E,) default to one; repeated events of a pair are summed."""
         data = np.ones(self.n_events, dtype=np.float32) if values is None else values
-        matrix = sparse.csr_matrix((data, self.item_idx, self.user_offsets), shape=(self.n_users, self.n_items))
+        # Copied, because summing sorts the arrays of the matrix in place, and they must not be ours.
+        matrix = sparse.csr_matrix(
+            (data, self.item_idx, self.user_offsets), shape=(self.n_users, self.n_items), copy=True
+        )
         matrix.sum_duplicates()
         return matrix
 
@@ -124,6 +138,9 @@ class Interactions:
             stops: (B,) history length of each query; by default everything.
 
         ``as_of`` is the time of the last event in the history.
+
+        Raises:
+            ValueError: a stop outside 0 … the number of events of its user.
         """
         if users is None and stops is None:
             at: Any = slice(None)
@@ -131,7 +148,7 @@ class Interactions:
             users = np.arange(self.n_users, dtype=np.int64)
         else:
             users = np.arange(self.n_users, dtype=np.int64) if users is None else users
-            lengths = self.lengths[users] if stops is None else stops
+            lengths = self.lengths[users] if stops is None else self._checked_stops(users, stops)
             offsets = offsets_from_lengths(lengths)
             at = ragged_positions(self.user_offsets[users], lengths)
         time = None if self.timestamp is None else self.timestamp[at]
@@ -149,9 +166,20 @@ class Interactions:
         )
 
     def padded_prefixes(self, users: IntArray, stops: IntArray, length: int) -> PaddedHistory:
-        """The latest ``length`` events before the ``stops``-th of each user: the gather of a training batch."""
+        """The latest ``length`` events before the ``stops``-th of each user: the gather of a training batch.
+
+        Raises:
+            ValueError: a stop outside 0 … the number of events of its user.
+        """
         starts = self.user_offsets[users]
-        return gather_latest(starts, starts + stops, length, self.item_idx, self.rating, self.timestamp)
+        stops = starts + self._checked_stops(users, stops)
+        return gather_latest(starts, stops, length, self.item_idx, self.rating, self.timestamp)
+
+    def _checked_stops(self, users: IntArray, stops: IntArray) -> IntArray:
+        """``stops``, none of which may reach into the events of another user."""
+        if np.any(stops < 0) or np.any(stops > self.lengths[users]):
+            raise ValueError("stops must lie between 0 and the number of events of their user")
+        return stops
 
     def save(self, folder: Path) -> None:
         """Write two uncompressed Arrow files into ``folder`` that ``load`` can map into memory."""

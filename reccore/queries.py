@@ -135,13 +135,16 @@ class QueryBatch:
         )
 
     def select(self, rows: npt.ArrayLike | slice) -> QueryBatch:
-        """The given rows as a batch of their own; a contiguous slice shares memory."""
+        """The given rows as a batch of their own; a contiguous slice shares memory.
+
+        ``rows`` are row numbers, a boolean mask (B,) or a slice, as in NumPy.
+        """
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
             if step == 1:
                 return self._contiguous(start, max(start, stop))
             rows = np.arange(start, stop, step)
-        chosen = np.asarray(rows, dtype=np.int64)
+        chosen = np.arange(len(self), dtype=np.int64)[np.asarray(rows)] if np.size(rows) else np.empty(0, np.int64)
         lengths = self.lengths[chosen]
         return self._gathered(
             offsets_from_lengths(lengths), ragged_positions(self.history_offsets[chosen], lengths), chosen

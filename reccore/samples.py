@@ -70,7 +70,7 @@ class Holdout:
     def select(self, rows: IntArray) -> Holdout:
         """The given queries with their targets."""
         counts = self.target_counts[rows]
-        at = ragged_positions(self.target_offsets[rows], counts)
+        at = ragged_positions(self.target_offsets[:-1][rows], counts)
         return Holdout(
             self.queries.select(rows),
             offsets_from_lengths(counts),

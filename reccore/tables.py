@@ -45,6 +45,10 @@ class ItemTable:
             raise ValueError("genre_offsets and genre_idx come together")
         if self.genre_offsets is not None and self.genre_idx is not None:
             check_offsets("genre_offsets", self.genre_offsets, len(self.genre_idx))
+            if len(self.genre_offsets) != self.n_items + 1:
+                raise ValueError(f"genre_offsets must have {self.n_items + 1} entries, got {len(self.genre_offsets)}")
+            if len(self.genre_idx) and (self.genre_idx.min() < 0 or self.genre_idx.max() >= self.n_genres):
+                raise ValueError(f"genre_idx must lie in 0…{self.n_genres - 1}")
 
     @property
     def n_genres(self) -> int:

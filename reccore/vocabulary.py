@@ -26,7 +26,7 @@ class IdMap:
     def __post_init__(self) -> None:
         if self.ids.dtype != np.int64 or self.ids.ndim != 1:
             raise ValueError(f"ids must be a one-dimensional int64 array, got {self.ids.dtype} {self.ids.shape}")
-        if np.any(np.diff(self.ids) <= 0):
+        if np.any(self.ids[1:] <= self.ids[:-1]):
             raise ValueError("ids must be strictly increasing")
 
     @classmethod

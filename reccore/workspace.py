@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from reccore.errors import NotReadyError
+from reccore.errors import ConfigError, NotReadyError
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Workspace:
         """Folder of a trained component.
 
         Raises:
-            NotReadyError: a name that would leave the models folder.
+            ConfigError: a name that would leave the models folder.
         """
         if not name or name in {".", ".."} or "/" in name or "\\" in name or name.startswith("."):
-            raise NotReadyError(f"{name!r} is not a usable model name; use letters, digits, - and _")
+            raise ConfigError(f"{name!r} is not a usable model name; use letters, digits, - and _")
         return self.models / name
 
 

@@ -1,0 +1,28 @@
+"""How much each event of a history counts."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from reccore import QueryBatch
+from reccore.arrays import FloatArray
+
+
+def recency_weights(queries: QueryBatch, half_life: float | None) -> FloatArray:
+    """(L,) weight of every history event: 1 for the latest, halved for every ``half_life`` events before it."""
+    if half_life is None:
+        return np.ones(len(queries.history_idx), dtype=np.float32)
+    age = np.repeat(queries.history_offsets[1:] - 1, queries.lengths) - np.arange(len(queries.history_idx))
+    return np.exp2(-age / half_life).astype(np.float32)
+
+
+def history_matrix(queries: QueryBatch, n_items: int, half_life: float | None) -> sparse.csr_matrix:
+    """(B, N) weights of the histories; an item that occurs several times keeps the sum."""
+    matrix = sparse.csr_matrix(
+        (recency_weights(queries, half_life), queries.history_idx, queries.history_offsets),
+        shape=(len(queries), n_items),
+        copy=True,
+    )
+    matrix.sum_duplicates()
+    return matrix

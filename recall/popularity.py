@@ -1,0 +1,69 @@
+"""Popularity: the same list for everyone, all-time or with events fading over time.
+
+The yardstick every personalised channel must beat, and the channel that fills rows the others leave short.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from recall.base import BaseRecall
+from reccore import (
+    Bundle,
+    Candidates,
+    ComponentConfig,
+    DataError,
+    Exclusions,
+    Holdout,
+    QueryBatch,
+    RunOptions,
+    TrainingData,
+    top_k,
+)
+from reccore.arrays import FloatArray
+from reccore.bundle import BundleWriter
+
+SECONDS_PER_DAY = 86_400.0
+
+
+class PopularityConfig(ComponentConfig):
+    """Options of ``Popularity``.
+
+    Attributes:
+        half_life_days: None counts all events alike; a number halves an event's weight for every so many days
+            before the last event of the fit split.
+    """
+
+    half_life_days: float | None = Field(default=None, gt=0)
+
+
+class Popularity(BaseRecall):
+    """Items by (time-decayed) number of events. Answers every query, an empty history too."""
+
+    name = "popularity"
+    Config = PopularityConfig
+    config: PopularityConfig
+    weight: FloatArray  # (N,)
+
+    def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
+        events, half_life = data.interactions, self.config.half_life_days
+        decay = None
+        if half_life is not None:
+            if events.timestamp is None:
+                raise DataError("half_life_days needs timestamps, and this data has none")
+            age = (events.timestamp.max(initial=0) - events.timestamp) / SECONDS_PER_DAY
+            decay = np.exp2(-age / half_life)
+        counts = np.bincount(events.item_idx, weights=decay, minlength=events.n_items)
+        self.weight = counts.astype(np.float32)
+
+    def _retrieve(self, queries: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
+        scores = np.tile(self.weight, (len(queries), 1))
+        exclude.mask_scores(scores)
+        return top_k(scores, k)
+
+    def _write(self, bundle: BundleWriter) -> None:
+        bundle.arrays("popularity.npz", {"weight": self.weight})
+
+    def _read(self, bundle: Bundle) -> None:
+        self.weight = bundle.arrays("popularity.npz")["weight"]

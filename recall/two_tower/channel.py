@@ -1,0 +1,122 @@
+"""The sampling-bias-corrected two-tower channel.
+
+Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from recall.embedding import EmbeddingRecall
+from recall.index import INDEXES
+from recall.two_tower.config import TwoTowerConfig
+from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries
+from recall.two_tower.network import TrainingExamples, TwoTowerNetwork, query_inputs
+from recall.two_tower.trainer import TrainingLog, train
+from reccore import (
+    Bundle,
+    DataError,
+    Exclusions,
+    Holdout,
+    ItemTable,
+    QueryBatch,
+    RunOptions,
+    TrainingData,
+    UserTable,
+)
+from reccore.arrays import FloatArray
+from reccore.bundle import BundleWriter
+from reccore.candidates import ranks_of_targets
+
+VALIDATION_K = 10
+
+
+class TwoTower(EmbeddingRecall):
+    """User tower over history, userId and user features; item tower over movieId, genres, year and statistics.
+
+    Trained with every event as an example whose query is the history before it; searched by inner product
+    of unit vectors. Answers every query: an empty history from what else is known of the user.
+    """
+
+    name = "two_tower"
+    Config = TwoTowerConfig
+    config: TwoTowerConfig
+    network: TwoTowerNetwork
+    log: TrainingLog
+
+    def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
+        if data.interactions.n_events == 0:
+            raise DataError("the two towers need at least one event to learn from")
+        rating = data.interactions.rating
+        boundaries = None
+        if rating is not None:
+            boundaries = bucket_boundaries(_mean_ratings(data))
+        self._items = data.items
+        self._encoder = UserEncoder(boundaries, data.users)
+        self._options = options
+        torch.manual_seed(options.seed)
+        self.network = self._build_network()
+        examples = TrainingExamples(data.interactions, data.items, self._encoder, self.config.history_length)
+        validate = None if valid is None or len(valid) == 0 else lambda: self._validation_ndcg(valid)
+        self.log = train(self.network, examples, self.config, options, validate=validate)
+        self.network.to("cpu")
+        self.index = INDEXES[self.config.index]().build(self.encode_items())
+
+    def _build_network(self) -> TwoTowerNetwork:
+        content = ItemInputs.of(self._items)
+        return TwoTowerNetwork(self._encoder.users.n_users, content, self._encoder.sizes, self.config)
+
+    def encode_queries(self, queries: QueryBatch) -> FloatArray:
+        """(B, D) unit vectors."""
+        queries = queries.known_items_only(self._items.n_items)
+        inputs = query_inputs(queries, self._items, self._encoder, self.config.history_length)
+        self.network.eval()
+        with torch.inference_mode():
+            return self.network.queries(inputs.to(self.network.genres.device)).cpu().numpy()
+
+    def encode_items(self) -> FloatArray:
+        """(N, D) unit vectors."""
+        self.network.eval()
+        return self.network.catalogue().cpu().numpy()
+
+    def _validation_ndcg(self, valid: Holdout) -> float:
+        """NDCG@10 of the first target, over the whole catalogue, seen items filtered."""
+        items = self.network.catalogue()
+        total = 0.0
+        for start in range(0, len(valid), 1024):
+            part = valid.select(np.arange(start, min(start + 1024, len(valid))))
+            scores = self.encode_queries(part.queries) @ items.cpu().numpy().T
+            Exclusions.of_history(part.queries).mask_scores(scores)
+            ranks = ranks_of_targets(scores, part.target_idx[part.target_offsets[:-1]])
+            total += float(np.where(ranks < VALIDATION_K, 1.0 / np.log2(ranks + 2.0), 0.0).sum())
+        return total / len(valid)
+
+    def _write(self, bundle: BundleWriter) -> None:
+        super()._write(bundle)
+        bundle.tensors("network.safetensors", dict(self.network.state_dict()))
+        bundle.arrays("items.npz", self._items.to_arrays())
+        bundle.arrays("users.npz", self._encoder.users.to_arrays())
+        boundaries = self._encoder.rating_boundaries
+        bundle.arrays("encoder.npz", {} if boundaries is None else {"rating_boundaries": boundaries})
+        bundle.manifest["training"] = {"loss": self.log.loss, "validation_ndcg@10": self.log.validation}
+
+    def _read(self, bundle: Bundle) -> None:
+        super()._read(bundle)
+        vocabulary = self.vocabulary
+        users = UserTable.from_arrays(bundle.arrays("users.npz"), len(vocabulary.users))
+        self._items = ItemTable.from_arrays(bundle.arrays("items.npz"), len(vocabulary.items))
+        self._encoder = UserEncoder(bundle.arrays("encoder.npz").get("rating_boundaries"), users)
+        self.network = self._build_network()
+        self.network.load_state_dict(bundle.tensors("network.safetensors"))
+        self.network.eval()
+        trained = bundle.manifest["training"]
+        self.log = TrainingLog(trained["loss"], trained["validation_ndcg@10"])
+
+
+def _mean_ratings(data: TrainingData) -> FloatArray:
+    """(U,) mean rating of each user's events; NaN for users without any."""
+    matrix = data.interactions.to_csr(data.interactions.rating)
+    with np.errstate(invalid="ignore"):
+        mean = np.asarray(matrix.sum(axis=1)).ravel() / data.interactions.lengths
+    return mean.astype(np.float32)

@@ -1,0 +1,122 @@
+"""What the towers read beside ids: small integer codes with fitted, fixed-length bucket boundaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataprep.features import TOP_GENRES, PrefixFeatures, query_features
+from reccore import ItemTable, QueryBatch, UserTable
+from reccore.arrays import FloatArray, IntArray
+
+N_BUCKETS = 10
+MISSING = 0
+"""Code of a missing value; real values are coded from 1."""
+
+
+def bucket_boundaries(values: FloatArray, n_buckets: int = N_BUCKETS) -> FloatArray:
+    """(n_buckets - 1,) quantiles of the finite values; always that long, whatever repeats."""
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return np.zeros(n_buckets - 1, dtype=np.float32)
+    return np.quantile(finite, np.linspace(0, 1, n_buckets + 1)[1:-1]).astype(np.float32)
+
+
+def bucket_codes(values: FloatArray, boundaries: FloatArray) -> IntArray:
+    """Codes 1 … len(boundaries) + 1, and 0 for NaN."""
+    codes = np.searchsorted(boundaries, values, side="right") + 1
+    return np.where(np.isnan(values), MISSING, codes)
+
+
+def year_codes(items: ItemTable) -> IntArray | None:
+    """Two-year steps from 1900, 0 = unknown; None without years."""
+    if items.year is None:
+        return None
+    return np.where(items.year > 0, np.clip((items.year - 1900) // 2, 0, 98) + 1, MISSING)
+
+
+YEAR_CODES = 100
+
+
+@dataclass(frozen=True, eq=False)
+class ItemInputs:
+    """Content of the N items as tensors.
+
+    Attributes:
+        genres: (N, G) float32, rows sum to 1 or 0.
+        codes: (N, C) int64, column c in 0 … sizes[c] - 1.
+        sizes: number of codes of each column.
+    """
+
+    genres: Tensor
+    codes: Tensor
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, items: ItemTable) -> ItemInputs:
+        """Genres, year, and quantile buckets of the statistics the table has."""
+        genres = items.genre_matrix()
+        genres /= np.maximum(genres.sum(axis=1, keepdims=True), 1.0)
+        columns, sizes = [], []
+        year = year_codes(items)
+        if year is not None:
+            columns.append(year)
+            sizes.append(YEAR_CODES)
+        for name in sorted(items.statistics):
+            values = items.statistics[name]
+            columns.append(bucket_codes(values, bucket_boundaries(values)))
+            sizes.append(N_BUCKETS + 1)
+        codes = np.stack(columns, axis=1) if columns else np.zeros((items.n_items, 0), dtype=np.int64)
+        return cls(torch.from_numpy(genres), torch.from_numpy(codes), tuple(sizes))
+
+    def to(self, device: torch.device) -> ItemInputs:
+        return ItemInputs(self.genres.to(device), self.codes.to(device), self.sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class UserEncoder:
+    """Codes of what is known about the user of a query: activity, mean rating, and facts such as age.
+
+    Attributes:
+        rating_boundaries: boundaries of the mean rating, or None for data without ratings.
+        users: facts of the users, may have no columns.
+    """
+
+    rating_boundaries: FloatArray | None
+    users: UserTable
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of codes of each column."""
+        rating = () if self.rating_boundaries is None else (N_BUCKETS + 1,)
+        return (*rating, ACTIVITY_CODES, *(len(self.users.category_names[c]) + 1 for c in self.users.categories))
+
+    def codes(self, user_idx: IntArray, activity: IntArray, mean_rating: FloatArray | None) -> IntArray:
+        """(B, C) codes; unknown users and missing values are 0."""
+        columns = []
+        if self.rating_boundaries is not None:
+            unrated = np.full(len(user_idx), np.nan, dtype=np.float32)
+            columns.append(bucket_codes(unrated if mean_rating is None else mean_rating, self.rating_boundaries))
+        columns.append(np.minimum(np.log2(activity + 1).astype(np.int64), ACTIVITY_CODES - 1))
+        columns.extend(self.users.codes(name, user_idx) + 1 for name in self.users.categories)
+        return np.stack(columns, axis=1)
+
+    def of_queries(self, queries: QueryBatch, items: ItemTable) -> tuple[IntArray, IntArray]:
+        """Codes (B, C) and top genres (B, 3) at the end of each history."""
+        features = query_features(queries, items)
+        return self.codes(queries.user_idx, features.activity, features.mean_rating), features.top_genres
+
+    def of_prefixes(self, user_idx: IntArray, prefixes: PrefixFeatures, events: IntArray) -> tuple[IntArray, IntArray]:
+        """The same before the given events, each belonging to the given user."""
+        rating = None if prefixes.mean_rating is None else prefixes.mean_rating[events]
+        codes = self.codes(user_idx, prefixes.activity[events].astype(np.int64), rating)
+        return codes, prefixes.top_genres[events].astype(np.int64)
+
+
+ACTIVITY_CODES = 18
+"""log2 of the number of events, up to 2^17."""
+
+__all__ = ["MISSING", "TOP_GENRES", "ItemInputs", "UserEncoder", "bucket_boundaries"]

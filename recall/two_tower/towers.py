@@ -1,0 +1,145 @@
+"""The two towers: functions from a film, and from a user's history, to points of one unit sphere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recall.two_tower.config import TwoTowerConfig
+from recall.two_tower.features import TOP_GENRES, ItemInputs
+
+EMBEDDING_SCALE = 0.05
+
+
+def embedding(n: int, size: int) -> nn.Embedding:
+    """An embedding table with small random rows."""
+    table = nn.Embedding(n, size)
+    nn.init.normal_(table.weight, std=EMBEDDING_SCALE)
+    return table
+
+
+class ItemTower(nn.Module):
+    """movieId, multi-label genres, and codes (year, popularity, mean rating) → unit vector.
+
+    Row N of the id table is the unknown film: it stands in for ids dropped in training.
+    """
+
+    def __init__(self, n_items: int, content: ItemInputs, config: TwoTowerConfig) -> None:
+        super().__init__()
+        size = config.embedding_size
+        self.n_items = n_items
+        self.id_dropout = config.id_dropout
+        self.ids = embedding(n_items + 1, size)
+        self.genres = nn.Linear(content.genres.shape[1], size, bias=False) if content.genres.shape[1] else None
+        self.codes = nn.ModuleList(embedding(n, size) for n in content.sizes)
+        self.hidden = nn.Linear(size, config.hidden_size)
+        self.out = nn.Linear(config.hidden_size, size)
+        nn.init.zeros_(self.out.weight)  # starts as the plain sum of embeddings
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, item_idx: Tensor, genres: Tensor, codes: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Unit vectors (M, D) of M items; ``generator`` draws the ids to drop in training."""
+        if self.training and self.id_dropout > 0:
+            dropped = torch.rand(len(item_idx), generator=generator).to(item_idx.device) < self.id_dropout
+            item_idx = torch.where(dropped, self.n_items, item_idx)
+        x = self.ids(item_idx)  # (M, D)
+        if self.genres is not None:
+            x = x + self.genres(genres)
+        for column, table in enumerate(self.codes):
+            x = x + table(codes[:, column])
+        x = x + self.out(F.gelu(self.hidden(x)))
+        return F.normalize(x, dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class UserInputs:
+    """A batch of queries as tensors.
+
+    Attributes:
+        history: (B, T) int64 item indices, oldest first, -1 = padding on the right.
+        lengths: (B,) int64.
+        user: (B,) int64, -1 = unknown.
+        codes: (B, C) int64.
+        top_genres: (B, 3) int64, -1 = none.
+    """
+
+    history: Tensor
+    lengths: Tensor
+    user: Tensor
+    codes: Tensor
+    top_genres: Tensor
+
+    def to(self, device: torch.device) -> UserInputs:
+        return UserInputs(
+            self.history.to(device),
+            self.lengths.to(device),
+            self.user.to(device),
+            self.codes.to(device),
+            self.top_genres.to(device),
+        )
+
+
+class MLPUserTower(nn.Module):
+    """Time-decayed pools of the history, userId, top genres and codes → unit vector.
+
+    The pools read the item tower's own id table, so that a film means the same on both sides.
+    """
+
+    decay: Tensor
+
+    def __init__(
+        self, n_users: int, n_genres: int, code_sizes: Sequence[int], item_ids: nn.Embedding, config: TwoTowerConfig
+    ) -> None:
+        super().__init__()
+        size = config.embedding_size
+        self.config = config
+        self.item_ids = item_ids
+        self.n_users = n_users
+        self.users = embedding(n_users + 1, size)  # row n_users: unknown
+        self.genres = nn.Embedding(n_genres + 1, size, padding_idx=0)
+        nn.init.normal_(self.genres.weight[1:], std=EMBEDDING_SCALE)
+        self.codes = nn.ModuleList(embedding(n, size) for n in code_sizes)
+        self.mix = nn.Parameter(torch.ones(len(config.half_lives), 1))
+        self.hidden = nn.Linear(size * (len(config.half_lives) + 1), config.hidden_size)
+        self.out = nn.Linear(config.hidden_size, size)
+        nn.init.zeros_(self.out.weight)  # starts as the plain mean of the pools
+        nn.init.zeros_(self.out.bias)
+        self.register_buffer("decay", torch.tensor([-1.0 / h for h in config.half_lives]), persistent=False)
+
+    def forward(self, inputs: UserInputs, generator: torch.Generator | None) -> Tensor:
+        """Unit vectors (B, D)."""
+        pools = self._pools(inputs, generator)  # (B, H, D)
+        about = self._about(inputs, generator)  # (B, D)
+        x = (pools * self.mix).mean(dim=1) + about
+        wide = torch.cat([pools.flatten(1), about], dim=-1)  # (B, (H+1)·D)
+        x = x + self.out(F.gelu(self.hidden(wide)))
+        return F.normalize(x, dim=-1)
+
+    def _pools(self, inputs: UserInputs, generator: torch.Generator | None) -> Tensor:
+        """(B, H, D) weighted means of the history's id embeddings, one per half-life; 0 for an empty history."""
+        history = inputs.history
+        kept = history >= 0
+        if self.training and self.config.history_dropout > 0:
+            draws = torch.rand(history.shape, generator=generator).to(history.device)
+            kept = kept & (draws >= self.config.history_dropout)
+        slots = torch.arange(history.shape[1], device=history.device)
+        age = (inputs.lengths[:, None] - 1 - slots).clamp(min=0)  # (B, T), 0 = latest
+        weight = torch.exp2(age[:, None, :] * self.decay[:, None]) * kept[:, None, :]  # (B, H, T)
+        weight = weight / weight.sum(dim=-1, keepdim=True).clamp(min=1e-9)
+        vectors = self.item_ids(history.clamp(min=0))  # (B, T, D)
+        return torch.bmm(weight, vectors)
+
+    def _about(self, inputs: UserInputs, generator: torch.Generator | None) -> Tensor:
+        """(B, D) sum of what is known beside the history."""
+        user = torch.where(inputs.user < 0, self.n_users, inputs.user)
+        if self.training and self.config.user_dropout > 0:
+            dropped = torch.rand(len(user), generator=generator).to(user.device) < self.config.user_dropout
+            user = torch.where(dropped, self.n_users, user)
+        x: Tensor = self.users(user) + self.genres(inputs.top_genres + 1).sum(dim=1) / TOP_GENRES
+        for column, table in enumerate(self.codes):
+            x = x + table(inputs.codes[:, column])
+        return x
