@@ -160,5 +160,5 @@ def parse_protocol(text: str) -> Protocol:
     if name == "global_time" and (text == name or value.isdecimal()):
         return GlobalTime(int(value) if value else None)
     raise ConfigError(
-        f"unknown protocol {text!r}; known: leave_one_out, leave_last_<n>, global_time, global_time:<unix seconds>, none"
+        f"unknown protocol {text!r}; known: leave_one_out, leave_last_<n>, global_time[:<unix seconds>], none"
     )
