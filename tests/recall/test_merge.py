@@ -1,0 +1,231 @@
+"""Merging of channels: by hand, against a slow dictionary-based oracle, and each option's effect."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recall import merge as merge_module
+from recall.merge import MergeConfig, merge
+from reccore import Candidates, ConfigError
+
+Row = list[tuple[int, float]]  # (item, score) in a channel's order
+CHANNELS = ("popularity", "itemcf", "two_tower")
+
+
+def candidates(rows: list[Row], k: int) -> Candidates:
+    """Rows of (item, score) in the channel's own order, padded to k."""
+    item_idx = np.full((len(rows), k), -1, dtype=np.int64)
+    score = np.full((len(rows), k), -np.inf, dtype=np.float32)
+    for at, row in enumerate(rows):
+        for column, (item, value) in enumerate(row):
+            item_idx[at, column], score[at, column] = item, value
+    return Candidates(item_idx, score)
+
+
+def slow_merge(config: MergeConfig, row: dict[str, Row], k: int, fill: str | None) -> list[tuple[int, float, dict]]:
+    """The definition, item by item, with dictionaries."""
+    points: dict[int, float] = {}
+    features: dict[int, dict[str, float]] = {}
+    for name, offered in row.items():
+        for rank, (item, score) in enumerate(offered, start=1):
+            features.setdefault(item, {}).update({f"recall_score.{name}": score, f"recall_rank.{name}": rank})
+            if config.method == "rrf":
+                weight = config.weights.get(name, 0.0 if name == fill else 1.0)
+                if weight > 0:
+                    points[item] = points.get(item, 0.0) + weight / (config.k0 + rank)
+            elif rank <= config.quota.get(name, 0 if name == fill else math.inf):
+                points[item] = max(points.get(item, 0.0), 1 / rank)
+    merged = sorted(((item, float(np.float32(p))) for item, p in points.items()), key=lambda pair: (-pair[1], pair[0]))
+    if fill is not None:
+        merged += [(item, -float(rank)) for rank, (item, _) in enumerate(row[fill], start=1) if item not in points]
+    return [(item, score, features[item]) for item, score in merged[:k]]
+
+
+def assert_equals_oracle(
+    config: MergeConfig, rows: list[dict[str, Row]], widths: dict[str, int], k: int, fill: str | None
+) -> None:
+    by_channel = {name: candidates([row[name] for row in rows], widths[name]) for name in widths}
+    merged = merge(config, by_channel, k, fill=fill)
+    merged.validate()
+    assert merged.item_idx.shape == (len(rows), min(k, sum(widths.values())))
+    assert set(merged.features) == {f"recall_{what}.{name}" for what in ("score", "rank") for name in widths}
+    for at, row in enumerate(rows):
+        expected = slow_merge(config, row, k, fill)
+        n = len(expected)
+        assert merged.item_idx[at].tolist() == [item for item, _, _ in expected] + [-1] * (merged.k - n)
+        np.testing.assert_allclose(merged.score[at, :n], [score for _, score, _ in expected], rtol=1e-6)
+        for name, values in merged.features.items():
+            wanted = [facts.get(name, np.nan) for _, _, facts in expected] + [np.nan] * (merged.k - n)
+            np.testing.assert_allclose(values[at], wanted, rtol=1e-6, err_msg=name)
+
+
+HAND = {
+    "popularity": candidates([[(9, 50.0), (2, 40.0), (8, 30.0), (7, 20.0)]], 4),
+    "itemcf": candidates([[(1, 0.9), (2, 0.5), (3, 0.1)]], 3),
+    "two_tower": candidates([[(2, 0.8), (4, 0.7)]], 3),
+}
+
+
+def test_reciprocal_ranks_by_hand() -> None:
+    merged = merge(MergeConfig(k0=1.0), HAND, 7)
+    # Item 2: 1/(1+2) + 1/(1+1) = 5/6; item 1: 1/2; item 4: 1/3; item 3: 1/4; then popularity's own order.
+    assert merged.item_idx.tolist() == [[2, 1, 4, 3, 9, 8, 7]]
+    np.testing.assert_allclose(merged.score, [[5 / 6, 1 / 2, 1 / 3, 1 / 4, -1, -3, -4]])
+    nan = np.nan
+    np.testing.assert_array_equal(merged.features["recall_rank.itemcf"], [[2, 1, nan, 3, nan, nan, nan]])
+    np.testing.assert_array_equal(merged.features["recall_rank.two_tower"], [[1, nan, 2, nan, nan, nan, nan]])
+    np.testing.assert_array_equal(merged.features["recall_rank.popularity"], [[2, nan, nan, nan, 1, 3, 4]])
+    np.testing.assert_array_equal(merged.features["recall_score.popularity"], [[40, nan, nan, nan, 50, 30, 20]])
+    np.testing.assert_allclose(merged.features["recall_score.two_tower"], [[0.8, nan, 0.7, nan, nan, nan, nan]])
+
+
+def test_quota_by_hand() -> None:
+    merged = merge(MergeConfig(method="quota", quota={"itemcf": 2}), HAND, 7)
+    # Round 1: items 1 and 2; round 2: item 4 (item 2 is there already); item 3 is beyond the quota.
+    assert merged.item_idx.tolist() == [[1, 2, 4, 9, 8, 7, -1]]
+    assert merged.score.tolist() == [[1, 1, 0.5, -1, -3, -4, -np.inf]]
+    merged = merge(MergeConfig(method="quota", quota={"itemcf": 2, "popularity": 1}), HAND, 3)
+    assert merged.item_idx.tolist() == [[1, 2, 9]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_equals_the_slow_oracle(data: st.DataObject) -> None:
+    widths = {name: data.draw(st.integers(0, 6)) for name in CHANNELS}
+    rows = []
+    for _ in range(data.draw(st.integers(0, 4))):
+        row: dict[str, Row] = {}
+        for name, width in widths.items():
+            offered = data.draw(st.lists(st.integers(0, 12), max_size=width, unique=True))
+            row[name] = [(item, float(10 - at)) for at, item in enumerate(offered)]
+        rows.append(row)
+    some = st.dictionaries
+    config = data.draw(
+        st.one_of(
+            st.builds(
+                MergeConfig,
+                k0=st.sampled_from([0.0, 1.0, 60.0]),
+                weights=some(st.sampled_from(CHANNELS), st.sampled_from([0.0, 0.5, 1.0, 3.0])),
+            ),
+            st.builds(MergeConfig, method=st.just("quota"), quota=some(st.sampled_from(CHANNELS), st.integers(0, 7))),
+        )
+    )
+    fill = data.draw(st.sampled_from([None, "popularity", "itemcf"]))
+    assert_equals_oracle(config, rows, widths, data.draw(st.integers(1, 20)), fill)
+
+
+def random_channels(n_rows: int, seed: int = 0) -> dict[str, Candidates]:
+    rng = np.random.default_rng(seed)
+    return {
+        name: candidates(
+            [
+                [(int(item), float(-at)) for at, item in enumerate(rng.permutation(60)[: rng.integers(0, 21)])]
+                for _ in range(n_rows)
+            ],
+            20,
+        )
+        for name in CHANNELS
+    }
+
+
+@pytest.mark.parametrize("config", [MergeConfig(), MergeConfig(method="quota", quota={"itemcf": 5})])
+def test_a_batch_of_one_equals_its_row_and_chunks_change_nothing(
+    config: MergeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels = random_channels(30)
+    whole = merge(config, channels, 15)
+
+    def assert_equal(part: Candidates, rows: slice) -> None:
+        expected = whole.select(rows)
+        np.testing.assert_array_equal(part.item_idx, expected.item_idx)
+        np.testing.assert_array_equal(part.score, expected.score)
+        for name, values in expected.features.items():
+            np.testing.assert_array_equal(part.features[name], values)
+
+    for row in range(30):
+        one = {name: c.select(slice(row, row + 1)) for name, c in channels.items()}
+        assert_equal(merge(config, one, 15), slice(row, row + 1))
+    monkeypatch.setattr(merge_module, "SLOTS_PER_CHUNK", 7 * 60)
+    assert_equal(merge(config, channels, 15), slice(None))
+
+
+@pytest.mark.parametrize(
+    ("base", "changed"),
+    [
+        ({}, {"method": "quota"}),
+        ({}, {"k0": 1.0}),
+        ({}, {"weights": {"itemcf": 5.0}}),
+        ({"method": "quota"}, {"method": "quota", "quota": {"itemcf": 3}}),
+    ],
+)
+def test_every_option_changes_the_result(base: dict, changed: dict) -> None:
+    channels = random_channels(30)
+    before, after = (merge(MergeConfig.parse(values), channels, 15) for values in (base, changed))
+    assert not np.array_equal(before.item_idx, after.item_idx)
+
+
+def test_weight_zero_keeps_features_only() -> None:
+    merged = merge(MergeConfig(weights={"itemcf": 0.0}), HAND, 9, fill=None)
+    assert 1 not in merged.item_idx  # only itemcf has it
+    at = merged.item_idx[0].tolist().index(2)
+    assert merged.features["recall_rank.itemcf"][0, at] == 2
+
+
+def test_without_filling_popularity_is_a_channel_like_any_other() -> None:
+    merged = merge(MergeConfig(k0=0.0), HAND, 9, fill=None)
+    # 2: 1/2+1/2+1; 1 and 9: 1; 4: 1/2; 3 and 8: 1/3; 7: 1/4.
+    assert merged.item_idx.tolist() == [[2, 1, 9, 4, 3, 8, 7, -1, -1]]
+
+
+def test_empty_channels() -> None:
+    failed = {**HAND, "itemcf": Candidates.empty(1), "two_tower": Candidates.empty(1, 5)}
+    assert merge(MergeConfig(), failed, 3).item_idx.tolist() == [[9, 2, 8]]
+    nobody = merge(MergeConfig(), {"popularity": Candidates.empty(0, 4)}, 3)
+    assert nobody.item_idx.shape == (0, 3)
+    assert set(nobody.features) == {"recall_score.popularity", "recall_rank.popularity"}
+    assert merge(MergeConfig(), {"popularity": Candidates.empty(2)}, 3).item_idx.shape == (2, 0)
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        merge(MergeConfig(), HAND, 0)
+    with pytest.raises(ValueError, match="at least one channel"):
+        merge(MergeConfig(), {}, 5, fill=None)
+    with pytest.raises(ValueError, match="same number of rows"):
+        merge(MergeConfig(), {**HAND, "mf": Candidates.empty(2)}, 5)
+    with pytest.raises(ConfigError, match="no channel 'popular' among popularity, itemcf, two_tower"):
+        merge(MergeConfig(), HAND, 5, fill="popular")
+    for config in (MergeConfig(weights={"tower": 1.0}), MergeConfig(method="quota", quota={"tower": 1})):
+        with pytest.raises(ConfigError, match="no channel 'tower'"):
+            merge(config, HAND, 5)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"k_0": 60}, "k_0"),
+        ({"method": "borda"}, "method"),
+        ({"k0": -1}, "k0"),
+        ({"k0": float("nan")}, "k0"),
+        ({"weights": {"itemcf": -1}}, "weights.itemcf"),
+        ({"weights": {"itemcf": float("inf")}}, "weights.itemcf"),
+        ({"quota": {"itemcf": 1.5}, "method": "quota"}, "quota.itemcf"),
+        ({"quota": {"itemcf": 1}}, "quota belongs to method quota"),
+        ({"weights": {"itemcf": 1}, "method": "quota"}, "belong to method rrf"),
+        ({"k0": 1, "method": "quota"}, "belong to method rrf"),
+    ],
+)
+def test_config_errors_name_the_option(values: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MergeConfig.parse(values)
+
+
+@pytest.mark.parametrize("values", [{"weights": {"mf": 2.0}, "k0": 10.0}, {"method": "quota", "quota": {"mf": 3}}])
+def test_config_round_trip(values: dict) -> None:
+    config = MergeConfig.parse(values)
+    assert MergeConfig.parse(config.model_dump(mode="json")) == config
