@@ -1,0 +1,254 @@
+"""Reports for people (Markdown) and for programs (JSON), with the protocol on their face."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, leaderboard
+from evaluation.metrics import METRICS, metric_name
+from evaluation.significance import LEVEL
+from reccore import ConfigError
+
+LABELS = {
+    "hit_rate": "HitRate",
+    "recall": "Recall",
+    "precision": "Precision",
+    "ndcg": "NDCG",
+    "map": "MAP",
+    "mrr": "MRR",
+    "coverage": "Coverage",
+    "popularity": "Mean popularity",
+    "novelty": "Novelty (bits)",
+    "diversity": "Intra-list diversity",
+}
+HEADLINE = ("hit_rate@10", "ndcg@10", "recall@100")
+
+
+def metric_label(metric: str) -> str:
+    """``ndcg@10`` as people write it: NDCG@10."""
+    name, _, k = metric.partition("@")
+    return f"{LABELS.get(name, name)}@{k}" if k else LABELS.get(name, name)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the figures came about; without it they mean nothing.
+
+    Attributes:
+        dataset: such as ``ml-100k``.
+        split: such as ``leave_one_out (test)``.
+        users: users evaluated, unanswered ones included.
+        seen_filtered: True where items of the history are never offered.
+        query_time: True where the query saw the time of the event to predict; such results are
+            labelled and belong on a leaderboard of their own.
+        tied_share: share of targets whose place in the order was decided by a tie rule; None = not known.
+        seed: of the run.
+    """
+
+    dataset: str
+    split: str
+    users: int
+    seen_filtered: bool = True
+    query_time: bool = False
+    tied_share: float | None = None
+    seed: int = 0
+
+    def line(self) -> str:
+        """One line for people."""
+        parts = [
+            self.dataset,
+            self.split,
+            f"{self.users:,} users",
+            "full catalogue ranked, " + ("seen items filtered" if self.seen_filtered else "seen items not filtered"),
+            "ties unknown" if self.tied_share is None else f"{self.tied_share:.1%} of targets tied in time",
+            "QUERY TIME SEEN (separate leaderboard)" if self.query_time else "query time not seen",
+            f"seed {self.seed}",
+        ]
+        return " · ".join(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Everything one evaluation run has to say.
+
+    Attributes:
+        title: heading.
+        protocol: how it was measured.
+        evaluations: the systems, in any order; tables put the best NDCG@10 first.
+        comparisons: paired differences.
+        sections: further (heading, Markdown) pairs, such as the funnel of a pipeline.
+        figures: (caption, file name beside the report) pairs.
+        facts: further JSON-able values for programs.
+    """
+
+    title: str
+    protocol: Protocol
+    evaluations: Sequence[Evaluation]
+    comparisons: Sequence[Comparison] = ()
+    sections: Sequence[tuple[str, str]] = ()
+    figures: Sequence[tuple[str, str]] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_markdown(self, headline: Sequence[str] = HEADLINE) -> str:
+        """The report for people: intervals for the headline metrics, means for all, lists, comparisons."""
+        shown = measured_metrics(self.evaluations, headline)
+        lines = [f"# {self.title}", "", self.protocol.line(), ""]
+        lines += [f"Means over users with {LEVEL:.0%} bootstrap intervals; best {metric_label(ORDER_BY)} first.", ""]
+        lines += [metrics_table(self.evaluations, shown), ""]
+        if self.comparisons:
+            lines += ["## Paired comparisons", "", comparisons_table(self.comparisons), ""]
+        for heading, text in self.sections:
+            lines += [f"## {heading}", "", text, ""]
+        for caption, file in self.figures:
+            lines += [f"![{caption}]({file})", ""]
+        lines += ["## Every metric at every K", ""]
+        for metric in METRICS:
+            lines += [f"### {LABELS[metric]}", "", curve_table(self.evaluations, metric), ""]
+        lines += ["## The lists", "", lists_table(self.evaluations), ""]
+        lines += ["## What could not be answered", "", answers_table(self.evaluations), ""]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for programs: plain values, null instead of NaN."""
+        plain: dict[str, Any] = without_nan(
+            {
+                "title": self.title,
+                "protocol": {**asdict(self.protocol), "interval_level": LEVEL},
+                "evaluations": [evaluation.to_dict() for evaluation in ordered(self.evaluations)],
+                "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+                **self.facts,
+            }
+        )
+        return plain
+
+    def write(self, folder: Path, stem: str, headline: Sequence[str] = HEADLINE) -> tuple[Path, Path]:
+        """Write ``<stem>.md`` and ``<stem>.json`` into ``folder``; each appears whole or not at all.
+
+        Returns:
+            Paths of the Markdown and the JSON file.
+        """
+        markdown, data = folder / f"{stem}.md", folder / f"{stem}.json"
+        write_text(markdown, self.to_markdown(headline))
+        write_text(data, json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        return markdown, data
+
+
+def ordered(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Best NDCG@10 first; by the smallest K that was measured where 10 was not."""
+    if not evaluations:
+        raise ConfigError("a report needs at least one evaluation")
+    common = measured_metrics(evaluations, (ORDER_BY,)) or [metric_name("ndcg", min(evaluations[0].ks))]
+    return leaderboard(evaluations, by=common[0])
+
+
+def measured_metrics(evaluations: Sequence[Evaluation], wanted: Sequence[str]) -> list[str]:
+    """Those of the wanted metrics that every evaluation has."""
+    return [name for name in wanted if all(name in e.metrics or name in e.lists for e in evaluations)]
+
+
+def metrics_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> str:
+    """Markdown table of systems by metrics, each with its interval where it has one.
+
+    Raises:
+        ConfigError: no evaluation, or a metric that one of them lacks.
+    """
+
+    def cell(evaluation: Evaluation, metric: str) -> str:
+        if metric in evaluation.metrics:
+            return str(evaluation.metrics[metric])
+        return _number(evaluation.mean(metric))
+
+    rows = [[e.name, *(cell(e, metric) for metric in metrics)] for e in ordered(evaluations)]
+    return markdown_table(["system", *map(metric_label, metrics)], rows)
+
+
+def curve_table(evaluations: Sequence[Evaluation], metric: str) -> str:
+    """Markdown table of the means of one metric, K across."""
+    ks = sorted({k for e in evaluations for k in e.ks})
+    rows = [[e.name, *(_number(e.curve(metric)[k]) if k in e.ks else "–" for k in ks)] for e in ordered(evaluations)]
+    return markdown_table(["system", *(f"@{k}" for k in ks)], rows)
+
+
+def lists_table(evaluations: Sequence[Evaluation]) -> str:
+    """Markdown table of coverage, popularity, novelty and diversity at the first and a longer K."""
+    names = list(dict.fromkeys(name for e in evaluations for name in e.lists))
+    ks = sorted({k for e in evaluations for k in e.ks})
+    shown = {ks[0], *(k for k in ks if k == 100)}
+    names = [name for name in names if int(name.partition("@")[2]) in shown]
+    rows = [[e.name, *(_number(e.lists.get(name, math.nan)) for name in names)] for e in ordered(evaluations)]
+    return markdown_table(["system", *map(metric_label, names)], rows)
+
+
+def answers_table(evaluations: Sequence[Evaluation]) -> str:
+    """Markdown table of what counts as a miss for reasons other than the ranking."""
+    rows = [
+        [e.name, f"{e.queries:,}", f"{e.unanswered:,}", f"{e.targets:,}", f"{e.unknown_targets:,}"]
+        for e in ordered(evaluations)
+    ]
+    return markdown_table(["system", "queries", "unanswered", "targets", "targets outside the vocabulary"], rows)
+
+
+def comparisons_table(comparisons: Sequence[Comparison]) -> str:
+    """Markdown table of paired differences."""
+    rows = [
+        [
+            f"{c.a} − {c.b}",
+            metric_label(c.metric),
+            f"{c.difference.mean:+.4f} [{c.difference.low:+.4f}, {c.difference.high:+.4f}]",
+            "–" if math.isnan(c.relative) else f"{c.relative:+.1%}",
+            c.verdict,
+        ]
+        for c in comparisons
+    ]
+    return markdown_table(["pair", "metric", "difference", "relative", "verdict"], rows)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table padded so that it also reads well in a terminal; the first column is text."""
+    cells = [[text.replace("|", "\\|") for text in row] for row in (header, *rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        first, *rest = (
+            text.ljust(width) if i == 0 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "| " + " | ".join([first, *rest]) + " |"
+
+    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
+    return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
+
+
+def without_nan(value: Any) -> Any:
+    """The same plain value with None for numbers that JSON cannot hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(inner) for inner in value]
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it, so that readers see the old one or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _number(value: float) -> str:
+    """Four decimals for shares, fewer for counts, – for NaN."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
