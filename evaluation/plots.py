@@ -1,0 +1,273 @@
+"""Figures of a report. Functions take plain values and a path; nothing is shown, no display is needed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+
+from evaluation.significance import Interval
+from reccore import DataError
+
+# Okabe & Ito's palette, which colour-blind readers can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#B8A500")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+INK, FAINT = "#333333", "#DDDDDD"
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 10.0,
+    "axes.titlesize": 12.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12.0,
+    "axes.edgecolor": "#999999",
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+
+
+def plot_curves(
+    curves: Mapping[str, Mapping[int, float]], path: Path, *, ylabel: str, title: str = "", log_k: bool = True
+) -> Path:
+    """A metric against the list length K, one line per system, such as ``Evaluation.curve("recall")``.
+
+    Args:
+        curves: system → {K: value}; drawn in the given order, the legend sorted by the last value.
+        path: PNG to write.
+        ylabel: name of the metric.
+        title: heading of the figure.
+        log_k: K on a logarithmic axis.
+
+    Raises:
+        DataError: nothing to draw.
+    """
+    _require(curves)
+    with _figure(path, (7.2, 4.4), title) as axes:
+        for i, (name, curve) in enumerate(curves.items()):
+            ks = sorted(curve)
+            style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            axes.plot(ks, [curve[k] for k in ks], label=name, linewidth=1.8, markersize=5, **style)
+        ks = sorted({k for curve in curves.values() for k in curve})
+        if log_k:
+            axes.set_xscale("log")
+        axes.set_xticks(ks, [str(k) for k in ks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("length of the list, K")
+        axes.set_ylabel(ylabel)
+        axes.grid(axis="both")
+        last = [curve[max(curve)] for curve in curves.values()]
+        handles, labels = axes.get_legend_handles_labels()
+        order = sorted(range(len(last)), key=lambda i: -last[i])
+        axes.legend(
+            [handles[i] for i in order], [labels[i] for i in order], loc="upper left", bbox_to_anchor=(1.01, 1.0)
+        )
+    return path
+
+
+def plot_intervals(bars: Mapping[str, Interval], path: Path, *, xlabel: str, title: str = "") -> Path:
+    """Horizontal bars of means with their intervals, the best on top.
+
+    Raises:
+        DataError: nothing to draw.
+    """
+    _require(bars)
+    rows = sorted(bars.items(), key=lambda bar: bar[1].mean)
+    with _figure(path, (7.2, 1.2 + 0.42 * len(rows)), title) as axes:
+        means = [interval.mean for _, interval in rows]
+        below = [interval.mean - interval.low for _, interval in rows]
+        above = [interval.high - interval.mean for _, interval in rows]
+        colours = [COLOURS[0] if i == len(rows) - 1 else "#8FB8D3" for i in range(len(rows))]
+        axes.barh(range(len(rows)), means, color=colours, height=0.62)
+        axes.errorbar(means, range(len(rows)), xerr=[below, above], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+        for y, (_, interval) in enumerate(rows):
+            axes.annotate(
+                f"{interval.mean:.3f}", (interval.high, y), xytext=(6, 0), textcoords="offset points", va="center"
+            )
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlim(0, max(interval.high for _, interval in rows) * 1.14 or 1.0)
+        axes.set_xlabel(f"{xlabel}, mean over users with {rows[0][1].level:.0%} interval")
+        axes.grid(axis="x")
+    return path
+
+
+def plot_accuracy_against(
+    points: Mapping[str, tuple[float, float]], path: Path, *, xlabel: str, ylabel: str, title: str = ""
+) -> Path:
+    """One labelled point per system: something else (coverage, mean popularity) across, accuracy upwards.
+
+    Args:
+        points: system → (x, y).
+        path: PNG to write.
+        xlabel, ylabel: names of the axes.
+        title: heading of the figure.
+
+    Raises:
+        DataError: nothing to draw.
+    """
+    _require(points)
+    with _figure(path, (6.4, 4.6), title) as axes:
+        for i, (x, y) in enumerate(points.values()):
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            axes.plot([x], [y], marker=marker, markersize=9, color=colour, linestyle="none", clip_on=False)
+        axes.margins(0.16)
+        if min(x for x, _ in points.values()) >= 0:
+            axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.grid(axis="both")
+        middle = sum(axes.get_xlim()) / 2
+        for i, (name, (x, y)) in enumerate(points.items()):
+            left = x > middle  # keep the label inside the axes
+            axes.annotate(
+                name,
+                (x, y),
+                xytext=(-9 if left else 9, 7),
+                textcoords="offset points",
+                ha="right" if left else "left",
+                color=COLOURS[i % len(COLOURS)],
+            )
+    return path
+
+
+def plot_funnel(
+    stages: Sequence[tuple[str, int]], path: Path, *, title: str = "", unit: str = "test positives"
+) -> Path:
+    """How many of the positives are still there after each stage of the pipeline, first stage on top.
+
+    Args:
+        stages: (name, positives kept), the first being all there were.
+        path: PNG to write.
+        title: heading of the figure.
+        unit: what is counted.
+
+    Raises:
+        DataError: nothing to draw, or no positive in the first stage.
+    """
+    _require(stages)
+    total = stages[0][1]
+    if total <= 0:
+        raise DataError(f"the funnel starts with {total} {unit}; nothing to draw")
+    with _figure(path, (7.2, 1.1 + 0.5 * len(stages)), title) as axes:
+        kept = [count for _, count in stages]
+        shades = [0.35 + 0.65 * i / max(len(stages) - 1, 1) for i in range(len(stages))]
+        for y, (count, shade) in enumerate(zip(kept, shades, strict=True)):
+            axes.barh(y, total, color="#F2F2F2", height=0.7)
+            axes.barh(y, count, color=COLOURS[0], alpha=shade, height=0.7)
+            step = "" if y == 0 or kept[y - 1] == 0 else f", {count / kept[y - 1]:.0%} of previous"
+            axes.annotate(
+                f"{count:,} ({count / total:.1%}{step})", (total, y), (8, 0), textcoords="offset points", va="center"
+            )
+        axes.set_yticks(range(len(stages)), [name for name, _ in stages])
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        axes.set_xlim(0, total)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.set_xlabel(f"{unit} kept")
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+    return path
+
+
+def plot_trade_off(
+    points: Sequence[tuple[float, float, float]],
+    path: Path,
+    *,
+    xlabel: str = "intra-list diversity@10",
+    ylabel: str = "NDCG@10",
+    chosen: float | None = None,
+    title: str = "",
+) -> Path:
+    """The curve of a reranker over λ: diversity across, accuracy upwards, each point labelled with its λ.
+
+    The top axes give both relative to the point of the largest λ (relevance only).
+
+    Args:
+        points: (λ, accuracy, diversity) in any order.
+        path: PNG to write.
+        xlabel, ylabel: names of the axes.
+        chosen: λ of the configuration, drawn as a ring.
+        title: heading of the figure.
+
+    Raises:
+        DataError: nothing to draw.
+    """
+    _require(points)
+    curve = sorted(points, reverse=True)
+    _, base_accuracy, base_diversity = curve[0]
+    with _figure(path, (6.8, 4.8), title) as axes:
+        across, upwards = [d for _, _, d in curve], [a for _, a, _ in curve]
+        axes.plot(across, upwards, color=COLOURS[0], marker="o", markersize=5, linewidth=1.8)
+        for value, accuracy, diversity in curve:
+            axes.annotate(f"λ={value:g}", (diversity, accuracy), (8, 7), textcoords="offset points", fontsize=8.5)
+            if chosen is not None and value == chosen:
+                ring: dict[str, Any] = {"markersize": 14, "markerfacecolor": "none", "markeredgewidth": 1.8}
+                axes.plot([diversity], [accuracy], "o", color=COLOURS[1], label=f"chosen: λ={value:g}", **ring)
+                axes.legend(loc="lower left")
+        axes.margins(0.12)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.grid(axis="both")
+        if base_diversity > 0:
+            _relative_axis(axes, "x", base_diversity)
+        if base_accuracy > 0:
+            _relative_axis(axes, "y", base_accuracy)
+    return path
+
+
+def _relative_axis(axes: Axes, which: str, base: float) -> None:
+    """A second axis that reads as change relative to ``base``."""
+    functions = (lambda value: value / base - 1.0, lambda share: (share + 1.0) * base)
+    if which == "x":
+        second = axes.secondary_xaxis("top", functions=functions)
+        second.set_xlabel("against relevance only", fontsize=8.5)
+        second.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    else:
+        second = axes.secondary_yaxis("right", functions=functions)
+        second.set_ylabel("against relevance only", fontsize=8.5)
+        second.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    second.tick_params(labelsize=8.5, length=0)
+    second.spines[:].set_visible(False)
+
+
+@contextmanager
+def _figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Axes]:
+    """Axes in the house style; on leaving, the PNG is written beside its place and renamed."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size, dpi=144, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.set_title(title)
+        yield axes
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            # No software version in the file: equal figures are equal bytes.
+            canvas.print_figure(str(temporary), format="png", metadata={"Software": None})
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _require(values: Mapping[Any, Any] | Sequence[Any]) -> None:
+    if not values:
+        raise DataError("there is nothing to draw; give at least one system or stage")

@@ -1,0 +1,105 @@
+"""Figures are written whole, show what they are given, and are the same bytes for the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from evaluation import plots
+from evaluation.significance import Interval
+from reccore import DataError
+
+CURVES = {"popularity": {10: 0.1, 100: 0.4}, "two_tower": {10: 0.2, 100: 0.7}}
+BARS = {"popularity": Interval(0.04, 0.03, 0.05), "two_tower": Interval(0.08, 0.07, 0.09)}
+POINTS = {"popularity": (0.02, 0.04), "two_tower": (0.4, 0.08)}
+STAGES = [("targets", 100), ("recall", 70), ("rank", 20)]
+TRADE_OFF = [(0.5, 0.08, 0.8), (1.0, 0.1, 0.6)]
+
+DRAWN: list[tuple[str, Callable[[Any, Path], Path], Any]] = [
+    ("curves", lambda data, path: plots.plot_curves(data, path, ylabel="Recall@K"), CURVES),
+    ("intervals", lambda data, path: plots.plot_intervals(data, path, xlabel="NDCG@10"), BARS),
+    ("against", lambda data, path: plots.plot_accuracy_against(data, path, xlabel="x", ylabel="y"), POINTS),
+    ("funnel", plots.plot_funnel, STAGES),
+    ("trade_off", lambda data, path: plots.plot_trade_off(data, path, chosen=0.5), TRADE_OFF),
+]
+each_plot = pytest.mark.parametrize(("draw", "data"), [pytest.param(d, v, id=name) for name, d, v in DRAWN])
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    """The axes of every figure that is printed during the test."""
+    seen: list[Axes] = []
+    printed = FigureCanvasAgg.print_figure
+
+    def record(self: FigureCanvasAgg, *args: Any, **kwargs: Any) -> Any:
+        seen.append(self.figure.axes[0])
+        return printed(self, *args, **kwargs)
+
+    monkeypatch.setattr(FigureCanvasAgg, "print_figure", record)
+    return seen
+
+
+def texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+@each_plot
+def test_writes_a_figure_that_is_not_blank(draw: Callable[[Any, Path], Path], data: Any, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "figure.png"
+    assert draw(data, path) == path
+    pixels = matplotlib.image.imread(path)
+    assert min(pixels.shape[:2]) > 200
+    assert (pixels[..., :3] < 0.95).any(axis=2).mean() > 0.02
+    assert [file.name for file in path.parent.iterdir()] == ["figure.png"]
+
+
+@each_plot
+def test_the_same_values_give_the_same_bytes(draw: Callable[[Any, Path], Path], data: Any, tmp_path: Path) -> None:
+    assert draw(data, tmp_path / "a.png").read_bytes() == draw(data, tmp_path / "b.png").read_bytes()
+
+
+@each_plot
+def test_nothing_to_draw_is_an_error_and_leaves_no_file(
+    draw: Callable[[Any, Path], Path], data: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="nothing to draw"):
+        draw(type(data)(), tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_curves_hold_the_values_and_the_legend_is_sorted(drawn: list[Axes], tmp_path: Path) -> None:
+    plots.plot_curves(CURVES, tmp_path / "a.png", ylabel="Recall@K", title="T")
+    lines = {line.get_label(): line.get_xydata().tolist() for line in drawn[0].get_lines()}
+    assert lines == {"popularity": [[10, 0.1], [100, 0.4]], "two_tower": [[10, 0.2], [100, 0.7]]}
+    assert [text.get_text() for text in drawn[0].get_legend().get_texts()] == ["two_tower", "popularity"]
+    assert drawn[0].get_xscale() == "log"
+    plots.plot_curves(CURVES, tmp_path / "b.png", ylabel="Recall@K", log_k=False)
+    assert drawn[1].get_xscale() == "linear"
+
+
+def test_bars_put_the_best_on_top(drawn: list[Axes], tmp_path: Path) -> None:
+    plots.plot_intervals(dict(reversed(BARS.items())), tmp_path / "a.png", xlabel="NDCG@10")
+    assert [label.get_text() for label in drawn[0].get_yticklabels()] == ["popularity", "two_tower"]
+    assert [bar.get_width() for bar in drawn[0].patches] == [0.04, 0.08]
+    assert texts(drawn[0]) == ["0.040", "0.080"]
+
+
+def test_funnel_says_how_much_each_stage_kept(drawn: list[Axes], tmp_path: Path) -> None:
+    plots.plot_funnel(STAGES, tmp_path / "a.png")
+    assert texts(drawn[0]) == ["100 (100.0%)", "70 (70.0%, 70% of previous)", "20 (20.0%, 29% of previous)"]
+    with pytest.raises(DataError, match="starts with 0"):
+        plots.plot_funnel([("targets", 0)], tmp_path / "b.png")
+
+
+def test_trade_off_runs_from_relevance_only_and_rings_the_choice(drawn: list[Axes], tmp_path: Path) -> None:
+    plots.plot_trade_off(TRADE_OFF, tmp_path / "a.png", chosen=0.5)
+    curve, ring = drawn[0].get_lines()
+    assert curve.get_xydata().tolist() == [[0.6, 0.1], [0.8, 0.08]]
+    assert ring.get_xydata().tolist() == [[0.8, 0.08]]
+    assert texts(drawn[0]) == ["λ=1", "λ=0.5"]
