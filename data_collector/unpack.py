@@ -1,0 +1,148 @@
+"""Unpacking a zip archive from outside: nothing leaves the folder, and the folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import stat
+import struct
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from reccore.errors import DataError
+from reccore.progress import progress
+
+_COPY_BYTES = 1 << 20
+# All that the zip module raises on a damaged file; BadZipFile includes a member whose CRC is wrong.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
+
+
+class BadArchiveError(Exception):
+    """The archive is damaged, unsafe, or holds something else. The message is a clause without a full stop."""
+
+
+def missing_files(folder: Path, files: tuple[str, ...]) -> list[str]:
+    """Which of ``files`` are not there, or are empty."""
+    return [name for name in files if not (folder / name).is_file() or (folder / name).stat().st_size == 0]
+
+
+def recover_folder(folder: Path) -> None:
+    """Clean up after a killed run: put back a folder that was being replaced, remove half-unpacked ones."""
+    previous = _previous(folder)
+    if previous.exists():
+        if folder.exists():
+            _remove(previous)
+        else:
+            previous.rename(folder)
+    for half in folder.parent.glob(f".{folder.name}.*.tmp"):
+        shutil.rmtree(half)
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary sibling that takes the place of ``folder`` once the block ends without an error.
+
+    Raises:
+        DataError: the disk refused. What was there before is untouched.
+    """
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        previous = _previous(folder)
+        if folder.exists():
+            folder.rename(previous)
+        temporary.rename(folder)
+        if previous.exists():
+            _remove(previous)
+    except OSError as error:
+        recover_folder(folder)
+        raise DataError(f"cannot write {folder}: {error.strerror or error}; make room and run again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def unpack(
+    archive: Path, into: Path, files: tuple[str, ...], *, folder: str | None = None, show_progress: bool = True
+) -> None:
+    """Unpack the folder of ``archive`` that holds ``files``, with all that lies in and below it.
+
+    Every member is read to its end, which compares it with its CRC.
+
+    Args:
+        archive: zip file.
+        into: existing, empty folder.
+        files: names that must be there, side by side.
+        folder: take just ``files``, and from this folder; by default the folder is found by its files.
+        show_progress: show a bar.
+
+    Raises:
+        BadArchiveError: not a zip, damaged, encrypted, with members that point outside or are links, or without
+            one of ``files``.
+        OSError: the disk refused.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            wanted = _wanted(_safe_members(opened), files, folder)
+            size = sum(member.file_size for member in wanted.values())
+            if (free := shutil.disk_usage(into).free) < size:
+                raise DataError(f"{archive.name} needs {size:,} bytes unpacked but {into.parent} has {free:,} free")
+            with progress(f"unpacking {archive.name.strip('.')}", size, unit="B", enabled=show_progress) as advance:
+                for path, member in wanted.items():
+                    target = into / path
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with opened.open(member) as source, target.open("xb") as sink:
+                        while piece := source.read(_COPY_BYTES):
+                            sink.write(piece)
+                            advance(len(piece))
+    except _DAMAGE as error:
+        raise BadArchiveError(f"{archive.name.strip('.')} is damaged or not a zip archive ({error})") from error
+    if missing := missing_files(into, files):
+        raise BadArchiveError(f"{archive.name.strip('.')} holds an empty {', '.join(missing)}")
+
+
+def _safe_members(opened: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """Regular files by path. One unsafe member condemns the archive: no MovieLens release has any."""
+    members: dict[PurePosixPath, zipfile.ZipInfo] = {}
+    for member in opened.infolist():
+        name, path = member.filename, PurePosixPath(member.filename)
+        if "\\" in name or ":" in name or path.is_absolute() or ".." in path.parts:
+            raise BadArchiveError(f"the archive has a member that points outside its folder, {name!r}")
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise BadArchiveError(f"the archive has a member that is a link or a device, {name!r}")
+        if member.is_dir():
+            continue
+        if path in members:
+            raise BadArchiveError(f"the archive has two members named {name!r}")
+        members[path] = member
+    return members
+
+
+def _wanted(
+    members: dict[PurePosixPath, zipfile.ZipInfo], files: tuple[str, ...], folder: str | None
+) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """What to unpack, by its path in the unpacked folder; of several fitting folders the uppermost."""
+    roots = [path.parent for path in members if path.name == files[0] and folder in (None, str(path.parent))]
+    complete = [root for root in roots if all(root / name in members for name in files)]
+    if not complete:
+        raise BadArchiveError(f"the archive has no folder with {', '.join(files)}")
+    root = min(complete, key=lambda candidate: len(candidate.parts))
+    if folder is not None:
+        return {PurePosixPath(name): members[root / name] for name in files}
+    return {path.relative_to(root): member for path, member in members.items() if path.is_relative_to(root)}
+
+
+def _previous(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.previous")
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, or just the link where it is one."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
