@@ -53,12 +53,10 @@ class Dataset:
 
     Attributes:
         name: as in ``--dataset`` and ``raw/<name>/``.
-        ratings: number of ratings, as the release's own README states it.
         sources: where to get it, the first that works is used.
     """
 
     name: str
-    ratings: int
     sources: tuple[Source, ...]
 
     @property
@@ -84,13 +82,13 @@ _RECBOLE_WHEEL = WheelSource(
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
-        Dataset("ml-100k", 100_000, (ArchiveSource("ml-100k.zip", ("u.data", "u.item", "u.user")), _RECBOLE_WHEEL)),
-        Dataset("ml-1m", 1_000_209, (ArchiveSource("ml-1m.zip", (*_DAT, "users.dat")),)),
-        Dataset("ml-latest-small", 100_836, (ArchiveSource("ml-latest-small.zip", _CSV),)),
-        Dataset("ml-10m", 10_000_054, (ArchiveSource("ml-10m.zip", (*_DAT, "tags.dat")),)),
-        Dataset("ml-20m", 20_000_263, (ArchiveSource("ml-20m.zip", _CSV),)),
-        Dataset("ml-25m", 25_000_095, (ArchiveSource("ml-25m.zip", _CSV),)),
-        Dataset("ml-32m", 32_000_204, (ArchiveSource("ml-32m.zip", _CSV),)),
+        Dataset("ml-100k", (ArchiveSource("ml-100k.zip", ("u.data", "u.item", "u.user")), _RECBOLE_WHEEL)),
+        Dataset("ml-1m", (ArchiveSource("ml-1m.zip", (*_DAT, "users.dat")),)),
+        Dataset("ml-latest-small", (ArchiveSource("ml-latest-small.zip", _CSV),)),
+        Dataset("ml-10m", (ArchiveSource("ml-10m.zip", (*_DAT, "tags.dat")),)),
+        Dataset("ml-20m", (ArchiveSource("ml-20m.zip", _CSV),)),
+        Dataset("ml-25m", (ArchiveSource("ml-25m.zip", _CSV),)),
+        Dataset("ml-32m", (ArchiveSource("ml-32m.zip", _CSV),)),
     )
 }
 
