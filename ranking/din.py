@@ -1,0 +1,99 @@
+"""DIN: the user's interest as a sum over the history, weighted by what each event means to the candidate.
+
+Zhou et al.: Deep Interest Network for Click-Through Rate Prediction, KDD 2018. Equation (3) and figure 2.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from ranking.features import FeatureEncoder
+from ranking.layers import MLP, AttentionPooling, SplitLinear
+from ranking.layers.fields import INIT_STD
+from ranking.network import FieldNetwork, lookup
+from ranking.neural import NeuralRanker
+from ranking.schema import RankingInputs
+from ranking.trainer import TrainingConfig
+
+
+class DINConfig(TrainingConfig):
+    """Options of DIN, besides those of the training loop.
+
+    Attributes:
+        embedding_size: d, size of every field's vector.
+        hidden: widths of the layers behind the attention.
+        dropout: after each of them.
+        history_length: T, how many of the latest events are looked at.
+        attention_hidden: width of the activation unit. Training holds a few tensors of
+            batch_size × (negatives + positives) × attention_hidden × history_length floats.
+    """
+
+    embedding_size: PositiveInt = 16
+    hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    history_length: PositiveInt = 50
+    attention_hidden: PositiveInt = 16
+
+
+class DINNetwork(FieldNetwork):
+    """Attention over the history beside the same query, item, cross and recall fields as DeepFM.
+
+    An item's vector is its id embedding ‖ its genre embedding; a key of the attention also carries how many
+    events ago it was, which the paper's unit cannot see. Histories are encoded once per query.
+    """
+
+    def __init__(self, encoder: FeatureEncoder, config: DINConfig) -> None:
+        super().__init__(encoder, config.embedding_size)
+        d, n_pair = config.embedding_size, len(self.pair.weights)
+        self._item_fields = [
+            self.item.names.index(name) for name in ("item.id", "item.genres") if name in self.item.names
+        ]
+        width = d * len(self._item_fields)
+        self.recency = nn.Parameter(torch.randn(config.history_length, width) * INIT_STD)
+        self.attention = AttentionPooling(width, config.attention_hidden)
+        pieces = [self.query.n_fields * d, self.item.n_fields * d, n_pair, width, width]
+        self.first = SplitLinear(pieces, config.hidden[0])
+        self.deep = MLP(config.hidden, config.dropout)
+        attention = 2 * config.attention_hidden * (config.history_length + width)
+        self.floats_per_candidate = attention + 2 * (sum(config.hidden) + 2 * width + n_pair)
+
+    def forward(self, inputs: RankingInputs) -> Tensor:
+        """B queries with K candidates and T events to logits (B, K)."""
+        k = inputs.item_row.shape[1]
+        items, at = self.distinct_items(torch.cat([inputs.item_row, inputs.history], dim=1))  # U items
+        at, at_history = at[:, :k], at[:, k:]  # (B, K), (B, T)
+        query, item = self.query(inputs.query), self.item(items)  # (B, Fq, d), (U, Fi, d)
+        vectors = item[:, self._item_fields].flatten(1)  # (U, D)
+        candidates, events = lookup(vectors, at), lookup(vectors, at_history)  # (B, K, D), (B, T, D)
+        mask = inputs.history > 0  # (B, T)
+        pooled = self.attention(candidates, events + self._recency_of(mask), events, mask)  # (B, K, D)
+        from_query, from_item, *rest = self.first(
+            query.flatten(1), item.flatten(1), inputs.pair, pooled, pooled * candidates
+        )
+        first = from_query[:, None] + lookup(from_item, at) + rest[0] + rest[1] + rest[2]  # (B, K, hidden[0])
+        logits: Tensor = self.linear(inputs, items, at) + self.deep(first)  # (B, K)
+        return logits
+
+    def _recency_of(self, mask: Tensor) -> Tensor:
+        """(B, T, D): row 0 of ``recency`` for the latest event, row 1 for the one before, ..."""
+        ago = mask.sum(dim=1, keepdim=True) - 1 - torch.arange(mask.shape[1], device=mask.device)  # (B, T)
+        return lookup(self.recency, ago.clamp(min=0))
+
+
+class DIN(NeuralRanker):
+    """DIN with attention over the latest events, beside user, item, cross and recall features."""
+
+    name: ClassVar[str] = "din"
+    Config: ClassVar[type[DINConfig]] = DINConfig
+    config: DINConfig
+
+    @property
+    def _history_length(self) -> int:
+        return self.config.history_length
+
+    def _build(self, encoder: FeatureEncoder) -> nn.Module:
+        return DINNetwork(encoder, self.config)

@@ -1,0 +1,58 @@
+"""What every neural ranker stands on: embedded fields, the items of a batch, and the linear part."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ranking.features import FeatureEncoder
+from ranking.layers import FieldEmbedding, NumberEmbedding
+from ranking.pair_features import MERGED_LOG_RANK
+from ranking.schema import Block, RankingInputs
+
+
+class FieldNetwork(nn.Module):
+    """Embeddings of all fields and the sum of their first-order terms.
+
+    Untrained, the linear logit is −log(place in the merged list): a ranker starts from the order of recall,
+    with a click probability that falls as 1/place, and learns corrections to it.
+    """
+
+    codes: Tensor
+    numbers: Tensor
+
+    def __init__(self, encoder: FeatureEncoder, embedding_size: int) -> None:
+        super().__init__()
+        schema, block = encoder.schema, encoder.item_block
+        self.query = FieldEmbedding(schema, "query", embedding_size)
+        self.item = FieldEmbedding(schema, "item", embedding_size)
+        self.pair = NumberEmbedding(len(schema.of("pair", "number")), embedding_size)
+        with torch.no_grad():
+            self.pair.weights[schema.column(MERGED_LOG_RANK)] = float(encoder.scale[MERGED_LOG_RANK][1])
+        # The catalogue's features are inputs, not weights: the encoder stores them.
+        self.register_buffer("codes", block.categories, persistent=False)
+        self.register_buffer("numbers", block.numbers, persistent=False)
+        self._bags = [f"bag{number}" for number in range(len(block.bags))]
+        for name, bag in zip(self._bags, block.bags, strict=True):
+            self.register_buffer(name, bag, persistent=False)
+
+    def distinct_items(self, rows: Tensor) -> tuple[Block, Tensor]:
+        """The U distinct items among rows (…) of the item block, and which of them stands where, (…).
+
+        What depends on the item alone is computed once for each of them and looked up.
+        """
+        distinct, at = torch.unique(rows, return_inverse=True)
+        bags = tuple(getattr(self, name)[distinct] for name in self._bags)
+        return Block(self.codes[distinct], bags, self.numbers[distinct]), at
+
+    def linear(self, inputs: RankingInputs, items: Block, at: Tensor) -> Tensor:
+        """First-order logits (B, K)."""
+        of_query = self.query.linear(inputs.query)  # (B,)
+        of_item = lookup(self.item.linear(items)[:, None], at).squeeze(-1)  # (B, K)
+        logits: Tensor = self.pair.linear(inputs.pair) + of_query[:, None] + of_item
+        return logits
+
+
+def lookup(table: Tensor, at: Tensor) -> Tensor:
+    """Rows of (U, d) at (…), (…, d); its gradient is summed without sorting, unlike that of ``table[at]``."""
+    return nn.functional.embedding(at, table)

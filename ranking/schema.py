@@ -1,0 +1,152 @@
+"""What a ranker sees: named, typed fields, and the blocks of tensors that hold their values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from reccore import ArtefactError
+
+Side = Literal["query", "item", "pair"]
+Kind = Literal["category", "bag", "number"]
+Group = Literal["user", "item", "cross", "recall"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One input of a ranker.
+
+    Attributes:
+        name: unique name, such as ``item.year`` or ``recall.itemcf.log_rank``.
+        side: what it is a function of: the query, the item, or the pair of both.
+        kind: ``category`` (a code, 0 = unknown), ``bag`` (weights over ``size`` values) or ``number``.
+        group: what it tells about.
+        size: number of codes or values; 1 for a number.
+    """
+
+    name: str
+    side: Side
+    kind: Kind
+    group: Group
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The fields of a ranker in order. Columns are found by field, never by a written-out position."""
+
+    fields: tuple[Field, ...]
+
+    def of(self, side: Side, kind: Kind) -> tuple[Field, ...]:
+        """Fields of one block, in the order of its columns."""
+        return tuple(field for field in self.fields if field.side == side and field.kind == kind)
+
+    @cached_property
+    def _columns(self) -> dict[str, int]:
+        blocks: dict[tuple[str, str], int] = {}
+        columns = {}
+        for field in self.fields:
+            columns[field.name] = blocks.setdefault((field.side, field.kind), 0)
+            blocks[field.side, field.kind] += 1
+        return columns
+
+    def column(self, name: str) -> int:
+        """Column of a field within its block (side, kind).
+
+        Raises:
+            KeyError: no such field.
+        """
+        return self._columns[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain values for a manifest."""
+        return [asdict(field) for field in self.fields]
+
+    @classmethod
+    def from_json(cls, values: Sequence[dict[str, Any]]) -> Schema:
+        """Inverse of ``to_json``.
+
+        Raises:
+            ArtefactError: not a list of fields.
+        """
+        try:
+            return cls(tuple(Field(**value) for value in values))
+        except TypeError as error:
+            raise ArtefactError(f"the manifest's schema is not a list of fields: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Values of the fields of one side, R rows.
+
+    Attributes:
+        categories: (R, C) int64 codes, 0 = unknown.
+        bags: one (R, size) float32 per bag field; a row sums to 1, or to 0 where empty.
+        numbers: (R, M) float32, standardised; 0 where missing.
+    """
+
+    categories: Tensor
+    bags: tuple[Tensor, ...]
+    numbers: Tensor
+
+    def rows(self, at: Tensor) -> Block:
+        """The given rows."""
+        return Block(self.categories[at], tuple(bag[at] for bag in self.bags), self.numbers[at])
+
+    def to(self, device: torch.device) -> Block:
+        return Block(self.categories.to(device), tuple(bag.to(device) for bag in self.bags), self.numbers.to(device))
+
+    @classmethod
+    def concatenate(cls, blocks: Sequence[Block]) -> Block:
+        """Rows of several blocks of the same fields, one after the other."""
+        return cls(
+            torch.cat([block.categories for block in blocks]),
+            tuple(torch.cat(bags) for bags in zip(*(block.bags for block in blocks), strict=True)),
+            torch.cat([block.numbers for block in blocks]),
+        )
+
+    def with_empty_row(self) -> Block:
+        """The same rows behind a first one that knows nothing."""
+        parts = (self.categories, *self.bags, self.numbers)
+        categories, *bags, numbers = (torch.cat([part.new_zeros(1, part.shape[1]), part]) for part in parts)
+        return Block(categories, tuple(bags), numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class RankingInputs:
+    """B queries with K candidates each, as a network takes them.
+
+    Attributes:
+        query: values of the query side, B rows.
+        item_row: (B, K) int64 rows of the item block; 0 = padding.
+        pair: (B, K, P) float32 numbers of the pair side, standardised; 0 where missing or padded.
+        history: (B, T) int64 rows of the item block, oldest first; 0 = padding, on the right.
+    """
+
+    query: Block
+    item_row: Tensor
+    pair: Tensor
+    history: Tensor
+
+    def __len__(self) -> int:
+        return len(self.item_row)
+
+    def take(self, rows: Tensor, columns: Tensor | None = None) -> RankingInputs:
+        """The given queries (b,); of each only the given columns (b, k), if any are given."""
+        if columns is None:
+            return RankingInputs(self.query.rows(rows), self.item_row[rows], self.pair[rows], self.history[rows])
+        at = (rows[:, None], columns)
+        return RankingInputs(self.query.rows(rows), self.item_row[at], self.pair[at], self.history[rows])
+
+    def to(self, device: torch.device) -> RankingInputs:
+        return RankingInputs(
+            self.query.to(device), self.item_row.to(device), self.pair.to(device), self.history.to(device)
+        )

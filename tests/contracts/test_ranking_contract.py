@@ -1,0 +1,184 @@
+"""The contract of every registered ranker."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ranking import RANKERS, BaseRanker
+from reccore import Candidates, ConfigError, ItemTable, NotFittedError, QueryBatch, RunOptions, UserTable
+from tests.ranking.samples import Setting, board_setting, candidates_of, history_batch
+
+SMALL: dict[str, dict[str, Any]] = {
+    "deepfm": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4},
+    "din": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4,
+            "history_length": 6, "attention_hidden": 4},
+}  # fmt: skip
+QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
+
+
+@pytest.fixture(scope="module")
+def setting() -> Setting:
+    return board_setting()
+
+
+def fitted(name: str, setting: Setting, **changes: Any) -> BaseRanker:
+    ranker = RANKERS[name]({**SMALL[name], **changes})
+    return ranker.fit(setting.samples, valid=setting.valid, options=QUIET, **setting.tables())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", params=list(RANKERS))
+def ranker(request: pytest.FixtureRequest, setting: Setting) -> BaseRanker:
+    return fitted(request.param, setting)
+
+
+def test_every_registered_ranker_has_a_contract_run() -> None:
+    assert set(SMALL) == set(RANKERS)
+
+
+def test_a_batch_scores_as_its_rows_one_by_one(ranker: BaseRanker, setting: Setting) -> None:
+    queries, candidates = setting.valid.queries, setting.valid.candidates
+    whole = ranker.score(queries, candidates)
+    for row in (0, 7, 31):
+        alone = ranker.score(queries.select([row]), candidates.select(slice(row, row + 1)))
+        np.testing.assert_allclose(alone[0], whole[row], atol=1e-5)
+
+
+def test_scores_stay_in_the_columns_of_their_items(ranker: BaseRanker, setting: Setting) -> None:
+    queries, candidates = setting.valid.queries, setting.valid.candidates
+    whole = ranker.score(queries, candidates)
+    assert whole.shape == candidates.item_idx.shape
+    assert whole.dtype == np.float32
+    # Another item in one column changes the score of that column and of no other.
+    item_idx = candidates.item_idx.copy()
+    everything = np.arange(len(ranker.vocabulary.items))
+    item_idx[:, 3] = [np.setdiff1d(everything, row)[0] for row in item_idx]
+    changed = ranker.score(queries, replace(candidates, item_idx=item_idx))
+    others = np.delete(np.arange(candidates.k), 3)
+    np.testing.assert_allclose(changed[:, others], whole[:, others], atol=1e-5)
+    assert (np.abs(changed[:, 3] - whole[:, 3]) > 1e-4).mean() > 0.9
+
+
+def test_padding_is_minus_infinity_and_changes_nothing_else(ranker: BaseRanker, setting: Setting) -> None:
+    queries, candidates = setting.valid.queries, setting.valid.candidates.head(8)
+    columns = np.concatenate([np.tile(np.arange(8), (len(queries), 1)), np.full((len(queries), 3), -1)], axis=1)
+    padded = ranker.score(queries, candidates.take(columns))
+    assert np.isneginf(padded[:, 8:]).all()
+    np.testing.assert_allclose(padded[:, :8], ranker.score(queries, candidates), atol=1e-5)
+
+
+def test_scoring_twice_gives_the_same_and_leaves_the_input_alone(ranker: BaseRanker, setting: Setting) -> None:
+    before = setting.valid.candidates.item_idx.copy()
+    np.testing.assert_array_equal(
+        ranker.score(setting.valid.queries, setting.valid.candidates),
+        ranker.score(setting.valid.queries, setting.valid.candidates),
+    )
+    np.testing.assert_array_equal(setting.valid.candidates.item_idx, before)
+
+
+@pytest.mark.parametrize("name", list(RANKERS))
+def test_the_same_seed_gives_the_same_scores_and_another_seed_others(name: str, setting: Setting) -> None:
+    queries, candidates = setting.valid.queries, setting.valid.candidates
+    one, two = (fitted(name, setting).score(queries, candidates) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    other = RANKERS[name](SMALL[name]).fit(
+        setting.samples, valid=setting.valid, options=replace(QUIET, seed=4), **setting.tables()
+    )
+    assert not np.allclose(one, other.score(queries, candidates), atol=1e-4)
+
+
+def test_a_loaded_ranker_scores_the_same_in_a_fresh_process(
+    ranker: BaseRanker, setting: Setting, tmp_path: Path
+) -> None:
+    queries, candidates = setting.valid.queries, setting.valid.candidates
+    expected = ranker.score(queries, candidates)
+    ranker.save(tmp_path / "model", seed=3)
+    np.testing.assert_array_equal(RANKERS.load(tmp_path / "model").score(queries, candidates), expected)
+    np.save(tmp_path / "expected.npy", expected)
+    program = (
+        "import sys; from pathlib import Path; import numpy as np\n"
+        "from ranking import RANKERS; from tests.ranking.samples import board_setting\n"
+        "folder = Path(sys.argv[1]); valid = board_setting().valid\n"
+        "scores = RANKERS.load(folder / 'model').score(valid.queries, valid.candidates)\n"
+        "np.testing.assert_allclose(scores, np.load(folder / 'expected.npy'), atol=1e-5)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, cwd=Path(__file__).resolve().parents[2])
+
+
+def test_saving_again_after_loading_keeps_the_config(ranker: BaseRanker, tmp_path: Path) -> None:
+    ranker.save(tmp_path / "one")
+    loaded = RANKERS.load(tmp_path / "one")
+    assert loaded.config == ranker.config
+    loaded.save(tmp_path / "two")
+    assert RANKERS.load(tmp_path / "two").config == ranker.config
+
+
+def test_unknown_users_items_and_channels_and_empty_histories(ranker: BaseRanker, setting: Setting) -> None:
+    queries = history_batch([[], [10**6, -1, 3], [2, 4], [1]], users=[-1, 10**6, 0, 5])
+    item_idx = np.array([[0, 1, 2], [3, 4, 5], [6, -1, -1], [-1, -1, -1]])
+    candidates = candidates_of(item_idx)
+    features = {"recall_rank.new": np.ones((4, 3), dtype=np.float32)}  # and neither of the known channels
+    for offered in (candidates, replace(candidates, features=features), replace(candidates, features={})):
+        scores = ranker.score(queries, offered)
+        assert np.isfinite(scores[item_idx >= 0]).all()
+        assert np.isneginf(scores[item_idx < 0]).all()
+
+
+def test_no_queries_and_no_candidates(ranker: BaseRanker, setting: Setting) -> None:
+    empty = setting.valid.queries.select(slice(0, 0))
+    assert ranker.score(empty, Candidates.empty(0, 5)).shape == (0, 5)
+    assert ranker.score(setting.valid.queries, Candidates.empty(len(setting.valid), 0)).shape == (60, 0)
+
+
+@pytest.mark.parametrize("name", list(RANKERS))
+def test_every_optional_column_may_be_absent(name: str, setting: Setting, tmp_path: Path) -> None:
+    bare_queries = QueryBatch.from_histories([[0, 2], [1], [], [4, 6, 8]])
+    samples = replace(
+        setting.samples.select(np.arange(4)),
+        queries=bare_queries,
+        candidates=replace(setting.samples.candidates.select(slice(0, 4)), features={}),
+    )
+    ranker = RANKERS[name]({**SMALL[name], "epochs": 1}).fit(
+        samples,
+        items=ItemTable(setting.items.n_items),
+        users=UserTable(setting.users.n_users),
+        vocabulary=setting.vocabulary,
+        options=QUIET,
+    )
+    expected = ranker.score(samples.queries, samples.candidates)
+    assert np.isfinite(expected).all()
+    ranker.save(tmp_path / "bare")
+    np.testing.assert_array_equal(RANKERS.load(tmp_path / "bare").score(samples.queries, samples.candidates), expected)
+
+
+@pytest.mark.parametrize("name", list(RANKERS))
+def test_training_puts_the_choices_of_the_checkerboard_first(name: str, setting: Setting) -> None:
+    ranker = fitted(name, setting, epochs=15, learning_rate=0.02)
+    report = ranker.report  # type: ignore[attr-defined]
+    assert report.valid_ndcg[report.best_epoch] == max(report.valid_ndcg)
+    assert max(report.valid_ndcg) > report.valid_ndcg[0] + 0.1
+
+
+@pytest.mark.parametrize("name", list(RANKERS))
+def test_user_errors_are_named(name: str, setting: Setting) -> None:
+    with pytest.raises(ConfigError, match=r"learning_rat.*Known options: learning_rate"):
+        RANKERS[name]({"learning_rat": 1})
+    with pytest.raises(NotFittedError, match="call fit"):
+        RANKERS[name]().score(setting.valid.queries, setting.valid.candidates)
+    labels = {"watch": setting.samples.labels["click"]}
+    with pytest.raises(ConfigError, match="learns the task 'click'; the samples have watch"):
+        RANKERS[name]().fit(replace(setting.samples, labels=labels), options=QUIET, **setting.tables())
+    nothing = {"click": np.zeros_like(setting.samples.labels["click"])}
+    with pytest.raises(ValueError, match="no query has a positive"):
+        RANKERS[name]().fit(replace(setting.samples, labels=nothing), options=QUIET, **setting.tables())
+
+
+def test_rows_must_agree(ranker: BaseRanker, setting: Setting) -> None:
+    with pytest.raises(ValueError, match="60 queries but 2 rows"):
+        ranker.score(setting.valid.queries, setting.valid.candidates.select(slice(0, 2)))
