@@ -1,0 +1,137 @@
+"""Configs, components, run options, workspace names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import Field, ValidationError
+
+from reccore import (
+    ArtefactError,
+    Bundle,
+    Component,
+    ComponentConfig,
+    ConfigError,
+    NotFittedError,
+    NotReadyError,
+    RunOptions,
+    Workspace,
+)
+from reccore.bundle import BundleWriter
+from reccore.component import Registry
+from reccore.workspace import require
+from tests.helpers import checkerboard
+
+
+class Inner(ComponentConfig):
+    rate: float = 0.5
+
+
+class ToyConfig(ComponentConfig):
+    epochs: int = Field(default=3, ge=1)
+    scale: float = 1.0
+    weights: dict[str, float] = Field(default={})
+    inner: Inner = Inner()
+
+
+class Toy(Component[ToyConfig]):
+    kind: ClassVar[str] = "toy"
+    name: ClassVar[str] = "toy"
+    Config: ClassVar[type[ComponentConfig]] = ToyConfig
+
+    def _write(self, bundle: BundleWriter) -> None: ...
+
+    def _read(self, bundle: Bundle) -> None: ...
+
+
+class OtherToy(Toy):
+    name: ClassVar[str] = "other_toy"
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"epoch": 3}, "epoch: .*Known options: epochs, scale"),
+        ({"epochs": 0}, r"epochs: .*got 0"),
+        ({"epochs": 1.5}, "epochs: "),
+        ({"epochs": "many"}, "epochs: .*'many'"),
+        ({"scale": float("nan")}, "scale: .*got nan"),
+        ({"scale": float("inf")}, "scale: .*got inf"),
+        ({"scale": None}, "scale: "),
+        ({"weights": {"mf": float("nan")}}, r"weights\.mf: "),
+        ({"inner": {"rat": 1}}, r"inner\.rat: "),
+        ({"inner": {"rate": float("nan")}}, r"inner\.rate: "),
+        ({"epochs": 0, "scale": "x"}, "epochs: .*scale: "),
+    ],
+)
+def test_errors_name_the_option(values: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        ToyConfig.parse(values)
+    with pytest.raises(ConfigError, match=named):
+        Toy(values)
+
+
+def test_configs_are_frozen_and_survive_a_round_trip() -> None:
+    config = ToyConfig.parse({"scale": "1e-5", "inner": {"rate": 2}})
+    assert config.scale == 1e-5
+    assert ToyConfig.parse(config.model_dump(mode="json")) == config
+    with pytest.raises(ValidationError):
+        config.scale = 2.0  # type: ignore[misc]
+
+
+def test_a_component_takes_its_own_config_only() -> None:
+    assert Toy(ToyConfig(epochs=9)).config.epochs == 9
+    with pytest.raises(ConfigError, match="toy takes a ToyConfig, got a Inner"):
+        Toy(Inner())  # type: ignore[arg-type]
+
+
+def test_components_and_registries_load_only_what_they_know(tmp_path: Path) -> None:
+    toy = Toy({"epochs": 4})
+    assert not toy.is_fitted
+    with pytest.raises(NotFittedError, match="toy is not fitted"):
+        toy.save(tmp_path / "toy")
+    toy._vocabulary = checkerboard().vocabulary
+    toy.save(tmp_path / "toy", seed=1)
+    assert Toy.load(tmp_path / "toy").config.epochs == 4
+    assert Toy.load(tmp_path / "toy").vocabulary.fingerprint == toy.vocabulary.fingerprint
+    with pytest.raises(ArtefactError, match="holds 'toy', not 'other_toy'"):
+        OtherToy.load(tmp_path / "toy")
+    assert type(Registry("toy", (OtherToy, Toy)).load(tmp_path / "toy")) is Toy
+    with pytest.raises(ConfigError, match="unknown toy 'toy'; known: other_toy"):
+        Registry("toy", (OtherToy,)).load(tmp_path / "toy")
+    with pytest.raises(ValueError, match="share a name"):
+        Registry("toy", (Toy, Toy))
+
+
+def test_run_options() -> None:
+    with pytest.raises(ConfigError, match="'cuda:77' is not available here"):
+        RunOptions(device="cuda:77").torch_device()
+    with pytest.raises(ConfigError, match="'gpu' is not available here"):
+        RunOptions(device="gpu").torch_device()
+    draws = [RunOptions(seed=s).generator(stream).random() for s, stream in ((0, 0), (0, 1), (1, 0), (0, 0))]
+    assert draws[0] == draws[3]
+    assert len(set(draws)) == 3
+    same = [RunOptions(seed=5).torch_generator().initial_seed() for _ in range(2)]
+    assert same[0] == same[1] != RunOptions(seed=6).torch_generator().initial_seed()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/a", "a\\b", ".hidden"])
+def test_a_model_name_cannot_leave_the_models_folder(name: str) -> None:
+    with pytest.raises(ConfigError, match="not a usable model name"):
+        Workspace(Path("data")).model(name)
+
+
+def test_workspace_folders() -> None:
+    workspace = Workspace(Path("root"))
+    assert workspace.raw == Path("root/raw")
+    assert workspace.prepared == Path("root/processed/two_tower")
+    assert workspace.model("two_tower-2") == Path("root/models/two_tower-2")
+    assert workspace.reports == Path("root/reports")
+
+
+def test_require_names_the_command(tmp_path: Path) -> None:
+    assert require(tmp_path, "the folder", "make_it.py") == tmp_path
+    with pytest.raises(NotReadyError, match=r"run first: PYTHONPATH=\. python scripts/make_it\.py"):
+        require(tmp_path / "x", "the folder", "make_it.py")

@@ -1,0 +1,49 @@
+"""Raw ids and dense indices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reccore import IdMap, Vocabulary
+
+RAW = st.lists(st.integers(-(2**63), 2**63 - 1))
+
+
+@given(known=RAW, asked=RAW)
+def test_encode_is_the_rank_and_decode_undoes_it(known: list[int], asked: list[int]) -> None:
+    ids = IdMap.of(np.array(known, dtype=np.int64))
+    place = {raw: rank for rank, raw in enumerate(sorted(set(known)))}
+    assert len(ids) == len(place)
+    assert ids.encode(np.array(asked, dtype=np.int64)).tolist() == [place.get(raw, -1) for raw in asked]
+    assert ids.decode(ids.encode(np.array(known, dtype=np.int64))).tolist() == known
+
+
+def test_of_joins_arrays_and_keeps_shapes() -> None:
+    ids = IdMap.of(np.array([30, 10]), np.array([20, 10]))
+    assert ids.ids.tolist() == [10, 20, 30]
+    assert ids.encode([[10, 11], [30, 20]]).tolist() == [[0, -1], [2, 1]]
+    assert IdMap.of().encode([[1]]).tolist() == [[-1]]
+
+
+@pytest.mark.parametrize("idx", [-1, 3])
+def test_decode_refuses_indices_outside(idx: int) -> None:
+    with pytest.raises(IndexError):
+        IdMap.of(np.array([1, 2, 3])).decode([idx])
+
+
+@pytest.mark.parametrize("ids", [np.array([2, 1]), np.array([1, 1]), np.array([1.0, 2.0]), np.array([[1, 2]])])
+def test_ids_must_be_increasing_whole_numbers(ids: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="ids must be"):
+        IdMap(ids)
+
+
+def test_fingerprints_tell_vocabularies_apart() -> None:
+    def fingerprint(users: list[int], items: list[int]) -> str:
+        return Vocabulary(IdMap.of(np.array(users)), IdMap.of(np.array(items))).fingerprint
+
+    assert fingerprint([1, 2], [3]) == fingerprint([2, 1], [3])
+    others = [([1], [2, 3]), ([1, 2], [4]), ([3], [1, 2]), ([1, 2, 3], [])]
+    assert len({fingerprint([1, 2], [3]), *(fingerprint(*other) for other in others)}) == 5
