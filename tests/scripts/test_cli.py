@@ -1,0 +1,133 @@
+"""Where options come from, and how commands end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reccore import ConfigError, DataError
+from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+
+
+def parse(*argv: str, training: bool = False) -> argparse.Namespace:
+    return build_parser("test", training=training).parse_args(list(argv))
+
+
+def toml(folder: Path, text: str) -> str:
+    path = folder / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_flags_beat_set_beats_the_file(tmp_path: Path) -> None:
+    file = toml(tmp_path, "a = 'file'\nb = 'file'\nc = 'file'\n")
+    args = parse("--config", file, "--set", "a=set", "--set", "b=set")
+    # d is in none of them: the component's own default applies.
+    assert read_settings(args, {"a": "flag", "b": None, "d": None}) == {"a": "flag", "b": "set", "c": "file"}
+
+
+def test_the_last_set_counts_and_tables_are_merged(tmp_path: Path) -> None:
+    file = toml(tmp_path, "[merge]\nk0 = 60\nmethod = 'rrf'\n")
+    args = parse("--config", file, "--set", "merge.k0=1", "--set", "merge.k0=2", "--set", "merge.weights.mf=0.5")
+    assert read_settings(args, {}) == {"merge": {"k0": 2, "method": "rrf", "weights": {"mf": 0.5}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("1e-5", 1e-5),
+        ("true", True),
+        ("[1, 2]", [1, 2]),
+        ("'3'", "3"),
+        ("two_tower", "two_tower"),
+        ("a=b", "a=b"),
+        ("", ""),
+    ],
+)
+def test_values_of_set(text: str, value: Any) -> None:
+    found = read_settings(parse("--set", f"x={text}"), {})["x"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("pair", ["x", "=3"])
+def test_set_needs_key_and_value(pair: str) -> None:
+    with pytest.raises(ConfigError, match="--set needs KEY=VALUE"):
+        read_settings(parse("--set", pair), {})
+
+
+def test_set_below_a_plain_value() -> None:
+    with pytest.raises(ConfigError, match="is not a table"):
+        read_settings(parse("--set", "a=1", "--set", "a.b=2"), {})
+
+
+@pytest.mark.parametrize("text", ["a = ", "a = 1\na = 2", None])
+def test_an_unreadable_file_is_named(tmp_path: Path, text: str | None) -> None:
+    path = str(tmp_path / "missing.toml") if text is None else toml(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"cannot read --config .*\.toml"):
+        read_settings(parse("--config", path), {})
+
+
+def test_the_seed_follows_the_same_order(tmp_path: Path) -> None:
+    file = toml(tmp_path, "seed = 4\nepochs = 2\n")
+    args = parse("--config", file)
+    settings = read_settings(args, {})
+    assert run_options(args, settings).seed == 4
+    assert settings == {"epochs": 2}
+    args = parse("--config", file, "--set", "seed=5")
+    assert run_options(args, read_settings(args, {})).seed == 5
+    args = parse("--config", file, "--set", "seed=5", "--seed", "6")
+    assert run_options(args, read_settings(args, {})).seed == 6
+    assert run_options(parse()).seed == 0
+    for bad in ("-1", "1.5", "x"):
+        args = parse("--set", f"seed={bad}")
+        with pytest.raises(ConfigError, match="seed must be a whole number"):
+            run_options(args, read_settings(args, {}))
+
+
+def test_common_options_and_no_abbreviations() -> None:
+    assert workspace(parse()).root == Path("data")
+    assert workspace(parse("--data_dir", "x")).root == Path("x")
+    args = parse("--name", "mine", "--protocol", "none", training=True)
+    assert (args.name, args.protocol) == ("mine", "none")
+    for argv in (["--name", "mine"], ["--see", "1"]):
+        with pytest.raises(SystemExit):
+            parse(*argv)
+
+
+def test_emit_prints_one_json_object_or_text(capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"title": "Amélie", "at": Path("x")}
+    emit(parse("--json"), result, "for people")
+    assert json.loads(capsys.readouterr().out) == {"title": "Amélie", "at": "x"}
+    emit(parse(), result, "for people")
+    assert capsys.readouterr().out == "for people\n"
+    with pytest.raises(ValueError):
+        emit(parse("--json"), {"ndcg": float("nan")}, "")
+
+
+@pytest.mark.parametrize(("error", "code"), [(DataError("no such file"), 2), (KeyboardInterrupt(), 130)])
+def test_errors_end_with_one_sentence_and_a_code(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(argv: list[str] | None) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run(main, [])
+    assert ended.value.code == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == ("error: no such file\n" if code == 2 else "interrupted\n")
+
+
+def test_a_bug_is_not_dressed_up_as_a_user_error() -> None:
+    def main(argv: list[str] | None) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(main, [])
