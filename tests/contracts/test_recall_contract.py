@@ -1,0 +1,237 @@
+"""What every recall channel promises, run over every registered class.
+
+A channel registered without an entry in ``CONFIGS`` fails the suite.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recall import CHANNELS, BaseRecall
+from reccore import (
+    Candidates,
+    ConfigError,
+    Exclusions,
+    NotFittedError,
+    QueryBatch,
+    RunOptions,
+    TrainingData,
+)
+from reccore.arrays import offsets_from_lengths
+
+# Small enough for the checkerboard of 24 films; channels that do not personalise have no colour to recover.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "popularity": {},
+    "itemcf": {"neighbours": 12},
+    "mf": {"embedding_size": 2, "epochs": 10},
+    "two_tower": {
+        "embedding_size": 8,
+        "hidden_size": 16,
+        "history_length": 8,
+        "batch_size": 64,
+        "epochs": 25,
+        "uniform_negatives": 16,
+        "learning_rate": 0.02,
+    },
+}
+IMPERSONAL = {"popularity"}
+N_ITEMS = 24
+QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def fresh(name: str, board: TrainingData, options: RunOptions = QUIET) -> BaseRecall:
+    return CHANNELS[name](CONFIGS[name]).fit(board, options=options)
+
+
+@pytest.fixture(scope="module", params=list(CHANNELS))
+def channel(request: pytest.FixtureRequest, board: TrainingData) -> BaseRecall:
+    """Each registered channel, fitted once; no test may fit it again."""
+    return fresh(request.param, board)
+
+
+@pytest.fixture(scope="module")
+def queries(board: TrainingData) -> QueryBatch:
+    """All users, then histories of unknown users, short, empty, repeated and with items nobody knows."""
+    known = board.interactions.queries()
+    extra = [[0, 2, 4], [1, 3], [6], [], [-1, 999], [-1, 0, 2, 999], [0, 0, 2, 0]]
+    new = QueryBatch.from_histories(extra)
+    flat = np.concatenate([known.history_idx, new.history_idx])
+    lengths = np.concatenate([known.lengths, new.lengths])
+    return QueryBatch(
+        history_offsets=offsets_from_lengths(lengths),
+        history_idx=flat,
+        user_idx=np.concatenate([known.user_idx, new.user_idx]),
+        as_of=np.concatenate([known.as_of, new.as_of]),
+    )
+
+
+def assert_same(left: Candidates, right: Candidates, *, exact: bool = True) -> None:
+    np.testing.assert_array_equal(left.item_idx, right.item_idx)
+    np.testing.assert_allclose(left.score, right.score, rtol=0 if exact else 1e-5, atol=0 if exact else 1e-6)
+
+
+def test_every_registered_channel_has_a_small_config() -> None:
+    assert set(CHANNELS) == set(CONFIGS)
+    assert set(CONFIGS) >= IMPERSONAL
+
+
+def test_users_of_one_colour_get_items_of_their_colour(channel: BaseRecall, board: TrainingData) -> None:
+    if channel.name in IMPERSONAL:
+        pytest.skip(f"{channel.name} offers everybody the same")
+    users = board.interactions.queries()
+    found = channel.retrieve(users, 3)
+    assert found.mask.all()
+    right = found.item_idx % 2 == (users.user_idx % 2)[:, None]
+    assert right.mean() > 0.95  # by chance 0.25: each user has seen 8 of the 12 items of their colour
+    # The history decides, not the user's number: strangers with the same histories are served as well.
+    strangers = QueryBatch(users.history_offsets, users.history_idx, np.full(len(users), -1), users.as_of)
+    assert (channel.retrieve(strangers, 3).item_idx % 2 == (users.user_idx % 2)[:, None]).mean() > 0.95
+
+
+def test_rows_are_valid_and_sorted(channel: BaseRecall, queries: QueryBatch) -> None:
+    found = channel.retrieve(queries, 7)
+    found.validate()
+    assert found.item_idx.shape == (len(queries), 7)
+    assert found.item_idx.max() < N_ITEMS
+    left, right = found.score[:, :-1], found.score[:, 1:]
+    assert (left >= right).all()
+    tied = (left == right) & found.mask[:, 1:]
+    assert (found.item_idx[:, :-1] < found.item_idx[:, 1:])[tied].all()
+
+
+def test_a_batch_of_one_equals_its_row(channel: BaseRecall, queries: QueryBatch) -> None:
+    batch = channel.retrieve(queries, 5)
+    for row in [0, 1, 31, *range(60, len(queries))]:
+        single = channel.retrieve(queries.select([row]), 5)
+        assert_same(single, batch.select(slice(row, row + 1)), exact=False)
+
+
+def test_a_smaller_k_is_the_beginning_of_a_larger(channel: BaseRecall, queries: QueryBatch) -> None:
+    assert_same(channel.retrieve(queries, 3), channel.retrieve(queries, 10).head(3))
+
+
+def test_the_whole_history_is_excluded_by_default(channel: BaseRecall, queries: QueryBatch) -> None:
+    found = channel.retrieve(queries, N_ITEMS)
+    for row in range(len(queries)):
+        assert not set(found.item_idx[row]) & set(queries.select([row]).history_idx.tolist()) - {-1}
+
+
+def test_a_long_history_is_excluded_beyond_what_a_model_reads(channel: BaseRecall) -> None:
+    long = QueryBatch.from_histories([list(range(N_ITEMS - 2)) + [0, 2] * 300])
+    assert set(channel.retrieve(long, N_ITEMS).item_idx[0]) <= {N_ITEMS - 2, N_ITEMS - 1, -1}
+
+
+def test_given_exclusions_replace_the_history(channel: BaseRecall, queries: QueryBatch) -> None:
+    everything = channel.retrieve(queries, N_ITEMS, exclude=Exclusions.nothing(len(queries)))
+    everything.validate()
+    seen = Exclusions.of_history(queries).contains(everything.item_idx)
+    assert seen[:60].any(axis=1).all()  # every known user can be offered something again
+    best = everything.item_idx[:, 0]
+    without = Exclusions(np.arange(len(queries) + 1), best)
+    expected = everything.keep(everything.item_idx != best[:, None])
+    assert_same(channel.retrieve(queries, N_ITEMS, exclude=without), expected, exact=False)
+    all_items = Exclusions(N_ITEMS * np.arange(len(queries) + 1), np.tile(np.arange(N_ITEMS), len(queries)))
+    assert not channel.retrieve(queries, 5, exclude=all_items).mask.any()
+
+
+def test_k_beyond_the_catalogue(channel: BaseRecall, queries: QueryBatch) -> None:
+    found = channel.retrieve(queries, 10 * N_ITEMS)
+    assert found.item_idx.shape == (len(queries), N_ITEMS)
+    found.validate()
+    assert_same(found, channel.retrieve(queries, N_ITEMS))
+
+
+def test_empty_histories_unknown_items_and_no_queries(channel: BaseRecall) -> None:
+    empty = channel.retrieve(QueryBatch.from_histories([[], [-1, 999]]), 5)
+    empty.validate()
+    assert_same(empty.select(slice(0, 1)), empty.select(slice(1, 2)), exact=False)
+    mixed = channel.retrieve(QueryBatch.from_histories([[0, 2, 4], [-1, 0, 2, 999, 4]]), 5)
+    assert_same(mixed.select(slice(0, 1)), mixed.select(slice(1, 2)), exact=False)
+    assert channel.retrieve(QueryBatch.from_histories([]), 5).item_idx.shape == (0, 5)
+
+
+def test_a_user_number_beyond_the_table_is_a_stranger(channel: BaseRecall) -> None:
+    numbers = QueryBatch.from_histories([[0, 2, 4], [0, 2, 4]], user_idx=[-1, 10**6])
+    found = channel.retrieve(numbers, 5)
+    assert_same(found.select(slice(0, 1)), found.select(slice(1, 2)), exact=False)
+
+
+def test_wrong_calls(channel: BaseRecall, queries: QueryBatch) -> None:
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        channel.retrieve(queries, 0)
+    with pytest.raises(ValueError, match="rows of exclusions"):
+        channel.retrieve(queries, 3, exclude=Exclusions.nothing(1))
+    with pytest.raises(NotFittedError):
+        type(channel)(CONFIGS[channel.name]).retrieve(queries, 3)
+
+
+LOAD_AND_RETRIEVE = """
+import sys
+import numpy as np
+from recall import CHANNELS
+from reccore import QueryBatch, RunOptions
+RunOptions(threads=1).apply_threads()
+path, file = sys.argv[1:]
+given = np.load(file)
+queries = QueryBatch(given["offsets"], given["items"], given["users"], given["as_of"])
+channel = CHANNELS.load(path)
+found = channel.retrieve(queries, 9)
+np.savez(file, item_idx=found.item_idx, score=found.score)
+print(channel.name, channel.vocabulary.fingerprint)
+"""
+
+
+def test_loaded_in_a_fresh_process_it_answers_alike(channel: BaseRecall, queries: QueryBatch, tmp_path: Path) -> None:
+    channel.save(tmp_path / "channel", seed=3)
+    file = tmp_path / "given.npz"
+    np.savez(
+        file,
+        offsets=queries.history_offsets,
+        items=queries.history_idx,
+        users=queries.user_idx,
+        as_of=queries.as_of,
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", LOAD_AND_RETRIEVE, str(tmp_path / "channel"), str(file)],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == [channel.name, channel.vocabulary.fingerprint]
+    with np.load(file) as found:
+        assert_same(Candidates(found["item_idx"], found["score"]), channel.retrieve(queries, 9))
+    assert not list((tmp_path / "channel").rglob("*.pkl"))
+
+
+def test_the_same_seed_gives_the_same_answers(channel: BaseRecall, board: TrainingData, queries: QueryBatch) -> None:
+    assert_same(fresh(channel.name, board).retrieve(queries, 9), channel.retrieve(queries, 9))
+
+
+def test_fitting_changes_neither_the_data_nor_depends_on_an_earlier_fit(
+    channel: BaseRecall, board: TrainingData, queries: QueryBatch
+) -> None:
+    events = board.interactions
+    before = [events.user_offsets.copy(), events.item_idx.copy(), events.rating.copy(), events.timestamp.copy()]
+    again = fresh(channel.name, board)
+    again.fit(board, options=QUIET)
+    assert_same(again.retrieve(queries, 9), channel.retrieve(queries, 9))
+    for old, new in zip(before, [events.user_offsets, events.item_idx, events.rating, events.timestamp], strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_config(channel: BaseRecall) -> None:
+    cls = type(channel)
+    assert cls(channel.config.model_dump(mode="json")).config == channel.config
+    with pytest.raises(ConfigError, match="no_such_option"):
+        cls({**CONFIGS[channel.name], "no_such_option": 1})
