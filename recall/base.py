@@ -5,7 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
-from reccore import Candidates, Component, Exclusions, Holdout, QueryBatch, RunOptions, TrainingData
+from reccore import (
+    Candidates,
+    Component,
+    ComponentConfig,
+    Exclusions,
+    Holdout,
+    QueryBatch,
+    RunOptions,
+    TrainingData,
+)
 from reccore.candidates import concatenate
 
 MAX_QUERIES_PER_CHUNK = 1024
@@ -64,6 +73,14 @@ class BaseRecall(Component[Any]):
             stop = min(start + step, len(known))
             parts.append(self._retrieve(known.select(slice(start, stop)), k, exclude.rows(start, stop)))
         return concatenate(parts, k)
+
+    def refit_config(self) -> ComponentConfig:
+        """The configuration for fitting again on other events without a validation set.
+
+        A channel that chose its number of epochs on validation returns that number here.
+        """
+        config: ComponentConfig = self.config
+        return config
 
     @abstractmethod
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None: ...

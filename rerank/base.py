@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
-from reccore import Candidates, Component, QueryBatch
+from reccore import Candidates, Component, ItemTable, QueryBatch, Vocabulary
+from reccore.arrays import FloatArray
 
 
 class BaseReranker(Component[Any]):
@@ -32,6 +34,24 @@ class BaseReranker(Component[Any]):
         if candidates.item_idx.max(initial=-1) >= n_items:
             raise ValueError(f"candidate index {candidates.item_idx.max()} outside the catalogue of {n_items} items")
         return self._rerank(queries, candidates, k)
+
+    @classmethod
+    @abstractmethod
+    def build(
+        cls,
+        config: Mapping[str, Any] | None,
+        items: ItemTable,
+        vectors: FloatArray | None,
+        vocabulary: Vocabulary,
+    ) -> Self:
+        """A reranker ready for use.
+
+        Args:
+            config: the reranker's options.
+            items: catalogue facts.
+            vectors: (N, D) item vectors, or None where no channel has any.
+            vocabulary: what the item indices mean.
+        """
 
     @abstractmethod
     def _rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates: ...

@@ -5,6 +5,8 @@ Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recomm
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import torch
 
@@ -80,6 +82,10 @@ class TwoTower(EmbeddingRecall):
         self.network.eval()
         return self.network.catalogue().cpu().numpy()
 
+    def refit_config(self) -> TwoTowerConfig:
+        """The same with as many epochs as validation chose."""
+        return self.config.model_copy(update={"epochs": max(self.log.best_epoch, 1)})
+
     def _validation_ndcg(self, valid: Holdout) -> float:
         """NDCG@10 of the first target, over the whole catalogue, seen items filtered."""
         items = self.network.catalogue()
@@ -99,7 +105,7 @@ class TwoTower(EmbeddingRecall):
         bundle.arrays("users.npz", self._encoder.users.to_arrays())
         boundaries = self._encoder.rating_boundaries
         bundle.arrays("encoder.npz", {} if boundaries is None else {"rating_boundaries": boundaries})
-        bundle.manifest["training"] = {"loss": self.log.loss, "validation_ndcg@10": self.log.validation}
+        bundle.manifest["training"] = asdict(self.log)
 
     def _read(self, bundle: Bundle) -> None:
         super()._read(bundle)
@@ -110,8 +116,7 @@ class TwoTower(EmbeddingRecall):
         self.network = self._build_network()
         self.network.load_state_dict(bundle.tensors("network.safetensors"))
         self.network.eval()
-        trained = bundle.manifest["training"]
-        self.log = TrainingLog(trained["loss"], trained["validation_ndcg@10"])
+        self.log = TrainingLog(**bundle.manifest["training"])
 
 
 def _mean_ratings(data: TrainingData) -> FloatArray:

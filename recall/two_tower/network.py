@@ -29,7 +29,7 @@ class TwoTowerNetwork(nn.Module):
         self.register_buffer("genres", content.genres, persistent=False)
         self.register_buffer("codes", content.codes, persistent=False)
         self.item_tower = ItemTower(n_items, content, config)
-        self.user_tower = MLPUserTower(n_users, n_genres, code_sizes, self.item_tower.ids, config)
+        self.user_tower = MLPUserTower(n_users, n_genres, code_sizes, config)
 
     def items(self, item_idx: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Unit vectors (M, D) of the given items."""
@@ -44,7 +44,7 @@ class TwoTowerNetwork(nn.Module):
 
     def queries(self, inputs: UserInputs, generator: torch.Generator | None = None) -> Tensor:
         """Unit vectors (B, D)."""
-        vectors: Tensor = self.user_tower(inputs, generator)
+        vectors: Tensor = self.user_tower(inputs, self.item_tower.ids.weight, generator)
         return vectors
 
 

@@ -91,13 +91,10 @@ class MLPUserTower(nn.Module):
 
     decay: Tensor
 
-    def __init__(
-        self, n_users: int, n_genres: int, code_sizes: Sequence[int], item_ids: nn.Embedding, config: TwoTowerConfig
-    ) -> None:
+    def __init__(self, n_users: int, n_genres: int, code_sizes: Sequence[int], config: TwoTowerConfig) -> None:
         super().__init__()
         size = config.embedding_size
         self.config = config
-        self.item_ids = item_ids
         self.n_users = n_users
         self.users = embedding(n_users + 1, size)  # row n_users: unknown
         self.genres = nn.Embedding(n_genres + 1, size, padding_idx=0)
@@ -110,16 +107,16 @@ class MLPUserTower(nn.Module):
         nn.init.zeros_(self.out.bias)
         self.register_buffer("decay", torch.tensor([-1.0 / h for h in config.half_lives]), persistent=False)
 
-    def forward(self, inputs: UserInputs, generator: torch.Generator | None) -> Tensor:
-        """Unit vectors (B, D)."""
-        pools = self._pools(inputs, generator)  # (B, H, D)
+    def forward(self, inputs: UserInputs, item_ids: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Unit vectors (B, D); ``item_ids`` (N+1, D) is the item tower's id table."""
+        pools = self._pools(inputs, item_ids, generator)  # (B, H, D)
         about = self._about(inputs, generator)  # (B, D)
         x = (pools * self.mix).mean(dim=1) + about
         wide = torch.cat([pools.flatten(1), about], dim=-1)  # (B, (H+1)·D)
         x = x + self.out(F.gelu(self.hidden(wide)))
         return F.normalize(x, dim=-1)
 
-    def _pools(self, inputs: UserInputs, generator: torch.Generator | None) -> Tensor:
+    def _pools(self, inputs: UserInputs, item_ids: Tensor, generator: torch.Generator | None) -> Tensor:
         """(B, H, D) weighted means of the history's id embeddings, one per half-life; 0 for an empty history."""
         history = inputs.history
         kept = history >= 0
@@ -130,7 +127,7 @@ class MLPUserTower(nn.Module):
         age = (inputs.lengths[:, None] - 1 - slots).clamp(min=0)  # (B, T), 0 = latest
         weight = torch.exp2(age[:, None, :] * self.decay[:, None]) * kept[:, None, :]  # (B, H, T)
         weight = weight / weight.sum(dim=-1, keepdim=True).clamp(min=1e-9)
-        vectors = self.item_ids(history.clamp(min=0))  # (B, T, D)
+        vectors = F.embedding(history.clamp(min=0), item_ids)  # (B, T, D)
         return torch.bmm(weight, vectors)
 
     def _about(self, inputs: UserInputs, generator: torch.Generator | None) -> Tensor:

@@ -1,0 +1,201 @@
+"""The inference pipeline: from a user or a history to recommendations with titles and reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import PipelineConfig
+from pipeline.stages import RANK_SCORE, ChannelSource, Stage
+from pipeline.trace import Trace
+from recall.merge import merge
+from reccore import Candidates, DataError, Exclusions, Interactions, ItemTable, QueryBatch, Vocabulary
+
+RECALL_RANK = "recall_rank."
+RECALL_SCORE = "recall_score."
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended film.
+
+    Attributes:
+        movie_id: raw id.
+        title: with the year.
+        genres: names.
+        channels: channel → rank at which it offered the film.
+        scores: score of each stage: ``recall.<channel>``, ``merge``, ``rank``, ``final``.
+    """
+
+    movie_id: int
+    title: str
+    genres: tuple[str, ...]
+    channels: dict[str, int]
+    scores: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What ``recommend`` returns.
+
+    Attributes:
+        items: best first.
+        trace: what each stage did.
+        history: raw movie ids the answer rests on, oldest first.
+        unknown: movie ids of the request that the catalogue does not hold.
+    """
+
+    items: tuple[Recommendation, ...]
+    trace: Trace
+    history: tuple[int, ...]
+    unknown: tuple[int, ...]
+
+
+class Pipeline:
+    """Stages in a row: sources → merge → hydrate → filter → score → select."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        *,
+        sources: Sequence[ChannelSource],
+        stages: Sequence[Stage],
+        items: ItemTable,
+        vocabulary: Vocabulary,
+        histories: Interactions,
+    ) -> None:
+        self.config = config
+        self.sources = tuple(sources)
+        self.stages = tuple(stages)
+        self.items = items
+        self.vocabulary = vocabulary
+        self.histories = histories
+
+    def run(
+        self, queries: QueryBatch, k: int, *, exclude: Exclusions | None = None, degrade: bool = False
+    ) -> tuple[Candidates, Trace]:
+        """Answer a batch.
+
+        Args:
+            queries: B queries.
+            k: length of the lists, at least 1.
+            exclude: by default the whole history of each query.
+            degrade: pass over a failing stage and note it in the trace (serving) instead of raising.
+
+        Returns:
+            (B, ≤ k) candidates with the features of all stages, and the trace.
+        """
+        exclude = Exclusions.of_history(queries) if exclude is None else exclude
+        trace = Trace(len(queries))
+        candidates = self.recall(queries, exclude, trace, degrade=degrade)
+        for stage in self.stages:
+            candidates = _apply(stage, queries, candidates, exclude, k, trace, degrade)
+        return candidates.head(k), trace
+
+    def recall(self, queries: QueryBatch, exclude: Exclusions, trace: Trace, *, degrade: bool = False) -> Candidates:
+        """The first half alone: what the channels offer, merged."""
+        offers: dict[str, Candidates] = {}
+        for source in self.sources:
+            offers[source.name] = Candidates.empty(len(queries))
+            with trace.record(source.stage, source.name, 0, degrade=degrade) as entry:
+                offers[source.name] = offered = source.fetch(queries, exclude)
+                entry.items_out, entry.unanswered = int(offered.counts.sum()), int((offered.counts == 0).sum())
+        offered_items = sum(int(offer.counts.sum()) for offer in offers.values())
+        with trace.record("merge", self.config.merge.method, offered_items) as entry:
+            merged = merge(self.config.merge, offers, self.config.candidates, fill=self.config.fill)
+            merged = merged.with_features({"merge_score": np.where(merged.mask, merged.score, np.nan)})
+            entry.items_out, entry.unanswered = int(merged.counts.sum()), int((merged.counts == 0).sum())
+        return merged
+
+    def prepare(self, queries: QueryBatch, exclude: Exclusions | None = None) -> Candidates:
+        """Candidates as the ranker meets them: recalled, merged, hydrated and filtered."""
+        exclude = Exclusions.of_history(queries) if exclude is None else exclude
+        trace = Trace(len(queries))
+        candidates = self.recall(queries, exclude, trace)
+        for stage in self.stages:
+            if stage.stage in ("hydrate", "filter"):
+                candidates = _apply(stage, queries, candidates, exclude, candidates.k, trace, False)
+        return candidates
+
+    def recommend(
+        self,
+        *,
+        user: int | None = None,
+        history: Sequence[int] | None = None,
+        k: int = 10,
+        exclude: Sequence[int] = (),
+        degrade: bool = False,
+    ) -> Answer:
+        """Recommend films to one user.
+
+        Args:
+            user: raw user id; the stored history is used unless one is given.
+            history: raw movie ids, oldest first; may be empty. Unknown ids are passed over and reported.
+            k: number of films.
+            exclude: raw movie ids not to offer, beside the history.
+
+        Raises:
+            DataError: neither user nor history, an unknown user without a history, or k below 1.
+        """
+        if k < 1:
+            raise DataError(f"k must be at least 1, got {k}")
+        query, unknown = self._query(user, history)
+        more = self.vocabulary.items.encode(np.asarray(exclude, dtype=np.int64))
+        excluded = np.concatenate([query.history_idx, more])
+        exclusions = Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)
+        candidates, trace = self.run(query, k, exclude=exclusions, degrade=degrade)
+        items = tuple(self._describe(candidates, column) for column in range(int(candidates.counts[0])))
+        return Answer(items, trace, tuple(self.vocabulary.items.decode(query.history_idx).tolist()), unknown)
+
+    def _query(self, user: int | None, history: Sequence[int] | None) -> tuple[QueryBatch, tuple[int, ...]]:
+        if user is None and history is None:
+            raise DataError("give a user, a history, or both")
+        user_idx = self.vocabulary.users.encode([-1 if user is None else user])
+        if history is None:
+            if user_idx[0] < 0:
+                raise DataError(f"user {user} is not known here; give a history of movie ids instead")
+            return self.histories.queries(user_idx), ()
+        raw = np.asarray(history, dtype=np.int64)
+        idx = self.vocabulary.items.encode(raw)
+        query = QueryBatch.from_histories([idx[idx >= 0].tolist()], user_idx=user_idx)
+        return query, tuple(raw[idx < 0].tolist())
+
+    def _describe(self, candidates: Candidates, column: int) -> Recommendation:
+        item = int(candidates.item_idx[0, column])
+        features = {name: float(values[0, column]) for name, values in candidates.features.items()}
+        known = {name: value for name, value in features.items() if np.isfinite(value)}
+        scores = {f"recall.{n.removeprefix(RECALL_SCORE)}": v for n, v in known.items() if n.startswith(RECALL_SCORE)}
+        scores |= {
+            stage: known[name] for stage, name in (("merge", "merge_score"), ("rank", RANK_SCORE)) if name in known
+        }
+        return Recommendation(
+            movie_id=int(self.vocabulary.items.decode(item)),
+            title=self.items.label(item),
+            genres=tuple(self.items.genres_of(item)),
+            channels={n.removeprefix(RECALL_RANK): int(v) for n, v in known.items() if n.startswith(RECALL_RANK)},
+            scores=scores | {"final": float(candidates.score[0, column])},
+        )
+
+
+def _apply(
+    stage: Stage,
+    queries: QueryBatch,
+    candidates: Candidates,
+    exclude: Exclusions,
+    k: int,
+    trace: Trace,
+    degrade: bool,
+) -> Candidates:
+    """Run one stage under the trace; what a failed stage was given passes on unchanged."""
+    result = candidates
+    with trace.record(stage.stage, stage.name, int(candidates.counts.sum()), degrade=degrade) as entry:
+        result = stage.apply(queries, candidates, exclude, k)
+        entry.unanswered = int((result.counts == 0).sum())
+    entry.items_out = int(result.counts.sum())
+    return result

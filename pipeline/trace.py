@@ -1,0 +1,73 @@
+"""What happened to a request: items in and out and milliseconds of every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from time import perf_counter
+from typing import Any
+
+from loguru import logger
+
+
+@dataclass
+class StageRecord:
+    """One stage's part of a trace.
+
+    Attributes:
+        stage: source, hydrate, filter, score or select.
+        name: of the component, such as ``itemcf``.
+        items_in: candidates handed to it, over all queries of the batch.
+        items_out: candidates it passed on.
+        milliseconds: wall time.
+        unanswered: queries it had no candidate for.
+        error: why it was passed over, in serving; None where it worked.
+    """
+
+    stage: str
+    name: str
+    items_in: int = 0
+    items_out: int = 0
+    milliseconds: float = 0.0
+    unanswered: int = 0
+    error: str | None = None
+
+
+@dataclass
+class Trace:
+    """Records of all stages, in the order they ran."""
+
+    queries: int
+    stages: list[StageRecord] = field(default_factory=list)
+
+    @contextmanager
+    def record(self, stage: str, name: str, items_in: int, *, degrade: bool = False) -> Iterator[StageRecord]:
+        """Time a stage. With ``degrade`` an exception is noted and logged instead of raised."""
+        entry = StageRecord(stage, name, items_in)
+        started = perf_counter()
+        try:
+            yield entry
+        except Exception as error:
+            if not degrade:
+                raise
+            entry.error = f"{type(error).__name__}: {error}"
+            logger.exception("stage {} {} failed and was passed over", stage, name)
+        finally:
+            entry.milliseconds = (perf_counter() - started) * 1e3
+            self.stages.append(entry)
+
+    @property
+    def errors(self) -> int:
+        return sum(record.error is not None for record in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"queries": self.queries, "stages": [asdict(record) for record in self.stages]}
+
+    def __str__(self) -> str:
+        lines = [f"{'stage':<8} {'component':<14} {'in':>9} {'out':>9} {'ms':>9}"]
+        for r in self.stages:
+            note = f"  failed: {r.error}" if r.error else f"  {r.unanswered} unanswered" if r.unanswered else ""
+            lines.append(f"{r.stage:<8} {r.name:<14} {r.items_in:>9,} {r.items_out:>9,} {r.milliseconds:>9.1f}{note}")
+        return "\n".join(lines)

@@ -1,0 +1,153 @@
+"""From the candidates of recall to the samples of ranking.
+
+The channels that offer the training candidates never saw the labels: they are fitted again without each
+user's latest fit events (the label window). Every event of the window is a sample whose history is what
+came before it; later events of the window are neither positive nor negative there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from loguru import logger
+
+from dataprep.prepare import Prepared
+from pipeline.builder import assemble, load_channels
+from pipeline.config import PipelineConfig
+from pipeline.inference import Pipeline
+from recall import CHANNELS, BaseRecall
+from reccore import (
+    Bundle,
+    Candidates,
+    Exclusions,
+    Holdout,
+    RankingSamples,
+    RunOptions,
+    TrainingData,
+    Workspace,
+)
+from reccore.arrays import FloatArray, IntArray, offsets_from_lengths, ragged_positions
+from reccore.bundle import read_manifest
+from reccore.candidates import concatenate
+from reccore.progress import progress
+
+TASK = "click"
+QUERIES_PER_CHUNK = 1024
+LABEL_EVENTS = 10
+LABEL_SHARE = 0.2
+REFITTED = "label_window"
+
+
+@dataclass(frozen=True, eq=False)
+class LabelWindow:
+    """The label events of every user, and queries with the history before each.
+
+    Attributes:
+        start: (U,) number of fit events before the window.
+        holdout: one query per label event, its target the event.
+        later: for each query the items of the window that come after its target, CSR.
+    """
+
+    start: IntArray
+    holdout: Holdout
+    later: Exclusions
+
+
+def label_window(prepared: Prepared, *, max_queries: int | None, options: RunOptions) -> LabelWindow:
+    """The last ``min(10, 20%)`` fit events of every user; at most ``max_queries`` of them, drawn at random."""
+    fit = prepared.split.fit()
+    n_labels = np.minimum(LABEL_EVENTS, (fit.lengths * LABEL_SHARE).astype(np.int64))
+    start = fit.lengths - n_labels
+    users = np.repeat(np.arange(fit.n_users), n_labels)
+    stops = ragged_positions(start, n_labels)
+    if max_queries is not None and len(users) > max_queries:
+        chosen = np.sort(options.generator(3).choice(len(users), max_queries, replace=False))
+        users, stops = users[chosen], stops[chosen]
+    target = fit.item_idx[fit.user_offsets[users] + stops]
+    remaining = fit.lengths[users] - stops - 1
+    later_items = fit.item_idx[ragged_positions(fit.user_offsets[users] + stops + 1, remaining)]
+    later = Exclusions(offsets_from_lengths(remaining), later_items)
+    return LabelWindow(start, Holdout.single(fit.queries(users, stops), target), later)
+
+
+def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = None) -> tuple[FloatArray, int]:
+    """(B, K) labels: 1 on targets, 0 on other items, NaN on padding and on ``later`` items; and positives missed.
+
+    A positive that recall missed is not inserted.
+    """
+    targets = Exclusions(holdout.target_offsets, holdout.target_idx)
+    positive = targets.contains(candidates.item_idx)
+    labels = positive.astype(np.float32)
+    labels[~candidates.mask] = np.nan
+    if later is not None:
+        labels[later.contains(candidates.item_idx) & ~positive] = np.nan
+    return labels, int(len(holdout.target_idx) - positive.sum())
+
+
+def ranking_samples(
+    pipeline: Pipeline, holdout: Holdout, later: Exclusions | None, *, label_name: str, options: RunOptions
+) -> RankingSamples:
+    """Candidates and labels for every query of a holdout, recalled in chunks."""
+    parts: list[Candidates] = []
+    with progress(f"candidates ({label_name})", len(holdout), unit="queries", enabled=options.progress) as advance:
+        for begin in range(0, len(holdout), QUERIES_PER_CHUNK):
+            queries = holdout.queries.select(slice(begin, begin + QUERIES_PER_CHUNK))
+            parts.append(pipeline.prepare(queries))
+            advance(len(queries))
+    candidates = concatenate(parts, pipeline.config.candidates)
+    labels, missed = label(candidates, holdout, later)
+    offered = 1.0 - missed / max(len(holdout.target_idx), 1)
+    logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", label_name, len(holdout), offered)
+    return RankingSamples(holdout.queries, candidates, {TASK: labels}, missed=missed)
+
+
+@dataclass(frozen=True, eq=False)
+class RankingData:
+    """Everything a ranker is fitted with: samples of the label window, and of the validation split."""
+
+    train: RankingSamples
+    valid: RankingSamples
+    window_data: TrainingData
+    channels: Mapping[str, BaseRecall]
+
+
+def make_ranking_data(
+    prepared: Prepared, workspace: Workspace, config: PipelineConfig, *, max_queries: int | None, options: RunOptions
+) -> RankingData:
+    """Refit the channels before the label window and collect candidates from them."""
+    channels = load_channels(workspace, config.channels)
+    window = label_window(prepared, max_queries=max_queries, options=options)
+    window_data = prepared.training_data(prepared.split.interactions.first(window.start))
+    refitted = {name: refit(channel, window_data, workspace.model(name), options) for name, channel in channels.items()}
+
+    def recall_only(models: Mapping[str, BaseRecall], data: TrainingData) -> Pipeline:
+        plain = config.model_copy(update={"ranker": None, "reranker": None})
+        return assemble(plain, channels=models, ranker=None, items=data.items, histories=data.interactions)
+
+    before = recall_only(refitted, window_data)
+    now = recall_only(channels, prepared.training_data())
+    return RankingData(
+        train=ranking_samples(before, window.holdout, window.later, label_name="label window", options=options),
+        valid=ranking_samples(now, prepared.split.valid(), None, label_name="validation", options=options),
+        window_data=window_data,
+        channels=channels,
+    )
+
+
+def refit(channel: BaseRecall, data: TrainingData, model: Path, options: RunOptions) -> BaseRecall:
+    """The same channel fitted on the events before the label window.
+
+    Kept beside the original, in a hidden folder, and used again until the original or the window changes.
+    """
+    kept = model.with_name(f".{model.name}.{REFITTED}")
+    basis = {"of": Bundle.open(model).fingerprint, "events": data.interactions.n_events, "seed": options.seed}
+    manifest = read_manifest(kept)
+    if manifest is not None and manifest.get("basis") == basis:
+        return CHANNELS.load(kept)
+    logger.info("fitting {} again without the label window", model.name)
+    again = type(channel)(channel.refit_config())
+    again.fit(data, options=options).save(kept, basis=basis)
+    return again
