@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from reccore import Candidates, ComponentConfig, ConfigError
+from reccore import Candidates, ComponentConfig, ConfigError, top_k
 from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
 from reccore.candidates import concatenate
 
@@ -99,7 +99,7 @@ def _merge_rows(config: MergeConfig, by_channel: Mapping[str, Candidates], k: in
     valid = item >= 0
     row, column = np.nonzero(valid)
     offered = item[row, column]
-    # One group per (row, item): sorted, with the slots of a group next to each other in the order of channels.
+    # One group per (row, item), in that order; the channels of an item are always summed in the same order.
     span = int(offered.max(initial=0)) + 1
     group_keys, group = np.unique(row * span + offered, return_inverse=True)
     merged = np.zeros(len(group_keys), dtype=np.float64)
@@ -111,8 +111,8 @@ def _merge_rows(config: MergeConfig, by_channel: Mapping[str, Candidates], k: in
     np.minimum.at(filling, group, rank_if_fill[column])
     score: FloatArray = np.where(merged > 0, merged, -filling).astype(np.float32)
 
-    place = _places(group_keys // span, group_keys % span, score, n_rows)  # (groups,) column in the result
-    kept = (place < k) & np.isfinite(score)
+    place = _places(group_keys // span, score, n_rows, k)  # (groups,) column in the result, k = none
+    kept = place < k
     at = group_keys[kept] // span, place[kept]
     item_idx = np.full((n_rows, k), -1, dtype=np.int64)
     item_idx[at] = group_keys[kept] % span
@@ -120,7 +120,7 @@ def _merge_rows(config: MergeConfig, by_channel: Mapping[str, Candidates], k: in
     merged_score[at] = score[kept]
 
     slot_place = np.full(item.shape, k, dtype=np.int64)  # k: not in the result
-    slot_place[row, column] = np.where(kept, place, k)[group]
+    slot_place[row, column] = place[group]
     return Candidates(item_idx, merged_score, _features(by_channel, slot_place, k))
 
 
@@ -136,13 +136,21 @@ def _points(config: MergeConfig, name: str, n: int, is_fill: bool) -> np.ndarray
     return np.where(ranks <= config.quota.get(name, 0 if is_fill else n), 1.0 / ranks, 0.0)
 
 
-def _places(row: IntArray, item: IntArray, score: FloatArray, n_rows: int) -> IntArray:
-    """Position of every (row, item) within its row, best score first, ties by item; ``row`` is sorted."""
-    order = np.lexsort((item, -score, row))
-    starts = offsets_from_lengths(np.bincount(row, minlength=n_rows))
-    place = np.empty(len(row), dtype=np.int64)
-    place[order] = np.arange(len(row)) - starts[row[order]]
-    return place
+def _places(row: IntArray, score: FloatArray, n_rows: int, k: int) -> IntArray:
+    """Place of every element within its row, best score first, ties in the given order; ``k`` = not among the best.
+
+    ``row`` is sorted and the elements of a row are in the order of their items; −inf gets no place.
+    """
+    counts = np.bincount(row, minlength=n_rows)
+    column = np.arange(len(row)) - offsets_from_lengths(counts)[row]
+    scores = np.full((n_rows, int(counts.max(initial=0))), -np.inf, dtype=np.float32)
+    scores[row, column] = score
+    best = top_k(scores, k)
+    places = np.full(scores.shape, k, dtype=np.int64)
+    at, place = np.nonzero(best.mask)
+    places[at, best.item_idx[at, place]] = place
+    place_of_each: IntArray = places[row, column]
+    return place_of_each
 
 
 def _features(by_channel: Mapping[str, Candidates], slot_place: IntArray, k: int) -> dict[str, FloatArray]:
