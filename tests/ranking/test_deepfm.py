@@ -1,0 +1,91 @@
+"""DeepFM against its formula, and on a signal that no linear model can see."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+
+from ranking.deepfm import DeepFM, DeepFMNetwork
+from ranking.features import FeatureEncoder
+from reccore import IdMap, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
+from reccore.arrays import IntArray
+from tests.ranking.samples import board_setting, labelled
+
+QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
+
+
+def test_network_equals_the_formula_computed_pair_by_pair() -> None:
+    setting = board_setting(n_users=6, k=4)
+    encoder = FeatureEncoder.fit(setting.samples, setting.items, setting.users)
+    network = DeepFM({"embedding_size": 3, "hidden": [5], "dropout": 0.0})._build(encoder).double().eval()
+    assert isinstance(network, DeepFMNetwork)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    inputs = encoder.encode(setting.samples.queries, setting.samples.candidates)
+    weights = {name: value.detach().numpy() for name, value in network.named_parameters()}
+    with torch.no_grad():
+        logits = network(to_double(inputs)).numpy()
+    for b, k in ((0, 0), (3, 2), (5, 3)):
+        query = fields_of(weights, "query", encoder, inputs.query, b)
+        item = fields_of(weights, "item", encoder, encoder.item_block, int(inputs.item_row[b, k]))
+        pair = inputs.pair[b, k].double().numpy()
+        vectors = [v for v, _ in (*query, *item)] + list(pair[:, None] * weights["pair.vectors"])
+        linear = sum(w for _, w in (*query, *item)) + pair @ weights["pair.weights"]
+        fm = sum(one @ other for one, other in combinations(vectors, 2))
+        joined = np.concatenate([*(v for v, _ in (*query, *item)), pair])
+        hidden = np.maximum(weights["first.weight"] @ joined + weights["first.bias"], 0)
+        np.testing.assert_allclose(logits[b, k], linear + fm + weights["deep.out.weight"][0] @ hidden, rtol=1e-6)
+
+
+def to_double(inputs: Any) -> Any:
+    block = inputs.query
+    query = type(block)(block.categories, tuple(bag.double() for bag in block.bags), block.numbers.double())
+    return type(inputs)(query, inputs.item_row, inputs.pair.double(), inputs.history)
+
+
+def fields_of(
+    weights: dict[str, np.ndarray], side: Any, encoder: FeatureEncoder, block: Any, row: int
+) -> list[tuple[np.ndarray, float]]:
+    """(vector, first-order term) of every field of one row, looked up by hand."""
+    found, start = [], 0
+    for column, field in enumerate(encoder.schema.of(side, "category")):
+        code = start + int(block.categories[row, column])
+        found.append((weights[f"{side}.codes"][code], float(weights[f"{side}.code_weights"][code, 0])))
+        start += field.size
+    for number, bag in enumerate(block.bags):
+        share = bag[row].double().numpy()
+        found.append((share @ weights[f"{side}.bags.{number}"], float(share @ weights[f"{side}.bag_weights.{number}"])))
+    for column, value in enumerate(block.numbers[row].double().tolist()):
+        found.append(
+            (value * weights[f"{side}.numbers"][column], value * float(weights[f"{side}.number_weights"][column]))
+        )
+    return found
+
+
+def test_a_cross_effect_is_learnt_that_is_invisible_to_any_linear_model() -> None:
+    """Users of gender F choose even items, M odd ones: each alone says nothing, and histories are empty."""
+    n_users, n_items, k = 300, 40, 10
+    users = UserTable(n_users, {"gender": np.arange(n_users) % 2}, {"gender": ("F", "M")})
+    vocabulary = Vocabulary(IdMap(np.arange(n_users)), IdMap(np.arange(n_items)))
+
+    def part(who: IntArray, seed: int) -> RankingSamples:
+        rng = np.random.default_rng(seed)
+        item_idx = np.argsort(rng.random((len(who), n_items)), axis=1)[:, :k].astype(np.int64)
+        own = item_idx % 2 == who[:, None] % 2
+        chosen = np.where(own, rng.random(own.shape), -1).argmax(axis=1)  # any of them, whatever its place
+        return labelled(QueryBatch.from_histories([[]] * len(who), user_idx=who), item_idx, chosen, seed)
+
+    train, valid = part(np.arange(200), 1), part(np.arange(200, 300), 2)
+    config = {"epochs": 15, "learning_rate": 0.03, "batch_size": 32, "embedding_size": 8, "patience": 15}
+    ranker = DeepFM(config).fit(
+        train, items=ItemTable(n_items), users=users, vocabulary=vocabulary, valid=valid, options=QUIET
+    )
+    scores = ranker.score(valid.queries, valid.candidates)
+    own = valid.candidates.item_idx % 2 == np.arange(200, 300)[:, None] % 2
+    assert scores[own].mean() > scores[~own].mean() + 1.0
+    assert own[np.arange(100), scores.argmax(axis=1)].mean() > 0.9

@@ -1,0 +1,160 @@
+"""The training loop: every option changes something, the best state is kept, trouble is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ranking import trainer
+from ranking.deepfm import DeepFM
+from ranking.trainer import ndcg, sample_columns, usable_rows
+from reccore import DataError, RunOptions
+from tests.ranking.samples import Setting, board_setting
+
+NAN = float("nan")
+QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
+SMALL: dict[str, Any] = {
+    "epochs": 4, "batch_size": 16, "learning_rate": 0.02, "hidden": [8], "embedding_size": 4, "negatives": 12,
+    "patience": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def setting() -> Setting:
+    return board_setting()
+
+
+def fitted(setting: Setting, *, valid: bool = True, options: RunOptions = QUIET, **changes: Any) -> DeepFM:
+    ranker = DeepFM({**SMALL, **changes})
+    tables: Any = setting.tables()
+    return ranker.fit(setting.samples, valid=setting.valid if valid else None, options=options, **tables)
+
+
+def test_ndcg_by_hand() -> None:
+    scores = np.array([[0.1, 0.9, 0.5], [0.3, 0.3, 0.2], [1.0, 2.0, 9.0], [1.0, 2.0, 3.0]], dtype=np.float32)
+    labels = np.array([[1, 0, 1], [0, 1, NAN], [1, 0, NAN], [0, 0, 0]], dtype=np.float32)
+    items = np.array([[5, 6, 7], [9, 4, 5], [1, 2, -1], [1, 2, 3]])
+    first = (1 / np.log2(3) + 1 / np.log2(4)) / (1 + 1 / np.log2(3))  # positives at 2 and 3
+    # Second row: tied, so the smaller item index is first. Third: the padding is not ranked. Fourth: no positive.
+    assert ndcg(scores, labels, items) == pytest.approx((first + 1 + 1 / np.log2(3) + 0) / 4)
+    assert ndcg(scores[:1], labels[:1], items[:1], k=1) == 0.0
+
+
+def test_sampled_columns_hold_every_positive_and_no_negative_twice() -> None:
+    labels = torch.zeros(50, 30)
+    labels[:, 4] = 1.0
+    labels[:25, 9] = 1.0
+    labels[:, 20:] = NAN
+    columns = sample_columns(labels, 6, torch.Generator().manual_seed(0))
+    assert columns.shape == (50, 8)
+    assert all(len(set(row)) == 8 for row in columns.tolist())
+    taken = labels.gather(1, columns)
+    assert (taken == 1).sum(dim=1).tolist() == [2] * 25 + [1] * 25
+    assert not torch.isnan(taken).any()
+    drawn = torch.zeros(30).scatter_add_(0, columns.flatten(), torch.ones(400))
+    assert (drawn[:20] > 0).all(), "every negative has its chance"
+    few = sample_columns(torch.tensor([[1.0, 0.0, NAN, NAN]]), 2, torch.Generator().manual_seed(0))
+    assert {0, 1} < set(few[0].tolist())  # only one negative there: filled up with an unlabelled column
+    assert sample_columns(labels, 30, torch.Generator())[3].tolist() == list(range(30))
+
+
+def test_queries_without_use_for_the_loss_are_left_out() -> None:
+    labels = np.array([[1, 0], [0, 0], [NAN, NAN], [NAN, 1]], dtype=np.float32)
+    assert usable_rows(labels, "softmax").tolist() == [0, 3]
+    assert usable_rows(labels, "bce").tolist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 0.01},
+        {"epochs": 3},
+        {"batch_size": 32},
+        {"weight_decay": 0.1},
+        {"loss": "bce"},
+        {"negatives": 3},
+        {"user_dropout": 0.9},
+        {"embedding_size": 3},
+        {"hidden": [6, 4]},
+        {"dropout": 0.5},
+    ],
+)
+def test_every_option_changes_the_outcome(setting: Setting, change: dict[str, Any]) -> None:
+    def outcome(**options: Any) -> np.ndarray:
+        ranker = fitted(setting, valid=False, **options)
+        return ranker.score(setting.valid.queries, setting.valid.candidates)
+
+    assert not np.allclose(outcome(), outcome(**change), atol=1e-4)
+
+
+def test_patience_stops_and_the_best_state_comes_back(setting: Setting) -> None:
+    wild = {"learning_rate": 3.0, "epochs": 12}  # every epoch is worse than what recall gave
+    ranker = fitted(setting, patience=2, **wild)
+    report = ranker.report
+    assert report is not None
+    assert len(report.losses) == report.best_epoch + 2 < 12
+    assert len(report.valid_ndcg) == len(report.losses) + 1
+    scores = ranker.score(setting.valid.queries, setting.valid.candidates)
+    restored = ndcg(scores, setting.valid.labels["click"], setting.valid.candidates.item_idx)
+    assert restored == pytest.approx(max(report.valid_ndcg))
+    longer = fitted(setting, patience=3, **wild).report
+    assert longer is not None
+    assert len(longer.losses) > len(report.losses)
+
+
+def test_an_untrained_network_keeps_the_order_of_recall(setting: Setting) -> None:
+    ranker = fitted(setting, learning_rate=1e-9, epochs=1)
+    scores = ranker.score(setting.valid.queries, setting.valid.candidates)
+    assert (np.diff(scores, axis=1) < 0).mean() > 0.95
+    np.testing.assert_allclose(scores[:, 0] - scores[:, 1], np.log(2), atol=0.02)
+
+
+def test_without_validation_all_epochs_run(setting: Setting) -> None:
+    report = fitted(setting, valid=False, patience=1).report
+    assert report is not None
+    assert (len(report.losses), report.best_epoch, report.valid_ndcg) == (4, 4, ())
+
+
+def test_a_loss_that_is_no_number_names_the_batch(setting: Setting) -> None:
+    weight = np.ones(len(setting.samples), dtype=np.float32)
+    weight[:] = np.nan
+    broken = replace(setting, samples=replace(setting.samples, weight=weight))
+    with pytest.raises(DataError, match=r"the loss became nan in epoch 1, batch 0 \(queries \[.*lower learning_rate"):
+        fitted(broken)
+
+
+def test_query_weights_count(setting: Setting) -> None:
+    weight = np.linspace(0.01, 5, len(setting.samples)).astype(np.float32)
+    weighted = replace(setting, samples=replace(setting.samples, weight=weight))
+    one, other = (
+        fitted(s, valid=False).score(setting.valid.queries, setting.valid.candidates) for s in (setting, weighted)
+    )
+    assert not np.allclose(one, other, atol=1e-4)
+
+
+def test_encoding_batch_by_batch_trains_the_same_model(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = fitted(setting).score(setting.valid.queries, setting.valid.candidates)
+    monkeypatch.setattr(trainer, "MAX_ENCODED_BYTES", 0)
+    monkeypatch.setattr(trainer, "SCORING_FLOATS", 1)  # one query a chunk
+    in_batches = fitted(setting).score(setting.valid.queries, setting.valid.candidates)
+    np.testing.assert_allclose(in_batches, at_once, atol=1e-4)
+
+
+def test_training_leaves_the_random_state_of_the_process_alone(setting: Setting) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    fitted(setting, epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_hidden_users_train_the_unknown_user(setting: Setting) -> None:
+    def unknown(share: float) -> float:
+        network: Any = fitted(setting, valid=False, user_dropout=share)._network
+        return float(network.query.codes[0].detach().abs().sum())  # code 0 of the first field, user.id
+
+    assert unknown(0.0) == 0.0
+    assert unknown(0.5) > 0.0
