@@ -51,10 +51,15 @@ def fresh(name: str, board: TrainingData, options: RunOptions = QUIET) -> BaseRe
     return CHANNELS[name](CONFIGS[name]).fit(board, options=options)
 
 
-@pytest.fixture(scope="module", params=list(CHANNELS))
-def channel(request: pytest.FixtureRequest, board: TrainingData) -> BaseRecall:
-    """Each registered channel, fitted once; no test may fit it again."""
-    return fresh(request.param, board)
+@pytest.fixture(scope="module")
+def fitted(board: TrainingData) -> dict[str, BaseRecall]:
+    """Each registered channel, fitted once; no test may fit one of them again."""
+    return {name: fresh(name, board) for name in CHANNELS}
+
+
+@pytest.fixture(params=list(CHANNELS))
+def channel(request: pytest.FixtureRequest, fitted: dict[str, BaseRecall]) -> BaseRecall:
+    return fitted[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -175,32 +180,39 @@ def test_wrong_calls(channel: BaseRecall, queries: QueryBatch) -> None:
 
 LOAD_AND_RETRIEVE = """
 import sys
+from pathlib import Path
 import numpy as np
 from recall import CHANNELS
 from reccore import QueryBatch, RunOptions
 RunOptions(threads=1).apply_threads()
-path, file = sys.argv[1:]
-given = np.load(file)
+folder = Path(sys.argv[1])
+given = np.load(folder / "queries.npz")
 queries = QueryBatch(given["offsets"], given["items"], given["users"], given["as_of"])
-channel = CHANNELS.load(path)
-found = channel.retrieve(queries, 9)
-np.savez(file, item_idx=found.item_idx, score=found.score)
-print(channel.name, channel.vocabulary.fingerprint)
+for name in CHANNELS:
+    channel = CHANNELS.load(folder / name)
+    found = channel.retrieve(queries, 9)
+    np.savez(folder / f"{name}.npz", item_idx=found.item_idx, score=found.score)
+    print(channel.name, channel.vocabulary.fingerprint)
 """
 
 
-def test_loaded_in_a_fresh_process_it_answers_alike(channel: BaseRecall, queries: QueryBatch, tmp_path: Path) -> None:
-    channel.save(tmp_path / "channel", seed=3)
-    file = tmp_path / "given.npz"
+@pytest.fixture(scope="module")
+def answers_of_a_fresh_process(
+    fitted: dict[str, BaseRecall], queries: QueryBatch, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, str]]:
+    """Folder with the bundles and answers of one process that only loads, and the vocabularies it saw."""
+    folder = tmp_path_factory.mktemp("fresh")
+    for name, channel in fitted.items():
+        channel.save(folder / name, seed=3)
     np.savez(
-        file,
+        folder / "queries.npz",
         offsets=queries.history_offsets,
         items=queries.history_idx,
         users=queries.user_idx,
         as_of=queries.as_of,
     )
     ended = subprocess.run(
-        [sys.executable, "-c", LOAD_AND_RETRIEVE, str(tmp_path / "channel"), str(file)],
+        [sys.executable, "-c", LOAD_AND_RETRIEVE, str(folder)],
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
@@ -208,10 +220,18 @@ def test_loaded_in_a_fresh_process_it_answers_alike(channel: BaseRecall, queries
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split() == [channel.name, channel.vocabulary.fingerprint]
-    with np.load(file) as found:
+    return folder, dict(line.split() for line in ended.stdout.splitlines())
+
+
+def test_loaded_in_a_fresh_process_it_answers_alike(
+    channel: BaseRecall, queries: QueryBatch, answers_of_a_fresh_process: tuple[Path, dict[str, str]]
+) -> None:
+    folder, fingerprints = answers_of_a_fresh_process
+    assert fingerprints[channel.name] == channel.vocabulary.fingerprint
+    with np.load(folder / f"{channel.name}.npz") as found:
         assert_same(Candidates(found["item_idx"], found["score"]), channel.retrieve(queries, 9))
-    assert not list((tmp_path / "channel").rglob("*.pkl"))
+    files = {file.suffix for file in (folder / channel.name).rglob("*") if file.is_file()}
+    assert files <= {".json", ".npz", ".safetensors", ".faiss", ".arrow"}
 
 
 def test_the_same_seed_gives_the_same_answers(channel: BaseRecall, board: TrainingData, queries: QueryBatch) -> None:
