@@ -54,7 +54,7 @@ class MMRConfig(ComponentConfig):
             pool in equal steps, so only the order counts.
     """
 
-    trade_off: float = Field(0.8, ge=0.0, le=1.0)
+    trade_off: float = Field(0.7, ge=0.0, le=1.0)
     pool: int = Field(100, ge=1)
     similarity: Literal["vectors", "genres"] = "vectors"
     relevance: Literal["min_max", "rank"] = "min_max"

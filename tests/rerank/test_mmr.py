@@ -193,6 +193,19 @@ def test_equal_objectives_go_to_the_earlier_candidate() -> None:
         np.testing.assert_array_equal(found.item_idx, given.item_idx)
 
 
+@pytest.mark.parametrize("dimensions", [8, 19, 64])
+def test_equal_vectors_tie_wherever_they_stand(dimensions: int) -> None:
+    # All but the first item share one vector. A sum that depends on the position in memory, as BLAS's does, would
+    # put some of them before others by a rounding error.
+    rng = np.random.default_rng(dimensions)
+    for n_items in range(20, N_ITEMS):  # BLAS works in blocks and treats what is left over in another way
+        vectors = np.tile(np.abs(rng.normal(size=dimensions)), (n_items, 1))
+        vectors[0] = np.abs(rng.normal(size=dimensions))
+        given = candidates_of([list(range(n_items))], [[1.0] * n_items])
+        found = build(vectors, trade_off=0.0).rerank(queries(1), given, n_items)
+        np.testing.assert_array_equal(found.item_idx, given.item_idx)
+
+
 def test_chunks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     candidates = random_candidates(rng, 23, 18)
