@@ -217,8 +217,13 @@ def plot_trade_off(
     with _figure(path, (6.8, 4.8), title) as axes:
         across, upwards = [d for _, _, d in curve], [a for _, a, _ in curve]
         axes.plot(across, upwards, color=COLOURS[0], marker="o", markersize=5, linewidth=1.8)
-        for value, accuracy, diversity in curve:
-            axes.annotate(f"λ={value:g}", (diversity, accuracy), (8, 7), textcoords="offset points", fontsize=8.5)
+        for i, (value, accuracy, diversity) in enumerate(curve):
+            # Above and below by turns, so that labels of neighbours do not meet.
+            offset = (0, 10) if i % 2 == 0 else (0, -17)
+            label = axes.annotate(
+                f"λ={value:g}", (diversity, accuracy), offset, textcoords="offset points", fontsize=8.5
+            )
+            label.set(ha="center", bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5})
             if chosen is not None and value == chosen:
                 ring: dict[str, Any] = {"markersize": 14, "markerfacecolor": "none", "markeredgewidth": 1.8}
                 axes.plot([diversity], [accuracy], "o", color=COLOURS[1], label=f"chosen: λ={value:g}", **ring)

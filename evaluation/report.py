@@ -24,9 +24,13 @@ LABELS = {
     "mrr": "MRR",
     "coverage": "Coverage",
     "popularity": "Mean popularity",
-    "novelty": "Novelty (bits)",
+    "novelty": "Novelty",
     "diversity": "Intra-list diversity",
 }
+LISTS_NOTE = (
+    "Coverage: share of the catalogue offered to anyone. Mean popularity: events of an offered item in the fit "
+    "split. Novelty: self-information of an offered item in bits. Diversity: mean of 1 − cosine over pairs."
+)
 HEADLINE = ("hit_rate@10", "ndcg@10", "recall@100")
 
 
@@ -110,7 +114,7 @@ class Report:
         lines += ["## Every metric at every K", ""]
         for metric in METRICS:
             lines += [f"### {LABELS[metric]}", "", curve_table(self.evaluations, metric), ""]
-        lines += ["## The lists", "", lists_table(self.evaluations), ""]
+        lines += ["## The lists", "", LISTS_NOTE, "", lists_table(self.evaluations), ""]
         lines += ["## What could not be answered", "", answers_table(self.evaluations), ""]
         return "\n".join(lines)
 
