@@ -21,6 +21,11 @@ _YEAR = r"(?P<year>(?:18|19|20)[0-9]{2})"
 _NO_GENRE = ("", "(no genres listed)", "unknown", "unkonwn")
 _NO_TITLE = ("unknown", "unkonwn")
 
+_DATE = (
+    r"^(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ](?P<time>[0-9]{2}:[0-9]{2})(?P<seconds>:[0-9]{2})?(?:\.[0-9]+)?)?"
+    r"(?:Z|[+]00:?00)?$"
+)
+
 # Lower ends and names of the age groups in the README of ml-1m.
 _AGE_FROM = (18, 25, 35, 45, 50, 56)
 _AGE_GROUPS = ("Under 18", "18-24", "25-34", "35-44", "45-49", "50-55", "56+")
@@ -106,6 +111,15 @@ def age_groups(ages: pa.Array) -> pa.Array:
     group = np.searchsorted(_AGE_FROM, np.asarray(pc.fill_null(ages, 0)), side="right")
     names = pa.array(_AGE_GROUPS).take(pa.array(group))
     return pc.if_else(ages.is_valid(), names, pa.scalar(None, pa.string()))
+
+
+def parse_dates(texts: pa.Array) -> pa.Array:
+    """Seconds since 1970 (n,) int64 of ISO 8601 dates and times in UTC; null for anything else."""
+    parts = pc.extract_regex(pc.utf8_trim_whitespace(texts), _DATE)
+    minutes = pc.if_else(pc.equal(pc.struct_field(parts, "time"), ""), "00:00", pc.struct_field(parts, "time"))
+    seconds = pc.if_else(pc.equal(pc.struct_field(parts, "seconds"), ""), ":00", pc.struct_field(parts, "seconds"))
+    plain = pc.binary_join_element_wise(pc.struct_field(parts, "date"), " ", minutes, seconds, "")
+    return pc.strptime(plain, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True).cast(pa.int64())
 
 
 def mix_ids(user: IntArray, movie: IntArray) -> npt.NDArray[np.uint64]:

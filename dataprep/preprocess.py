@@ -1,69 +1,21 @@
-"""Raw files → validated Parquet tables, replaced as a whole or not at all."""
+"""Raw files → validated Parquet tables."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from loguru import logger
 
 from dataprep import schema
-from dataprep.cleaning import mix_ids, repeated_ids, repeated_pairs, user_chunks
 from dataprep.readers.layouts import find_layout, source_files
-from dataprep.readers.raw import RawData, RawTable
-from reccore.arrays import IntArray
+from dataprep.readers.own import read_own
+from dataprep.tables import PreprocessReport, write_tables
 from reccore.bundle import file_sha256
-from reccore.errors import ConfigError, DataError
+from reccore.errors import ConfigError
 from reccore.options import RunOptions
-from reccore.progress import progress
 
-CHUNK_ROWS = 1 << 20
-COMPRESSION = "zstd"
-_INCOMING = ".incoming"
-
-
-@dataclass(frozen=True)
-class PreprocessReport:
-    """What a run read, rejected and wrote; also the content of ``processed.json``.
-
-    Attributes:
-        dataset: name of the data set.
-        layout: ``ml-100k``, ``ml-1m``, ``ml-10m``, ``csv``, ``atomic`` or ``own``.
-        rows: table → rows written.
-        n_users: users with ratings.
-        n_items: movies with ratings.
-        movies_without_record: rated movies that the movies file does not list; they get a row without a title.
-        rejects: file → reason → rows rejected.
-        tie_order: what orders events of one user and second: ``file`` or ``hash``.
-        has_rating: ratings have values.
-        has_time: ratings have times.
-        fingerprint: digest of the source files and of everything that shapes the tables.
-    """
-
-    dataset: str
-    layout: str
-    rows: dict[str, int]
-    n_users: int
-    n_items: int
-    movies_without_record: int
-    rejects: dict[str, dict[str, int]]
-    tie_order: str
-    has_rating: bool
-    has_time: bool
-    fingerprint: str
-    format_version: int = schema.FORMAT_VERSION
-
-    @property
-    def n_rejected(self) -> int:
-        return sum(sum(reasons.values()) for reasons in self.rejects.values())
+__all__ = ["PreprocessReport", "preprocess", "preprocess_own", "read_report", "source_fingerprint"]
 
 
 def preprocess(
@@ -89,6 +41,29 @@ def preprocess(
     return write_tables(data, out, source_dir.resolve().name, fingerprint, max_reject_share, options)
 
 
+def preprocess_own(
+    interactions: Path,
+    items: Path | None,
+    users: Path | None,
+    out: Path,
+    *,
+    max_reject_share: float = 0.01,
+    options: RunOptions | None = None,
+) -> PreprocessReport:
+    """Read own Parquet or CSV files (columns: ``dataprep.readers.own.read_own``) and write the tables.
+
+    Repeated (user, item) events are kept. Without ``items`` every movie gets a row without title.
+
+    Raises:
+        DataError: as ``preprocess``; ids that are no whole numbers, naming the column.
+    """
+    options = options or RunOptions()
+    _check_share(max_reject_share)
+    data = read_own(interactions, items, users, options.progress)
+    fingerprint = source_fingerprint([path for path in (interactions, items, users) if path is not None])
+    return write_tables(data, out, interactions.stem, fingerprint, max_reject_share, options)
+
+
 def source_fingerprint(files: Sequence[Path]) -> str:
     """Digest over names, sizes and contents of the source files and the format of our tables."""
     facts = [[path.name, path.stat().st_size, file_sha256(path)] for path in files]
@@ -105,182 +80,6 @@ def read_report(out: Path) -> PreprocessReport | None:
     return report if report.format_version == schema.FORMAT_VERSION else None
 
 
-def write_tables(
-    data: RawData, out: Path, dataset: str, fingerprint: str, max_reject_share: float, options: RunOptions
-) -> PreprocessReport:
-    """Check across rows, sort, and write every table of a data set.
-
-    Raises:
-        DataError: too many rejected rows, no rows left, or the disk refused.
-    """
-    ratings, position = _group_by_user(data.ratings, unique=data.unique_pairs)
-    movies = _first_of_each(data.movies, "movieId")
-    users = _first_of_each(data.users, "userId")
-    links = _first_of_each(data.links, "movieId")
-    tables = [raw for raw in (ratings, movies, users, links, data.tags) if raw is not None]
-    for raw in tables:
-        _check_rejects(raw, max_reject_share)
-    if not len(ratings.lines):
-        raise DataError(f"{ratings.path}: no rows are left after {len(ratings.rejects):,} were rejected")
-
-    existed = out.is_dir()
-    incoming = out / _INCOMING
-    shutil.rmtree(incoming, ignore_errors=True)
-    try:
-        incoming.mkdir(parents=True)
-        all_movies, added = _with_rated(None if movies is None else movies.table, ratings)
-        report = PreprocessReport(
-            dataset=dataset,
-            layout=data.layout,
-            rows={"ratings": len(ratings.lines), "movies": len(all_movies)},
-            n_users=int(np.count_nonzero(np.diff(ratings.table["userId"].to_numpy()))) + 1,
-            n_items=len(np.unique(ratings.table["movieId"].to_numpy())),
-            movies_without_record=added if movies is not None else 0,
-            rejects={raw.path.name: raw.rejects.counts() for raw in tables if len(raw.rejects)},
-            tie_order=data.tie_order,
-            has_rating="rating" in ratings.table.column_names,
-            has_time="timestamp" in ratings.table.column_names,
-            fingerprint=fingerprint,
-        )
-        _write(all_movies, incoming / schema.MOVIES)
-        for name, part in ((schema.USERS, users), (schema.LINKS, links), (schema.TAGS, data.tags)):
-            if part is not None:
-                _write(part.table, incoming / name)
-                report.rows[name.removesuffix(".parquet")] = len(part.table)
-        _write(_rejects_table(tables), incoming / schema.REJECTS)
-        _write_ratings(ratings, position, incoming / schema.RATINGS, report, options)
-        (incoming / schema.MANIFEST).write_text(json.dumps(asdict(report), indent=2), encoding="utf-8")
-        _move_into_place(incoming, out)
-    except OSError as error:
-        raise DataError(f"cannot write {out}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
-        if not existed and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-    if report.movies_without_record:
-        logger.warning("{:,} rated movies are not in the movies file: kept without title", added)
-    return report
-
-
 def _check_share(share: float) -> None:
     if not 0 <= share <= 1:
         raise ConfigError(f"max_reject_share must lie between 0 and 1, got {share}")
-
-
-def _group_by_user(raw: RawTable, *, unique: bool) -> tuple[RawTable, np.ndarray | None]:
-    """Rows with non-decreasing users, else in file order; later rows of a repeated pair rejected.
-
-    Returns the ratings and their ``position`` column (n,), which only serves to sort.
-    """
-    users = raw.table["userId"].to_numpy()
-    if np.any(users[1:] < users[:-1]):
-        order = np.argsort(users, kind="stable")
-        raw.table, raw.lines = raw.table.take(pa.array(order)), raw.lines[order]
-        users = users[order]
-    if unique:
-        repeated = repeated_pairs(users, raw.table["movieId"].to_numpy(), CHUNK_ROWS)
-        raw = raw.reject(repeated, "repeated (userId, movieId)")
-    if "position" not in raw.table.column_names:
-        return raw, None
-    position = raw.table["position"].to_numpy()
-    raw.table = raw.table.drop_columns("position")
-    return raw, position
-
-
-def _first_of_each(raw: RawTable | None, key: str) -> RawTable | None:
-    if raw is None:
-        return None
-    return raw.reject(repeated_ids(raw.table[key].to_numpy()), f"repeated {key}")
-
-
-def _with_rated(movies: pa.Table | None, ratings: RawTable) -> tuple[pa.Table, int]:
-    """Movies sorted by id, with a row without title for every rated movie that has none; and how many those are."""
-    rated = np.unique(ratings.table["movieId"].to_numpy())
-    if movies is None:
-        movies = schema.MOVIES_SCHEMA.empty_table()
-    missing = np.setdiff1d(rated, movies["movieId"].to_numpy(), assume_unique=True)
-    blank = pa.table(
-        [
-            pa.array(missing, pa.int64()),
-            pa.array([""] * len(missing), pa.string()),
-            pa.nulls(len(missing), pa.int16()),
-            pa.array([[]] * len(missing), pa.list_(pa.string())),
-        ],
-        schema=schema.MOVIES_SCHEMA,
-    )
-    return pa.concat_tables([movies, blank]).sort_by("movieId"), len(missing)
-
-
-def _check_rejects(raw: RawTable, max_share: float) -> None:
-    n_rejected = len(raw.rejects)
-    if n_rejected <= max_share * raw.n_seen:
-        return
-    counts = ", ".join(f"{n:,} × {reason}" for reason, n in raw.rejects.counts().items())
-    lines, reasons = raw.rejects.in_order()
-    texts = raw.content(lines[:3])
-    examples = "; ".join(
-        f"line {line}: {reason}: {text!r}" for line, reason, text in zip(lines[:3], reasons, texts, strict=False)
-    )
-    share = n_rejected / raw.n_seen
-    raise DataError(
-        f"{raw.path}: {n_rejected:,} of {raw.n_seen:,} rows ({share:.1%}) are bad, at most {max_share:.1%} may be: "
-        f"{counts}. First: {examples}. To go on without them, raise --max_reject_share above {share:.3f}"
-    )
-
-
-def _rejects_table(tables: Sequence[RawTable]) -> pa.Table:
-    parts = []
-    for raw in tables:
-        lines, reasons = raw.rejects.in_order()
-        texts = raw.content(lines)
-        columns = [pa.array([raw.path.name] * len(lines), pa.string()), pa.array(lines), pa.array(reasons, pa.string())]
-        parts.append(pa.table([*columns, pa.array(texts, pa.string())], schema=schema.REJECTS_SCHEMA))
-    return pa.concat_tables(parts)
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression=COMPRESSION)
-
-
-def _write_ratings(
-    ratings: RawTable, position: np.ndarray | None, path: Path, report: PreprocessReport, options: RunOptions
-) -> None:
-    """Sort by (user, time, tie order) and write, a chunk of whole users at a time."""
-    target = schema.ratings_schema(
-        dataset=report.dataset, tie_order=report.tie_order, has_rating=report.has_rating, has_time=report.has_time
-    )
-    columns = {name: ratings.table[name].to_numpy() for name in target.names}
-    users, movies, times = columns["userId"], columns["movieId"], columns.get("timestamp")
-    n_rows = len(users)
-    with (
-        pq.ParquetWriter(path, target, compression=COMPRESSION) as writer,
-        progress("sort and write ratings", n_rows, unit="rows", enabled=options.progress) as advance,
-    ):
-        for part in user_chunks(users, CHUNK_ROWS):
-            keys: list[Any] = []
-            if report.tie_order == schema.TIE_HASH:
-                keys.append(mix_ids(users[part], movies[part]))
-            if position is not None:
-                keys.append(position[part])
-            if times is not None:
-                keys.append(times[part])
-            order = _order_within_users(users[part], keys)
-            chunk = [pa.array(values[part] if order is None else values[part][order]) for values in columns.values()]
-            writer.write_table(pa.table(chunk, schema=target), row_group_size=part.stop - part.start)
-            advance(part.stop - part.start)
-
-
-def _order_within_users(users: IntArray, keys: list[Any]) -> IntArray | None:
-    """Stable order by (user, last key, …, first key); None where the rows are in order as they are."""
-    return np.lexsort((*keys, users)) if keys else None
-
-
-def _move_into_place(incoming: Path, out: Path) -> None:
-    """Replace the tables of ``out``. The manifest goes first and comes last, so a killed run leaves none."""
-    (out / schema.MANIFEST).unlink(missing_ok=True)
-    for name in schema.PARQUET_FILES:
-        if (incoming / name).is_file():
-            (incoming / name).replace(out / name)
-        else:
-            (out / name).unlink(missing_ok=True)
-    (incoming / schema.MANIFEST).replace(out / schema.MANIFEST)

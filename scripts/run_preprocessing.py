@@ -1,6 +1,8 @@
 """Raw files → validated Parquet under <data_dir>/processed/.
 
-Bare, it takes the only MovieLens data set under <data_dir>/raw/, of any layout.
+Bare, it takes the only MovieLens data set under <data_dir>/raw/, of any layout. With --interactions it takes own
+events (Parquet or CSV: userId, movieId or itemId; optionally rating, timestamp or position). docs/data.md describes
+the columns of both sides.
 """
 
 from __future__ import annotations
@@ -8,9 +10,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from dataprep.preprocess import PreprocessReport, preprocess
+from dataprep.preprocess import PreprocessReport, preprocess, preprocess_own
 from reccore.config import ComponentConfig
-from reccore.errors import DataError, NotReadyError
+from reccore.errors import ConfigError, DataError, NotReadyError
+from reccore.options import RunOptions
+from reccore.workspace import Workspace
 from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
 
 
@@ -18,6 +22,9 @@ class PreprocessSettings(ComponentConfig):
     """Options of the command, from flags, ``--set`` or a TOML file."""
 
     dataset: str | None = None
+    interactions: Path | None = None
+    items: Path | None = None
+    users: Path | None = None
     max_reject_share: float = 0.01
 
 
@@ -56,18 +63,40 @@ def describe(report: PreprocessReport) -> str:
     return "\n".join(lines)
 
 
+def _preprocess(settings: PreprocessSettings, space: Workspace, options: RunOptions) -> PreprocessReport:
+    share = settings.max_reject_share
+    if settings.interactions is not None:
+        if settings.dataset is not None:
+            raise ConfigError("give --dataset or --interactions, not both")
+        return preprocess_own(
+            settings.interactions,
+            settings.items,
+            settings.users,
+            space.processed,
+            max_reject_share=share,
+            options=options,
+        )
+    if settings.items is not None or settings.users is not None:
+        raise ConfigError("--items and --users belong to own data: give --interactions FILE too")
+    source = only_dataset(space.raw, settings.dataset)
+    return preprocess(source, space.processed, max_reject_share=share, options=options)
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = build_parser(__doc__)
     parser.add_argument("--dataset", help="folder under raw/, needed where there are several")
+    parser.add_argument("--interactions", type=Path, metavar="FILE", help="own events instead of a MovieLens folder")
+    parser.add_argument("--items", type=Path, metavar="FILE", help="own items: movieId or itemId, title, year, genres")
+    parser.add_argument("--users", type=Path, metavar="FILE", help="own users: userId, age, gender, occupation")
     parser.add_argument("--max_reject_share", type=float, help="share of bad rows per file to go on with (0.01)")
     args = parser.parse_args(argv)
-    flags = {"dataset": args.dataset, "max_reject_share": args.max_reject_share}
+    names = ("dataset", "interactions", "items", "users", "max_reject_share")
+    flags = {name: getattr(args, name) for name in names}
     values = read_settings(args, flags)
     options = run_options(args, values)
     settings = PreprocessSettings.parse(values)
     space = workspace(args)
-    source = only_dataset(space.raw, settings.dataset)
-    report = preprocess(source, space.processed, max_reject_share=settings.max_reject_share, options=options)
+    report = _preprocess(settings, space, options)
     emit(args, asdict(report), describe(report))
 
 

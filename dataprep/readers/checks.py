@@ -9,10 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataprep.readers.fields import NUMBERS, Field, Kind, RejectedRows, Scale
+from dataprep.readers.fields import NUMBERS, OPTIONAL, Field, Kind, RejectedRows, Scale
 from reccore.arrays import BoolArray, IntArray
 
-MAX_SECONDS = float(2**62)
+_LARGEST = float(2**62)
+_TO_WHOLE = (Kind.FLOAT_TIME, Kind.LOOSE_INT)
 
 
 def check_values(
@@ -28,8 +29,9 @@ def check_values(
         scale: what a rating may be.
 
     Returns:
-        The good rows and their line numbers. Times become int64.
+        The good rows and their line numbers. Times and whole numbers become int64.
     """
+    kinds = {field.name: field.kind for field in fields}
     good: BoolArray | None = None
     for field in fields:
         if field.kind is Kind.SKIP:
@@ -43,10 +45,9 @@ def check_values(
             good &= ~bad
     if good is not None:
         table, lines = table.filter(pa.array(good)), lines[good]
-    for field in fields:
-        if field.kind is Kind.FLOAT_TIME:
-            at = table.column_names.index(field.name)
-            table = table.set_column(at, field.name, pc.cast(pc.floor(table[field.name]), pa.int64()))
+    for at, name in enumerate(table.column_names):
+        if kinds[name] in _TO_WHOLE:
+            table = table.set_column(at, name, pc.cast(pc.floor(table[name]), pa.int64()))
     return table, lines
 
 
@@ -54,7 +55,7 @@ def _problems(column: pa.ChunkedArray, field: Field, scale: Scale) -> Iterable[t
     if field.kind is Kind.TEXT:
         return
     if column.null_count:
-        if field.kind is not Kind.OPTIONAL_INT:
+        if field.kind not in OPTIONAL:
             yield np.asarray(column.is_null()), f"{field.name} is empty"
         column = pc.fill_null(column, 0)
     values = column.to_numpy()
@@ -63,9 +64,11 @@ def _problems(column: pa.ChunkedArray, field: Field, scale: Scale) -> Iterable[t
         yield ~finite, f"{field.name} is not a number"
         if field.kind is Kind.RATING:
             yield finite & ~_ON_SCALE[scale](values), f"{field.name} is outside the scale"
-        elif field.kind is Kind.FLOAT_TIME:
+        elif field.kind in _TO_WHOLE:
+            if field.kind is Kind.LOOSE_INT:
+                yield finite & (values != np.floor(values)), f"{field.name} is not a whole number"
             yield finite & (values < 0), f"{field.name} is negative"
-            yield finite & (values > MAX_SECONDS), f"{field.name} is too large"
+            yield finite & (values > _LARGEST), f"{field.name} is too large"
     elif len(values) and values.min() < 0:
         yield values < 0, f"{field.name} is negative"
 

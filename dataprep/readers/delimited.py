@@ -95,6 +95,23 @@ def _parse_fast(data: bytes, separator: str, quoted: bool, fields: Sequence[Fiel
         return None
 
 
+def header_names(path: Path, separator: str = ",") -> list[str]:
+    """Column names in the first line.
+
+    Raises:
+        DataError: an empty file, or a name that occurs twice.
+    """
+    names = [name.strip() for name in next(csv.reader([first_line(path)], delimiter=separator))]
+    _refuse_twice(path, names)
+    return names
+
+
+def _refuse_twice(path: Path, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} has the column {', '.join(twice)} twice")
+
+
 def header_fields(
     path: Path, known: Mapping[str, Field], required: Sequence[str], *, separator: str = ","
 ) -> list[Field]:
@@ -109,14 +126,11 @@ def header_fields(
     Raises:
         DataError: an empty file, a required column that is missing, a column that occurs twice.
     """
-    names = next(csv.reader([first_line(path)], delimiter=separator))
-    names = [name.strip() for name in names]
+    names = header_names(path, separator)
     fields = [known.get(name, Field(f"__{i}_{name}", Kind.SKIP)) for i, name in enumerate(names)]
     ours = [field.name for field in fields]
     missing = [name for name in required if name not in ours]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; its columns are {', '.join(names)}")
-    twice = {name for name in ours if ours.count(name) > 1}
-    if twice:
-        raise DataError(f"{path} has the column {', '.join(sorted(twice))} twice")
+    _refuse_twice(path, ours)
     return fields

@@ -16,6 +16,7 @@ class Kind(Enum):
 
     ID = "id"  # whole number from 0
     OPTIONAL_INT = "optional whole number"  # whole number from 0, or nothing
+    LOOSE_INT = "optional loose whole number"  # the same, perhaps written 1995.0, as pandas does beside gaps
     RATING = "rating"  # finite number on the file's scale
     TIME = "time"  # whole seconds from 0
     FLOAT_TIME = "float time"  # seconds from 0, perhaps written 8.8e8 or 881250949.0; floored
@@ -27,6 +28,7 @@ class Kind(Enum):
 ARROW_TYPE = {
     Kind.ID: pa.int64(),
     Kind.OPTIONAL_INT: pa.int64(),
+    Kind.LOOSE_INT: pa.float64(),
     Kind.RATING: pa.float32(),
     Kind.TIME: pa.int64(),
     Kind.FLOAT_TIME: pa.float64(),
@@ -34,7 +36,8 @@ ARROW_TYPE = {
     Kind.TEXT: pa.string(),
 }
 WHOLE_NUMBERS = (Kind.ID, Kind.OPTIONAL_INT, Kind.TIME)
-NUMBERS = (Kind.RATING, Kind.FLOAT_TIME, Kind.ORDER)
+OPTIONAL = (Kind.OPTIONAL_INT, Kind.LOOSE_INT)
+NUMBERS = (Kind.RATING, Kind.LOOSE_INT, Kind.FLOAT_TIME, Kind.ORDER)
 
 
 class Scale(Enum):

@@ -1,0 +1,249 @@
+"""Checks across rows, the order of events, and the Parquet files, replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from loguru import logger
+
+from dataprep import schema
+from dataprep.cleaning import mix_ids, repeated_ids, repeated_pairs, user_chunks
+from dataprep.readers.raw import RawData, RawTable
+from reccore.arrays import IntArray
+from reccore.errors import DataError
+from reccore.options import RunOptions
+from reccore.progress import progress
+
+CHUNK_ROWS = 1 << 20
+COMPRESSION = "zstd"
+_INCOMING = ".incoming"
+
+
+@dataclass(frozen=True)
+class PreprocessReport:
+    """What a run read, rejected and wrote; also the content of ``processed.json``.
+
+    Attributes:
+        dataset: name of the data set.
+        layout: ``ml-100k``, ``ml-1m``, ``ml-10m``, ``csv``, ``atomic`` or ``own``.
+        rows: table → rows written.
+        n_users: users with ratings.
+        n_items: movies with ratings.
+        movies_without_record: rated movies that the movies file does not list; they get a row without a title.
+        rejects: file → reason → rows rejected.
+        tie_order: what orders events of one user and second: ``file`` or ``hash``.
+        has_rating: ratings have values.
+        has_time: ratings have times.
+        fingerprint: digest of the source files and of everything that shapes the tables.
+    """
+
+    dataset: str
+    layout: str
+    rows: dict[str, int]
+    n_users: int
+    n_items: int
+    movies_without_record: int
+    rejects: dict[str, dict[str, int]]
+    tie_order: str
+    has_rating: bool
+    has_time: bool
+    fingerprint: str
+    format_version: int = schema.FORMAT_VERSION
+
+    @property
+    def n_rejected(self) -> int:
+        return sum(sum(reasons.values()) for reasons in self.rejects.values())
+
+
+def write_tables(
+    data: RawData, out: Path, dataset: str, fingerprint: str, max_reject_share: float, options: RunOptions
+) -> PreprocessReport:
+    """Check across rows, sort, and write every table of a data set.
+
+    Raises:
+        DataError: too many rejected rows, no rows left, or the disk refused.
+    """
+    ratings, position = _group_by_user(data.ratings, unique=data.unique_pairs)
+    movies = _first_of_each(data.movies, "movieId")
+    users = _first_of_each(data.users, "userId")
+    links = _first_of_each(data.links, "movieId")
+    tables = [raw for raw in (ratings, movies, users, links, data.tags) if raw is not None]
+    for raw in tables:
+        _check_rejects(raw, max_reject_share)
+    if not len(ratings.lines):
+        raise DataError(f"{ratings.path}: no rows are left after {len(ratings.rejects):,} were rejected")
+
+    catalogue, added = _with_rated(movies, ratings)
+    optional = {
+        name: raw.table
+        for name, raw in ((schema.USERS, users), (schema.LINKS, links), (schema.TAGS, data.tags))
+        if raw is not None
+    }
+    report = _report(data, dataset, fingerprint, ratings, added, tables)
+    for name, table in {schema.MOVIES: catalogue, **optional}.items():
+        report.rows[name.removesuffix(".parquet")] = len(table)
+
+    existed = out.is_dir()
+    incoming = out / _INCOMING
+    shutil.rmtree(incoming, ignore_errors=True)
+    try:
+        incoming.mkdir(parents=True)
+        _write_side_tables(incoming, tables, {schema.MOVIES: catalogue, **optional})
+        _write_ratings(ratings, position, incoming / schema.RATINGS, report, options)
+        (incoming / schema.MANIFEST).write_text(json.dumps(asdict(report), indent=2), encoding="utf-8")
+        _move_into_place(incoming, out)
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+        if not existed and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+    if report.movies_without_record:
+        logger.warning("{:,} rated movies are not in the movies file: kept without title", added)
+    return report
+
+
+def _report(
+    data: RawData, dataset: str, fingerprint: str, ratings: RawTable, added: int, tables: Sequence[RawTable]
+) -> PreprocessReport:
+    users, movies = ratings.table["userId"].to_numpy(), ratings.table["movieId"].to_numpy()
+    return PreprocessReport(
+        dataset=dataset,
+        layout=data.layout,
+        rows={"ratings": len(ratings.lines)},
+        n_users=int(np.count_nonzero(np.diff(users))) + 1,
+        n_items=len(np.unique(movies)),
+        movies_without_record=added if data.movies is not None else 0,
+        rejects={raw.path.name: raw.rejects.counts() for raw in tables if len(raw.rejects)},
+        tie_order=data.tie_order,
+        has_rating="rating" in ratings.table.column_names,
+        has_time="timestamp" in ratings.table.column_names,
+        fingerprint=fingerprint,
+    )
+
+
+def _group_by_user(raw: RawTable, *, unique: bool) -> tuple[RawTable, np.ndarray | None]:
+    """Rows with non-decreasing users, else in file order; later rows of a repeated pair rejected.
+
+    Returns the ratings and their ``position`` column (n,), which only serves to sort.
+    """
+    users = raw.table["userId"].to_numpy()
+    if np.any(users[1:] < users[:-1]):
+        order = np.argsort(users, kind="stable")
+        raw.table, raw.lines = raw.table.take(pa.array(order)), raw.lines[order]
+        users = users[order]
+    if unique:
+        repeated = repeated_pairs(users, raw.table["movieId"].to_numpy(), CHUNK_ROWS)
+        raw = raw.reject(repeated, "repeated (userId, movieId)")
+    if "position" not in raw.table.column_names:
+        return raw, None
+    position = raw.table["position"].to_numpy()
+    raw.table = raw.table.drop_columns("position")
+    return raw, position
+
+
+def _first_of_each(raw: RawTable | None, key: str) -> RawTable | None:
+    if raw is None:
+        return None
+    return raw.reject(repeated_ids(raw.table[key].to_numpy()), f"repeated {key}")
+
+
+def _with_rated(listed: RawTable | None, ratings: RawTable) -> tuple[pa.Table, int]:
+    """Movies sorted by id, with a row without title for every rated movie that has none; and how many those are."""
+    rated = np.unique(ratings.table["movieId"].to_numpy())
+    movies = schema.MOVIES_SCHEMA.empty_table() if listed is None else listed.table
+    missing = np.setdiff1d(rated, movies["movieId"].to_numpy(), assume_unique=True)
+    blank = pa.table(
+        [
+            pa.array(missing, pa.int64()),
+            pa.array([""] * len(missing), pa.string()),
+            pa.nulls(len(missing), pa.int16()),
+            pa.array([[]] * len(missing), pa.list_(pa.string())),
+        ],
+        schema=schema.MOVIES_SCHEMA,
+    )
+    return pa.concat_tables([movies, blank]).sort_by("movieId"), len(missing)
+
+
+def _check_rejects(raw: RawTable, max_share: float) -> None:
+    n_rejected = len(raw.rejects)
+    if n_rejected <= max_share * raw.n_seen:
+        return
+    counts = ", ".join(f"{n:,} × {reason}" for reason, n in raw.rejects.counts().items())
+    lines, reasons = raw.rejects.in_order()
+    texts = raw.content(lines[:3])
+    examples = "; ".join(
+        f"line {line}: {reason}: {text!r}" for line, reason, text in zip(lines[:3], reasons, texts, strict=False)
+    )
+    share = n_rejected / raw.n_seen
+    raise DataError(
+        f"{raw.path}: {n_rejected:,} of {raw.n_seen:,} rows ({share:.1%}) are bad, at most {max_share:.1%} may be: "
+        f"{counts}. First: {examples}. To go on without them, raise --max_reject_share above {share:.3f}"
+    )
+
+
+def _rejects_table(tables: Sequence[RawTable]) -> pa.Table:
+    parts = []
+    for raw in tables:
+        lines, reasons = raw.rejects.in_order()
+        texts = raw.content(lines)
+        columns = [pa.array([raw.path.name] * len(lines), pa.string()), pa.array(lines), pa.array(reasons, pa.string())]
+        parts.append(pa.table([*columns, pa.array(texts, pa.string())], schema=schema.REJECTS_SCHEMA))
+    return pa.concat_tables(parts)
+
+
+def _write_side_tables(folder: Path, read: Sequence[RawTable], tables: Mapping[str, pa.Table]) -> None:
+    for name, table in {**tables, schema.REJECTS: _rejects_table(read)}.items():
+        pq.write_table(table, folder / name, compression=COMPRESSION)
+
+
+def _write_ratings(
+    ratings: RawTable, position: np.ndarray | None, path: Path, report: PreprocessReport, options: RunOptions
+) -> None:
+    """Sort by (user, time, tie order) and write, a chunk of whole users at a time."""
+    target = schema.ratings_schema(
+        dataset=report.dataset, tie_order=report.tie_order, has_rating=report.has_rating, has_time=report.has_time
+    )
+    columns = {name: ratings.table[name].to_numpy() for name in target.names}
+    users, movies, times = columns["userId"], columns["movieId"], columns.get("timestamp")
+    n_rows = len(users)
+    with (
+        pq.ParquetWriter(path, target, compression=COMPRESSION) as writer,
+        progress("sort and write ratings", n_rows, unit="rows", enabled=options.progress) as advance,
+    ):
+        for part in user_chunks(users, CHUNK_ROWS):
+            keys: list[Any] = []
+            if report.tie_order == schema.TIE_HASH:
+                keys.append(mix_ids(users[part], movies[part]))
+            if position is not None:
+                keys.append(position[part])
+            if times is not None:
+                keys.append(times[part])
+            order = _order_within_users(users[part], keys)
+            chunk = [pa.array(values[part] if order is None else values[part][order]) for values in columns.values()]
+            writer.write_table(pa.table(chunk, schema=target), row_group_size=part.stop - part.start)
+            advance(part.stop - part.start)
+
+
+def _order_within_users(users: IntArray, keys: list[Any]) -> IntArray | None:
+    """Stable order by (user, last key, …, first key); None where the rows are in order as they are."""
+    return np.lexsort((*keys, users)) if keys else None
+
+
+def _move_into_place(incoming: Path, out: Path) -> None:
+    """Replace the tables of ``out``. The manifest goes first and comes last, so a killed run leaves none."""
+    (out / schema.MANIFEST).unlink(missing_ok=True)
+    for name in schema.PARQUET_FILES:
+        if (incoming / name).is_file():
+            (incoming / name).replace(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
+    (incoming / schema.MANIFEST).replace(out / schema.MANIFEST)
