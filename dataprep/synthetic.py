@@ -1,0 +1,225 @@
+"""A data set in the layout and shape of ML-32M with tastes that can be learnt, written as a stream."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from dataprep.synthetic_draws import World, draw_events, make_world
+from reccore.arrays import IntArray
+from reccore.errors import ConfigError, DataError
+from reccore.options import RunOptions
+from reccore.progress import progress
+
+ML_32M_USERS = 200_948
+ML_32M_MOVIES = 87_585
+ML_32M_RATINGS = 32_000_204
+HEAVIEST_USER = 33_000
+
+_CHUNK_EVENTS = 1_000_000
+_GENRES = (
+    *("Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
+    *("Film-Noir", "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+_FIRST = (
+    "Silent",
+    "Last",
+    "Golden",
+    "Broken",
+    "Endless",
+    "Little",
+    "Dark",
+    "Lost",
+    "Crimson",
+    "Second",
+    "Wild",
+    "Blue",
+)
+_SECOND = ("River", "Summer", "Empire", "Letter", "Garden", "Winter", "Stranger", "Island", "Train", "Promise", "Moon")
+_FORMS = ("{} {}", "{} {}, The", '{} {}: Café "Nord"', "{} {} (Le retour)")
+
+
+@dataclass(frozen=True)
+class SyntheticSize:
+    """How many users, movies and ratings; exact."""
+
+    users: int = ML_32M_USERS
+    movies: int = ML_32M_MOVIES
+    ratings: int = ML_32M_RATINGS
+
+    @property
+    def heaviest(self) -> int:
+        """Events of the heaviest user: 33,000 in full size, else in proportion to the movies."""
+        return max(min(round(HEAVIEST_USER * self.movies / ML_32M_MOVIES), self.ratings - self.users + 1), 1)
+
+    def check(self) -> None:
+        """Raises ConfigError: sizes that cannot be met."""
+        if self.users < 1 or self.movies < 20 or self.ratings < self.users:
+            raise ConfigError(
+                f"need at least 1 user, 20 movies and one rating per user, got {self.users:,} users, "
+                f"{self.movies:,} movies, {self.ratings:,} ratings"
+            )
+        most = self.heaviest + (self.users - 1) * max(self.heaviest // 2, 1)
+        if self.ratings > most:
+            raise ConfigError(f"at most {most:,} ratings fit {self.users:,} users and {self.movies:,} movies")
+
+
+def make_synthetic(folder: Path, size: SyntheticSize, options: RunOptions) -> dict[str, int]:
+    """Write ratings.csv, movies.csv, links.csv and tags.csv; the folder appears whole or not at all.
+
+    Memory is bounded by a million events and the movies; the same seed and size give the same bytes.
+
+    Returns:
+        Rows written, by table.
+
+    Raises:
+        ConfigError: sizes that cannot be met.
+        DataError: ``folder`` holds something else, or the disk refused.
+    """
+    size.check()
+    if folder.exists() and not (folder / "ratings.csv").is_file():
+        raise DataError(f"{folder} exists and is no data set; move it away")
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        world = make_world(size.movies, options.generator(1))
+        _write_movies(temporary, world, options)
+        n_tags = _write_events(temporary, size, world, options)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return {"ratings": size.ratings, "movies": size.movies, "links": size.movies, "tags": n_tags, "users": size.users}
+
+
+def event_counts(size: SyntheticSize, rng: np.random.Generator) -> IntArray:
+    """Events of each user (U,): a long tail from 20 (where they suffice) to one heaviest user; exact in total."""
+    least = max(1, min(20, size.ratings // (2 * size.users)))
+    most = max(size.heaviest // 2, 1)
+    weight = rng.lognormal(0.0, 1.45, size.users)
+    heaviest = int(np.argmax(weight))
+    weight[heaviest] = 0.0
+    target = size.ratings - size.heaviest + least
+    low, high = 0.0, float(size.ratings)
+    for _ in range(100):  # bisection: the clipped total grows with the factor
+        factor = (low + high) / 2
+        if np.minimum(least + weight * factor, most).sum() < target:
+            low = factor
+        else:
+            high = factor
+    counts = np.minimum(least + weight * low, most).astype(np.int64)
+    counts[heaviest] = min(size.heaviest, size.ratings - (size.users - 1))
+    while missing := size.ratings - int(counts.sum()):
+        step = 1 if missing > 0 else -1
+        usable = (counts < most) if step > 0 else (counts > 1)
+        usable[heaviest] = False
+        chosen = rng.permutation(np.flatnonzero(usable))[: abs(missing)]
+        counts[chosen] += step
+    return counts
+
+
+def _write_movies(folder: Path, world: World, options: RunOptions) -> None:
+    rng = options.generator(2)
+    n_movies = len(world.movie_id)
+    order = np.argsort(world.movie_id)
+    cluster = world.cluster[order]
+    year = (2024 - rng.gamma(2.0, 14.0, n_movies)).astype(np.int64).clip(1890, 2023)
+    words = pa.array([form.format(a, b) for a in _FIRST for b in _SECOND for form in _FORMS])
+    title = pc.binary_join_element_wise(
+        words.take(pa.array(rng.integers(0, len(words), n_movies))),
+        pc.if_else(pa.array(rng.random(n_movies) < 0.99), _join(" (", pa.array(year), ")"), ""),
+        "",
+    )
+    # A cluster has two genres; a movie carries the first, often the second, and sometimes one of its own.
+    main = np.stack([_genre(cluster, 0), _genre(cluster, 1), rng.integers(0, len(_GENRES), n_movies)], axis=1)
+    has = np.stack([np.ones(n_movies), rng.random(n_movies) < 0.7, rng.random(n_movies) < 0.25], axis=1) > 0
+    genres = ["|".join(sorted({_GENRES[g] for g in row[kept]})) for row, kept in zip(main, has, strict=True)]
+    listed = pc.if_else(pa.array(rng.random(n_movies) < 0.92), pa.array(genres), "(no genres listed)")
+    ids = pa.array(world.movie_id[order])
+    with (folder / "movies.csv").open("wb") as file:
+        file.write(b"movieId,title,genres\r\n")
+        _write_lines(file, ids, _quote_if_needed(title), listed)
+    imdb = pc.utf8_lpad(pa.array(rng.permutation(n_movies) + 1).cast(pa.string()), 7, "0")
+    tmdb = pc.if_else(
+        pa.array(rng.random(n_movies) < 0.998), pa.array(rng.permutation(n_movies) + 2).cast("string"), ""
+    )
+    with (folder / "links.csv").open("wb") as file:
+        file.write(b"movieId,imdbId,tmdbId\r\n")
+        _write_lines(file, ids, imdb, tmdb)
+
+
+def _genre(cluster: IntArray, which: int) -> IntArray:
+    """The first (0) or second (1) genre of clusters."""
+    genre: IntArray = (cluster * (1 + 6 * which) + which * (cluster // len(_GENRES) + 3)) % len(_GENRES)
+    return genre
+
+
+def _write_events(folder: Path, size: SyntheticSize, world: World, options: RunOptions) -> int:
+    counts = event_counts(size, options.generator(3))
+    n_tags = 0
+    write = pa_csv.WriteOptions(include_header=False, quoting_style="none")
+    with (
+        (folder / "ratings.csv").open("wb") as ratings,
+        (folder / "tags.csv").open("wb") as tags,
+        progress("synthetic ratings", size.ratings, unit="rows", enabled=options.progress) as advance,
+    ):
+        ratings.write(b"userId,movieId,rating,timestamp\r\n")
+        tags.write(b"userId,movieId,tag,timestamp\r\n")
+        for number, users in enumerate(_chunks(counts)):
+            rng = options.generator(10 + number)
+            events = draw_events(counts[users], users.start + 1, world, rng)
+            sink = pa.BufferOutputStream()
+            pa_csv.write_csv(events, sink, write)
+            ratings.write(sink.getvalue().to_pybytes().replace(b"\n", b"\r\n"))
+            n_tags += _write_tags(tags, events, rng)
+            advance(len(events))
+    return n_tags
+
+
+def _chunks(counts: IntArray) -> Iterator[slice]:
+    """Users in slices of about a million events."""
+    ends = np.cumsum(counts)
+    start = 0
+    while start < len(counts):
+        done = int(ends[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(ends, done + _CHUNK_EVENTS, side="right")), start + 1)
+        yield slice(start, min(stop, len(counts)))
+        start = stop
+
+
+def _write_tags(file: BinaryIO, events: pa.Table, rng: np.random.Generator) -> int:
+    """Tag about one event in sixteen, a minute later."""
+    tagged = events.filter(pa.array(rng.random(len(events)) < 1 / 16))
+    words = pa.array([*(g.lower() for g in _GENRES), *(w.lower() for w in _FIRST), "funny, in parts", 'so "classic"'])
+    tag = words.take(pa.array(rng.integers(0, len(words), len(tagged))))
+    time = pc.add(tagged["timestamp"], 60)
+    _write_lines(file, tagged["userId"], tagged["movieId"], _quote_if_needed(tag), time)
+    return len(tagged)
+
+
+def _join(*parts: Any) -> pa.Array:
+    texts = [p if isinstance(p, str) else p.cast(pa.string()) for p in parts]
+    return pc.binary_join_element_wise(*texts, "")
+
+
+def _quote_if_needed(text: pa.Array) -> pa.Array:
+    quoted = _join('"', pc.replace_substring(text, '"', '""'), '"')
+    return pc.if_else(pc.match_substring_regex(text, '[",]'), quoted, text)
+
+
+def _write_lines(file: BinaryIO, *columns: pa.Array | pa.ChunkedArray) -> None:
+    """Comma-separated rows with CRLF, as GroupLens writes them."""
+    lines = pc.binary_join_element_wise(*(column.cast(pa.string()) for column in columns), ",")
+    file.write("".join(f"{line}\r\n" for line in lines.to_pylist()).encode())

@@ -1,0 +1,121 @@
+"""The synthetic data: exact counts, no repeats, long tails, something to learn, the same bytes for a seed."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dataprep.preprocess import preprocess
+from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, SyntheticSize, event_counts, make_synthetic
+from reccore.errors import ConfigError, DataError
+from reccore.options import RunOptions
+
+SIZE = SyntheticSize(users=1500, movies=2000, ratings=90_001)
+OPTIONS = RunOptions(seed=3, progress=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic") / "raw" / "synthetic"
+    rows = make_synthetic(folder, SIZE, OPTIONS)
+    return folder, rows, pd.read_csv(folder / "ratings.csv"), pd.read_csv(folder / "movies.csv")
+
+
+def test_counts_are_exact(made):
+    folder, rows, ratings, movies = made
+    assert (len(ratings), ratings.userId.nunique(), len(movies)) == (90_001, 1500, 2000)
+    assert movies.movieId.is_monotonic_increasing
+    assert movies.movieId.is_unique
+    assert set(ratings.movieId) <= set(movies.movieId)
+    assert len(pd.read_csv(folder / "tags.csv")) == rows["tags"] > 0
+    assert len(pd.read_csv(folder / "links.csv")) == 2000
+
+
+def test_rows_are_as_in_ml_32m(made):
+    folder, _, ratings, _ = made
+    assert not ratings.duplicated(["userId", "movieId"]).any()
+    assert ratings.sort_values(["userId", "movieId"], kind="stable").index.equals(ratings.index)
+    assert set(ratings.rating) <= set(np.arange(1, 11) / 2)
+    assert ratings.timestamp.between(820_454_400, 1_697_155_200).all()
+    first = (folder / "ratings.csv").read_bytes().split(b"\n")
+    assert first[0] == b"userId,movieId,rating,timestamp\r"
+    assert first[1].split(b",")[2] in {b"%.1f" % (half / 2) for half in range(1, 11)}
+
+
+def test_tails_are_long_on_both_sides(made):
+    _, _, ratings, _ = made
+    per_user, per_movie = ratings.userId.value_counts(), ratings.movieId.value_counts()
+    assert per_user.max() == SIZE.heaviest == round(33_000 * 2000 / 87_585)
+    assert (per_user == per_user.max()).sum() == 1
+    assert per_user.min() >= 20
+    assert per_user.median() < per_user.mean()
+    assert per_movie.head(20).sum() > 0.04 * len(ratings)
+    assert per_movie.median() < 0.6 * per_movie.mean()
+
+
+def test_neighbours_in_time_share_genres(made):
+    """Both taste (a user's films are alike) and drift (films close in time more so) are there to learn."""
+    _, _, ratings, movies = made
+    genres = movies.set_index("movieId").genres.str.split("|").map(set)
+    ordered = ratings.sort_values(["userId", "timestamp"], kind="stable")
+    groups = [genres.loc[events.movieId].tolist() for _, events in ordered.groupby("userId")][:400]
+
+    def overlap(pairs):
+        return np.mean([bool(a & b) for a, b in pairs])
+
+    near = overlap([(g[i], g[i + 1]) for g in groups for i in range(len(g) - 1)])
+    far = overlap([(g[i], g[-1 - i]) for g in groups for i in range(len(g) // 4)])
+    rng = np.random.default_rng(0)
+    every = [films for g in groups for films in g]
+    chance = overlap([(every[a], every[b]) for a, b in rng.integers(0, len(every), (20_000, 2))])
+    assert near > far + 0.02
+    assert near > chance + 0.05
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    def digest(seed):
+        make_synthetic(tmp_path / "s", SyntheticSize(50, 100, 600), RunOptions(seed=seed, progress=False))
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((tmp_path / "s").iterdir())]
+
+    first = digest(1)
+    assert digest(1) == first
+    assert digest(2) != first
+
+
+def test_it_can_be_preprocessed_without_a_reject(made, tmp_path):
+    report = preprocess(made[0], tmp_path / "processed", max_reject_share=0, options=OPTIONS)
+    assert report.n_rejected == 0
+    assert (report.rows["ratings"], report.n_users) == (90_001, 1500)
+
+
+def test_full_size_has_the_shape_of_ml_32m():
+    counts = event_counts(SyntheticSize(), np.random.default_rng(0))
+    assert (len(counts), counts.sum(), counts.max(), counts.min()) == (ML_32M_USERS, ML_32M_RATINGS, 33_000, 20)
+    assert SyntheticSize().movies == ML_32M_MOVIES
+    assert 50 < np.median(counts) < 100  # ML-32M: 73
+
+
+@pytest.mark.parametrize(("users", "movies", "ratings"), [(1, 20, 1), (30, 20, 30), (2, 20, 12), (40, 5000, 3000)])
+def test_small_sizes(tmp_path, users, movies, ratings):
+    make_synthetic(tmp_path / "s", SyntheticSize(users, movies, ratings), OPTIONS)
+    table = pd.read_csv(tmp_path / "s" / "ratings.csv")
+    assert (len(table), table.userId.nunique()) == (ratings, users)
+    assert not table.duplicated(["userId", "movieId"]).any()
+
+
+@pytest.mark.parametrize(("users", "movies", "ratings"), [(0, 100, 10), (5, 10, 50), (5, 100, 4), (5, 100, 490)])
+def test_impossible_sizes(tmp_path, users, movies, ratings):
+    with pytest.raises(ConfigError):
+        make_synthetic(tmp_path / "s", SyntheticSize(users, movies, ratings), OPTIONS)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "thesis.txt").write_text("x")
+    with pytest.raises(DataError, match="no data set"):
+        make_synthetic(tmp_path / "s", SyntheticSize(50, 100, 600), OPTIONS)
+    assert (tmp_path / "s" / "thesis.txt").exists()
