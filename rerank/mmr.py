@@ -116,6 +116,11 @@ class MMR(BaseReranker):
         reranker._vocabulary = vocabulary
         return reranker
 
+    @property
+    def vectors(self) -> FloatArray:
+        """(N, D) rows of length one, or zero, whose cosine the reranker compares items by."""
+        return self._unit
+
     def _rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates:
         k = min(k, candidates.k)
         if candidates.item_idx.size == 0:

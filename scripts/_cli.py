@@ -32,7 +32,7 @@ def build_parser(description: str | None, *, training: bool = False) -> argparse
     common.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override one option; may be repeated"
     )
-    common.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    common.add_argument("--device", help="auto, cpu, cuda or mps (default: auto)")
     common.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     if training:
         common.add_argument("--name", help="folder under models/ (default: the model's name)")
@@ -81,12 +81,19 @@ def _parse_value(text: str) -> Any:
 
 
 def run_options(args: argparse.Namespace, settings: dict[str, Any] | None = None) -> RunOptions:
-    """Run options; a ``seed`` in the settings counts where ``--seed`` is not given, and is taken out of them."""
-    configured = settings.pop("seed", None) if settings else None
-    seed = args.seed if args.seed is not None else configured if configured is not None else 0
-    if not isinstance(seed, int) or seed < 0:
+    """Run options; ``seed`` and ``device`` are taken out of the settings and count where no flag is given."""
+    settings = {} if settings is None else settings
+    configured = {name: settings.pop(name, default) for name, default in (("seed", 0), ("device", "auto"))}
+    seed = configured["seed"] if args.seed is None else args.seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         raise ConfigError(f"seed must be a whole number from 0, got {seed!r}")
-    return RunOptions(seed=seed, device=args.device)
+    return RunOptions(seed=seed, device=str(configured["device"] if args.device is None else args.device))
+
+
+def refuse_rest(settings: Mapping[str, Any], known: str) -> None:
+    """Raise ``ConfigError`` for settings that nothing has taken."""
+    if settings:
+        raise ConfigError(f"unknown option {', '.join(settings)}; known: {known}")
 
 
 def workspace(args: argparse.Namespace) -> Workspace:
@@ -99,6 +106,16 @@ def emit(args: argparse.Namespace, result: Mapping[str, Any], text: str) -> None
         print(json.dumps(result, ensure_ascii=False, allow_nan=False, default=str))
     else:
         print(text)
+
+
+def facts_text(facts: Mapping[str, Any]) -> str:
+    """One aligned line for every fact."""
+    width = max(map(len, facts), default=0)
+    lines = []
+    for name, value in facts.items():
+        shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        lines.append(f"{name.replace('_', ' '):>{width}}: {shown}")
+    return "\n".join(lines)
 
 
 def run(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from dataprep.prepare import prepare
 from dataprep.splits import parse_protocol
-from reccore import ConfigError
-from scripts._cli import build_parser, emit, read_settings, run, workspace
+from scripts._cli import build_parser, emit, facts_text, read_settings, refuse_rest, run, run_options, workspace
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,10 +20,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     settings = read_settings(args, {"protocol": args.protocol})
-    settings.pop("seed", None)  # nothing here is random
+    run_options(args, settings)  # nothing here is random; the values are checked all the same
     protocol = parse_protocol(str(settings.pop("protocol", "leave_one_out")))
-    if settings:
-        raise ConfigError(f"unknown option {', '.join(settings)}; known: protocol")
+    refuse_rest(settings, "protocol")
     space = workspace(args)
     prepared = prepare(space, protocol)
     prepared.save(space.prepared)
@@ -41,13 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         "test_users": len(test),
         "tied_targets": None if test.tied is None or len(test) == 0 else round(float(test.tied.mean()), 4),
     }
-    lines = [
-        f"{name.replace('_', ' '):>14}: {value:,}"
-        if isinstance(value, int)
-        else f"{name.replace('_', ' '):>14}: {value}"
-        for name, value in result.items()
-    ]
-    emit(args, result, "\n".join(lines))
+    emit(args, result, facts_text(result))
 
 
 if __name__ == "__main__":

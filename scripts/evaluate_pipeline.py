@@ -1,0 +1,44 @@
+"""Measure the whole pipeline: the funnel, and NDCG after recall, after ranking and after reranking.
+
+Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
+
+    PYTHONPATH=. python scripts/evaluate_pipeline.py
+    PYTHONPATH=. python scripts/evaluate_pipeline.py --split valid --json
+"""
+
+from __future__ import annotations
+
+from evaluation.report import comparisons_table, metrics_table
+from pipeline.measuring import Measured, evaluate_pipeline
+from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, workspace
+
+SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = build_parser(__doc__)
+    parser.add_argument("--split", choices=("valid", "test"), help="which held-out events (default: test)")
+    args = parser.parse_args(argv)
+    settings = read_settings(args, {"split": args.split})
+    options = run_options(args, settings)
+    split = str(settings.pop("split", "test"))
+    refuse_rest(settings, "split")
+    measured = evaluate_pipeline(workspace(args), split=split, seed=options.seed)
+    emit(args, {**measured.data, "report": str(measured.report)}, pipeline_text(measured))
+
+
+def pipeline_text(measured: Measured) -> str:
+    """The tables for people."""
+    funnel = "\n".join(f"{step['stage']:>32}: {step['kept']:,}" for step in measured.data["funnel"])
+    parts = [
+        metrics_table(measured.evaluations, SHOWN),
+        comparisons_table(measured.comparisons),
+        "The funnel (held-out films kept)\n" + funnel,
+        f"One pass over all users\n{measured.trace}",
+        f"report: {measured.report}",
+    ]
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,84 @@
+"""Recommend films to a known user, or to anyone with a history of movie ids.
+
+PYTHONPATH=. python scripts/recommend.py --user 1 --k 10
+PYTHONPATH=. python scripts/recommend.py --history 1,50,172 --k 5
+PYTHONPATH=. python scripts/recommend.py --history "" --trace
+"""
+
+from __future__ import annotations
+
+from pipeline import Answer, Pipeline, load
+from pipeline.builder import PIPELINE
+from reccore import ConfigError
+from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, workspace
+
+HISTORY_SHOWN = 10
+TITLE_WIDTH = 42
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = build_parser(__doc__)
+    parser.add_argument("--user", type=int, help="raw user id")
+    parser.add_argument("--history", help="raw movie ids, oldest first, separated by commas; may be empty")
+    parser.add_argument("--k", type=int, help="number of films (default: 10)")
+    parser.add_argument("--exclude", help="raw movie ids not to offer, separated by commas")
+    parser.add_argument("--trace", action="store_true", help="show what each stage did")
+    args = parser.parse_args(argv)
+    settings = read_settings(args, {name: getattr(args, name) for name in ("user", "history", "k", "exclude")})
+    run_options(args, settings)
+    user, history = settings.pop("user", None), settings.pop("history", None)
+    k, exclude = settings.pop("k", 10), settings.pop("exclude", "")
+    refuse_rest(settings, "user, history, k, exclude")
+    if user is None and history is None:
+        raise ConfigError("give --user ID, --history IDS, or both")
+    pipeline = load(workspace(args).model(PIPELINE))
+    answer = pipeline.recommend(
+        user=user,
+        history=None if history is None else _ids("--history", history),
+        k=k,
+        exclude=_ids("--exclude", exclude),
+    )
+    result = {
+        "user": user,
+        "history": list(answer.history),
+        "unknown": list(answer.unknown),
+        "recommendations": [item.to_dict() for item in answer.items],
+        "trace": answer.trace.to_dict(),
+    }
+    emit(args, result, answer_text(pipeline, answer, trace=args.trace))
+
+
+def _ids(option: str, text: str | list[int]) -> list[int]:
+    try:
+        return [int(part) for part in (text.split(",") if isinstance(text, str) else text) if str(part).strip()]
+    except ValueError as error:
+        raise ConfigError(f"{option} needs movie ids separated by commas, got {text!r}") from error
+
+
+def answer_text(pipeline: Pipeline, answer: Answer, *, trace: bool = False) -> str:
+    """History and recommendations as tables: which channels found each film, and each stage's score."""
+    lines = [f"History: {len(answer.history):,} films, the latest first"]
+    latest = answer.history[::-1][:HISTORY_SHOWN]
+    for item in pipeline.vocabulary.items.encode(list(latest)).tolist():
+        lines.append(f"  {_cut(pipeline.items.label(item)):<{TITLE_WIDTH}} {', '.join(pipeline.items.genres_of(item))}")
+    if answer.unknown:
+        lines.append(f"  not in the catalogue, passed over: {', '.join(map(str, answer.unknown))}")
+    lines += ["", "Recommendations"]
+    lines.append(f"  {'':>2} {'film':<{TITLE_WIDTH}} {'merge':>7} {'rank':>7} {'final':>7}  found by (rank) · genres")
+    for place, item in enumerate(answer.items, start=1):
+        scores = [f"{item.scores[s]:7.3f}" if s in item.scores else f"{'–':>7}" for s in ("merge", "rank", "final")]
+        found = ", ".join(f"{name} {rank}" for name, rank in sorted(item.channels.items(), key=lambda c: c[1]))
+        lines.append(
+            f"  {place:>2} {_cut(item.title):<{TITLE_WIDTH}} {' '.join(scores)}  {found} · {', '.join(item.genres)}"
+        )
+    if trace:
+        lines += ["", str(answer.trace)]
+    return "\n".join(lines)
+
+
+def _cut(title: str) -> str:
+    return title if len(title) <= TITLE_WIDTH else title[: TITLE_WIDTH - 1] + "…"
+
+
+if __name__ == "__main__":
+    run(main)

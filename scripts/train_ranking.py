@@ -1,0 +1,61 @@
+"""Train a ranker on the candidates of the trained recall channels, then put the pipeline together.
+
+    PYTHONPATH=. python scripts/train_ranking.py --model deepfm
+    PYTHONPATH=. python scripts/train_ranking.py --model din --set epochs=3
+
+Options of the pipeline (channels, merge, reranker …) stand in the table [pipeline] of --config, or are
+given as --set pipeline.candidates=300. The pipeline is written to <data_dir>/models/pipeline.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.fitting import train_ranker
+from ranking import RANKERS
+from reccore import ConfigError
+from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = build_parser(__doc__, training=True)
+    parser.add_argument("--model", choices=list(RANKERS), help="which ranker (default: deepfm)")
+    parser.add_argument("--epochs", type=int, help="passes over the samples")
+    parser.add_argument("--batch_size", type=int, help="queries per training step")
+    parser.add_argument("--learning_rate", type=float)
+    parser.add_argument("--max_queries", type=int, help="most training queries, drawn at random (default: all)")
+    args = parser.parse_args(argv)
+    names = ("model", "name", "protocol", "epochs", "batch_size", "learning_rate", "max_queries")
+    settings = read_settings(args, {name: getattr(args, name) for name in names})
+    options = run_options(args, settings)
+    pipeline_settings = settings.pop("pipeline", {})
+    if not isinstance(pipeline_settings, dict):
+        raise ConfigError(f"pipeline must be a table of options, got {pipeline_settings!r}")
+    max_queries = settings.pop("max_queries", None)
+    if max_queries is not None and max_queries < 1:
+        raise ConfigError(f"max_queries must be at least 1, got {max_queries}")
+    result = train_ranker(
+        workspace(args),
+        settings.pop("model", "deepfm"),
+        name=settings.pop("name", None),
+        protocol=settings.pop("protocol", None),
+        settings=settings,
+        pipeline_settings=pipeline_settings,
+        max_queries=max_queries,
+        options=options,
+    )
+    emit(args, result, _text(result))
+
+
+def _text(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['model']} trained on {result['training_queries']:,} queries in {result['seconds']:.1f} s, "
+        f"saved to {result['path']}; pipeline at {result['pipeline']}"
+    ]
+    for stage, values in (result["validation"] or {}).items():
+        lines.append(f"validation after {stage}: " + ", ".join(f"{n} {v:.4f}" for n, v in values.items()))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)

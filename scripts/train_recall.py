@@ -1,0 +1,61 @@
+"""Train one recall channel and save it under <data_dir>/models/.
+
+    PYTHONPATH=. python scripts/train_recall.py --model popularity --input data/processed/two_tower/train.parquet
+    PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192
+    PYTHONPATH=. python scripts/train_recall.py --model itemcf --set neighbours=100 --set half_life=5
+    PYTHONPATH=. python scripts/train_recall.py --model mf --input my_events.parquet --protocol none
+
+--input takes Parquet with raw ids: userId, movieId (or itemId), optionally rating, timestamp or position.
+Without it the prepared data is used. Every option of the channel can be given by --set or --config.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.fitting import train_channel
+from recall import CHANNELS
+from reccore import ConfigError
+from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = build_parser(__doc__, training=True)
+    parser.add_argument("--model", choices=list(CHANNELS), help="which channel")
+    parser.add_argument("--input", type=Path, metavar="FILE.parquet", help="events to learn from")
+    parser.add_argument("--epochs", type=int, help="passes over the data")
+    parser.add_argument("--batch_size", type=int, help="examples per training step")
+    parser.add_argument("--learning_rate", type=float)
+    parser.add_argument("--embedding_size", type=int)
+    args = parser.parse_args(argv)
+    names = ("model", "name", "protocol", "input", "epochs", "batch_size", "learning_rate", "embedding_size")
+    settings = read_settings(args, {name: getattr(args, name) for name in names})
+    options = run_options(args, settings)
+    job: dict[str, Any] = {name: settings.pop(name, None) for name in ("model", "name", "protocol", "input")}
+    if job["model"] is None:
+        raise ConfigError(f"--model is missing; known: {', '.join(CHANNELS)}")
+    result = train_channel(
+        workspace(args),
+        job["model"],
+        settings,
+        name=job["name"],
+        input_path=None if job["input"] is None else Path(job["input"]),
+        protocol=job["protocol"],
+        options=options,
+    )
+    emit(args, result, _text(result))
+
+
+def _text(result: dict[str, Any]) -> str:
+    validation = result["validation"]
+    lines = [f"{result['model']} trained in {result['seconds']:.1f} s, saved to {result['path']}"]
+    if validation is None:
+        lines.append(f"no validation: protocol {result['protocol']} keeps no events back")
+    else:
+        lines.append("validation: " + ", ".join(f"{name} {value:.4f}" for name, value in validation.items()))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)
