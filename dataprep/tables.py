@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from loguru import logger
 
@@ -81,13 +82,14 @@ def write_tables(
     if not len(ratings.lines):
         raise DataError(f"{ratings.path}: no rows are left after {len(ratings.rejects):,} were rejected")
 
-    catalogue, added = _with_rated(movies, ratings)
+    rated = np.sort(pc.unique(ratings.table["movieId"]).to_numpy())
+    catalogue, added = _with_rated(movies, rated)
     optional = {
         name: raw.table
         for name, raw in ((schema.USERS, users), (schema.LINKS, links), (schema.TAGS, data.tags))
         if raw is not None
     }
-    report = _report(data, dataset, fingerprint, ratings, added, tables)
+    report = _report(data, dataset, fingerprint, ratings, len(rated), added, tables)
     for name, table in {schema.MOVIES: catalogue, **optional}.items():
         report.rows[name.removesuffix(".parquet")] = len(table)
 
@@ -112,15 +114,21 @@ def write_tables(
 
 
 def _report(
-    data: RawData, dataset: str, fingerprint: str, ratings: RawTable, added: int, tables: Sequence[RawTable]
+    data: RawData,
+    dataset: str,
+    fingerprint: str,
+    ratings: RawTable,
+    n_rated: int,
+    added: int,
+    tables: Sequence[RawTable],
 ) -> PreprocessReport:
-    users, movies = ratings.table["userId"].to_numpy(), ratings.table["movieId"].to_numpy()
+    users = ratings.table["userId"].to_numpy()
     return PreprocessReport(
         dataset=dataset,
         layout=data.layout,
         rows={"ratings": len(ratings.lines)},
         n_users=int(np.count_nonzero(np.diff(users))) + 1,
-        n_items=len(np.unique(movies)),
+        n_items=n_rated,
         movies_without_record=added if data.movies is not None else 0,
         rejects={raw.path.name: raw.rejects.counts() for raw in tables if len(raw.rejects)},
         tie_order=data.tie_order,
@@ -156,9 +164,8 @@ def _first_of_each(raw: RawTable | None, key: str) -> RawTable | None:
     return raw.reject(repeated_ids(raw.table[key].to_numpy()), f"repeated {key}")
 
 
-def _with_rated(listed: RawTable | None, ratings: RawTable) -> tuple[pa.Table, int]:
+def _with_rated(listed: RawTable | None, rated: IntArray) -> tuple[pa.Table, int]:
     """Movies sorted by id, with a row without title for every rated movie that has none; and how many those are."""
-    rated = np.unique(ratings.table["movieId"].to_numpy())
     movies = schema.MOVIES_SCHEMA.empty_table() if listed is None else listed.table
     missing = np.setdiff1d(rated, movies["movieId"].to_numpy(), assume_unique=True)
     blank = pa.table(
