@@ -42,11 +42,11 @@ class ItemCFConfig(ComponentConfig):
         half_life: at retrieval an event counts half for every so many later ones; None counts all alike.
     """
 
-    neighbours: int = Field(default=200, ge=1)
+    neighbours: int = Field(default=100, ge=1)
     user_damping: float = Field(default=1.0, ge=0)
     shrinkage: float = Field(default=0.0, ge=0)
     history_cap: int = Field(default=500, ge=2)
-    half_life: float | None = Field(default=None, gt=0)
+    half_life: float | None = Field(default=4.0, gt=0)
 
 
 class ItemCF(BaseRecall):

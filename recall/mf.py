@@ -44,8 +44,8 @@ class MFConfig(ComponentConfig):
     embedding_size: int = Field(default=64, ge=1)
     epochs: int = Field(default=15, ge=1)
     reg: float = Field(default=0.05, ge=0)
-    alpha: float = Field(default=1.0, gt=0)
-    half_life: float | None = Field(default=None, gt=0)
+    alpha: float = Field(default=5.0, gt=0)
+    half_life: float | None = Field(default=10.0, gt=0)
 
 
 class MF(BaseRecall):

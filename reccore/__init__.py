@@ -1,5 +1,11 @@
 """The shared vocabulary of the project: the types that cross rooms, artefacts, run options and errors."""
 
+import os
+
+# Read once, when torch loads its OpenMP runtime. Threads that spin while they wait slow every small operation
+# down several times as soon as another process wants a core; sleeping ones cost little where none does.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from reccore.bundle import Bundle, write_bundle
 from reccore.candidates import Candidates, top_k
 from reccore.component import Component
