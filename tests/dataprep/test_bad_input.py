@@ -192,3 +192,16 @@ def test_a_replacement_character_in_the_text_itself_is_no_damage(tmp_path):
     out, report = run(tmp_path, {**CSV, "movies.csv": text}, share=0.5)
     assert report.rejects == {"movies.csv": {"wrong number of fields": 1}}
     assert rows(out / "movies.parquet")[0][1] == "\ufffd"
+
+
+def test_a_stray_quote_does_not_swallow_the_next_line(tmp_path):
+    text = CSV["movies.csv"] + b'5,"Odd, one\r\n6,"two, or more",Drama\r\n'
+    out, _ = run(tmp_path, {**CSV, "movies.csv": text}, share=0.5)
+    assert rows(out / "rejects.parquet") == [("movies.csv", 5, "wrong number of fields", '5,"Odd, one')]
+    assert rows(out / "movies.parquet")[-1] == (6, "two, or more", None, ["Drama"])
+
+
+def test_blank_lines_are_passed_over_but_counted_as_lines(tmp_path):
+    text = CSV["ratings.csv"].replace(b"\r\n1,3", b"\r\n\r\n1,3") + b"2,1,3.0,7\r\n"
+    out, _ = run(tmp_path, {**CSV, "ratings.csv": text}, share=0.5)
+    assert rows(out / "rejects.parquet") == [("ratings.csv", 6, "repeated (userId, movieId)", "2,1,3.0,7")]
