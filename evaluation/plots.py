@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
+from evaluation.canvas import COLOURS, INK, MARKERS, figure, require_some
 from evaluation.significance import Interval
 from reccore import DataError
-
-# Okabe & Ito's palette, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#B8A500")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-INK, FAINT = "#333333", "#DDDDDD"
-
-_STYLE: dict[Any, Any] = {
-    "font.size": 10.0,
-    "axes.titlesize": 12.0,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 12.0,
-    "axes.edgecolor": "#999999",
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-}
 
 
 def plot_curves(
@@ -59,8 +29,8 @@ def plot_curves(
     Raises:
         DataError: nothing to draw.
     """
-    _require(curves)
-    with _figure(path, (7.2, 4.4), title) as axes:
+    require_some(curves)
+    with figure(path, (7.2, 4.4), title) as axes:
         for i, (name, curve) in enumerate(curves.items()):
             ks = sorted(curve)
             style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
@@ -89,9 +59,9 @@ def plot_intervals(bars: Mapping[str, Interval], path: Path, *, xlabel: str, tit
     Raises:
         DataError: nothing to draw.
     """
-    _require(bars)
+    require_some(bars)
     rows = sorted(bars.items(), key=lambda bar: bar[1].mean)
-    with _figure(path, (7.2, 1.2 + 0.42 * len(rows)), title) as axes:
+    with figure(path, (7.2, 1.2 + 0.42 * len(rows)), title) as axes:
         means = [interval.mean for _, interval in rows]
         below = [interval.mean - interval.low for _, interval in rows]
         above = [interval.high - interval.mean for _, interval in rows]
@@ -124,8 +94,8 @@ def plot_accuracy_against(
     Raises:
         DataError: nothing to draw.
     """
-    _require(points)
-    with _figure(path, (6.4, 4.6), title) as axes:
+    require_some(points)
+    with figure(path, (6.4, 4.6), title) as axes:
         for i, (x, y) in enumerate(points.values()):
             colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             axes.plot([x], [y], marker=marker, markersize=9, color=colour, linestyle="none", clip_on=False)
@@ -163,11 +133,11 @@ def plot_funnel(
     Raises:
         DataError: nothing to draw, or no positive in the first stage.
     """
-    _require(stages)
+    require_some(stages)
     total = stages[0][1]
     if total <= 0:
         raise DataError(f"the funnel starts with {total} {unit}; nothing to draw")
-    with _figure(path, (7.2, 1.1 + 0.5 * len(stages)), title) as axes:
+    with figure(path, (7.2, 1.1 + 0.5 * len(stages)), title) as axes:
         kept = [count for _, count in stages]
         shades = [0.35 + 0.65 * i / max(len(stages) - 1, 1) for i in range(len(stages))]
         for y, (count, shade) in enumerate(zip(kept, shades, strict=True)):
@@ -211,10 +181,10 @@ def plot_trade_off(
     Raises:
         DataError: nothing to draw.
     """
-    _require(points)
+    require_some(points)
     curve = sorted(points, reverse=True)
     _, base_accuracy, base_diversity = curve[0]
-    with _figure(path, (6.8, 4.8), title) as axes:
+    with figure(path, (6.8, 4.8), title) as axes:
         across, upwards = [d for _, _, d in curve], [a for _, a, _ in curve]
         axes.plot(across, upwards, color=COLOURS[0], marker="o", markersize=5, linewidth=1.8)
         for i, (value, accuracy, diversity) in enumerate(curve):
@@ -252,27 +222,3 @@ def _relative_axis(axes: Axes, which: str, base: float) -> None:
         second.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     second.tick_params(labelsize=8.5, length=0)
     second.spines[:].set_visible(False)
-
-
-@contextmanager
-def _figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Axes]:
-    """Axes in the house style; on leaving, the PNG is written beside its place and renamed."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, dpi=144, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
-        canvas = FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.set_title(title)
-        yield axes
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            # No software version in the file: equal figures are equal bytes.
-            canvas.print_figure(str(temporary), format="png", metadata={"Software": None})
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _require(values: Mapping[Any, Any] | Sequence[Any]) -> None:
-    if not values:
-        raise DataError("there is nothing to draw; give at least one system or stage")
