@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from dataprep.features import QueryFeatures, query_features
-from ranking.pair_features import ItemFacts, channels_of, cross_features, pair_fields, recall_features
+from ranking.pair_features import ItemFacts, channels_of, cross_features, matches_of, pair_fields, recall_features
 from ranking.schema import Block, Field, RankingInputs, Schema, Side
 from reccore import ArtefactError, Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, UserTable
 from reccore.arrays import BoolArray, FloatArray, IntArray
@@ -43,6 +43,7 @@ class FeatureEncoder:
         items: catalogue facts; statistics of the split that the recall models of the samples saw.
         users: user facts.
         channels: recall channels known from training; further ones are ignored at scoring.
+        matches: those of them that scored every candidate in training.
         boundaries: bucketed field → (N_BUCKETS - 1,) float32, always of that length.
         scale: number field → (2,) float32, mean and deviation.
         seen_users: (U,) which users occurred in training; the others share the unknown code.
@@ -54,6 +55,7 @@ class FeatureEncoder:
     items: ItemTable
     users: UserTable
     channels: tuple[str, ...]
+    matches: tuple[str, ...]
     boundaries: dict[str, FloatArray]
     scale: dict[str, FloatArray]
     seen_users: BoolArray
@@ -66,12 +68,13 @@ class FeatureEncoder:
     ) -> FeatureEncoder:
         """Learn boundaries and scales from the training samples and the tables alone."""
         queries, candidates = samples.queries, samples.candidates
-        channels = channels_of(candidates)
+        channels, matches = channels_of(candidates), matches_of(candidates)
         encoder = cls(
-            schema=_schema(items, users, channels, rated=queries.history_rating is not None),
+            schema=_schema(items, users, channels, matches, rated=queries.history_rating is not None),
             items=items,
             users=users,
             channels=channels,
+            matches=matches,
             boundaries={},
             scale={},
             seen_users=_seen(queries.user_idx, users.n_users),
@@ -150,7 +153,7 @@ class FeatureEncoder:
 
     def _pair_values(self, queries: QueryBatch, known: QueryFeatures, candidates: Candidates) -> Values:
         cross = cross_features(self._facts, queries, known, candidates)
-        return {**cross, **recall_features(candidates, self.channels)}
+        return {**cross, **recall_features(candidates, self.channels, self.matches)}
 
     @cached_property
     def _facts(self) -> ItemFacts:
@@ -183,6 +186,7 @@ class FeatureEncoder:
         """Store the fitted state and the tables."""
         bundle.manifest["schema"] = self.schema.to_json()
         bundle.manifest["channels"] = list(self.channels)
+        bundle.manifest["matches"] = list(self.matches)
         bundle.manifest["history_length"] = self.history_length
         bundle.arrays("items.npz", self.items.to_arrays())
         bundle.arrays("users.npz", self.users.to_arrays())
@@ -205,6 +209,7 @@ class FeatureEncoder:
                 items=ItemTable.from_arrays(items, len(seen_items)),
                 users=UserTable.from_arrays(users, len(seen_users)),
                 channels=tuple(bundle.manifest["channels"]),
+                matches=tuple(bundle.manifest["matches"]),
                 boundaries=_with_prefix(state, "boundaries."),
                 scale=_with_prefix(state, "scale."),
                 seen_users=seen_users,
@@ -215,7 +220,9 @@ class FeatureEncoder:
             raise ArtefactError(f"{bundle.path} lacks {error}; train the ranker again") from error
 
 
-def _schema(items: ItemTable, users: UserTable, channels: Sequence[str], *, rated: bool) -> Schema:
+def _schema(
+    items: ItemTable, users: UserTable, channels: Sequence[str], matches: Sequence[str], *, rated: bool
+) -> Schema:
     fields = [Field("user.id", "query", "category", "user", users.n_users + 1)]
     for name, values in users.category_names.items():
         fields.append(Field(f"user.{name}", "query", "category", "user", len(values) + 1))
@@ -231,7 +238,7 @@ def _schema(items: ItemTable, users: UserTable, channels: Sequence[str], *, rate
     if items.n_genres:
         fields.append(Field("user.top_genres", "query", "bag", "user", items.n_genres))
         fields.append(Field("item.genres", "item", "bag", "item", items.n_genres))
-    return Schema((*fields, *pair_fields(items, channels)))
+    return Schema((*fields, *pair_fields(items, channels, matches)))
 
 
 def _item_measures(items: ItemTable) -> dict[str, npt.NDArray[Any]]:

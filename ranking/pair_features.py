@@ -20,7 +20,7 @@ from reccore.tables import UNKNOWN_YEAR
 
 MERGED_LOG_RANK = "recall.merged.log_rank"
 RECENT_EVENTS = 5
-SCORE_PREFIX, RANK_PREFIX = "recall_score.", "recall_rank."
+SCORE_PREFIX, RANK_PREFIX, MATCH_PREFIX = "recall_score.", "recall_rank.", "match."
 SECONDS_PER_YEAR = 31_556_952
 
 
@@ -35,7 +35,12 @@ def channels_of(candidates: Candidates) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def pair_fields(items: ItemTable, channels: Sequence[str]) -> list[Field]:
+def matches_of(candidates: Candidates) -> tuple[str, ...]:
+    """Channels that scored every candidate, their own offers or not, in order of first appearance."""
+    return tuple(f.removeprefix(MATCH_PREFIX) for f in candidates.features if f.startswith(MATCH_PREFIX))
+
+
+def pair_fields(items: ItemTable, channels: Sequence[str], matches: Sequence[str]) -> list[Field]:
     """Fields of the pair side that these tables and channels allow."""
     cross = []
     if items.n_genres:
@@ -47,6 +52,7 @@ def pair_fields(items: ItemTable, channels: Sequence[str]) -> list[Field]:
     recall = [MERGED_LOG_RANK, "recall.merged.score"]
     for channel in channels:
         recall += [f"recall.{channel}.{what}" for what in ("missing", "log_rank", "reciprocal_rank", "score")]
+    recall += [f"recall.{channel}.match" for channel in matches]
     return [Field(name, "pair", "number", "cross") for name in cross] + [
         Field(name, "pair", "number", "recall") for name in recall
     ]
@@ -93,8 +99,13 @@ def cross_features(
     return features
 
 
-def recall_features(candidates: Candidates, channels: Sequence[str]) -> dict[str, FloatArray]:
-    """Rank and score after the merge and in every channel; a channel without a word is missing everywhere."""
+def recall_features(
+    candidates: Candidates, channels: Sequence[str], matches: Sequence[str] = ()
+) -> dict[str, FloatArray]:
+    """Rank and score after the merge and in every channel; a channel without a word is missing everywhere.
+
+    ``matches`` names the channels whose score of every candidate (``match.<channel>``) is wanted too.
+    """
     mask = candidates.mask
     place = np.broadcast_to(-np.log(np.arange(1, candidates.k + 1, dtype=np.float32)), mask.shape)
     features = {
@@ -112,6 +123,9 @@ def recall_features(candidates: Candidates, channels: Sequence[str]) -> dict[str
         features[f"recall.{channel}.log_rank"] = np.where(ranked, -np.log(whole), np.nan).astype(np.float32)
         features[f"recall.{channel}.reciprocal_rank"] = np.where(ranked, 1.0 / whole, np.nan).astype(np.float32)
         features[f"recall.{channel}.score"] = standardised(score, scored)
+    for channel in matches:
+        score = candidates.features.get(MATCH_PREFIX + channel, absent)
+        features[f"recall.{channel}.match"] = standardised(score, mask & np.isfinite(score))
     return features
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dataprep.features import query_features
 from ranking.features import CLIP, N_BUCKETS, QUERIES_PER_CHUNK, FeatureEncoder
-from ranking.pair_features import ItemFacts, cross_features, recall_features, standardised
+from ranking.pair_features import ItemFacts, cross_features, matches_of, recall_features, standardised
 from ranking.schema import Schema
 from reccore import ArtefactError, Candidates, ItemTable, UserTable
 from tests.helpers import FIRST_DAY
@@ -72,6 +72,15 @@ def test_recall_features_by_hand() -> None:
     assert set(features) == set(expected)
     for name, values in expected.items():
         np.testing.assert_allclose(features[name], [values], atol=1e-6, err_msg=name)
+
+
+def test_a_channel_that_scored_every_candidate_is_standardised_within_the_row() -> None:
+    candidates = Candidates(np.array([[4, 2, 7, -1]]), np.array([[3.0, 2.0, 1.0, -np.inf]], dtype=np.float32))
+    scored = candidates.with_features({"match.mf": np.array([[1.0, 2.0, 3.0, np.nan]], dtype=np.float32)})
+    match = recall_features(scored, ["mf"], matches_of(scored))["recall.mf.match"]
+    np.testing.assert_allclose(match[0, :3], np.array([-1.0, 0.0, 1.0]) * np.sqrt(1.5), rtol=1e-6)
+    assert np.isnan(match[0, 3])
+    assert "recall.mf.match" not in recall_features(scored, ["mf"])
 
 
 def test_recall_features_do_not_depend_on_the_scale_of_scores() -> None:
