@@ -11,7 +11,7 @@ import numpy as np
 
 from dataprep.prepare import Prepared, load_for_training
 from evaluation.metrics import per_query_metrics
-from pipeline.builder import assemble, save
+from pipeline.builder import assemble, load_channels, save
 from pipeline.config import PipelineConfig
 from pipeline.training import make_ranking_data
 from ranking import RANKERS
@@ -20,6 +20,8 @@ from reccore import ArtefactError, Candidates, ConfigError, Holdout, RunOptions,
 from reccore.bundle import read_manifest
 
 VALIDATION_KS = (10, 100)
+VALIDATION_QUERIES = 5_000
+"""Choosing an epoch or a setting needs no more users; evaluation takes them all."""
 
 
 def train_channel(
@@ -41,7 +43,7 @@ def train_channel(
     path = workspace.model(name or model)
     _refuse_other_kind(path, channel.kind)
     prepared = load_for_training(workspace, input_path, protocol)
-    valid = prepared.split.valid()
+    valid = validation_sample(prepared, options)
     started = perf_counter()
     channel.fit(prepared.training_data(), valid=valid, options=options)
     seconds = perf_counter() - started
@@ -80,8 +82,10 @@ def train_ranker(
     config = PipelineConfig.parse({**pipeline_settings, "ranker": name})
     _refuse_other_kind(workspace.model(name), ranker.kind)
     prepared = load_for_training(workspace, None, protocol)
-    data = make_ranking_data(prepared, workspace, config, max_queries=max_queries, options=options)
+    channels = load_channels(workspace, config.channels)
     check_protocol(workspace, config.channels, prepared)
+    valid = validation_sample(prepared, options)
+    data = make_ranking_data(prepared, workspace, channels, config, valid, max_queries=max_queries, options=options)
     started = perf_counter()
     ranker.fit(
         data.train,
@@ -93,14 +97,13 @@ def train_ranker(
     )
     seconds = perf_counter() - started
     metrics = None
-    valid = prepared.split.valid()
     if len(valid):
         ranked = data.valid.candidates.reordered(ranker.score(data.valid.queries, data.valid.candidates))
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
     ranker.save(workspace.model(name), seed=options.seed, data=prepared.provenance, metrics=metrics)
     pipeline = assemble(
         config,
-        channels=data.channels,
+        channels=channels,
         ranker=ranker,
         items=prepared.training_data().items,
         histories=prepared.split.history(),
@@ -115,6 +118,14 @@ def train_ranker(
         "seconds": round(seconds, 2),
         "validation": metrics,
     }
+
+
+def validation_sample(prepared: Prepared, options: RunOptions) -> Holdout:
+    """Validation queries: all of them, or as many as are needed, drawn at random."""
+    valid = prepared.split.valid()
+    if len(valid) <= VALIDATION_QUERIES:
+        return valid
+    return valid.select(np.sort(options.generator(4).choice(len(valid), VALIDATION_QUERIES, replace=False)))
 
 
 def check_protocol(workspace: Workspace, names: tuple[str, ...], prepared: Prepared) -> None:

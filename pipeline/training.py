@@ -15,7 +15,7 @@ import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared
-from pipeline.builder import assemble, load_channels
+from pipeline.builder import assemble
 from pipeline.config import PipelineConfig
 from pipeline.inference import Pipeline
 from recall import CHANNELS, BaseRecall
@@ -111,14 +111,19 @@ class RankingData:
     train: RankingSamples
     valid: RankingSamples
     window_data: TrainingData
-    channels: Mapping[str, BaseRecall]
 
 
 def make_ranking_data(
-    prepared: Prepared, workspace: Workspace, config: PipelineConfig, *, max_queries: int | None, options: RunOptions
+    prepared: Prepared,
+    workspace: Workspace,
+    channels: Mapping[str, BaseRecall],
+    config: PipelineConfig,
+    valid: Holdout,
+    *,
+    max_queries: int | None,
+    options: RunOptions,
 ) -> RankingData:
-    """Refit the channels before the label window and collect candidates from them."""
-    channels = load_channels(workspace, config.channels)
+    """Refit the channels before the label window and collect candidates from them; ``valid`` meets the originals."""
     window = label_window(prepared, max_queries=max_queries, options=options)
     window_data = prepared.training_data(prepared.split.interactions.first(window.start))
     refitted = {name: refit(channel, window_data, workspace.model(name), options) for name, channel in channels.items()}
@@ -131,9 +136,8 @@ def make_ranking_data(
     now = recall_only(channels, prepared.training_data())
     return RankingData(
         train=ranking_samples(before, window.holdout, window.later, label_name="label window", options=options),
-        valid=ranking_samples(now, prepared.split.valid(), None, label_name="validation", options=options),
+        valid=ranking_samples(now, valid, None, label_name="validation", options=options),
         window_data=window_data,
-        channels=channels,
     )
 
 

@@ -58,9 +58,11 @@ class Popularity(BaseRecall):
         self.weight = counts.astype(np.float32)
 
     def _retrieve(self, queries: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
-        scores = np.tile(self.weight, (len(queries), 1))
-        exclude.mask_scores(scores)
-        return top_k(scores, k)
+        # Whatever is excluded, the answer lies among the first k + (number excluded) of the one common order.
+        width = min(k + int(exclude.lengths.max(initial=0)), len(self.weight))
+        first = top_k(self.weight[None, :], width)
+        everyone = first.select(np.zeros(len(queries), dtype=np.int64))
+        return everyone.keep(~exclude.contains(everyone.item_idx)).head(k)
 
     def _write(self, bundle: BundleWriter) -> None:
         bundle.arrays("popularity.npz", {"weight": self.weight})
