@@ -1,0 +1,168 @@
+"""What the two-tower alone recommends: three users' latest films beside their top ten.
+
+A program to read and to run, not a test of the suite. It needs the trained channel and the data it was fitted on.
+
+    PYTHONPATH=. python examples/test_recall_two_tower.py
+    PYTHONPATH=. python examples/test_recall_two_tower.py --seed 7 --set users=5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from dataprep.prepare import Prepared
+from pipeline.measuring import data_of
+from recall import TwoTower
+from reccore import ConfigError, DataError, Holdout, ItemTable, QueryBatch
+from reccore.arrays import IntArray
+from reccore.workspace import require
+from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, workspace
+
+MODEL = "two_tower"
+DEFAULTS = {"users": 3, "k": 10, "latest": 8}
+TITLE_WIDTH, GENRE_WIDTH, PLACE_WIDTH = 35, 20, 3
+LEFT_WIDTH = TITLE_WIDTH + 1 + GENRE_WIDTH
+MARK = "★"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One user's page.
+
+    Attributes:
+        user: raw user id.
+        n_seen: films in the whole history.
+        latest: item indices of the latest films, the latest first.
+        offered: item indices of the recommendations, the best first.
+        held_out: item index → place in the two-tower's ranking of everything not seen, from 1; None = not ranked.
+        n_ranked: films in that ranking.
+    """
+
+    user: int
+    n_seen: int
+    latest: list[int]
+    offered: list[int]
+    held_out: dict[int, int | None]
+    n_ranked: int
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser(__doc__).parse_args(argv)
+    settings = read_settings(args, {})
+    options = run_options(args, settings)
+    sizes = {name: _size(name, settings.pop(name, default)) for name, default in DEFAULTS.items()}
+    refuse_rest(settings, ", ".join(DEFAULTS))
+    space = workspace(args)
+    channel = TwoTower.load(require(space.model(MODEL), "the trained two-tower", f"train_recall.py --model {MODEL}"))
+    prepared = data_of(space, [MODEL])
+    asked = choose_users(prepared, sizes["users"], options.generator())
+    pages = ask(channel, asked, prepared, k=sizes["k"], latest=sizes["latest"])
+    emit(args, to_dict(pages, prepared), "\n\n".join(page_text(page, prepared.items) for page in pages))
+
+
+def _size(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} must be a whole number from 1, got {value!r}")
+    return value
+
+
+def choose_users(prepared: Prepared, n: int, generator: np.random.Generator) -> Holdout:
+    """Random users with a held-out film, in the order of their ids; under protocol ``none`` any with a history."""
+    everyone = prepared.split.test()
+    if len(everyone) == 0:
+        queries = _with_history(prepared)
+        everyone = Holdout(queries, np.zeros(len(queries) + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
+    if len(everyone) == 0:
+        raise DataError("the data the two-tower was fitted on holds no events, so there is no history to show")
+    return everyone.select(np.sort(generator.choice(len(everyone), min(n, len(everyone)), replace=False)))
+
+
+def _with_history(prepared: Prepared) -> QueryBatch:
+    events = prepared.split.history()
+    return events.queries(np.flatnonzero(events.lengths > 0))
+
+
+def ask(channel: TwoTower, asked: Holdout, prepared: Prepared, *, k: int, latest: int) -> list[Shown]:
+    """Rank the whole catalogue for every user, what they have seen left out."""
+    queries = asked.queries
+    ranking = channel.retrieve(queries, len(prepared.vocabulary.items))
+    pages = []
+    for row, user in enumerate(prepared.vocabulary.users.decode(queries.user_idx).tolist()):
+        history = queries.select([row]).history_idx
+        ranked = ranking.item_idx[row][ranking.mask[row]]
+        targets = asked.target_idx[asked.target_offsets[row] : asked.target_offsets[row + 1]]
+        pages.append(
+            Shown(
+                user=user,
+                n_seen=len(history),
+                latest=history[::-1][:latest].tolist(),
+                offered=ranked[:k].tolist(),
+                held_out={target: _place(ranked, target) for target in targets.tolist()},
+                n_ranked=len(ranked),
+            )
+        )
+    return pages
+
+
+def _place(ranked: IntArray, item: int) -> int | None:
+    at = np.flatnonzero(ranked == item)
+    return int(at[0]) + 1 if len(at) else None
+
+
+def page_text(page: Shown, items: ItemTable) -> str:
+    """Two columns within 120 characters; a held-out film among the recommendations is marked."""
+    left = [_film(item, items) for item in page.latest]
+    right = [
+        f"{place:>{PLACE_WIDTH}}{MARK if item in page.held_out else ' '} {_film(item, items)}"
+        for place, item in enumerate(page.offered, start=1)
+    ]
+    lines = [f"User {page.user}, {page.n_seen:,} films seen", ""]
+    lines.append(f"{'the latest of them, newest first':<{LEFT_WIDTH}} │ {'':{PLACE_WIDTH + 2}}the two-tower's top")
+    lines += [f"{a:<{LEFT_WIDTH}} │ {b}".rstrip() for a, b in zip_longest(left, right, fillvalue="")]
+    for item, place in page.held_out.items():
+        lines.append("")
+        where = "not ranked" if place is None else f"place {place:,} of {page.n_ranked:,}"
+        lines.append(f"{MARK} held out: {_cut(items.label(item), 80)}, {where}")
+    return "\n".join(lines)
+
+
+def _film(item: int, items: ItemTable) -> str:
+    genres = _cut(", ".join(items.genres_of(item)), GENRE_WIDTH)
+    return f"{_cut(items.label(item), TITLE_WIDTH):<{TITLE_WIDTH}} {genres:<{GENRE_WIDTH}}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def to_dict(pages: list[Shown], prepared: Prepared) -> Mapping[str, Any]:
+    """The same for programs, with raw ids."""
+    items = prepared.items
+
+    def film(item: int) -> dict[str, Any]:
+        raw = int(prepared.vocabulary.items.ids[item])
+        return {"movieId": raw, "title": items.label(item), "genres": items.genres_of(item)}
+
+    return {
+        "dataset": prepared.source["dataset"],
+        "protocol": prepared.split.protocol,
+        "users": [
+            {
+                "user": page.user,
+                "seen": page.n_seen,
+                "latest": [film(item) for item in page.latest],
+                "recommendations": [film(item) for item in page.offered],
+                "held_out": [{**film(item), "place": place} for item, place in page.held_out.items()],
+            }
+            for page in pages
+        ],
+    }
+
+
+if __name__ == "__main__":
+    run(main)
