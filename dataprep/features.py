@@ -68,7 +68,7 @@ class PrefixFeatures:
     """User features before each of E events: what ``query_features`` says of the history up to there.
 
     Attributes:
-        top_genres: (E, 3) int8, -1 = none.
+        top_genres: (E, 3) int8 (int16 beyond 127 genres), -1 = none.
         mean_rating: (E,) float32, NaN for the first event of a user, or None without ratings.
         activity: (E,) int32, number of earlier events of the same user.
     """
@@ -84,7 +84,9 @@ def prefix_features(interactions: Interactions, items: ItemTable) -> PrefixFeatu
     if offsets is None or idx is None:
         offsets, idx = np.zeros(items.n_items + 1, dtype=np.int64), np.empty(0, dtype=np.int64)
     starts = interactions.user_offsets
-    top = _prefix_top_genres(starts, interactions.item_idx, offsets, idx, max(items.n_genres, 1))
+    dtype = np.int8 if items.n_genres <= np.iinfo(np.int8).max else np.int16
+    top = np.full((interactions.n_events, TOP_GENRES), -1, dtype=dtype)
+    _prefix_top_genres(starts, interactions.item_idx, offsets, idx, max(items.n_genres, 1), top)
     activity = (np.arange(interactions.n_events) - np.repeat(starts[:-1], interactions.lengths)).astype(np.int32)
     mean_rating = None
     if interactions.rating is not None:
@@ -97,9 +99,14 @@ def prefix_features(interactions: Interactions, items: ItemTable) -> PrefixFeatu
 
 @njit(parallel=True, cache=True)
 def _prefix_top_genres(
-    user_offsets: np.ndarray, item_idx: np.ndarray, genre_offsets: np.ndarray, genre_idx: np.ndarray, n_genres: int
-) -> np.ndarray:
-    top = np.full((len(item_idx), TOP_GENRES), -1, dtype=np.int8)
+    user_offsets: np.ndarray,
+    item_idx: np.ndarray,
+    genre_offsets: np.ndarray,
+    genre_idx: np.ndarray,
+    n_genres: int,
+    top: np.ndarray,
+) -> None:
+    """Fill ``top`` (E, 3), which comes as -1 everywhere."""
     for user in prange(len(user_offsets) - 1):
         counts = np.zeros(n_genres, dtype=np.int64)
         for event in range(user_offsets[user], user_offsets[user + 1]):
@@ -115,7 +122,6 @@ def _prefix_top_genres(
             item = item_idx[event]
             for at in range(genre_offsets[item], genre_offsets[item + 1]):
                 counts[genre_idx[at]] += 1
-    return top
 
 
 def item_statistics(interactions: Interactions, *, recent_share: float = 0.1) -> dict[str, FloatArray]:

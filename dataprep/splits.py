@@ -124,6 +124,11 @@ class GlobalTime(Protocol):
                 f"global_time cut {cut} leaves nothing on one side; the data spans {times.min()} to {times.max()}"
             )
         valid_cut = int(np.quantile(before, 0.9))
+        if valid_cut <= before.min():
+            raise DataError(
+                f"global_time cut {cut} leaves nothing to learn from: the {len(before):,} earlier events "
+                f"have nothing before their last tenth at {valid_cut}; choose a later cut, or a protocol without one"
+            )
         fit_stop, valid_stop = (
             np.diff(offsets_from_lengths(times < moment)[interactions.user_offsets]) for moment in (valid_cut, cut)
         )

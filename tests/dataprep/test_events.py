@@ -1,0 +1,169 @@
+"""Interactions in Parquet: what is read, in which order it ends up, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dataprep.events import read_events, to_interactions, write_events
+from reccore import DataError, IdMap, Vocabulary
+
+
+def put(folder: Path, **columns: object) -> Path:
+    path = folder / "events.parquet"
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def vocabulary_of(table: pa.Table) -> Vocabulary:
+    return Vocabulary(IdMap.of(table["userId"].to_numpy()), IdMap.of(table["movieId"].to_numpy()))
+
+
+def histories(path: Path) -> dict[int, list[int]]:
+    """Raw ids: user → movies, oldest first."""
+    table = read_events(path)
+    vocabulary = vocabulary_of(table)
+    events = to_interactions(table, vocabulary)
+    return {
+        int(raw): vocabulary.items.decode(events.history(user)).tolist()
+        for user, raw in enumerate(vocabulary.users.ids)
+    }
+
+
+def test_columns_and_types(tmp_path: Path) -> None:
+    path = put(
+        tmp_path,
+        comment=["a", "b"],
+        timestamp=pa.array([7.0, 8.0]),
+        userId=pa.array([1, 2], pa.int32()),
+        itemId=pa.array([5, 6], pa.uint8()),
+        rating=pa.array([4, 5], pa.int16()),
+    )
+    table = read_events(path)
+    types = {"userId": pa.int64(), "movieId": pa.int64(), "rating": pa.float32(), "timestamp": pa.int64()}
+    assert {field.name: field.type for field in table.schema} == types
+    assert table.to_pylist()[1] == {"userId": 2, "movieId": 6, "rating": 5.0, "timestamp": 8}
+
+
+def test_movie_id_comes_before_item_id(tmp_path: Path) -> None:
+    table = read_events(put(tmp_path, userId=[1], itemId=[9], movieId=[5]))
+    assert table.column_names == ["userId", "movieId"]
+    assert table["movieId"].to_pylist() == [5]
+
+
+def test_order_by_user_and_time(tmp_path: Path) -> None:
+    path = put(
+        tmp_path,
+        userId=[9, 2, 9, 2, 9],
+        movieId=[1, 2, 3, 4, 5],
+        timestamp=[30, 20, 10, 10, 20],
+        rating=[1.0, 2.0, 3.0, 4.0, 5.0],
+    )
+    assert histories(path) == {2: [4, 2], 9: [3, 5, 1]}
+    table = read_events(path)
+    events = to_interactions(table, vocabulary_of(table))
+    assert events.rating.tolist() == [4.0, 2.0, 3.0, 5.0, 1.0]
+    assert events.timestamp.tolist() == [10, 20, 10, 20, 30]
+
+
+def test_order_by_position_where_there_are_no_times(tmp_path: Path) -> None:
+    path = put(tmp_path, userId=[1, 1, 1, 2], movieId=[10, 11, 12, 13], position=[2, 0, 1, 5])
+    assert histories(path) == {1: [11, 12, 10], 2: [13]}
+    table = read_events(path)
+    assert to_interactions(table, vocabulary_of(table)).timestamp is None  # a position is no time
+
+
+def test_position_decides_between_equal_times(tmp_path: Path) -> None:
+    columns = {"userId": [1, 1, 1], "movieId": [10, 11, 12], "timestamp": [5, 5, 1]}
+    assert histories(put(tmp_path, **columns, position=[1, 0, 9])) == {1: [12, 11, 10]}
+    assert histories(put(tmp_path, **columns)) == {1: [12, 10, 11]}  # without: the file's order
+
+
+def test_without_times_the_order_of_the_file_counts(tmp_path: Path) -> None:
+    assert histories(put(tmp_path, userId=[2, 1, 2, 1], movieId=[7, 9, 5, 9])) == {1: [9, 9], 2: [7, 5]}
+
+
+def test_sorted_and_shuffled_rows_give_the_same_events(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    n = 300
+    columns = {
+        "userId": np.sort(rng.integers(0, 20, n)),
+        "movieId": rng.integers(0, 40, n),
+        "timestamp": rng.permutation(n),
+        "position": rng.permutation(n),
+    }
+    order = np.lexsort((columns["timestamp"], columns["userId"]))
+    in_order = histories(put(tmp_path, **{name: values[order] for name, values in columns.items()}))
+    assert histories(put(tmp_path, **columns)) == in_order
+
+
+def test_written_events_read_back_alike(tmp_path: Path) -> None:
+    table = read_events(
+        put(tmp_path, userId=[3, 3, 8], movieId=[70, 20, 70], timestamp=[4, 4, 1], rating=[0.5, 5.0, 3.0])
+    )
+    vocabulary = vocabulary_of(table)
+    write_events(tmp_path / "out.parquet", to_interactions(table, vocabulary), vocabulary, protocol="none")
+    again = read_events(tmp_path / "out.parquet")
+    assert again.to_pylist() == [
+        {"userId": 3, "movieId": 70, "rating": 0.5, "timestamp": 4},
+        {"userId": 3, "movieId": 20, "rating": 5.0, "timestamp": 4},
+        {"userId": 8, "movieId": 70, "rating": 3.0, "timestamp": 1},
+    ]
+    assert pq.read_schema(tmp_path / "out.parquet").metadata[b"protocol"] == b"none"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"user": [1], "movieId": [1]}, "needs columns userId and movieId .* it has user, movieId"),
+        ({"userId": [1], "film": [1]}, "needs columns userId and movieId"),
+        ({"userId": [1, None], "movieId": [1, 2]}, "column userId has 1 empty values"),
+        ({"userId": [1], "movieId": [1], "rating": pa.nulls(1)}, "column rating has 1 empty values"),
+        ({"userId": ["a"], "movieId": [1]}, "column userId must hold numbers, it is string"),
+        ({"userId": [True], "movieId": [1]}, "column userId must hold numbers, it is bool"),
+        ({"userId": [1], "movieId": ["5"]}, "column movieId must hold numbers"),
+        ({"userId": [1], "movieId": [1.5]}, "column movieId does not fit int64"),
+        ({"userId": [1], "movieId": [float("nan")]}, "column movieId does not fit int64"),
+        ({"userId": [1], "movieId": pa.array([2**63], pa.uint64())}, "column movieId does not fit int64"),
+        ({"userId": [-1], "movieId": [1]}, "column userId holds negative values"),
+        ({"userId": [1], "movieId": [1], "timestamp": [-5]}, "column timestamp holds negative values"),
+        ({"userId": [1], "movieId": [1], "rating": [float("nan")]}, "column rating holds values that are not finite"),
+        ({"userId": [1], "movieId": [1], "rating": [1e300]}, "column rating holds values that are not finite"),
+        ({"userId": pa.array([], pa.int64()), "movieId": pa.array([], pa.int64())}, "holds no rows"),
+        (
+            {"userId": [1], "movieId": [1], "timestamp": pa.array([0], pa.timestamp("s"))},
+            "column timestamp must hold numbers",
+        ),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, columns: dict[str, object], message: str) -> None:
+    path = put(tmp_path, **columns)
+    with pytest.raises(DataError, match=message) as raised:
+        read_events(path)
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"userId,movieId\n1,2\n", b"PAR1 and then nothing more PAR1"])
+def test_what_is_no_parquet(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "events.parquet"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not a readable Parquet file") as raised:
+        read_events(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_file_cut_short(tmp_path: Path) -> None:
+    path = put(tmp_path, userId=list(range(1000)), movieId=list(range(1000)))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        read_events(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.parquet", tmp_path):
+        with pytest.raises(DataError, match="no such file"):
+            read_events(path)

@@ -1,0 +1,162 @@
+"""Each protocol against cuts worked out by hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from dataprep.splits import GlobalTime, LeaveLastN, NoSplit, Split, parse_protocol
+from reccore import ConfigError, DataError, Interactions
+from reccore.arrays import offsets_from_lengths
+from tests.helpers import rows_of
+
+
+def events_of(*histories: list[int], times: list[list[int]] | None = None) -> Interactions:
+    """One user per list of items."""
+    items = np.concatenate([np.array(history, dtype=np.int64) for history in histories])
+    return Interactions(
+        user_offsets=offsets_from_lengths(np.array([len(history) for history in histories])),
+        item_idx=items,
+        n_items=20,
+        rating=(items % 5 + 1).astype(np.float32),
+        timestamp=None if times is None else np.concatenate(times).astype(np.int64),
+    )
+
+
+def parts(split: Split) -> tuple[list[list[int]], dict[int, tuple[list[int], list[int]]], dict]:
+    """Fit histories of all users; user → (history, targets) of validation and of test."""
+    fit = split.fit()
+    found = []
+    for holdout in (split.valid(), split.test()):
+        histories = rows_of(holdout.queries)
+        bounds = pairwise(holdout.target_offsets)
+        targets = [holdout.target_idx[start:stop].tolist() for start, stop in bounds]
+        users = holdout.queries.user_idx.tolist()
+        found.append(dict(zip(users, zip(histories, targets, strict=True), strict=True)))
+    return [fit.history(user).tolist() for user in range(fit.n_users)], *found
+
+
+def test_leave_one_out() -> None:
+    split = LeaveLastN(1).split(events_of([1, 2, 3, 4], [5, 6, 7], [8, 9], [10], []))
+    fit, valid, test = parts(split)
+    assert fit == [[1, 2], [5], [8, 9], [10], []]  # fewer than three events: all of them fit
+    assert valid == {0: ([1, 2], [3]), 1: ([5], [6])}
+    assert test == {0: ([1, 2, 3], [4]), 1: ([5, 6], [7])}
+    assert rows_of(split.history().queries()) == [[1, 2, 3], [5, 6], [8, 9], [10], []]
+    assert split.protocol == "leave_one_out"
+
+
+def test_leave_last_two() -> None:
+    fit, valid, test = parts(LeaveLastN(2).split(events_of([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5], [1, 2, 3, 4])))
+    assert fit == [[1, 2], [1], [1, 2, 3, 4]]
+    assert valid == {0: ([1, 2], [3, 4]), 1: ([1], [2, 3])}
+    assert test == {0: ([1, 2, 3, 4], [5, 6]), 1: ([1, 2, 3], [4, 5])}
+
+
+def test_no_split_keeps_everything_and_asks_nothing() -> None:
+    fit, valid, test = parts(NoSplit().split(events_of([1, 2, 3], [4])))
+    assert (fit, valid, test) == ([[1, 2, 3], [4]], {}, {})
+
+
+def test_global_time_at_a_given_cut() -> None:
+    times = [[0, 10, 20, 30, 100, 110], [60, 70, 80, 85, 90, 95], [100, 120], [1]]
+    events = events_of([0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11], [12, 13], [14], times=times)
+    split = GlobalTime(100).split(events)
+    # Eleven events before 100; their .9 quantile is the last but one, 90. An event at a cut lies after it.
+    fit, valid, test = parts(split)
+    assert fit == [[0, 1, 2, 3], [6, 7, 8, 9], [], [14]]
+    assert valid == {1: ([6, 7, 8, 9], [10, 11])}
+    assert test == {0: ([0, 1, 2, 3], [4, 5]), 2: ([], [12, 13])}
+    assert split.protocol == "global_time:100"
+    assert not split.test().tied.any()
+
+
+def test_global_time_leaves_a_tenth_for_test_by_default() -> None:
+    times = [np.arange(50).tolist(), np.arange(50, 101).tolist()]
+    split = GlobalTime().split(events_of([1] * 50, [2] * 51, times=times))
+    assert split.interactions.n_events - split.valid_stop.sum() == 11  # 90 … 100: the quantile itself is after the cut
+    assert (split.valid_stop - split.fit_stop).sum() == 10  # 80 … 89 of 0 … 89
+    assert split.protocol == "global_time"
+
+
+@pytest.mark.parametrize(
+    ("times", "cut"),
+    [
+        ([[5, 6, 7]], 5),  # nothing before the cut
+        ([[5, 6, 7]], 8),  # nothing to test
+        ([[5, 5, 5]], None),
+        ([[5, 5, 5, 9]], 9),  # all that comes before is one moment: nothing is left to learn from
+    ],
+)
+def test_global_time_refuses_an_empty_side(times: list[list[int]], cut: int | None) -> None:
+    with pytest.raises(DataError, match="leaves nothing"):
+        GlobalTime(cut).split(events_of(list(range(len(times[0]))), times=times))
+
+
+def test_global_time_needs_times() -> None:
+    with pytest.raises(DataError, match="needs timestamps"):
+        GlobalTime().split(events_of([1, 2, 3]))
+
+
+def test_ties_keep_the_given_order_and_are_marked() -> None:
+    split = LeaveLastN(1).split(events_of([3, 1, 2], [6, 5, 4], [7, 8, 9], times=[[1, 5, 5], [2, 2, 3], [1, 2, 3]]))
+    test, valid = split.test(), split.valid()
+    assert test.target_idx.tolist() == [2, 4, 9]
+    assert test.tied.tolist() == [True, False, False]
+    assert valid.tied.tolist() == [False, True, False]
+
+
+def test_as_of_is_the_last_known_event_unless_query_time_is_asked_for() -> None:
+    split = LeaveLastN(1).split(events_of([1, 2, 3, 4], times=[[10, 20, 30, 40]]))
+    assert split.test().queries.as_of.tolist() == [30]
+    assert split.test(query_time=True).queries.as_of.tolist() == [40]
+    assert split.valid(query_time=True).queries.as_of.tolist() == [30]
+    assert split.test(query_time=True).queries.history_time.tolist() == [10, 20, 30]
+    with pytest.raises(DataError, match="query_time needs timestamps"):
+        LeaveLastN(1).split(events_of([1, 2, 3])).test(query_time=True)
+
+
+def test_histories_carry_their_ratings_and_times() -> None:
+    queries = LeaveLastN(1).split(events_of([1, 2, 3, 4], [9], times=[[10, 20, 30, 40], [7]])).test().queries
+    assert queries.history_rating.tolist() == [2.0, 3.0, 4.0]
+    assert queries.history_time.tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize(
+    ("text", "protocol"),
+    [
+        ("leave_one_out", LeaveLastN(1)),
+        ("leave_last_1", LeaveLastN(1)),
+        ("leave_last_12", LeaveLastN(12)),
+        ("global_time", GlobalTime(None)),
+        ("global_time:978300760", GlobalTime(978300760)),
+        ("none", NoSplit()),
+    ],
+)
+def test_names(text: str, protocol: object) -> None:
+    assert parse_protocol(text) == protocol
+    assert parse_protocol(parse_protocol(text).name) == protocol
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "loo",
+        "leave_last_",
+        "leave_last_0",
+        "leave_last_-1",
+        "leave_last_2.5",
+        "leave_one_out:1",
+        "global_time:",
+        "global_time:-5",
+        "global_time:soon",
+        "none:",
+        "NONE",
+    ],
+)
+def test_unknown_names_say_what_is_known(text: str) -> None:
+    with pytest.raises(ConfigError, match="leave_one_out, leave_last_<n>, global_time"):
+        parse_protocol(text)
