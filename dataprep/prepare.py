@@ -29,11 +29,12 @@ from reccore import (
     Workspace,
     write_bundle,
 )
-from reccore.arrays import offsets_from_lengths
+from reccore.arrays import IntArray, offsets_from_lengths
 from reccore.bundle import file_sha256
 from reccore.workspace import require
 
 TRAIN_FILE = "train.parquet"
+MOVIE_COLUMNS = ("movieId", "title", "year", "genres")
 USER_CATEGORIES = ("gender", "age", "occupation")
 
 
@@ -124,15 +125,14 @@ def prepare(workspace: Workspace, protocol: Protocol | None = None) -> Prepared:
         DataError: the tables are not what preprocessing writes.
     """
     path = require(workspace.processed / "ratings.parquet", "processed ratings", "run_preprocessing.py")
-    manifest = json.loads(
-        require(workspace.processed / "processed.json", "its manifest", "run_preprocessing.py").read_text()
-    )
-    source = {
-        "dataset": manifest["dataset"],
-        "tie_order": manifest["tie_order"],
-        "input": None,
-        "fingerprint": manifest["fingerprint"],
-    }
+    about = require(workspace.processed / "processed.json", "its manifest", "run_preprocessing.py")
+    try:
+        manifest = json.loads(about.read_text(encoding="utf-8"))
+        source = {name: manifest[name] for name in ("dataset", "tie_order", "fingerprint")} | {"input": None}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{about} is damaged ({error!r}); run PYTHONPATH=. python scripts/run_preprocessing.py"
+        ) from error
     return _prepare(path, workspace, protocol or LeaveLastN(1), source)
 
 
@@ -170,8 +170,8 @@ def _is_prepared_train(path: Path) -> bool:
 
 def _prepare(path: Path, workspace: Workspace, protocol: Protocol, source: dict[str, Any]) -> Prepared:
     events = read_events(path)
-    movies = _read_optional(workspace.processed / "movies.parquet")
-    people = _read_optional(workspace.processed / "users.parquet")
+    movies = _read_optional(workspace.processed / "movies.parquet", MOVIE_COLUMNS)
+    people = _read_optional(workspace.processed / "users.parquet", ("userId",))
     vocabulary = Vocabulary(
         users=IdMap.of(events["userId"].to_numpy()),
         items=IdMap.of(events["movieId"].to_numpy(), *([movies["movieId"].to_numpy()] if movies else [])),
@@ -194,29 +194,51 @@ def _prepare(path: Path, workspace: Workspace, protocol: Protocol, source: dict[
     return prepared
 
 
-def _read_optional(path: Path) -> pa.Table | None:
-    return pq.read_table(path) if path.is_file() else None
+def _read_optional(path: Path, needed: tuple[str, ...]) -> pa.Table | None:
+    if not path.is_file():
+        return None
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
+    missing = [name for name in needed if name not in table.column_names]
+    if missing:
+        raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
+    return table
 
 
 def item_table(movies: pa.Table | None, items: IdMap) -> ItemTable:
-    """Align a movies table (movieId, title, year, genres) with the vocabulary."""
-    if movies is None:
+    """Align a movies table (movieId, title, year, genres) with the vocabulary.
+
+    Movies the table does not list have no title, year or genres; a genre named twice for a movie counts once.
+    """
+    if movies is None or len(movies) == 0:
         return ItemTable(n_items=len(items))
-    row = IdMap.of(movies["movieId"].to_numpy())
-    table = movies.take(pa.array(np.argsort(movies["movieId"].to_numpy(), kind="stable")))
-    at = row.encode(items.ids)
-    aligned = table.take(pa.array(np.where(at >= 0, at, 0), mask=at < 0))
-    genres = aligned["genres"].combine_chunks()
-    flat = genres.flatten()
-    names = sorted(name for name in pc.unique(flat).to_pylist() if name)
+    listed, first = np.unique(movies["movieId"].to_numpy(), return_index=True)
+    at = IdMap(listed).encode(items.ids)
+    aligned = movies.take(pa.array(first[np.maximum(at, 0)], mask=at < 0))
+    names, offsets, genre_idx = _genres(aligned["genres"].combine_chunks())
     return ItemTable(
         n_items=len(items),
         title=np.array(aligned["title"].fill_null("").to_pylist(), dtype=object),
         year=aligned["year"].fill_null(0).to_numpy().astype(np.int64),
-        genre_names=tuple(names),
-        genre_offsets=offsets_from_lengths(genres.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)),
-        genre_idx=pc.index_in(flat, pa.array(names)).to_numpy(zero_copy_only=False).astype(np.int64),
+        genre_names=names,
+        genre_offsets=offsets,
+        genre_idx=genre_idx,
     )
+
+
+def _genres(lists: pa.ListArray) -> tuple[tuple[str, ...], IntArray, IntArray]:
+    """Sorted names (G,), and the labels of the N movies in CSR: offsets (N+1,), genres 0 … G-1 in the lists' order."""
+    labels = pc.list_flatten(lists).cast(pa.string())
+    names = sorted(name for name in pc.unique(labels).to_pylist() if name)
+    genre = pc.index_in(labels, value_set=pa.array(names, pa.string())).fill_null(-1).to_numpy().astype(np.int64)
+    row = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
+    named = np.flatnonzero(genre >= 0)
+    _, first = np.unique(row[named] * len(names) + genre[named], return_index=True)
+    kept = named[np.sort(first)]
+    offsets = offsets_from_lengths(np.bincount(row[kept], minlength=len(lists)))
+    return tuple(names), offsets, genre[kept]
 
 
 def user_table(people: pa.Table | None, users: IdMap) -> UserTable:
