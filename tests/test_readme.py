@@ -1,0 +1,42 @@
+"""What the README shows must work as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reccore import RunOptions
+from tests.helpers import checkerboard
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_channel_of_the_readme_is_a_channel(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code = next(block for block in blocks if "recall/genre.py" in block)
+    scope: dict[str, object] = {"__name__": "recall.genre"}
+    exec(compile(code, "README.md", "exec"), scope)
+    channel_class = scope["Genre"]
+    data = checkerboard()
+    channel = channel_class({"min_count": 1}).fit(data, options=RunOptions(progress=False))  # type: ignore[operator]
+    queries = data.interactions.queries()
+    offered = channel.retrieve(queries, 5)
+    offered.validate()
+    assert (offered.counts > 0).any()
+    channel.save(tmp_path / "genre")
+    again = channel_class.load(tmp_path / "genre").retrieve(queries, 5)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(again.item_idx, offered.item_idx)
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python ((?:scripts|examples)/\w+\.py)", README))))
+def test_every_command_of_the_readme_exists(command: str) -> None:
+    assert (ROOT / command).is_file()
+
+
+def test_every_file_the_readme_links_to_exists() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
