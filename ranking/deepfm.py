@@ -30,7 +30,7 @@ class DeepFMConfig(TrainingConfig):
 
     embedding_size: PositiveInt = 16
     hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
 class DeepFMNetwork(FieldNetwork):

@@ -34,7 +34,7 @@ class DINConfig(TrainingConfig):
 
     embedding_size: PositiveInt = 16
     hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
     history_length: PositiveInt = 50
     attention_hidden: PositiveInt = 16
 

@@ -37,7 +37,9 @@ class TrainingConfig(ComponentConfig):
         learning_rate: of Adam.
         epochs: at most this many passes over the queries.
         batch_size: queries per step.
-        weight_decay: L2 on embeddings and hidden layers; first-order weights are free.
+        weight_decay: L2 on embeddings and hidden layers; first-order weights are free. The default suits some
+            thousand queries, where lighter decay overfits; it also keeps rules between single ids from being
+            learnt, so lower it with more data.
         loss: ``softmax`` (listwise, over a query's candidates) or ``bce`` (pointwise).
         negatives: candidates not chosen that are drawn anew for each query and epoch.
         user_dropout: share of queries whose user id is hidden in a training step, so that unknown users
@@ -45,14 +47,14 @@ class TrainingConfig(ComponentConfig):
         patience: stop after this many epochs without a better validation NDCG@10.
     """
 
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
     epochs: PositiveInt = 20
     batch_size: PositiveInt = 64
-    weight_decay: float = Field(default=1e-5, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
     loss: Literal["softmax", "bce"] = "softmax"
     negatives: PositiveInt = 100
-    user_dropout: float = Field(default=0.1, ge=0, le=1)
-    patience: PositiveInt = 3
+    user_dropout: float = Field(default=0.5, ge=0, le=1)
+    patience: PositiveInt = 4
 
 
 class RankingNetwork(Protocol):
