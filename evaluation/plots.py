@@ -143,10 +143,8 @@ def plot_funnel(
         for y, (count, shade) in enumerate(zip(kept, shades, strict=True)):
             axes.barh(y, total, color="#F2F2F2", height=0.7)
             axes.barh(y, count, color=COLOURS[0], alpha=shade, height=0.7)
-            step = "" if y == 0 or kept[y - 1] == 0 else f", {count / kept[y - 1]:.0%} of previous"
-            axes.annotate(
-                f"{count:,} ({count / total:.1%}{step})", (total, y), (8, 0), textcoords="offset points", va="center"
-            )
+            label = f"{count:,} ({count / total:.1%})"
+            axes.annotate(label, (total, y), (8, 0), textcoords="offset points", va="center")
         axes.set_yticks(range(len(stages)), [name for name, _ in stages])
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
