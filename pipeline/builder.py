@@ -42,8 +42,8 @@ def load_channels(workspace: Workspace, names: tuple[str, ...]) -> dict[str, Bas
         path = workspace.model(name)
         if not path.exists():
             raise NotReadyError(
-                f"recall channel {name!r} is not trained; run first: "
-                f"PYTHONPATH=. python scripts/train_recall.py --model {name if name in CHANNELS else '<model>'}"
+                f"recall channel {name!r} is not trained; run first: PYTHONPATH=. python scripts/train_recall.py "
+                f"--model {name if name in CHANNELS else f'MODEL --name {name}'}"
             )
         channels[name] = CHANNELS.load(path)
     check_vocabularies({f"channel {name}": channel.vocabulary for name, channel in channels.items()})
@@ -71,6 +71,9 @@ def assemble(
 ) -> Pipeline:
     """Join fitted components; the reranker is built from the configuration unless one is given.
 
+    Candidates are hydrated where the configuration names a ranker, even while that ranker is still to be fitted
+    (``ranker`` None): it must learn from what it will meet.
+
     Raises:
         ArtefactError: components with different vocabularies.
         ConfigError: the channel whose vectors the reranker needs is missing or has none.
@@ -78,12 +81,14 @@ def assemble(
     vocabularies = {f"channel {name}": channel.vocabulary for name, channel in channels.items()}
     if ranker is not None:
         vocabularies[f"ranker {ranker.name}"] = ranker.vocabulary
+    if reranker is not None:
+        vocabularies[f"reranker {reranker.name}"] = reranker.vocabulary
     check_vocabularies(vocabularies)
     vocabulary = next(iter(vocabularies.values()))
     stages: list[Stage] = [
         MatchHydrator(name, channel)
         for name, channel in channels.items()
-        if isinstance(channel, (EmbeddingRecall, MF)) and ranker is not None
+        if isinstance(channel, (EmbeddingRecall, MF)) and config.ranker is not None
     ]
     stages.append(SeenFilter())
     if ranker is not None:
@@ -159,7 +164,13 @@ def load(path: Path | str) -> Pipeline:
     config = PipelineConfig.parse(bundle.manifest["config"])
     parts = {}
     for part, facts in bundle.manifest["parts"].items():
-        parts[part] = Bundle.open(path / facts["path"])
+        folder = Path(os.path.normpath(path / facts["path"]))
+        if not folder.exists():
+            command = "train_recall.py" if part in config.channels else "train_ranking.py"
+            raise ArtefactError(
+                f"the pipeline at {path} rests on {part!r}, which is no longer there; train it again with {command}"
+            )
+        parts[part] = Bundle.open(folder)
         if parts[part].fingerprint != facts["fingerprint"]:
             raise ArtefactError(
                 f"{part!r} was trained again after the pipeline at {path} was built; "

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from recall.merge import MergeConfig
 from reccore import ComponentConfig
+from rerank import RERANKERS
 
 
 class PipelineConfig(ComponentConfig):
@@ -41,4 +42,21 @@ class PipelineConfig(ComponentConfig):
             raise ValueError(f"a channel is named twice: {self.channels}")
         if self.fill is not None and self.fill not in self.channels:
             raise ValueError(f"fill channel {self.fill!r} is not among the channels {self.channels}")
+        for name in (*self.merge.weights, *self.merge.quota):
+            if name not in self.channels:
+                raise ValueError(f"merge names {name!r}, which is not among the channels {self.channels}")
+        return self
+
+    @model_validator(mode="after")
+    def _reranker_fits(self) -> PipelineConfig:
+        if self.reranker is None:
+            if self.rerank:
+                raise ValueError(f"options of a reranker without a reranker: {self.rerank}")
+            return self
+        options = RERANKERS[self.reranker].Config.parse(self.rerank)
+        if getattr(options, "similarity", None) == "vectors" and self.vectors_of not in self.channels:
+            raise ValueError(
+                f"vectors_of {self.vectors_of!r} is not among the channels {self.channels}; "
+                "name one that has item vectors, or set rerank.similarity to 'genres'"
+            )
         return self

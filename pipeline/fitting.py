@@ -9,19 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from dataprep.prepare import Prepared, load_for_training
+from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
 from evaluation.metrics import per_query_metrics
-from pipeline.builder import assemble, load_channels, save
+from pipeline.builder import PIPELINE, assemble, build_reranker, load_channels, save
 from pipeline.config import PipelineConfig
 from pipeline.training import make_ranking_data
 from ranking import RANKERS
 from recall import CHANNELS
-from reccore import ArtefactError, Candidates, ConfigError, Holdout, RunOptions, Workspace
+from reccore import ArtefactError, Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
 from reccore.bundle import read_manifest
+from reccore.workspace import require
 
 VALIDATION_KS = (10, 100)
 VALIDATION_QUERIES = 5_000
 """Choosing an epoch or a setting needs no more users; evaluation takes them all."""
+MERGED = "merged"
+"""How reports call the channels' merged list."""
+TAKEN_NAMES = (PIPELINE, MERGED)
 
 
 def train_channel(
@@ -40,8 +44,9 @@ def train_channel(
         What happened, as plain values: path, config, seconds, validation metrics (None without a split).
     """
     channel = CHANNELS[model](settings)  # a wrong option fails before any data is read
-    path = workspace.model(name or model)
-    _refuse_other_kind(path, channel.kind)
+    path = _model_folder(workspace, name or model, channel.kind)
+    if input_path is not None and input_path.name == TRAIN_FILE:
+        require(input_path, "prepared data", "prepare_two_tower_data.py")
     prepared = load_for_training(workspace, input_path, protocol)
     valid = validation_sample(prepared, options)
     started = perf_counter()
@@ -79,13 +84,22 @@ def train_ranker(
     """
     ranker = RANKERS[model](settings)
     name = name or model
+    path = _model_folder(workspace, name, ranker.kind)
+    if pipeline_settings.get("ranker", name) != name:
+        raise ConfigError(f"the pipeline takes the ranker trained here, {name!r}; leave out pipeline.ranker")
     config = PipelineConfig.parse({**pipeline_settings, "ranker": name})
-    _refuse_other_kind(workspace.model(name), ranker.kind)
     prepared = load_for_training(workspace, None, protocol)
     channels = load_channels(workspace, config.channels)
     check_protocol(workspace, config.channels, prepared)
+    items = prepared.training_data().items
+    reranker = None if config.reranker is None else build_reranker(config, channels, items, prepared.vocabulary)
     valid = validation_sample(prepared, options)
     data = make_ranking_data(prepared, workspace, channels, config, valid, max_queries=max_queries, options=options)
+    if data.train.missed == len(data.train):
+        raise DataError(
+            f"recall offers none of the {len(data.train):,} events that the ranker is to learn from; users need at "
+            "least 5 fit events, and channels must be wide enough (pipeline.per_channel, pipeline.candidates)"
+        )
     started = perf_counter()
     ranker.fit(
         data.train,
@@ -100,17 +114,18 @@ def train_ranker(
     if len(valid):
         ranked = data.valid.candidates.reordered(ranker.score(data.valid.queries, data.valid.candidates))
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
-    ranker.save(workspace.model(name), seed=options.seed, data=prepared.provenance, metrics=metrics)
+    ranker.save(path, seed=options.seed, data=prepared.provenance, metrics=metrics)
     pipeline = assemble(
         config,
         channels=channels,
         ranker=ranker,
-        items=prepared.training_data().items,
+        items=items,
         histories=prepared.split.history(),
+        reranker=reranker,
     )
     return {
         "model": model,
-        "path": str(workspace.model(name)),
+        "path": str(path),
         "pipeline": str(save(pipeline, workspace)),
         "config": ranker.config.model_dump(mode="json"),
         "training_queries": len(data.train),
@@ -132,12 +147,17 @@ def check_protocol(workspace: Workspace, names: tuple[str, ...], prepared: Prepa
     """Raise ``ArtefactError`` if a model was fitted on other data, or under another protocol, than ``prepared``."""
     for name in names:
         data = (read_manifest(workspace.model(name)) or {}).get("data", {})
-        fitted = (data.get("fingerprint"), data.get("protocol"))
-        if fitted != (prepared.source["fingerprint"], prepared.split.protocol):
+        at_hand = prepared.provenance
+        if any(data.get(fact) != at_hand[fact] for fact in ("fingerprint", "protocol")):
             raise ArtefactError(
-                f"{name} was fitted on {data.get('dataset')} under {data.get('protocol')}, the data at hand is "
-                f"{prepared.source['dataset']} under {prepared.split.protocol}; train {name} again"
+                f"{name} was fitted on {_describe(data)}, not on {_describe(at_hand)}; "
+                f"train {name} again on that, or leave it out"
             )
+
+
+def _describe(data: Mapping[str, Any]) -> str:
+    """Data set, the beginning of its content's hash, and protocol."""
+    return f"{data.get('dataset')} ({str(data.get('fingerprint'))[:8]}) under {data.get('protocol')}"
 
 
 def summary(candidates: Candidates, holdout: Holdout) -> dict[str, float]:
@@ -147,7 +167,14 @@ def summary(candidates: Candidates, holdout: Holdout) -> dict[str, float]:
     return {metric: round(float(np.mean(values[metric])), 5) for metric in wanted}
 
 
-def _refuse_other_kind(path: Path, kind: str) -> None:
+def _model_folder(workspace: Workspace, name: str, kind: str) -> Path:
+    """Where to save a model of that name and kind, known before hours are spent on training it."""
+    path = workspace.model(name)
+    if name in TAKEN_NAMES:
+        raise ConfigError(f"the name {name!r} is taken by the project itself; choose another --name")
     manifest = read_manifest(path)
+    if path.exists() and manifest is None:
+        raise ConfigError(f"{path} exists and holds no model; move it away or choose another --name")
     if manifest is not None and manifest.get("kind") != kind:
         raise ConfigError(f"{path} holds a {manifest.get('kind')} model; choose another --name")
+    return path

@@ -13,6 +13,7 @@ from pipeline.stages import RANK_SCORE, ChannelSource, Stage
 from pipeline.trace import Trace
 from recall.merge import merge
 from reccore import Candidates, DataError, Exclusions, Interactions, ItemTable, QueryBatch, Vocabulary
+from reccore.arrays import IntArray
 
 RECALL_RANK = "recall_rank."
 RECALL_SCORE = "recall_score."
@@ -141,12 +142,13 @@ class Pipeline:
             exclude: raw movie ids not to offer, beside the history.
 
         Raises:
-            DataError: neither user nor history, an unknown user without a history, or k below 1.
+            DataError: neither user nor history, an unknown user without a history, k below 1, or ids that are
+                no whole numbers.
         """
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
         query, unknown = self._query(user, history)
-        more = self.vocabulary.items.encode(np.asarray(exclude, dtype=np.int64))
+        more = self.vocabulary.items.encode(_raw_ids("exclude", exclude))
         excluded = np.concatenate([query.history_idx, more])
         exclusions = Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)
         candidates, trace = self.run(query, k, exclude=exclusions, degrade=degrade)
@@ -156,12 +158,13 @@ class Pipeline:
     def _query(self, user: int | None, history: Sequence[int] | None) -> tuple[QueryBatch, tuple[int, ...]]:
         if user is None and history is None:
             raise DataError("give a user, a history, or both")
-        user_idx = self.vocabulary.users.encode([-1 if user is None else user])
+        users = self.vocabulary.users
+        user_idx = np.full(1, -1, dtype=np.int64) if user is None else users.encode(_raw_ids("user", [user]))
         if history is None:
             if user_idx[0] < 0:
                 raise DataError(f"user {user} is not known here; give a history of movie ids instead")
             return self.histories.queries(user_idx), ()
-        raw = np.asarray(history, dtype=np.int64)
+        raw = _raw_ids("history", history)
         idx = self.vocabulary.items.encode(raw)
         query = QueryBatch.from_histories([idx[idx >= 0].tolist()], user_idx=user_idx)
         return query, tuple(raw[idx < 0].tolist())
@@ -181,6 +184,13 @@ class Pipeline:
             channels={n.removeprefix(RECALL_RANK): int(v) for n, v in known.items() if n.startswith(RECALL_RANK)},
             scores=scores | {"final": float(candidates.score[0, column])},
         )
+
+
+def _raw_ids(what: str, values: Sequence[int]) -> IntArray:
+    ids = np.asarray(values)
+    if ids.size and (ids.ndim != 1 or not np.can_cast(ids.dtype, np.int64)):
+        raise DataError(f"{what} must hold whole numbers of at most 64 bits, got {values!r}")
+    return ids.astype(np.int64)
 
 
 def _apply(

@@ -12,11 +12,12 @@ from typing import Any
 from dataprep.prepare import Prepared, prepare_file, read_holdout
 from dataprep.splits import parse_protocol
 from evaluation.beyond_accuracy import intra_list_diversity, mean_of_answered
-from evaluation.evaluate import Comparison, Evaluation, compare, evaluate_candidates, leaderboard
+from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, compare, evaluate_candidates, leaderboard
+from evaluation.metrics import check_ks, metric_name
 from evaluation.plots import plot_accuracy_against, plot_curves, plot_funnel, plot_intervals, plot_trade_off
-from evaluation.report import Protocol, Report
+from evaluation.report import Protocol, Report, metric_label
 from pipeline.builder import PIPELINE, load, load_channels
-from pipeline.fitting import check_protocol
+from pipeline.fitting import MERGED, check_protocol
 from pipeline.inference import Pipeline
 from pipeline.stages import RerankSelector
 from pipeline.trace import Trace
@@ -28,7 +29,6 @@ from reccore.workspace import require
 from rerank.mmr import MMR
 
 RECALL_KS = (10, 20, 50, 100, 200, 500)
-MERGED = "merged"
 TRADE_OFF_K = 10
 TRADE_OFFS = (1.0, 0.98, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 
@@ -40,6 +40,7 @@ class Measured:
     Attributes:
         evaluations: best NDCG@10 first.
         comparisons: paired differences.
+        protocol: how they came about.
         report: Markdown file.
         data: the JSON report's content.
         trace: of the pipeline, or None.
@@ -47,6 +48,7 @@ class Measured:
 
     evaluations: Sequence[Evaluation]
     comparisons: Sequence[Comparison]
+    protocol: Protocol
     report: Path
     data: dict[str, Any]
     trace: Trace | None = None
@@ -102,8 +104,8 @@ def choose_holdout(prepared: Prepared, split: str, test_file: Path | None) -> tu
     holdout = prepared.split.test() if split == "test" else prepared.split.valid()
     if len(holdout) == 0:
         raise DataError(
-            f"protocol {prepared.split.protocol} leaves no {split} events; give --test FILE, "
-            "or train with --protocol leave_one_out"
+            f"protocol {prepared.split.protocol} leaves no {split} events; train with --protocol leave_one_out, "
+            "or evaluate the channels on a held-out file: evaluate_recall.py --test FILE"
         )
     return holdout, f"{prepared.split.protocol} ({split})"
 
@@ -120,6 +122,7 @@ def evaluate_recall(
     seed: int = 0,
 ) -> Measured:
     """Compare trained channels and their merge; writes ``reports/recall.*``."""
+    ks, by = check_ks(ks), order_by(ks)
     names = tuple(names) if names else trained(workspace, "recall")
     channels = load_channels(workspace, names)
     prepared = data_of(workspace, names)
@@ -131,10 +134,13 @@ def evaluate_recall(
         fill = "popularity" if "popularity" in offers else None
         offers[MERGED] = merge(merging or MergeConfig(), offers, max(ks), fill=fill)
     evaluations = leaderboard(
-        _evaluate(name, offer, holdout, data.items, data.interactions.item_counts(), ks, seed)
-        for name, offer in offers.items()
+        (
+            _evaluate(name, offer, holdout, data.items, data.interactions.item_counts(), ks, seed)
+            for name, offer in offers.items()
+        ),
+        by,
     )
-    comparisons = [compare(evaluations[0], other, seed=seed) for other in evaluations[1:]]
+    comparisons = [compare(evaluations[0], other, by, seed=seed) for other in evaluations[1:]]
     protocol = Protocol(
         dataset=str(prepared.source["dataset"]),
         split=label,
@@ -151,7 +157,12 @@ def evaluate_recall(
         figures=_recall_figures(workspace.reports, evaluations, ks),
     )
     markdown, _ = report.write(workspace.reports, "recall")
-    return Measured(evaluations, comparisons, markdown, report.to_dict())
+    return Measured(evaluations, comparisons, protocol, markdown, report.to_dict())
+
+
+def order_by(ks: Sequence[int]) -> str:
+    """What systems are ordered and compared by: NDCG@10, or at the smallest K where 10 is not measured."""
+    return ORDER_BY if 10 in ks else metric_name("ndcg", min(ks))
 
 
 def _evaluate(
@@ -194,6 +205,7 @@ def evaluate_pipeline(
     workspace: Workspace, *, split: str = "test", ks: Sequence[int] = (10, 20, 50, 100, 200), seed: int = 0
 ) -> Measured:
     """Measure the pipeline after every stage, beside its channels; writes ``reports/pipeline.*``."""
+    ks, by = check_ks(ks), order_by(ks)
     pipeline = load(workspace.model(PIPELINE))
     config = pipeline.config
     prepared = data_of(workspace, [*config.channels, *([config.ranker] if config.ranker else [])])
@@ -208,24 +220,25 @@ def evaluate_pipeline(
     channels = [measure(source.name, source.fetch(holdout.queries, exclude)) for source in pipeline.sources]
     stages, before_select = _after_each_stage(pipeline, holdout, max(ks))
     evaluated = {name: measure(name, offer) for name, offer in stages.items()}
-    best = leaderboard(channels)[0]
+    best = leaderboard(channels, by)[0]
     last = list(evaluated.values())
-    comparisons = [compare(evaluation, best, seed=seed) for evaluation in last]
-    comparisons += [compare(later, earlier, seed=seed) for earlier, later in pairwise(last)]
+    comparisons = [compare(evaluation, best, by, seed=seed) for evaluation in last]
+    comparisons += [compare(later, earlier, by, seed=seed) for earlier, later in pairwise(last)]
     _, trace = pipeline.run(holdout.queries, min(ks))
 
     funnel = _funnel(stages, holdout, min(ks))
     curve = _trade_off_curve(pipeline, before_select, holdout, data.items, counts, seed)
-    figures = _pipeline_figures(workspace.reports, pipeline, [*channels, *last], funnel, curve)
+    figures = _pipeline_figures(workspace.reports, pipeline, [*channels, *last], by, funnel, curve)
+    protocol = Protocol(
+        dataset=str(prepared.source["dataset"]),
+        split=label,
+        users=len(holdout),
+        tied_share=best.tied_share,
+        seed=seed,
+    )
     report = Report(
         title="The pipeline, stage by stage",
-        protocol=Protocol(
-            dataset=str(prepared.source["dataset"]),
-            split=label,
-            users=len(holdout),
-            tied_share=best.tied_share,
-            seed=seed,
-        ),
+        protocol=protocol,
         evaluations=[*last, *channels],
         comparisons=comparisons,
         sections=[
@@ -242,7 +255,7 @@ def evaluate_pipeline(
         },
     )
     markdown, _ = report.write(workspace.reports, "pipeline")
-    return Measured([*last, *channels], comparisons, markdown, report.to_dict(), trace)
+    return Measured([*last, *channels], comparisons, protocol, markdown, report.to_dict(), trace)
 
 
 def _after_each_stage(pipeline: Pipeline, holdout: Holdout, k: int) -> tuple[dict[str, Candidates], Candidates]:
@@ -316,17 +329,21 @@ def _pipeline_figures(
     folder: Path,
     pipeline: Pipeline,
     evaluations: Sequence[Evaluation],
+    metric: str,
     funnel: Sequence[tuple[str, int]],
     curve: Sequence[Mapping[str, float]],
 ) -> list[tuple[str, str]]:
     plot_funnel(funnel, folder / "pipeline_funnel.png", title="What each stage keeps of the held-out films")
     plot_intervals(
-        {evaluation.name: evaluation.metrics["ndcg@10"] for evaluation in evaluations},
+        {evaluation.name: evaluation.metrics[metric] for evaluation in evaluations},
         folder / "pipeline_ndcg.png",
-        xlabel="NDCG@10",
+        xlabel=metric_label(metric),
         title="Stages and channels with 95% intervals over users",
     )
-    figures = [("The funnel", "pipeline_funnel.png"), ("NDCG@10 of stages and channels", "pipeline_ndcg.png")]
+    figures = [
+        ("The funnel", "pipeline_funnel.png"),
+        (f"{metric_label(metric)} of stages and channels", "pipeline_ndcg.png"),
+    ]
     if curve:
         chosen = MMR.Config.parse(pipeline.config.rerank).model_dump()["trade_off"]
         title = "Reranking: diversity bought with accuracy"

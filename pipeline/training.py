@@ -129,7 +129,7 @@ def make_ranking_data(
     refitted = {name: refit(channel, window_data, workspace.model(name), options) for name, channel in channels.items()}
 
     def recall_only(models: Mapping[str, BaseRecall], data: TrainingData) -> Pipeline:
-        plain = config.model_copy(update={"ranker": None, "reranker": None})
+        plain = config.model_copy(update={"reranker": None, "rerank": {}})
         return assemble(plain, channels=models, ranker=None, items=data.items, histories=data.interactions)
 
     before = recall_only(refitted, window_data)

@@ -26,8 +26,13 @@ class ComponentConfig(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             known = ", ".join(cls.model_fields)
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or cls.__name__}: {e['msg']} (got {e['input']!r})"
-                for e in error.errors()
-            )
+            problems = "; ".join(map(_problem, error.errors()))
             raise ConfigError(f"{cls.__name__}: {problems}. Known options: {known}") from error
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """One problem of pydantic's list in words of ours."""
+    if not error["loc"]:  # found by a validator of the whole, whose message says what it looked at
+        return str(error["msg"]).removeprefix("Value error, ")
+    message = "no such option" if error["type"] == "extra_forbidden" else error["msg"]
+    return f"{'.'.join(map(str, error['loc']))}: {message} (got {error['input']!r})"

@@ -7,24 +7,51 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from loguru import logger
+from pydantic import BeforeValidator, Field
 
+from reccore.config import ComponentConfig
 from reccore.errors import ConfigError, RecommenderError
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
 
+DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+MAX_SEED = 2**32 - 1  # the most that every library takes
+
+S = TypeVar("S", bound=ComponentConfig)
+
+
+def split_commas(value: Any) -> Any:
+    """``"a, b"`` → ``["a", "b"]`` and a lone number → a list of it; anything else as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if isinstance(value, int) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+Lengths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(split_commas)]
+RawId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+RawIds = Annotated[tuple[RawId, ...], BeforeValidator(split_commas)]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what was wrong in one line, where argparse prints its usage first."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; {self.prog} --help lists the options\n")
+
 
 def build_parser(description: str | None, *, training: bool = False) -> argparse.ArgumentParser:
     """A parser with the common options; training commands also get ``--name`` and ``--protocol``."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     common = parser.add_argument_group("common options")
     common.add_argument("--data_dir", type=Path, default=Path("data"), help="data root (default: data)")
     common.add_argument("--seed", type=int, default=None, help="random seed (default: 0)")
@@ -85,9 +112,17 @@ def run_options(args: argparse.Namespace, settings: dict[str, Any] | None = None
     settings = {} if settings is None else settings
     configured = {name: settings.pop(name, default) for name, default in (("seed", 0), ("device", "auto"))}
     seed = configured["seed"] if args.seed is None else args.seed
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ConfigError(f"seed must be a whole number from 0, got {seed!r}")
-    return RunOptions(seed=seed, device=str(configured["device"] if args.device is None else args.device))
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= MAX_SEED:
+        raise ConfigError(f"seed must be a whole number from 0 to {MAX_SEED}, got {seed!r}")
+    device = str(configured["device"] if args.device is None else args.device)
+    if not DEVICES.fullmatch(device):
+        raise ConfigError(f"device must be auto, cpu, cuda, cuda:<number> or mps, got {device!r}")
+    return RunOptions(seed=seed, device=device)
+
+
+def take(config: type[S], settings: dict[str, Any]) -> S:
+    """Parse those settings that ``config`` knows and take them out; the rest is for somebody else."""
+    return config.parse({name: settings.pop(name) for name in config.model_fields if name in settings})
 
 
 def refuse_rest(settings: Mapping[str, Any], known: str) -> None:
@@ -114,6 +149,7 @@ def facts_text(facts: Mapping[str, Any]) -> str:
     lines = []
     for name, value in facts.items():
         shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        shown = "–" if value is None else shown
         lines.append(f"{name.replace('_', ' '):>{width}}: {shown}")
     return "\n".join(lines)
 
@@ -124,11 +160,13 @@ def run(main: Callable[[list[str] | None], None], argv: list[str] | None = None)
     logger.add(sys.stderr, level="INFO", format="<dim>{time:HH:mm:ss}</dim> {message}")
     try:
         main(argv)
+        sys.stdout.flush()
     except RecommenderError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader has seen enough, as in `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor complain when Python flushes at exit
         sys.exit(141)

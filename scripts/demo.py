@@ -26,8 +26,8 @@ from pipeline.fitting import train_channel, train_ranker
 from pipeline.measuring import evaluate_pipeline, evaluate_recall
 from pipeline.steps import Steps
 from recall.merge import MergeConfig
-from reccore import RunOptions, Workspace
-from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, workspace
+from reccore import ComponentConfig, RunOptions, Workspace
+from scripts._cli import RawId, build_parser, emit, read_settings, run, run_options, workspace
 from scripts.recommend import answer_text
 
 DATASET = "ml-100k"
@@ -39,14 +39,19 @@ ALL_ROOMS = (*RECALL_ROOMS, "evaluation", "ranking", "rerank", "pipeline")
 SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
 
 
+class DemoSettings(ComponentConfig):
+    """Options of the command."""
+
+    user: RawId = 1
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = build_parser(__doc__)
     parser.add_argument("--user", type=int, help="whose recommendations to show (default: 1)")
     args = parser.parse_args(argv)
     settings = read_settings(args, {"user": args.user})
     options = run_options(args, settings)
-    user = settings.pop("user", 1)
-    refuse_rest(settings, "user")
+    user = DemoSettings.parse(settings).user
     space, started = workspace(args), perf_counter()
     steps = run_steps(space, options)
     report = json.loads((space.reports / "pipeline.json").read_text(encoding="utf-8"))

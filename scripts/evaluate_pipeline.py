@@ -8,11 +8,20 @@ Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
 
 from __future__ import annotations
 
-from evaluation.report import comparisons_table, metrics_table
+from typing import Literal
+
+from evaluation.report import comparisons_table, measured_metrics, metrics_table
 from pipeline.measuring import Measured, evaluate_pipeline
-from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, workspace
+from reccore import ComponentConfig
+from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
 
 SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
+
+
+class EvaluatePipelineSettings(ComponentConfig):
+    """Options of the command."""
+
+    split: Literal["valid", "test"] = "test"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,9 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     settings = read_settings(args, {"split": args.split})
     options = run_options(args, settings)
-    split = str(settings.pop("split", "test"))
-    refuse_rest(settings, "split")
-    measured = evaluate_pipeline(workspace(args), split=split, seed=options.seed)
+    job = EvaluatePipelineSettings.parse(settings)
+    measured = evaluate_pipeline(workspace(args), split=job.split, seed=options.seed)
     emit(args, {**measured.data, "report": str(measured.report)}, pipeline_text(measured))
 
 
@@ -31,7 +39,8 @@ def pipeline_text(measured: Measured) -> str:
     """The tables for people."""
     funnel = "\n".join(f"{step['stage']:>32}: {step['kept']:,}" for step in measured.data["funnel"])
     parts = [
-        metrics_table(measured.evaluations, SHOWN),
+        measured.protocol.line(),
+        metrics_table(measured.evaluations, measured_metrics(measured.evaluations, SHOWN)),
         comparisons_table(measured.comparisons),
         "The funnel (held-out films kept)\n" + funnel,
         f"One pass over all users\n{measured.trace}",

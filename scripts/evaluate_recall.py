@@ -13,14 +13,26 @@ data that the models were fitted on, which for this purpose is trained with --pr
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from evaluation.report import comparisons_table, metrics_table
-from pipeline.measuring import RECALL_KS, evaluate_recall
+from evaluation.report import comparisons_table, measured_metrics, metrics_table
+from pipeline.measuring import RECALL_KS, Measured, evaluate_recall
 from recall.merge import MergeConfig
-from reccore import ConfigError
-from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, workspace
+from reccore import ComponentConfig, ConfigError
+from scripts._cli import Lengths, Names, build_parser, emit, read_settings, run, run_options, workspace
 
 SHOWN = ("hit_rate@10", "ndcg@10", "hit_rate@50", "hit_rate@200", "hit_rate@500")
+
+
+class EvaluateRecallSettings(ComponentConfig):
+    """Options of the command."""
+
+    models: Names | None = None
+    split: Literal["valid", "test"] | None = None
+    test: Path | None = None
+    ks: Lengths = RECALL_KS
+    include_seen: bool = False
+    merge: MergeConfig = MergeConfig()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,41 +48,32 @@ def main(argv: list[str] | None = None) -> None:
     names = ("models", "split", "test", "ks", "include_seen")
     settings = read_settings(args, {name: getattr(args, name) for name in names})
     options = run_options(args, settings)
-    models, split, test = settings.pop("models", None), settings.pop("split", None), settings.pop("test", None)
-    if split is not None and test is not None:
-        raise ConfigError("--split and --test exclude each other")
+    job = EvaluateRecallSettings.parse(settings)
+    if job.split is not None and job.test is not None:
+        raise ConfigError("--split and --test exclude each other; give one of them")
     measured = evaluate_recall(
         workspace(args),
-        names=_listed(models),
-        split=split or "test",
-        test_file=None if test is None else Path(test),
-        include_seen=bool(settings.pop("include_seen", False)),
-        merging=MergeConfig.parse(settings.pop("merge", {})),
-        ks=_lengths(settings.pop("ks", None)),
+        names=job.models,
+        split=job.split or "test",
+        test_file=job.test,
+        include_seen=job.include_seen,
+        merging=job.merge,
+        ks=job.ks,
         seed=options.seed,
     )
-    refuse_rest(settings, "models, split, test, ks, include_seen, merge.<option>")
-    shown = [metric for metric in SHOWN if metric in measured.evaluations[0].metrics]
-    text = [metrics_table(measured.evaluations, shown)]
+    emit(args, {**measured.data, "report": str(measured.report)}, _text(measured))
+
+
+def _text(measured: Measured) -> str:
+    ks = measured.evaluations[0].ks
+    wanted = SHOWN if 10 in ks else (f"hit_rate@{ks[0]}", f"ndcg@{ks[0]}", *(f"hit_rate@{k}" for k in ks[1:]))
+    parts = [
+        measured.protocol.line(),
+        metrics_table(measured.evaluations, measured_metrics(measured.evaluations, wanted)),
+    ]
     if measured.comparisons:
-        text += ["", comparisons_table(measured.comparisons)]
-    text += ["", f"report: {measured.report}"]
-    emit(args, {**measured.data, "report": str(measured.report)}, "\n".join(text))
-
-
-def _listed(value: str | list[str] | None) -> list[str] | None:
-    if value is None or isinstance(value, list):
-        return value
-    return [name.strip() for name in value.split(",") if name.strip()]
-
-
-def _lengths(value: str | list[int] | None) -> tuple[int, ...]:
-    if value is None:
-        return RECALL_KS
-    try:
-        return tuple(int(k) for k in (value.split(",") if isinstance(value, str) else value))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"--ks needs whole numbers separated by commas, got {value!r}") from error
+        parts.append(comparisons_table(measured.comparisons))
+    return "\n\n".join([*parts, f"report: {measured.report}"])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from dataprep.prepare import prepare
 from dataprep.splits import parse_protocol
-from scripts._cli import build_parser, emit, facts_text, read_settings, refuse_rest, run, run_options, workspace
+from reccore import ComponentConfig
+from scripts._cli import build_parser, emit, facts_text, read_settings, run, run_options, workspace
+
+
+class PrepareSettings(ComponentConfig):
+    """Options of the command."""
+
+    protocol: str = "leave_one_out"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,8 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     settings = read_settings(args, {"protocol": args.protocol})
     run_options(args, settings)  # nothing here is random; the values are checked all the same
-    protocol = parse_protocol(str(settings.pop("protocol", "leave_one_out")))
-    refuse_rest(settings, "protocol")
+    protocol = parse_protocol(PrepareSettings.parse(settings).protocol)
     space = workspace(args)
     prepared = prepare(space, protocol)
     prepared.save(space.prepared)

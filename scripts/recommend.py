@@ -7,13 +7,25 @@ PYTHONPATH=. python scripts/recommend.py --history "" --trace
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from pipeline import Answer, Pipeline, load
 from pipeline.builder import PIPELINE
-from reccore import ConfigError
-from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, workspace
+from reccore import ComponentConfig, ConfigError
+from scripts._cli import RawId, RawIds, build_parser, emit, read_settings, run, run_options, workspace
 
 HISTORY_SHOWN = 10
 TITLE_WIDTH = 42
+
+
+class RecommendSettings(ComponentConfig):
+    """Options of the command."""
+
+    user: RawId | None = None
+    history: RawIds | None = None
+    k: int = Field(default=10, ge=1)
+    exclude: RawIds = ()
+    trace: bool = False
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,43 +34,34 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--history", help="raw movie ids, oldest first, separated by commas; may be empty")
     parser.add_argument("--k", type=int, help="number of films (default: 10)")
     parser.add_argument("--exclude", help="raw movie ids not to offer, separated by commas")
-    parser.add_argument("--trace", action="store_true", help="show what each stage did")
+    parser.add_argument("--trace", action="store_true", default=None, help="show what each stage did")
     args = parser.parse_args(argv)
-    settings = read_settings(args, {name: getattr(args, name) for name in ("user", "history", "k", "exclude")})
-    run_options(args, settings)
-    user, history = settings.pop("user", None), settings.pop("history", None)
-    k, exclude = settings.pop("k", 10), settings.pop("exclude", "")
-    refuse_rest(settings, "user, history, k, exclude")
-    if user is None and history is None:
+    settings = read_settings(args, {name: getattr(args, name) for name in RecommendSettings.model_fields})
+    run_options(args, settings)  # nothing here is random; the values are checked all the same
+    job = RecommendSettings.parse(settings)
+    if job.user is None and job.history is None:
         raise ConfigError("give --user ID, --history IDS, or both")
     pipeline = load(workspace(args).model(PIPELINE))
-    answer = pipeline.recommend(
-        user=user,
-        history=None if history is None else _ids("--history", history),
-        k=k,
-        exclude=_ids("--exclude", exclude),
-    )
+    answer = pipeline.recommend(user=job.user, history=job.history, k=job.k, exclude=job.exclude)
     result = {
-        "user": user,
+        "user": job.user,
         "history": list(answer.history),
         "unknown": list(answer.unknown),
         "recommendations": [item.to_dict() for item in answer.items],
         "trace": answer.trace.to_dict(),
     }
-    emit(args, result, answer_text(pipeline, answer, trace=args.trace))
-
-
-def _ids(option: str, text: str | list[int]) -> list[int]:
-    try:
-        return [int(part) for part in (text.split(",") if isinstance(text, str) else text) if str(part).strip()]
-    except ValueError as error:
-        raise ConfigError(f"{option} needs movie ids separated by commas, got {text!r}") from error
+    text = answer_text(pipeline, answer, trace=job.trace)
+    if len(answer.items) < job.k:
+        text += (
+            f"\n\n{len(answer.items)} of the {job.k} asked for: the pipeline keeps at most {pipeline.config.candidates}"
+        )
+    emit(args, result, text)
 
 
 def answer_text(pipeline: Pipeline, answer: Answer, *, trace: bool = False) -> str:
     """History and recommendations as tables: which channels found each film, and each stage's score."""
-    lines = [f"History: {len(answer.history):,} films, the latest first"]
     latest = answer.history[::-1][:HISTORY_SHOWN]
+    lines = [_history_heading(len(answer.history))]
     for item in pipeline.vocabulary.items.encode(list(latest)).tolist():
         lines.append(f"  {_cut(pipeline.items.label(item)):<{TITLE_WIDTH}} {', '.join(pipeline.items.genres_of(item))}")
     if answer.unknown:
@@ -74,6 +77,13 @@ def answer_text(pipeline: Pipeline, answer: Answer, *, trace: bool = False) -> s
     if trace:
         lines += ["", str(answer.trace)]
     return "\n".join(lines)
+
+
+def _history_heading(n: int) -> str:
+    if n == 0:
+        return "History: empty"
+    shown = f", the latest {HISTORY_SHOWN} first" if n > HISTORY_SHOWN else ", the latest first" if n > 1 else ""
+    return f"History: {n:,} film{'s' if n > 1 else ''}{shown}"
 
 
 def _cut(title: str) -> str:

@@ -11,10 +11,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from pipeline.fitting import train_ranker
 from ranking import RANKERS
-from reccore import ConfigError
-from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+from reccore import ComponentConfig
+from scripts._cli import build_parser, emit, read_settings, run, run_options, take, workspace
+
+
+class TrainRankingSettings(ComponentConfig):
+    """Options of the command; all others are the ranker's."""
+
+    model: str = "deepfm"
+    name: str | None = None
+    protocol: str | None = None
+    max_queries: int | None = Field(default=None, ge=1)
+    pipeline: dict[str, Any] = Field(default={})
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,20 +40,15 @@ def main(argv: list[str] | None = None) -> None:
     names = ("model", "name", "protocol", "epochs", "batch_size", "learning_rate", "max_queries")
     settings = read_settings(args, {name: getattr(args, name) for name in names})
     options = run_options(args, settings)
-    pipeline_settings = settings.pop("pipeline", {})
-    if not isinstance(pipeline_settings, dict):
-        raise ConfigError(f"pipeline must be a table of options, got {pipeline_settings!r}")
-    max_queries = settings.pop("max_queries", None)
-    if max_queries is not None and max_queries < 1:
-        raise ConfigError(f"max_queries must be at least 1, got {max_queries}")
+    job = take(TrainRankingSettings, settings)
     result = train_ranker(
         workspace(args),
-        settings.pop("model", "deepfm"),
-        name=settings.pop("name", None),
-        protocol=settings.pop("protocol", None),
+        job.model,
         settings=settings,
-        pipeline_settings=pipeline_settings,
-        max_queries=max_queries,
+        pipeline_settings=job.pipeline,
+        name=job.name,
+        protocol=job.protocol,
+        max_queries=job.max_queries,
         options=options,
     )
     emit(args, result, _text(result))

@@ -16,8 +16,17 @@ from typing import Any
 
 from pipeline.fitting import train_channel
 from recall import CHANNELS
-from reccore import ConfigError
-from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+from reccore import ComponentConfig, ConfigError
+from scripts._cli import build_parser, emit, read_settings, run, run_options, take, workspace
+
+
+class TrainRecallSettings(ComponentConfig):
+    """Options of the command; all others are the channel's."""
+
+    model: str | None = None
+    name: str | None = None
+    protocol: str | None = None
+    input: Path | None = None
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,16 +41,16 @@ def main(argv: list[str] | None = None) -> None:
     names = ("model", "name", "protocol", "input", "epochs", "batch_size", "learning_rate", "embedding_size")
     settings = read_settings(args, {name: getattr(args, name) for name in names})
     options = run_options(args, settings)
-    job: dict[str, Any] = {name: settings.pop(name, None) for name in ("model", "name", "protocol", "input")}
-    if job["model"] is None:
+    job = take(TrainRecallSettings, settings)
+    if job.model is None:
         raise ConfigError(f"--model is missing; known: {', '.join(CHANNELS)}")
     result = train_channel(
         workspace(args),
-        job["model"],
+        job.model,
         settings,
-        name=job["name"],
-        input_path=None if job["input"] is None else Path(job["input"]),
-        protocol=job["protocol"],
+        name=job.name,
+        input_path=job.input,
+        protocol=job.protocol,
         options=options,
     )
     emit(args, result, _text(result))
