@@ -43,7 +43,7 @@ class ItemCFConfig(ComponentConfig):
     """
 
     neighbours: int = Field(default=100, ge=1)
-    user_damping: float = Field(default=1.0, ge=0)
+    user_damping: float = Field(default=1.0, ge=0, le=10)
     shrinkage: float = Field(default=0.0, ge=0)
     history_cap: int = Field(default=500, ge=2)
     half_life: float | None = Field(default=4.0, gt=0)

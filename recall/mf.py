@@ -36,14 +36,14 @@ class MFConfig(ComponentConfig):
     Attributes:
         embedding_size: number of latent factors.
         epochs: alternating passes.
-        reg: L2 regularisation of the factors.
+        reg: L2 regularisation of the factors; without any the fold-in has no unique answer.
         alpha: confidence of an event is 1 + alpha · weight.
         half_life: at fold-in an event weighs half for every so many later ones; None weighs all alike.
     """
 
     embedding_size: int = Field(default=64, ge=1)
     epochs: int = Field(default=15, ge=1)
-    reg: float = Field(default=0.05, ge=0)
+    reg: float = Field(default=0.05, gt=0)
     alpha: float = Field(default=5.0, gt=0)
     half_life: float | None = Field(default=10.0, gt=0)
 
@@ -51,7 +51,8 @@ class MFConfig(ComponentConfig):
 class MF(BaseRecall):
     """Item factors Y; a query's vector is argmin_x Σ_i c_i (p_i − x·y_i)² + reg·|x|² over its history.
 
-    An empty history gets an empty row. Items without events have zero factors and are never offered.
+    Items without events have zero factors and are never offered. A history that is empty, or holds nothing
+    but such items, gets an empty row.
     """
 
     name = "mf"
@@ -104,9 +105,10 @@ class MF(BaseRecall):
         return self.item_factors
 
     def _retrieve(self, queries: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
-        scores = self.encode_queries(queries) @ self.item_factors.T
+        vectors = self.encode_queries(queries)
+        scores = vectors @ self.item_factors.T
         scores[:, ~self._known] = -np.inf
-        scores[queries.lengths == 0] = -np.inf
+        scores[~vectors.any(axis=1)] = -np.inf  # nothing is known of this taste
         exclude.mask_scores(scores)
         return top_k(scores, k)
 
