@@ -1,0 +1,135 @@
+"""A map of items: dots in the plane, coloured by group or by a number, with as many titles as fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+
+from evaluation.canvas import COLOURS, figure, require_some
+from reccore.arrays import FloatArray, IntArray
+
+UNCOLOURED = "#CFCFCF"
+# The house colours but grey, which stands for "other" here, and three of Paul Tol's that keep apart from them.
+GROUP_COLOURS = (*(colour for colour in COLOURS if colour != "#666666"), "#882255", "#332288", "#44AA99")
+SIZE = (10.4, 7.4)
+LABEL_FONT = 7.5
+STEPS = 8
+_HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.5, foreground="white")]
+
+
+def plot_groups_map(
+    points: FloatArray,
+    path: Path,
+    *,
+    group: IntArray,
+    group_names: Sequence[str],
+    size: FloatArray | None = None,
+    labels: Mapping[int, str] | None = None,
+    title: str = "",
+) -> Path:
+    """Items as dots in the plane: the ten largest groups in colours, the rest grey.
+
+    Args:
+        points: (M, 2).
+        path: PNG to write.
+        group: (M,) number of each item's group, -1 = none.
+        group_names: names of the groups.
+        size: (M,) values from 0 to 1 for the size of each dot.
+        labels: row → title, the most important first; titles that would cover an earlier one are left out.
+        title: heading of the figure.
+
+    Raises:
+        DataError: no points.
+    """
+    require_some(points.tolist())
+    frequency = np.bincount(group[group >= 0], minlength=len(group_names))
+    largest = np.argsort(-frequency, kind="stable")[: len(GROUP_COLOURS)].tolist()
+    shown = [g for g in largest if frequency[g] > 0]
+    areas = _areas(len(points), size)
+    with figure(path, SIZE, title) as axes:
+        layers = [("other", UNCOLOURED, ~np.isin(group, shown))]
+        layers += [(group_names[g], colour, group == g) for g, colour in zip(shown, GROUP_COLOURS, strict=False)]
+        for name, colour, mine in layers:
+            if mine.any():
+                axes.scatter(points[mine, 0], points[mine, 1], areas[mine], color=colour, alpha=0.75, linewidths=0.0)
+                axes.scatter([], [], 60.0, color=colour, linewidths=0.0, label=name)  # the legend's own dot
+        _finish(axes, points, labels or {})
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return path
+
+
+def plot_values_map(
+    points: FloatArray,
+    path: Path,
+    *,
+    values: FloatArray,
+    value_name: str,
+    size: FloatArray | None = None,
+    labels: Mapping[int, str] | None = None,
+    title: str = "",
+) -> Path:
+    """The same map coloured by a number, each step of the scale holding about as many dots; NaN is grey.
+
+    Args:
+        points: (M, 2).
+        path: PNG to write.
+        values: (M,).
+        value_name: of the colour bar.
+        size, labels, title: as in ``plot_groups_map``.
+
+    Raises:
+        DataError: no points, or no value that is a number.
+    """
+    known = np.isfinite(values)
+    require_some(points[known].tolist())
+    areas = _areas(len(points), size)
+    edges = np.unique(np.quantile(values[known], np.linspace(0.0, 1.0, STEPS + 1)))
+    edges = edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1.0])
+    with figure(path, SIZE, title) as axes:
+        axes.scatter(points[~known, 0], points[~known, 1], areas[~known], color=UNCOLOURED, alpha=0.7, linewidths=0.0)
+        colours: dict[str, Any] = {"c": values[known], "cmap": "viridis_r", "norm": BoundaryNorm(edges.tolist(), 256)}
+        dots = axes.scatter(points[known, 0], points[known, 1], areas[known], alpha=0.8, linewidths=0.0, **colours)
+        _finish(axes, points, labels or {})
+        axes.figure.colorbar(
+            dots, ax=axes, shrink=0.5, aspect=25, label=value_name, ticks=edges.tolist(), format="%.6g"
+        )
+    return path
+
+
+def _areas(n: int, size: FloatArray | None) -> FloatArray:
+    """(n,) areas of the dots in square points."""
+    return np.full(n, 14.0) if size is None else np.asarray(8.0 + 90.0 * size)
+
+
+def _finish(axes: Axes, points: FloatArray, labels: Mapping[int, str]) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    for row in labels_that_fit(points, labels):
+        note = axes.annotate(labels[row], points[row], xytext=(4, 3), textcoords="offset points", fontsize=LABEL_FONT)
+        note.set_path_effects(_HALO)
+
+
+def labels_that_fit(points: FloatArray, labels: Mapping[int, str]) -> list[int]:
+    """Rows whose titles can stand beside their dots without covering each other, earlier ones first.
+
+    Places are estimated from the extent of the points and the length of the text.
+    """
+    span = np.maximum(points.max(axis=0) - points.min(axis=0), 1e-9)
+    inches = (points - points.min(axis=0)) / span * (0.78 * SIZE[0], 0.88 * SIZE[1])
+    height = 1.5 * LABEL_FONT / 72
+    taken: list[tuple[float, float, float, float]] = []
+    kept = []
+    for row, text in labels.items():
+        x, y = inches[row].tolist()
+        box = (x, x + 0.56 * LABEL_FONT / 72 * len(text), y, y + height)
+        if all(box[1] < a or box[0] > b or box[3] < c or box[2] > d for a, b, c, d in taken):
+            taken.append(box)
+            kept.append(row)
+    return kept

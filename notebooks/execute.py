@@ -1,0 +1,87 @@
+"""Run the notebooks from top to bottom, each in a fresh kernel of this very interpreter; nothing is written back.
+
+    PYTHONPATH=. python notebooks/execute.py --data_dir data
+    PYTHONPATH=. python notebooks/execute.py --data_dir data notebooks/02_recall_comparison.ipynb
+
+Prints one line per notebook. The first cell that fails ends the run: its source and error go to stderr, exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from reccore import DataError, Workspace
+from reccore.workspace import require
+from scripts._cli import run
+
+FOLDER = Path(__file__).resolve().parent
+DATA_VARIABLE = "MOVIELENS_REC_DATA"
+SECONDS_PER_CELL = 600
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class ThisInterpreter(KernelSpecManager):
+    """Knows one kernel: the Python that runs this program, whatever kernels are installed on the machine."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
+        return KernelSpec(argv=command, display_name=kernel_name, language="python")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="data root (default: data)")
+    parser.add_argument("notebooks", type=Path, nargs="*", help="which ones (default: all of this folder, in order)")
+    args = parser.parse_args(argv)
+    require(Workspace(args.data_dir).prepared, "prepared data", "prepare_two_tower_data.py")
+    for path in args.notebooks or sorted(FOLDER.glob("*.ipynb")):
+        started = perf_counter()
+        failure = execute(path, args.data_dir)
+        if failure is not None:
+            print(f"{path.name} failed after {perf_counter() - started:.1f} s", flush=True)
+            print(failure, file=sys.stderr)
+            sys.exit(1)
+        print(f"{path.name} {perf_counter() - started:.1f} s", flush=True)
+
+
+def execute(path: Path, data_dir: Path) -> str | None:
+    """Run one notebook in its own folder on a data root.
+
+    Returns:
+        None if every cell ran, else the failing cell's source and its error.
+
+    Raises:
+        DataError: the file is missing or no notebook.
+    """
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the notebook {path}: {error}") from error
+    client = NotebookClient(
+        notebook,
+        km=AsyncKernelManager(kernel_spec_manager=ThisInterpreter()),
+        timeout=SECONDS_PER_CELL,
+        resources={"metadata": {"path": str(path.resolve().parent)}},
+    )
+    try:
+        client.execute(env={**os.environ, DATA_VARIABLE: str(data_dir.resolve())})
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        return _ANSI.sub("", str(error))
+    return None
+
+
+if __name__ == "__main__":
+    run(main)
