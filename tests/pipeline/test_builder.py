@@ -1,0 +1,166 @@
+"""Pipelines on disk: what they rest on, a fresh process, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataprep.prepare import Prepared, prepare
+from dataprep.preprocess import preprocess
+from pipeline import Pipeline, PipelineConfig, assemble, load
+from pipeline.builder import build_reranker, check_vocabularies, load_channels, save
+from pipeline.fitting import train_channel, train_ranker
+from pipeline.stages import RerankSelector
+from reccore import ArtefactError, ConfigError, NotReadyError, RunOptions, Workspace
+from tests.pipeline.small import CHANNELS, PIPELINE, QUIET, RANKER, user_id, write_raw
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OTHER_SEED = RunOptions(seed=9, device="cpu", progress=False, threads=1)
+
+
+def test_a_fresh_process_answers_the_same(pipeline: Pipeline, trained: Workspace) -> None:
+    program = (
+        "import json, sys\n"
+        "from pipeline import load\n"
+        "pipeline = load(sys.argv[1])\n"
+        f"requests = [dict(user={user_id(7)}), dict(history=[5, 33, 4]), dict(history=[])]\n"
+        "answers = [pipeline.recommend(k=6, **request).items for request in requests]\n"
+        "print(json.dumps([[[i.movie_id, i.title, i.scores['final']] for i in items] for items in answers]))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(trained.model("pipeline"))],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    requests = [{"user": user_id(7)}, {"history": [5, 33, 4]}, {"history": []}]
+    for found, request in zip(json.loads(ended.stdout), requests, strict=True):
+        here = pipeline.recommend(k=6, **request).items
+        assert [row[:2] for row in found] == [[item.movie_id, item.title] for item in here]
+        np.testing.assert_allclose([row[2] for row in found], [item.scores["final"] for item in here], atol=1e-5)
+
+
+def test_it_needs_no_training_data_and_may_be_moved(pipeline: Pipeline, own: Workspace) -> None:
+    for folder in (own.raw, own.processed):
+        shutil.rmtree(folder)
+    moved = Workspace(own.root.rename(own.root.with_name("elsewhere")))
+    answer = load(moved.model("pipeline")).recommend(user=user_id(7), k=6)
+    assert answer.items == pipeline.recommend(user=user_id(7), k=6).items
+
+
+def test_saving_what_was_loaded_changes_nothing(pipeline: Pipeline, own: Workspace) -> None:
+    before = json.loads((own.model("pipeline") / "manifest.json").read_text())
+    save(load(own.model("pipeline")), own)
+    after = json.loads((own.model("pipeline") / "manifest.json").read_text())
+    assert (after["config"], after["parts"]) == (before["config"], before["parts"])
+    assert load(own.model("pipeline")).config == pipeline.config
+
+
+@pytest.mark.parametrize("part", ["mf", "deepfm"])
+def test_a_component_trained_again_is_refused(own: Workspace, part: str) -> None:
+    if part == "mf":
+        train_channel(own, "mf", CHANNELS["mf"], options=OTHER_SEED)
+    else:
+        shutil.rmtree(own.model("deepfm"))
+        shutil.copytree(own.model("popularity"), own.model("deepfm"))
+    with pytest.raises(ArtefactError, match=rf"'{part}' was trained again .*scripts/train_ranking.py") as refused:
+        load(own.model("pipeline"))
+    assert "/../" not in str(refused.value)
+
+
+def test_training_the_ranker_again_brings_them_together(own: Workspace) -> None:
+    train_channel(own, "mf", CHANNELS["mf"], options=OTHER_SEED)
+    train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=20, options=QUIET)
+    assert len(load(own.model("pipeline")).recommend(user=user_id(7), k=6).items) == 6
+
+
+def test_a_component_that_is_gone_is_named(own: Workspace) -> None:
+    shutil.rmtree(own.model("itemcf"))
+    with pytest.raises(ArtefactError, match=r"rests on 'itemcf', which is no longer there.*train_recall.py"):
+        load(own.model("pipeline"))
+
+
+def test_a_damaged_component_is_refused(own: Workspace) -> None:
+    file = own.model("mf") / "factors.npz"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ArtefactError, match=r"models/mf is damaged"):
+        load(own.model("pipeline"))
+
+
+def test_models_of_different_vocabularies_are_refused_naming_both(own: Workspace) -> None:
+    other = Workspace(own.root / "other")
+    write_raw(other.raw / "ml-other", seed=5)
+    ratings = other.raw / "ml-other" / "ratings.csv"
+    ratings.write_text(ratings.read_text() + "99999,5,4.0,1000000000\r\n99999,12,4.0,1000000001\r\n")
+    preprocess(other.raw / "ml-other", other.processed, options=QUIET)
+    prepare(other).save(other.prepared)
+    train_channel(other, "mf", CHANNELS["mf"], options=QUIET)
+    shutil.rmtree(own.model("mf"))
+    shutil.copytree(other.model("mf"), own.model("mf"))
+    with pytest.raises(ArtefactError) as refused:
+        load_channels(own, ("popularity", "mf"))
+    message = str(refused.value)
+    assert "channel popularity has vocabulary" in message
+    assert "channel mf has" in message
+    assert "60 users" in message
+    assert "61 users" in message
+
+
+def test_parts_of_different_vocabularies_do_not_assemble(pipeline: Pipeline, prepared: Prepared) -> None:
+    class Stranger:
+        name = "mmr"
+        vocabulary = type(prepared.vocabulary)(prepared.vocabulary.users, prepared.vocabulary.users)
+
+    channels = {source.name: source.channel for source in pipeline.sources}
+    with pytest.raises(ArtefactError, match=r"channel popularity has vocabulary .* reranker mmr has"):
+        assemble(
+            pipeline.config,
+            channels=channels,
+            ranker=None,
+            items=pipeline.items,
+            histories=pipeline.histories,
+            reranker=Stranger(),  # type: ignore[arg-type]
+        )
+    check_vocabularies({"a": prepared.vocabulary, "b": prepared.vocabulary})
+
+
+def test_nothing_there_names_the_command_to_run(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match=r"no pipeline at .*scripts/train_ranking.py"):
+        load(tmp_path / "models" / "pipeline")
+    with pytest.raises(NotReadyError, match=r"channel 'mf' is not trained; .*scripts/train_recall.py --model mf$"):
+        load_channels(Workspace(tmp_path), ("mf",))
+    with pytest.raises(NotReadyError, match=r"--model MODEL --name mine$"):
+        load_channels(Workspace(tmp_path), ("mine",))
+
+
+def test_another_bundle_is_no_pipeline(trained: Workspace) -> None:
+    with pytest.raises(ArtefactError, match="is a recall bundle, a pipeline bundle is needed"):
+        load(trained.model("mf"))
+
+
+def test_the_reranker_needs_vectors_from_a_channel_that_has_some(pipeline: Pipeline) -> None:
+    channels = {source.name: source.channel for source in pipeline.sources}
+    config = PipelineConfig(vectors_of="itemcf")
+    with pytest.raises(ConfigError, match=r"vectors_of='itemcf' is no channel with vectors.*genres"):
+        build_reranker(config, channels, pipeline.items, pipeline.vocabulary)
+    by_genres = PipelineConfig(vectors_of="itemcf", rerank={"similarity": "genres"})
+    assert build_reranker(by_genres, channels, pipeline.items, pipeline.vocabulary).name == "mmr"
+
+
+def test_the_reranker_is_loaded_as_it_was_saved(pipeline: Pipeline) -> None:
+    selector = pipeline.stages[-1]
+    assert isinstance(selector, RerankSelector)
+    np.testing.assert_allclose(
+        selector.reranker.vectors,  # type: ignore[attr-defined]
+        pipeline.sources[3].channel.encode_items(),  # type: ignore[attr-defined]
+        atol=1e-6,
+    )

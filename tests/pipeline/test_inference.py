@@ -1,0 +1,321 @@
+"""What the pipeline answers, what its trace says, and what happens when a part of it fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dataprep.prepare import Prepared
+from pipeline import Pipeline
+from pipeline.stages import MatchHydrator, SeenFilter
+from recall.mf import MF
+from reccore import Candidates, DataError, Exclusions, QueryBatch
+from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, PIPELINE, movie_id, user_id
+
+STAGES = [
+    ("source", "popularity"),
+    ("source", "itemcf"),
+    ("source", "mf"),
+    ("source", "two_tower"),
+    ("merge", "rrf"),
+    ("hydrate", "mf"),
+    ("hydrate", "two_tower"),
+    ("filter", "seen"),
+    ("score", "deepfm"),
+    ("select", "mmr"),
+]
+
+
+class Broken:
+    """Stands in for a source or a stage and fails."""
+
+    def __init__(self, part) -> None:
+        self.stage, self.name = part.stage, part.name
+
+    def fetch(self, *args):
+        raise RuntimeError("the disk is on fire")
+
+    apply = fetch
+
+
+def with_broken(pipeline: Pipeline, *names: str) -> Pipeline:
+    """The same pipeline in which the named components fail."""
+    return Pipeline(
+        pipeline.config,
+        sources=[Broken(s) if s.name in names else s for s in pipeline.sources],
+        stages=[Broken(s) if s.name in names else s for s in pipeline.stages],
+        items=pipeline.items,
+        vocabulary=pipeline.vocabulary,
+        histories=pipeline.histories,
+    )
+
+
+@pytest.fixture(scope="module")
+def users(pipeline: Pipeline) -> QueryBatch:
+    """Every user, then a stranger with a history and one without."""
+    known = pipeline.histories.queries()
+    return QueryBatch(
+        history_offsets=np.concatenate([known.history_offsets, known.history_offsets[-1] + np.array([2, 2])]),
+        history_idx=np.concatenate([known.history_idx, [4, 8]]),
+        user_idx=np.concatenate([known.user_idx, [-1, -1]]),
+        as_of=np.concatenate([known.as_of, [-1, -1]]),
+    )
+
+
+def test_the_trace_names_and_counts_every_stage(pipeline: Pipeline, users: QueryBatch) -> None:
+    answer, trace = pipeline.run(users, 5)
+    assert [(record.stage, record.name) for record in trace.stages] == STAGES
+    by_name = {(r.stage, r.name): r for r in trace.stages}
+    sources = [r for r in trace.stages if r.stage == "source"]
+    assert [r.items_in for r in sources] == [0, 0, 0, 0]
+    # Nobody has seen more than 20 of 160 films, so these two always fill their 30 places.
+    assert by_name["source", "popularity"].items_out == by_name["source", "two_tower"].items_out == 30 * len(users)
+    merged = by_name["merge", "rrf"]
+    assert merged.items_in == sum(r.items_out for r in sources)
+    assert merged.items_out == PIPELINE["candidates"] * len(users)
+    chain = trace.stages[4:]
+    assert [later.items_in for later in chain[1:]] == [earlier.items_out for earlier in chain[:-1]]
+    assert chain[-1].items_out == int(answer.counts.sum()) == 5 * len(users)
+    assert all(r.milliseconds > 0 and r.error is None for r in trace.stages)
+    assert trace.queries == len(users)
+    assert trace.errors == 0
+    assert trace.to_dict()["stages"][4]["items_out"] == merged.items_out
+
+
+def test_who_could_not_be_answered_is_reported_and_filled_from_popularity(
+    pipeline: Pipeline, users: QueryBatch
+) -> None:
+    stranger = users.select([N_USERS + 1])
+    offered, trace = pipeline.run(stranger, PIPELINE["candidates"])
+    unanswered = {r.name: r.unanswered for r in trace.stages if r.stage == "source"}
+    assert unanswered == {"popularity": 0, "itemcf": 1, "mf": 1, "two_tower": 0}
+    assert str(trace).count("1 unanswered") == 2
+    assert trace.stages[-1].unanswered == 0
+    # Without the two-tower, popularity alone is left, and fills the list in its own order.
+    offered, trace = with_broken(pipeline, "two_tower", "deepfm", "mmr").run(stranger, 10, degrade=True)
+    popular = pipeline.sources[0].channel.retrieve(stranger, 10)
+    np.testing.assert_array_equal(offered.item_idx, popular.item_idx)
+
+
+@pytest.mark.parametrize(
+    "names", [["itemcf"], ["popularity"], ["deepfm"], ["mmr"], ["mf"], ["seen"], ["mf", "two_tower", "itemcf"]]
+)
+def test_serving_passes_over_a_failing_stage(pipeline: Pipeline, users: QueryBatch, names: list[str]) -> None:
+    broken = with_broken(pipeline, *names)
+    answer, trace = broken.run(users, 5, degrade=True)
+    answer.validate()
+    assert (answer.counts == 5).all()
+    assert not Exclusions.of_history(users).contains(answer.item_idx).any()
+    failed = [r for r in trace.stages if r.error is not None]
+    assert {r.name for r in failed} == set(names)
+    assert trace.errors == len(failed)
+    assert str(trace).count("failed: RuntimeError: the disk is on fire") == len(failed)
+    for record in failed:
+        assert record.items_out == (0 if record.stage == "source" else record.items_in)
+
+
+@pytest.mark.parametrize("name", ["itemcf", "two_tower", "seen", "deepfm", "mmr"])
+def test_offline_a_failing_stage_raises(pipeline: Pipeline, users: QueryBatch, name: str) -> None:
+    with pytest.raises(RuntimeError, match="on fire"):
+        with_broken(pipeline, name).run(users, 5)
+
+
+def test_all_sources_failing_leaves_an_empty_answer(pipeline: Pipeline, users: QueryBatch) -> None:
+    answer, trace = with_broken(pipeline, "popularity", "itemcf", "mf", "two_tower").run(users, 5, degrade=True)
+    assert answer.counts.sum() == 0
+    assert trace.errors == 6  # four sources and the two hydrators of the same names
+    assert trace.stages[-1].unanswered == len(users)
+
+
+def test_a_request_alone_equals_its_row_in_a_batch(pipeline: Pipeline, users: QueryBatch) -> None:
+    batch, _ = pipeline.run(users, 7)
+    for row in (0, 17, N_USERS - 1, N_USERS, N_USERS + 1):
+        single, _ = pipeline.run(users.select([row]), 7)
+        np.testing.assert_array_equal(single.item_idx[0], batch.item_idx[row])
+        np.testing.assert_allclose(single.score[0], batch.score[row], atol=1e-5)
+        for name, values in single.features.items():
+            np.testing.assert_allclose(values[0], batch.features[name][row], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_candidates_for_ranking_are_what_the_ranker_meets(pipeline: Pipeline, users: QueryBatch) -> None:
+    met = []
+
+    class Watching:
+        stage, name = "score", "watching"
+
+        def apply(self, queries, candidates, exclude, k):
+            met.append(candidates)
+            return candidates
+
+    stages = [Watching() if stage.stage == "score" else stage for stage in pipeline.stages]
+    watched = Pipeline(
+        pipeline.config,
+        sources=pipeline.sources,
+        stages=stages,
+        items=pipeline.items,
+        vocabulary=pipeline.vocabulary,
+        histories=pipeline.histories,
+    )
+    watched.run(users, 5)
+    prepared = pipeline.prepare(users)
+    np.testing.assert_array_equal(met[0].item_idx, prepared.item_idx)
+    assert {"match.mf", "match.two_tower", "merge_score"} <= set(prepared.features) == set(met[0].features)
+
+
+def test_matches_are_inner_products_of_the_channel(pipeline: Pipeline, users: QueryBatch) -> None:
+    candidates = pipeline.prepare(users)
+    candidates = candidates.keep(np.arange(candidates.k)[None, :] < np.arange(len(users))[:, None] % 20)
+    for source in pipeline.sources:
+        if source.name not in ("mf", "two_tower"):
+            continue
+        found = MatchHydrator(source.name, source.channel).apply(users, candidates, Exclusions.nothing(len(users)), 5)
+        match = found.features[f"match.{source.name}"]
+        user, item = source.channel.encode_queries(users), source.channel.encode_items()
+        for row in range(len(users)):
+            for column in range(candidates.k):
+                if candidates.item_idx[row, column] < 0:
+                    assert np.isnan(match[row, column])
+                else:
+                    expected = float(user[row] @ item[candidates.item_idx[row, column]])
+                    assert match[row, column] == pytest.approx(expected, abs=1e-5)
+        # Where the channel offered the film itself, that is the score it offered it with.
+        offered = np.isfinite(candidates.features[f"recall_score.{source.name}"])
+        assert offered.any()
+        own_score = candidates.features[f"recall_score.{source.name}"][offered]
+        np.testing.assert_allclose(match[offered], own_score, atol=1e-4)
+    assert isinstance(pipeline.sources[2].channel, MF)
+
+
+def test_matches_over_more_queries_than_a_chunk(pipeline: Pipeline) -> None:
+    queries = QueryBatch.from_histories([[row % N_MOVIES] for row in range(300)])
+    candidates = Candidates(np.tile(np.array([[3, 5]]), (300, 1)), np.zeros((300, 2), dtype=np.float32))
+    hydrate = MatchHydrator("mf", pipeline.sources[2].channel)
+    together = hydrate.apply(queries, candidates, Exclusions.nothing(300), 5).features["match.mf"]
+    last = hydrate.apply(queries.select([299]), candidates.select([299]), Exclusions.nothing(1), 5)
+    np.testing.assert_allclose(together[299], last.features["match.mf"][0], rtol=1e-5)
+
+
+def test_the_filter_drops_excluded_items_and_closes_the_gaps() -> None:
+    candidates = Candidates(
+        np.array([[4, 2, 9, 1], [4, 2, -1, -1], [7, -1, -1, -1]]),
+        np.array([[4, 3, 2, 1], [2, 1, -np.inf, -np.inf], [1, -np.inf, -np.inf, -np.inf]], dtype=np.float32),
+        {"x": np.array([[4, 3, 2, 1], [2, 1, np.nan, np.nan], [1, np.nan, np.nan, np.nan]], dtype=np.float32)},
+    )
+    exclude = Exclusions(np.array([0, 2, 2, 3]), np.array([9, 4, 7]))
+    queries = QueryBatch.from_histories([[], [], []])
+    kept = SeenFilter().apply(queries, candidates, exclude, 2)
+    assert kept.item_idx.tolist() == [[2, 1, -1, -1], [4, 2, -1, -1], [-1, -1, -1, -1]]
+    assert kept.features["x"][0, :2].tolist() == [3, 1]
+    kept.validate()
+
+
+def test_a_known_user(pipeline: Pipeline, prepared: Prepared) -> None:
+    answer = pipeline.recommend(user=user_id(7), k=6)
+    row = int(prepared.vocabulary.users.encode(user_id(7)))
+    seen = prepared.vocabulary.items.decode(prepared.split.history().history(row))
+    assert list(answer.history) == seen.tolist()  # fit and validation events, not the test event
+    assert len(answer.history) == N_RATINGS - 1
+    found = [item.movie_id for item in answer.items]
+    assert len(set(found)) == 6
+    assert not set(found) & set(answer.history)
+    expected, _ = pipeline.run(pipeline.histories.queries(np.array([row])), 6)
+    assert found == prepared.vocabulary.items.decode(expected.item_idx[0]).tolist()
+    first = answer.items[0]
+    movie = (first.movie_id - 5) // 7
+    assert first.title == f"The Film {movie} ({1980 + movie % 30})" or first.title.startswith(f"Film {movie}")
+    assert "Short" in first.genres
+    assert set(first.channels) <= {"popularity", "itemcf", "mf", "two_tower"}
+    assert min(first.channels.values()) >= 1
+    assert {"merge", "rank", "final"} <= set(first.scores)
+    assert set(first.channels) == {name.removeprefix("recall.") for name in first.scores if name.startswith("recall.")}
+    assert first.to_dict()["movie_id"] == first.movie_id
+
+
+def test_tastes_are_recovered(pipeline: Pipeline) -> None:
+    right = 0
+    for user in range(0, N_USERS, 5):
+        items = pipeline.recommend(user=user_id(user), k=5).items
+        right += sum((item.movie_id - 5) // 7 % 4 == user % 4 for item in items)
+    assert right / N_USERS > 0.45  # five films for every fifth user; by chance a quarter
+
+
+def test_a_history_alone(pipeline: Pipeline) -> None:
+    history = [movie_id(0), 4, movie_id(4), 999_999]
+    answer = pipeline.recommend(history=history, k=4)
+    assert answer.history == (movie_id(0), movie_id(4))
+    assert answer.unknown == (4, 999_999)
+    assert len(answer.items) == 4
+    assert not {item.movie_id for item in answer.items} & set(history)
+    # A user nobody knows changes nothing; the history is what counts.
+    stranger = pipeline.recommend(user=-5, history=history, k=4)
+    assert stranger.items == answer.items
+
+
+def test_a_given_history_replaces_the_stored_one(pipeline: Pipeline) -> None:
+    answer = pipeline.recommend(user=user_id(0), history=[movie_id(1)], k=3)
+    assert answer.history == (movie_id(1),)
+    empty = pipeline.recommend(user=user_id(0), history=[], k=3)
+    assert empty.history == ()
+    assert len(empty.items) == 3
+
+
+def test_an_empty_history_is_answered(pipeline: Pipeline) -> None:
+    for history in ([], [4], np.array([], dtype=np.int64)):
+        answer = pipeline.recommend(history=history, k=5)
+        assert len(answer.items) == 5
+        assert answer.history == ()
+
+
+def test_excluded_films_are_not_offered_and_others_move_up(pipeline: Pipeline) -> None:
+    plain = [item.movie_id for item in pipeline.recommend(user=user_id(3), k=5).items]
+    without = [item.movie_id for item in pipeline.recommend(user=user_id(3), k=5, exclude=[plain[0], 4]).items]
+    assert plain[0] not in without
+    assert len(without) == 5
+
+
+def test_k_beyond_the_candidates_gives_what_there_is(pipeline: Pipeline) -> None:
+    answer = pipeline.recommend(user=user_id(3), k=5_000)
+    assert len(answer.items) == PIPELINE["candidates"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({}, "give a user, a history, or both"),
+        ({"user": 4}, "user 4 is not known"),
+        ({"user": user_id(0), "k": 0}, "k must be at least 1, got 0"),
+        ({"history": [10**30]}, "history must hold whole numbers"),
+        ({"history": [1.5]}, "history must hold whole numbers"),
+        ({"history": ["x"]}, "history must hold whole numbers"),
+        ({"user": "x"}, "user must hold whole numbers"),
+        ({"user": user_id(0), "exclude": [None]}, "exclude must hold whole numbers"),
+    ],
+)
+def test_requests_that_make_no_sense(pipeline: Pipeline, request_: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        pipeline.recommend(**request_)
+
+
+def test_a_failing_ranker_leaves_the_merged_order(pipeline: Pipeline, users: QueryBatch) -> None:
+    answer, _ = with_broken(pipeline, "deepfm", "mmr").run(users, 5, degrade=True)
+    merged = pipeline.prepare(users)
+    np.testing.assert_array_equal(answer.item_idx, merged.head(5).item_idx)
+
+
+def test_exclusions_given_to_a_batch_replace_the_history(pipeline: Pipeline, users: QueryBatch) -> None:
+    again, _ = pipeline.run(users, PIPELINE["candidates"], exclude=Exclusions.nothing(len(users)))
+    assert Exclusions.of_history(users).contains(again.item_idx).any()
+
+
+def test_an_empty_batch(pipeline: Pipeline) -> None:
+    answer, trace = pipeline.run(QueryBatch.from_histories([]), 5)
+    assert len(answer) == 0
+    assert trace.errors == 0
+
+
+def test_unknown_items_in_a_history_are_passed_over(pipeline: Pipeline) -> None:
+    known = QueryBatch.from_histories([[3, 7, 11]])
+    strange = replace(known, history_idx=np.array([-1, 3, 7, 11]), history_offsets=np.array([0, 4]))
+    np.testing.assert_array_equal(pipeline.run(known, 5)[0].item_idx, pipeline.run(strange, 5)[0].item_idx)

@@ -1,0 +1,135 @@
+"""Steps run when and only when something they rest on has changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import steps as steps_module
+from pipeline.steps import Steps, content_stamp
+
+
+class Chain:
+    """Three steps, a → b → c, and d apart; ``ran`` lists what ran."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.options = {"a": 1, "b": 1, "c": 1, "d": 1}
+        self.failing: set[str] = set()
+
+    def path(self, name: str) -> Path:
+        return self.folder / "out" / name
+
+    def make(self, name: str) -> None:
+        if name in self.failing:
+            raise RuntimeError(name)
+        self.path(name).parent.mkdir(exist_ok=True)
+        self.path(name).write_text("the same every time")
+
+    def run(self) -> list[str]:
+        steps = Steps(self.folder / "memory.json")
+        for name, needs in (("a", []), ("b", ["a"]), ("c", ["b"]), ("d", [])):
+            steps.run(
+                name,
+                lambda name=name: self.make(name),
+                makes=self.path(name),
+                needs=needs,
+                rooms=["room" if name == "b" else "other"],
+                options=self.options[name],
+            )
+        assert sorted([*steps.seconds, *steps.skipped]) == ["a", "b", "c", "d"]
+        return list(steps.seconds)
+
+
+@pytest.fixture
+def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
+    monkeypatch.setattr(steps_module, "ROOT", tmp_path)
+    for room in ("room", "other"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "code.py").write_text("x = 1\n")
+    chain = Chain(tmp_path)
+    assert chain.run() == ["a", "b", "c", "d"]
+    return chain
+
+
+def test_a_second_run_does_nothing(chain: Chain) -> None:
+    assert chain.run() == []
+    assert chain.run() == []
+
+
+def test_changed_options_run_the_step_and_all_that_rests_on_it(chain: Chain) -> None:
+    chain.options["b"] = 2
+    assert chain.run() == ["b", "c"]
+    assert chain.run() == []
+
+
+def test_changed_code_runs_the_steps_of_its_room(chain: Chain) -> None:
+    (chain.folder / "room" / "code.py").write_text("x = 2\n")
+    assert chain.run() == ["b", "c"]
+    (chain.folder / "room" / "more.py").write_text("")
+    assert chain.run() == ["b", "c"]
+    (chain.folder / "room" / "notes.txt").write_text("not code")
+    assert chain.run() == []
+
+
+def test_a_deleted_result_is_made_again_with_all_that_rests_on_it(chain: Chain) -> None:
+    chain.path("a").unlink()
+    assert chain.run() == ["a", "b", "c"]
+    assert chain.run() == []
+
+
+def test_a_result_changed_by_somebody_else_is_made_again(chain: Chain) -> None:
+    chain.path("b").write_text("trained by hand")
+    assert chain.run() == ["b", "c"]
+    assert chain.path("b").read_text() == "the same every time"
+
+
+def test_a_failed_step_runs_again_and_so_does_what_rests_on_it(chain: Chain) -> None:
+    chain.options["b"] = 2
+    chain.failing = {"b"}
+    with pytest.raises(RuntimeError):
+        chain.run()
+    chain.failing = set()
+    chain.options["b"] = 1  # back to what had worked: its result may be half made all the same
+    assert chain.run() == ["b", "c"]
+    assert chain.run() == []
+
+
+def test_a_run_killed_between_two_steps_goes_on_where_it_stopped(chain: Chain) -> None:
+    chain.path("a").unlink()
+    chain.failing = {"b"}
+    with pytest.raises(RuntimeError):
+        chain.run()
+    chain.failing = set()
+    assert chain.run() == ["b", "c"]
+
+
+@pytest.mark.parametrize("content", ["", "not json", "[]", '{"a": "old format"}', '{"a": {"basis": "x"}}'])
+def test_without_a_memory_everything_runs(chain: Chain, content: str) -> None:
+    (chain.folder / "memory.json").write_text(content)
+    assert chain.run() == ["a", "b", "c", "d"]
+
+
+def test_mistakes_in_the_chain_are_told(tmp_path: Path) -> None:
+    steps = Steps(tmp_path / "memory.json")
+    with pytest.raises(ValueError, match="'b' needs a to be run before it"):
+        steps.run("b", lambda: None, makes=tmp_path, needs=["a"])
+    with pytest.raises(ValueError, match="did not make"):
+        steps.run("b", lambda: None, makes=tmp_path / "nothing")
+    assert json.loads((tmp_path / "memory.json").read_text()) == {}
+
+
+def test_stamps(tmp_path: Path) -> None:
+    assert content_stamp(tmp_path / "nothing") is None
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "x").write_text("12")
+    plain = content_stamp(folder)
+    (folder / "x").write_text("123")
+    assert content_stamp(folder) not in (plain, None)
+    (folder / "manifest.json").write_text("{}")
+    bundle = content_stamp(folder)
+    (folder / "x").write_text("1234")  # a bundle's manifest already holds the hash of every file
+    assert content_stamp(folder) == bundle == content_stamp(folder / "manifest.json")
