@@ -89,7 +89,7 @@ def plot_values_map(
     known = np.isfinite(values)
     require_some(points[known].tolist())
     areas = _areas(len(points), size)
-    edges = np.unique(np.quantile(values[known], np.linspace(0.0, 1.0, STEPS + 1)))
+    edges = np.unique(np.quantile(values[known], np.linspace(0.0, 1.0, STEPS + 1), method="nearest"))
     edges = edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1.0])
     with figure(path, SIZE, title) as axes:
         axes.scatter(points[~known, 0], points[~known, 1], areas[~known], color=UNCOLOURED, alpha=0.7, linewidths=0.0)
