@@ -269,7 +269,7 @@ def _after_each_stage(pipeline: Pipeline, holdout: Holdout, k: int) -> tuple[dic
         candidates = stage.apply(queries, candidates, exclude, min(k, candidates.k))
         if stage.stage == "score":
             stages["after ranking"] = candidates
-        elif stage.stage == "select":
+        elif isinstance(stage, RerankSelector):
             stages["after reranking"] = candidates
     return stages, before
 

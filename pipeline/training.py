@@ -147,11 +147,17 @@ def refit(channel: BaseRecall, data: TrainingData, model: Path, options: RunOpti
     Kept beside the original, in a hidden folder, and used again until the original or the window changes.
     """
     kept = model.with_name(f".{model.name}.{REFITTED}")
-    basis = {"of": Bundle.open(model).fingerprint, "events": data.interactions.n_events, "seed": options.seed}
+    config = channel.refit_config()
+    basis = {
+        "of": Bundle.open(model).fingerprint,
+        "config": config.model_dump(mode="json"),
+        "events": data.interactions.fingerprint,
+        "seed": options.seed,
+    }
     manifest = read_manifest(kept)
     if manifest is not None and manifest.get("basis") == basis:
         return CHANNELS.load(kept)
     logger.info("fitting {} again without the label window", model.name)
-    again = type(channel)(channel.refit_config())
+    again = type(channel)(config)
     again.fit(data, options=options).save(kept, basis=basis)
     return again

@@ -190,8 +190,9 @@ class Bundle:
 
     @property
     def fingerprint(self) -> str:
-        """Digest over the content of all files."""
-        return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()
+        """Digest over the content of all files and the configuration, part of which may work at retrieval only."""
+        facts = [self.manifest["files"], self.manifest.get("component"), self.manifest.get("config")]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def file(self, name: str) -> Path:
         """Path of a file whose hash was checked.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +86,17 @@ class Interactions:
     def lengths(self) -> IntArray:
         """(U,) number of events of each user."""
         return np.diff(self.user_offsets)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest that two sets of events share exactly when they are the same in every column."""
+        digest = hashlib.sha256(str(self.n_items).encode())
+        for name in ("user_offsets", "item_idx", "rating", "timestamp"):
+            values = getattr(self, name)
+            digest.update(name.encode())
+            if values is not None:
+                digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
 
     @property
     def user_idx(self) -> IntArray:

@@ -107,7 +107,7 @@ def test_merge_weights_count(pipeline: Pipeline) -> None:
 
 
 def test_without_ranker_and_reranker_the_merged_order_is_the_answer(pipeline: Pipeline) -> None:
-    plain, answer, trace = built(pipeline, ranker=None, reranker=None)
+    plain, answer, _ = built(pipeline, ranker=None, reranker=None)
     np.testing.assert_array_equal(answer.item_idx, plain.prepare(plain.histories.queries()).head(10).item_idx)
     item = plain.recommend(history=[5], k=1).items[0]
     assert "rank" not in item.scores

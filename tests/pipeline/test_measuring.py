@@ -1,0 +1,277 @@
+"""Evaluation jobs: the funnel by hand, the reports on disk, held-out files, and models that do not compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dataprep.prepare import Prepared
+from pipeline import Pipeline, load, save
+from pipeline.config import PipelineConfig
+from pipeline.fitting import train_channel, train_ranker
+from pipeline.measuring import _funnel, data_of, evaluate_pipeline, evaluate_recall, trained
+from reccore import (
+    ArtefactError,
+    Candidates,
+    DataError,
+    Exclusions,
+    Holdout,
+    NotReadyError,
+    QueryBatch,
+    Workspace,
+)
+from tests.pipeline import small
+from tests.pipeline.small import N_RATINGS, N_USERS, PIPELINE, QUIET, RANKER, movie_id, user_id
+
+NAMES = ["itemcf", "mf", "popularity", "two_tower"]
+
+
+def lists(*rows: Sequence[int]) -> Candidates:
+    item = np.array(rows)
+    score = np.where(item >= 0, -np.arange(item.shape[1]), -np.inf).astype(np.float32)
+    return Candidates(item, score)
+
+
+def test_the_funnel_by_hand() -> None:
+    # Two targets for the first query, one each for the others, the last of which nobody knows.
+    holdout = Holdout(QueryBatch.from_histories([[], [], []]), np.array([0, 2, 3, 4]), np.array([7, 8, 5, -1]))
+    stages = {
+        "after recall": lists([1, 7, 8, 2], [5, 1, 2, 3], [1, 2, 3, 4]),
+        "after ranking": lists([7, 8, 1, 2], [1, 2, 3, 5], [1, 2, 3, 4]),
+        "after reranking": lists([8, 1], [1, 5], [1, -1]),
+    }
+    funnel = _funnel(stages, holdout, 2)
+    assert [kept for _, kept in funnel] == [4, 3, 2, 2, 2]
+    assert [stage for stage, _ in funnel] == [
+        "held out",
+        "recalled (4 candidates)",
+        "first 2 after recall",
+        "first 2 after ranking",
+        "first 2 after reranking",
+    ]
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy in which both reports were written."""
+    space = small.copy_of(trained.root, tmp_path_factory.mktemp("evaluated"))
+    evaluate_recall(space)
+    evaluate_pipeline(space)
+    return space
+
+
+def test_the_reports_are_on_disk(evaluated: Workspace) -> None:
+    for stem in ("recall", "pipeline"):
+        markdown = (evaluated.reports / f"{stem}.md").read_text()
+        assert "ml-tiny · leave_one_out (test) · 60 users" in markdown
+        for line in markdown.splitlines():
+            if line.startswith("!["):
+                figure = evaluated.reports / line.split("(")[-1].rstrip(")")
+                assert figure.read_bytes()[:4] == b"\x89PNG"
+        assert markdown.count("![") == 3
+    recall = json.loads((evaluated.reports / "recall.json").read_text())
+    assert {e["name"] for e in recall["evaluations"]} == {*NAMES, "merged"}
+    ndcg = [e["metrics"]["ndcg@10"]["mean"] for e in recall["evaluations"]]
+    assert ndcg == sorted(ndcg, reverse=True)
+    assert len(recall["comparisons"]) == 4
+    assert {c["a"] for c in recall["comparisons"]} == {recall["evaluations"][0]["name"]}
+
+
+def test_the_pipeline_is_measured_on_what_it_answers(
+    evaluated: Workspace, pipeline: Pipeline, prepared: Prepared
+) -> None:
+    """HitRate, NDCG and the funnel again, in plain Python over the pipeline's own answers."""
+    report = json.loads((evaluated.reports / "pipeline.json").read_text())
+    test = prepared.split.test()
+    answer, _ = pipeline.run(test.queries, 10)
+    merged = pipeline.recall(test.queries, Exclusions.of_history(test.queries), _trace())
+    ranks = [
+        row.tolist().index(target) if target in row else None
+        for row, target in zip(answer.item_idx, test.target_idx, strict=True)
+    ]
+    last = next(e for e in report["evaluations"] if e["name"] == "after reranking")
+    assert last["metrics"]["hit_rate@10"]["mean"] == pytest.approx(np.mean([r is not None for r in ranks]))
+    ndcg = np.mean([0.0 if r is None else 1 / np.log2(r + 2) for r in ranks])
+    assert last["metrics"]["ndcg@10"]["mean"] == pytest.approx(ndcg)
+    kept = {step["stage"]: step["kept"] for step in report["funnel"]}
+    assert kept["held out"] == N_USERS
+    assert kept["recalled (25 candidates)"] == sum(
+        t in r for r, t in zip(merged.item_idx, test.target_idx, strict=True)
+    )
+    assert kept["first 10 after reranking"] == sum(r is not None for r in ranks)
+    assert [record["name"] for record in report["trace"]["stages"]][-1] == "mmr"
+    trade_off = {point["lambda"]: point for point in report["trade_off"]}
+    # λ = 1 is the ranker's own order, and the pipeline's λ is the pipeline's own list.
+    ranking = next(e for e in report["evaluations"] if e["name"] == "after ranking")
+    assert trade_off[1.0]["ndcg"] == pytest.approx(ranking["metrics"]["ndcg@10"]["mean"])
+    assert trade_off[0.7]["ndcg"] == pytest.approx(last["metrics"]["ndcg@10"]["mean"])
+
+
+def _trace():
+    from pipeline.trace import Trace
+
+    return Trace(N_USERS)
+
+
+def test_the_best_channel_is_what_the_pipeline_is_compared_with(evaluated: Workspace) -> None:
+    report = json.loads((evaluated.reports / "pipeline.json").read_text())
+    channels = {e["name"]: e["metrics"]["ndcg@10"]["mean"] for e in report["evaluations"] if e["name"] in NAMES}
+    assert report["best_channel"] == max(channels, key=lambda name: channels[name])
+    pairs = [(c["a"], c["b"]) for c in report["comparisons"]]
+    assert pairs == [
+        *((f"after {stage}", report["best_channel"]) for stage in ("recall", "ranking", "reranking")),
+        ("after ranking", "after recall"),
+        ("after reranking", "after ranking"),
+    ]
+
+
+def test_test_reads_one_event_later_than_validation(trained: Workspace, tmp_path: Path) -> None:
+    space = small.copy_of(trained.root, tmp_path)
+    valid = evaluate_recall(space, split="valid", names=["mf"])
+    assert valid.protocol.split == "leave_one_out (valid)"
+    manifest = json.loads((space.model("mf") / "manifest.json").read_text())
+    assert valid.evaluations[0].mean("ndcg@10") == pytest.approx(manifest["metrics"]["ndcg@10"], abs=1e-5)
+    assert valid.evaluations[0].holdout_id != evaluate_recall(space, names=["mf"]).evaluations[0].holdout_id
+
+
+def test_lists_without_ten(own: Workspace) -> None:
+    measured = evaluate_recall(own, ks=[20, 5], names=["mf", "popularity"])
+    assert measured.evaluations[0].ks == (5, 20)
+    assert {c.metric for c in measured.comparisons} == {"ndcg@5"}
+    assert evaluate_pipeline(own, ks=(5,)).comparisons[0].metric == "ndcg@5"
+    with pytest.raises(DataError, match="from 1"):
+        evaluate_recall(own, ks=[0])
+
+
+def test_no_reranker_no_stage_of_that_name(own: Workspace) -> None:
+    train_ranker(own, "deepfm", RANKER, {**PIPELINE, "reranker": None}, max_queries=30, options=QUIET)
+    measured = evaluate_pipeline(own)
+    assert {e.name for e in measured.evaluations} == {*NAMES, "after recall", "after ranking"}
+    assert measured.data["trade_off"] == []
+
+
+def test_a_pipeline_without_ranker(own: Workspace, pipeline: Pipeline) -> None:
+    config = PipelineConfig.parse({**PIPELINE, "ranker": None})
+    plain = Pipeline(
+        config,
+        sources=pipeline.sources,
+        stages=[stage for stage in pipeline.stages if stage.stage in ("filter", "select")],
+        items=pipeline.items,
+        vocabulary=pipeline.vocabulary,
+        histories=pipeline.histories,
+    )
+    save(plain, own)
+    assert {e.name for e in evaluate_pipeline(own).evaluations} == {*NAMES, "after recall", "after reranking"}
+    assert load(own.model("pipeline")).recommend(user=user_id(0), k=3).items
+
+
+def held_out(path: Path, rows: list[tuple[int, int]]) -> Path:
+    pq.write_table(pa.table({"userId": [u for u, _ in rows], "movieId": [m for _, m in rows]}), path)
+    return path
+
+
+@pytest.fixture
+def on_everything(own: Workspace, prepared: Prepared) -> Workspace:
+    """Channels fitted on a file of their own with ``--protocol none``: all events but the last of each user."""
+    events = own.prepared / "train.parquet"
+    mine = own.root / "mine.parquet"
+    pq.write_table(pq.read_table(events), mine)
+    for name in ("popularity", "mf"):
+        train_channel(own, name, small.CHANNELS[name], input_path=mine, protocol="none", options=QUIET)
+    return own
+
+
+def test_a_held_out_file(on_everything: Workspace, prepared: Prepared) -> None:
+    own = on_everything
+    fit = prepared.split.fit()
+    items = prepared.vocabulary.items
+    target = int(items.decode(np.setdiff1d(np.arange(len(items)), fit.history(0))[0]))
+    rows = [(user_id(0), target), (user_id(0), movie_id(2)), (999, movie_id(0)), (user_id(1), 4)]
+    measured = evaluate_recall(own, names=["popularity", "mf"], test_file=held_out(own.root / "test.parquet", rows))
+    assert measured.protocol.split == "none, tested on test.parquet"
+    evaluation = measured.evaluations[0]
+    assert (evaluation.queries, evaluation.targets, evaluation.unknown_targets) == (3, 4, 1)
+    popularity = next(e for e in measured.evaluations if e.name == "popularity")
+    # The stranger's one film is the most popular or not; worked out from the counts.
+    counts = fit.item_counts()
+    first = np.lexsort((np.arange(len(counts)), -counts))[:10].tolist()
+    by_user = {user: popularity.per_query["hit_rate@10"][row] for row, user in enumerate(sorted({u for u, _ in rows}))}
+    assert by_user[999] == float(items.encode(movie_id(0)) in first)
+    assert by_user[user_id(1)] == 0.0  # an unknown film is a miss, not a dropped row
+
+
+def test_the_history_of_a_held_out_user_is_all_the_model_was_fitted_on(on_everything: Workspace) -> None:
+    data = data_of(on_everything, ["popularity", "mf"])
+    assert data.split.protocol == "none"
+    assert data.split.history().lengths.tolist() == [N_RATINGS - 2] * N_USERS
+
+
+def test_without_a_held_out_file_there_is_nothing_to_evaluate_on(on_everything: Workspace) -> None:
+    with pytest.raises(DataError, match=r"protocol none leaves no test events; .*--test FILE"):
+        evaluate_recall(on_everything, names=["mf"])
+
+
+def test_models_of_different_data_do_not_compare(on_everything: Workspace) -> None:
+    with pytest.raises(
+        ArtefactError, match=r"mf was fitted on mine \(\w{8}\) under none, not on ml-tiny \(\w{8}\) under"
+    ):
+        evaluate_recall(on_everything, names=["itemcf", "mf"])
+    with pytest.raises(ArtefactError, match=r"itemcf was fitted on ml-tiny .* not on mine"):
+        evaluate_pipeline(on_everything)
+
+
+def test_a_file_that_has_changed_or_gone_is_noticed(on_everything: Workspace) -> None:
+    mine = on_everything.root / "mine.parquet"
+    pq.write_table(pq.read_table(mine).slice(0, 900), mine)
+    with pytest.raises(
+        ArtefactError, match=r"mf was fitted on mine \((\w{8})\) under none, not on mine \((?!\1)\w{8}\)"
+    ):
+        evaluate_recall(on_everything, names=["mf"])
+    mine.unlink()
+    with pytest.raises(DataError, match="no such file"):
+        evaluate_recall(on_everything, names=["mf"])
+
+
+def test_seen_films_may_be_let_in(own: Workspace, prepared: Prepared) -> None:
+    seen = [(user_id(u), int(prepared.vocabulary.items.decode(prepared.split.fit().history(u)[0]))) for u in range(30)]
+    file = held_out(own.root / "seen.parquet", seen)
+    filtered = evaluate_recall(own, names=["itemcf"], test_file=file)
+    assert filtered.evaluations[0].mean("hit_rate@500") == 0.0
+    let_in = evaluate_recall(own, names=["itemcf"], test_file=file, include_seen=True)
+    assert let_in.evaluations[0].mean("hit_rate@500") >= 0.8
+    assert "seen items not filtered" in let_in.protocol.line()
+
+
+def test_which_models_are_there(own: Workspace, tmp_path: Path) -> None:
+    assert trained(own, "recall") == tuple(NAMES)
+    assert trained(own, "ranking") == ("deepfm",)
+    (own.models / "notes").mkdir()
+    (own.models / "readme.txt").write_text("x")
+    assert trained(own, "recall") == tuple(NAMES)  # neither strangers nor the hidden refits
+    with pytest.raises(NotReadyError, match=r"scripts/train_recall\.py --model popularity"):
+        trained(Workspace(tmp_path / "nothing"), "recall")
+    with pytest.raises(NotReadyError, match=r"scripts/train_ranking\.py"):
+        trained(Workspace(tmp_path / "nothing"), "ranking")
+
+
+def test_other_protocols_than_the_prepared_one(own: Workspace) -> None:
+    train_channel(own, "popularity", {}, name="two", protocol="leave_last_2", options=QUIET)
+    measured = evaluate_recall(own, names=["two"])
+    assert measured.protocol.split == "leave_last_2 (test)"
+    assert measured.evaluations[0].targets == 2 * N_USERS
+    with pytest.raises(ArtefactError, match=r"two was fitted on .* under leave_last_2, not on .* under leave_one_out"):
+        evaluate_recall(own)
+
+
+def test_a_vocabulary_is_part_of_what_is_compared(own: Workspace, prepared: Prepared) -> None:
+    other = replace(prepared, source={**prepared.source, "fingerprint": "0" * 64})
+    other.save(own.prepared)
+    with pytest.raises(ArtefactError, match="popularity was fitted on ml-tiny"):
+        evaluate_recall(own, names=["popularity"])

@@ -1,0 +1,263 @@
+"""From candidates of recall to samples of ranking: the label window, its labels, and what may leak."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dataprep.prepare import Prepared
+from dataprep.splits import LeaveLastN, NoSplit
+from pipeline import PipelineConfig, load, training
+from pipeline.builder import load_channels
+from pipeline.fitting import check_protocol, train_channel, train_ranker, validation_sample
+from pipeline.training import TASK, label, label_window, make_ranking_data, refit
+from ranking.neural import NeuralRanker
+from recall import CHANNELS
+from reccore import (
+    ArtefactError,
+    Candidates,
+    ConfigError,
+    DataError,
+    Exclusions,
+    Holdout,
+    Interactions,
+    NotReadyError,
+    QueryBatch,
+    RunOptions,
+    Workspace,
+)
+from tests.helpers import rows_of
+from tests.helpers import training_data as tables
+from tests.pipeline import small
+from tests.pipeline.small import N_RATINGS, N_USERS, PIPELINE, QUIET, RANKER
+
+CONFIG = PipelineConfig.parse({**PIPELINE, "ranker": "deepfm"})
+
+
+def cut(*lengths: int, protocol: LeaveLastN | NoSplit) -> Prepared:
+    """Users with so many events: user u watches films 0, 1, 2, … in order."""
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    films = np.concatenate([np.arange(n) for n in lengths])
+    events = Interactions.from_events(users, films, n_users=len(lengths), n_items=max(lengths))
+    data = tables(events)
+    return Prepared(protocol.split(events), data.items, data.users, data.vocabulary, {"fingerprint": "x"})
+
+
+def test_the_window_is_the_last_fifth_of_the_fit_events_and_ten_at_most() -> None:
+    # 12 events: 10 to fit, 20% = 2 labels. 5: 3 fit, none. 2: all fit, none. 102: 100 fit, 10 labels, not 20.
+    prepared = cut(12, 5, 2, 102, protocol=LeaveLastN(1))
+    window = label_window(prepared, max_queries=None, options=QUIET)
+    assert window.start.tolist() == [8, 3, 2, 90]
+    assert window.holdout.queries.user_idx.tolist() == [0, 0] + [3] * 10
+    assert window.holdout.target_idx.tolist() == [8, 9, *range(90, 100)]
+    histories = rows_of(window.holdout.queries)
+    assert histories[0] == list(range(8))
+    assert histories[1] == list(range(9))  # everything before the target, the earlier label included
+    assert histories[-1] == list(range(99))
+    later = [window.later.rows(row, row + 1).item_idx.tolist() for row in range(3)]
+    assert later == [[9], [], list(range(91, 100))]
+
+
+def test_validation_and_test_events_are_nowhere_in_the_window() -> None:
+    prepared = cut(30, 40, 50, protocol=LeaveLastN(3))
+    window = label_window(prepared, max_queries=None, options=QUIET)
+    held = {0: {24, 25, 26, 27, 28, 29}, 1: set(range(34, 40)), 2: set(range(44, 50))}
+    rows = zip(window.holdout.queries.user_idx, rows_of(window.holdout.queries), strict=True)
+    for row, (user, history) in enumerate(rows):
+        seen = {*history, int(window.holdout.target_idx[row]), *window.later.rows(row, row + 1).item_idx.tolist()}
+        assert not seen & held[int(user)]
+
+
+def test_a_smaller_window_is_drawn_at_random_and_again_the_same() -> None:
+    prepared = cut(60, 60, 60, protocol=NoSplit())
+    few = label_window(prepared, max_queries=7, options=QUIET)
+    again = label_window(prepared, max_queries=7, options=QUIET)
+    other = label_window(prepared, max_queries=7, options=RunOptions(seed=1))
+    assert len(few.holdout) == 7
+    np.testing.assert_array_equal(few.holdout.target_idx, again.holdout.target_idx)
+    assert few.holdout.target_idx.tolist() != other.holdout.target_idx.tolist()
+    # The channels must not have seen any event of the window, drawn or not.
+    assert few.start.tolist() == [50, 50, 50]
+
+
+def test_labels_by_hand() -> None:
+    candidates = Candidates(
+        np.array([[5, 3, 9, -1], [1, 2, 3, 4], [7, 8, -1, -1]]),
+        np.array([[3, 2, 1, -np.inf], [4, 3, 2, 1], [2, 1, -np.inf, -np.inf]], dtype=np.float32),
+    )
+    holdout = Holdout.single(QueryBatch.from_histories([[], [], []]), np.array([3, 2, 6]))
+    later = Exclusions(np.array([0, 2, 4, 4]), np.array([9, 3, 1, 6]))  # row 0's target is watched again later
+    labels, missed = label(candidates, holdout, later)
+    nan = np.nan
+    np.testing.assert_array_equal(labels, [[0, 1, nan, nan], [nan, 1, 0, 0], [0, 0, nan, nan]])
+    assert missed == 1  # film 6 was not offered, and is not put in
+
+
+@pytest.fixture(scope="module")
+def data(trained: Workspace, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> training.RankingData:
+    space = small.copy_of(trained.root, tmp_path_factory.mktemp("ranking"))
+    channels = load_channels(space, CONFIG.channels)
+    valid = prepared.split.valid()
+    return make_ranking_data(prepared, space, channels, CONFIG, valid, max_queries=None, options=QUIET)
+
+
+def test_the_channels_that_offer_training_candidates_have_not_seen_the_labels(
+    data: training.RankingData, prepared: Prepared
+) -> None:
+    fit = prepared.split.fit()
+    n_labels = (fit.lengths * 0.2).astype(int)
+    np.testing.assert_array_equal(data.window_data.interactions.lengths, fit.lengths - n_labels)
+    counts = np.bincount(data.window_data.interactions.item_idx, minlength=fit.n_items)
+    np.testing.assert_array_equal(data.window_data.items.statistics["count"], counts)
+    # Popularity offers films by exactly these counts: a leak of the labels would change its order.
+    rank = data.train.candidates.features["recall_rank.popularity"]
+    row = 0
+    unseen = np.setdiff1d(np.arange(fit.n_items), data.train.queries.select([row]).history_idx)
+    expected = unseen[np.lexsort((unseen, -counts[unseen]))][: PIPELINE["per_channel"]]
+    for column, item in enumerate(data.train.candidates.item_idx[row]):
+        place = np.flatnonzero(expected == item)
+        found = rank[row, column]
+        assert found == place[0] + 1 if len(place) else np.isnan(found)
+
+
+def test_a_leak_would_show(trained: Workspace, prepared: Prepared, tmp_path: Path, monkeypatch) -> None:
+    """With channels that did see the labels, recall offers far more of them: the check above has teeth."""
+    space = small.copy_of(trained.root, tmp_path)
+    config = PipelineConfig.parse(
+        {"channels": ["mf"], "fill": None, "vectors_of": "mf", "per_channel": 10, "candidates": 10, "ranker": "x"}
+    )
+    channels = {"mf": CHANNELS["mf"]({"embedding_size": 60, "half_life": None}).fit(prepared.training_data())}
+    channels["mf"].save(space.model("mf"))
+    valid = prepared.split.valid()
+    honest = make_ranking_data(prepared, space, channels, config, valid, max_queries=None, options=QUIET)
+    monkeypatch.setattr(training, "refit", lambda channel, *rest: channel)
+    leaking = make_ranking_data(prepared, space, channels, config, valid, max_queries=None, options=QUIET)
+    assert leaking.train.missed < honest.train.missed - 20
+
+
+def test_samples_hold_no_inserted_positive(data: training.RankingData, prepared: Prepared) -> None:
+    for samples, holdout in (
+        (data.train, label_window(prepared, max_queries=None, options=QUIET).holdout),
+        (data.valid, prepared.split.valid()),
+    ):
+        offered = samples.candidates.item_idx == holdout.target_idx[:, None]
+        np.testing.assert_array_equal(samples.labels[TASK] == 1, offered)
+        assert samples.missed == len(holdout) - offered.sum() > 0
+        assert np.isnan(samples.labels[TASK][~samples.candidates.mask]).all()
+        assert not Exclusions.of_history(samples.queries).contains(samples.candidates.item_idx).any()
+
+
+def test_the_ranker_learns_from_what_it_will_meet(data: training.RankingData, pipeline) -> None:
+    met = pipeline.prepare(pipeline.histories.queries())
+    assert set(data.train.candidates.features) == set(data.valid.candidates.features) == set(met.features)
+    ranker: NeuralRanker = next(stage.ranker for stage in pipeline.stages if stage.stage == "score")
+    fields = {field["name"] for field in ranker._encoder.schema.to_json()}
+    assert {"recall.mf.match", "recall.two_tower.match"} <= fields
+
+
+def test_channels_are_fitted_again_only_where_something_changed(own: Workspace, prepared: Prepared) -> None:
+    kept = own.models / ".mf.label_window"
+    assert kept.is_dir()
+    before = json.loads((kept / "manifest.json").read_text())
+    channel = CHANNELS["mf"].load(own.model("mf"))
+    window = label_window(prepared, max_queries=None, options=QUIET)
+    events = prepared.training_data(prepared.split.interactions.first(window.start))
+    stamp = (kept / "manifest.json").stat().st_mtime_ns
+    again = refit(channel, events, own.model("mf"), QUIET)
+    assert (kept / "manifest.json").stat().st_mtime_ns == stamp
+    np.testing.assert_array_equal(again.encode_items(), CHANNELS["mf"].load(kept).encode_items())
+    refit(channel, events, own.model("mf"), RunOptions(seed=5, progress=False, threads=1))
+    assert json.loads((kept / "manifest.json").read_text())["basis"] != before["basis"]
+
+
+def test_other_events_of_the_same_number_are_not_taken_for_the_same(own: Workspace, prepared: Prepared) -> None:
+    channel = CHANNELS["popularity"].load(own.model("popularity"))
+    window = label_window(prepared, max_queries=None, options=QUIET)
+    events = prepared.training_data(prepared.split.interactions.first(window.start))
+    reversed_items = replace(
+        events.interactions, item_idx=events.interactions.n_items - 1 - events.interactions.item_idx
+    )
+    other = prepared.training_data(reversed_items)
+    queries = QueryBatch.from_histories([[]])
+    first = refit(channel, events, own.model("popularity"), QUIET).retrieve(queries, 5)
+    second = refit(channel, other, own.model("popularity"), QUIET).retrieve(queries, 5)
+    assert first.item_idx.tolist() != second.item_idx.tolist()
+
+
+def test_an_option_that_works_at_retrieval_only_counts_too(own: Workspace) -> None:
+    train_channel(own, "itemcf", {**small.CHANNELS["itemcf"], "half_life": 1.0}, options=QUIET)
+    with pytest.raises(ArtefactError, match="'itemcf' was trained again"):
+        load(own.model("pipeline"))
+    train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=20, options=QUIET)
+    assert CHANNELS["itemcf"].load(own.models / ".itemcf.label_window").config.half_life == 1.0
+    assert load(own.model("pipeline")).sources[1].channel.config.half_life == 1.0
+
+
+def test_jobs_say_what_happened(own: Workspace) -> None:
+    done = train_channel(own, "mf", small.CHANNELS["mf"], name="mine", options=QUIET)
+    assert done["path"] == str(own.model("mine"))
+    assert done["config"]["embedding_size"] == 8
+    assert set(done["validation"]) == {"hit_rate@10", "hit_rate@100", "ndcg@10", "ndcg@100"}
+    manifest = json.loads((own.model("mine") / "manifest.json").read_text())
+    assert manifest["metrics"] == done["validation"]
+    assert manifest["data"]["protocol"] == "leave_one_out"
+    assert manifest["data"]["events"] == N_USERS * (N_RATINGS - 2)
+    assert train_channel(own, "popularity", {}, name="all", protocol="none", options=QUIET)["validation"] is None
+    ranked = train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=50, options=QUIET)
+    assert ranked["training_queries"] == 50
+    assert set(ranked["validation"]) == {"recall", "ranking"}
+
+
+@pytest.mark.parametrize("name", ["pipeline", "merged"])
+def test_names_that_mean_something_are_taken(own: Workspace, name: str) -> None:
+    with pytest.raises(ConfigError, match="is taken by the project itself"):
+        train_channel(own, "popularity", {}, name=name, options=QUIET)
+    with pytest.raises(ConfigError, match="is taken by the project itself"):
+        train_ranker(own, "deepfm", RANKER, PIPELINE, name=name, options=QUIET)
+
+
+def test_a_folder_of_somebody_else_is_not_overwritten(own: Workspace) -> None:
+    with pytest.raises(ConfigError, match="holds a ranking model; choose another --name"):
+        train_channel(own, "popularity", {}, name="deepfm", options=QUIET)
+    (own.models / "notes").mkdir()
+    with pytest.raises(ConfigError, match="holds no model"):
+        train_channel(own, "popularity", {}, name="notes", options=QUIET)
+
+
+def test_the_ranker_of_a_pipeline_is_the_one_trained(own: Workspace) -> None:
+    with pytest.raises(ConfigError, match=r"leave out pipeline\.ranker"):
+        train_ranker(own, "deepfm", RANKER, {**PIPELINE, "ranker": "din"}, options=QUIET)
+
+
+def test_a_ranker_needs_channels_of_its_own_data(own: Workspace) -> None:
+    with pytest.raises(NotReadyError, match=r"channel 'lost' is not trained"):
+        train_ranker(
+            own, "deepfm", RANKER, {**PIPELINE, "channels": ["popularity", "two_tower", "lost"]}, options=QUIET
+        )
+    with pytest.raises(ArtefactError, match=r"popularity was fitted on ml-tiny .* under leave_one_out, not on .* none"):
+        train_ranker(own, "deepfm", RANKER, PIPELINE, protocol="none", options=QUIET)
+
+
+def test_too_little_to_learn_from_is_said(own: Workspace) -> None:
+    # Two candidates, of which the label is hardly ever one.
+    narrow = {"channels": ["popularity"], "per_channel": 1, "candidates": 1, "reranker": None}
+    with pytest.raises(DataError, match=r"recall offers none of the 3 events"):
+        train_ranker(own, "deepfm", RANKER, narrow, max_queries=3, options=QUIET)
+
+
+def test_a_model_without_provenance_does_not_pass(own: Workspace, prepared: Prepared) -> None:
+    CHANNELS["mf"].load(own.model("mf")).save(own.model("mf"))
+    with pytest.raises(ArtefactError, match="mf was fitted on None"):
+        check_protocol(own, ("mf",), prepared)
+
+
+def test_validation_is_capped(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(validation_sample(prepared, QUIET)) == N_USERS
+    monkeypatch.setattr("pipeline.fitting.VALIDATION_QUERIES", 10)
+    sample = validation_sample(prepared, QUIET)
+    assert len(sample) == 10
+    assert len(set(sample.queries.user_idx.tolist())) == 10
