@@ -56,7 +56,6 @@ class TwoTower(EmbeddingRecall):
             boundaries = bucket_boundaries(_mean_ratings(data))
         self._items = data.items
         self._encoder = UserEncoder(boundaries, data.users)
-        self._options = options
         torch.manual_seed(options.seed)
         self.network = self._build_network()
         examples = TrainingExamples(data.interactions, data.items, self._encoder, self.config.history_length)

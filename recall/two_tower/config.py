@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from reccore import ComponentConfig
 
@@ -35,7 +35,7 @@ class TwoTowerConfig(ComponentConfig):
     embedding_size: int = Field(default=64, ge=1)
     hidden_size: int = Field(default=128, ge=1)
     history_length: int = Field(default=100, ge=1)
-    half_lives: tuple[float, ...] = Field(default=(2.0, 10.0, 50.0), min_length=1)
+    half_lives: tuple[PositiveFloat, ...] = Field(default=(2.0, 10.0, 50.0), min_length=1)
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
     user_dropout: float = Field(default=0.5, ge=0, le=1)
     history_dropout: float = Field(default=0.2, ge=0, lt=1)

@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def mixed_log_q(item_probability: Tensor, n_in_batch: int, n_uniform: int) -> Tensor:
+def mixed_log_q(item_probability: Tensor, n_in_batch: float, n_uniform: int) -> Tensor:
     """(N,) log Q*, the chance that one negative of a mixed batch is a given item.
 
     Q*(y) = (B·Q(y) + B′/N) / (B + B′) with Q the share of item y among the training events (the chance of
-    an in-batch draw), B in-batch and B′ uniform negatives. An item that can never be drawn gets 0 rather
-    than the logarithm of a clamped tiny number: it is in no batch, so its value is never used.
+    an in-batch draw), B in-batch (their mean number) and B′ uniform negatives. An item that can never be
+    drawn gets 0 rather than the logarithm of a clamped tiny number: it is in no batch, so its value is
+    never used.
     """
     n_items = len(item_probability)
     q = (n_in_batch * item_probability + n_uniform / n_items) / (n_in_batch + n_uniform)

@@ -53,7 +53,7 @@ def train(
     # Events that come as a user's first have an empty history and count too: they teach the cold start.
     batches_per_epoch = math.ceil(len(examples) / config.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=batches_per_epoch * config.epochs)
-    log_q = _log_q(examples, config, device)
+    log_q = _log_q(examples, len(examples) / batches_per_epoch, config, device)
     shuffle, draws = options.generator(1), options.torch_generator(2)
     log, best_state = TrainingLog(), copy.deepcopy(network.state_dict())
 
@@ -62,7 +62,7 @@ def train(
             network.train()
             total = 0.0
             order = shuffle.permutation(len(examples))
-            for number, events in enumerate(np.array_split(order, batches_per_epoch)):
+            for number, events in enumerate(np.array_split(order, batches_per_epoch), start=1):
                 loss = _step(network, examples, events, config, log_q, draws, device)
                 value = loss.item()
                 if not math.isfinite(value):
@@ -95,12 +95,15 @@ def train(
     return log
 
 
-def _log_q(examples: TrainingExamples, config: TwoTowerConfig, device: torch.device) -> Tensor | None:
+def _log_q(
+    examples: TrainingExamples, n_in_batch: float, config: TwoTowerConfig, device: torch.device
+) -> Tensor | None:
+    """(N,) correction for batches of ``n_in_batch`` examples, fewer than ``batch_size`` where that divides badly."""
     if config.logq == "none":
         return None
     counts = torch.from_numpy(examples.interactions.item_counts())
     share = (counts / counts.sum()).to(device=device, dtype=torch.float32)
-    return mixed_log_q(share, config.batch_size, config.uniform_negatives)
+    return mixed_log_q(share, n_in_batch, config.uniform_negatives)
 
 
 def _step(

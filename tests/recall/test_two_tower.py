@@ -1,0 +1,339 @@
+"""The two-tower channel: training, the choice of an epoch, the index, and every option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from evaluation.metrics import per_query_metrics
+from recall import TwoTower
+from recall.index import INDEXES
+from recall.two_tower import TwoTowerConfig, trainer
+from recall.two_tower.loss import mixed_log_q, sampled_softmax
+from recall.two_tower.trainer import TrainingError
+from reccore import ConfigError, DataError, Exclusions, Holdout, Interactions, QueryBatch, RunOptions, TrainingData
+from tests.helpers import training_data
+
+TINY: dict[str, Any] = {
+    "embedding_size": 8,
+    "hidden_size": 8,
+    "history_length": 4,
+    "batch_size": 64,
+    "epochs": 2,
+    "uniform_negatives": 8,
+    "learning_rate": 0.02,
+}
+BATCHES = 8  # 60 users of 8 events are 480 examples
+
+
+def fitted(board: TrainingData, options: RunOptions, valid: Holdout | None = None, **config: Any) -> TwoTower:
+    return TwoTower({**TINY, **config}).fit(board, valid=valid, options=options)
+
+
+def last_events(board: TrainingData) -> tuple[TrainingData, Holdout]:
+    """All but the last event of every user to learn from, and the last to predict."""
+    events = board.interactions
+    stops = events.lengths - 1
+    target = events.item_idx[events.user_offsets[1:] - 1]
+    cut = TrainingData(events.first(stops), board.items, board.users, board.vocabulary)
+    return cut, Holdout.single(events.queries(stops=stops), target)
+
+
+# The choice of an epoch ------------------------------------------------------------------------------------
+
+
+class Script:
+    """Validation figures given in advance, and the weights they were given for."""
+
+    def __init__(self, *figures: float) -> None:
+        self.figures = list(figures)
+        self.weights: list[Tensor] = []
+
+    def __call__(self, channel: TwoTower, valid: Holdout) -> float:
+        self.weights.append(channel.network.item_tower.ids.weight.detach().clone())
+        return self.figures[len(self.weights) - 1]
+
+
+@pytest.mark.parametrize(
+    ("figures", "patience", "epochs_run", "best"),
+    [
+        ((0.1, 0.3, 0.2, 0.2, 0.4, 0.1), 4, 6, 5),
+        ((0.1, 0.3, 0.2, 0.2, 0.4, 0.1), 2, 4, 2),  # two epochs without a better one: stop before the fifth
+        ((0.1, 0.3, 0.2, 0.4, 0.3, 0.3), 1, 3, 2),
+        ((0.3, 0.3, 0.3, 0.3, 0.3, 0.3), 9, 6, 1),  # of equals the first
+        ((0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 3, 4, 1),
+        ((0.1, 0.2, 0.3, 0.4, 0.5, 0.6), 1, 6, 6),
+    ],
+)
+def test_the_best_epoch_is_kept_and_patience_ends_the_wait(
+    board: TrainingData,
+    options: RunOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    figures: tuple[float, ...],
+    patience: int,
+    epochs_run: int,
+    best: int,
+) -> None:
+    script = Script(*figures)
+    monkeypatch.setattr(TwoTower, "_validation_ndcg", lambda channel, valid: script(channel, valid))
+    data, valid = last_events(board)
+    channel = fitted(data, options, valid, epochs=6, patience=patience)
+    assert channel.log.validation == list(figures[:epochs_run])
+    assert len(channel.log.loss) == epochs_run
+    assert channel.log.best_epoch == best
+    kept = channel.network.item_tower.ids.weight
+    assert [torch.equal(kept, weights) for weights in script.weights].index(True) == best - 1
+    assert channel.refit_config().epochs == best
+    assert channel.refit_config().patience == patience
+    found = channel.index.search(channel.encode_items(), 1, Exclusions.nothing(24))
+    np.testing.assert_allclose(found.score, 1.0, atol=1e-5)  # the index holds that epoch's vectors
+
+
+def test_without_validation_all_epochs_run(board: TrainingData, options: RunOptions) -> None:
+    for valid in (None, last_events(board)[1].select(np.array([], dtype=np.int64))):
+        channel = fitted(board, options, valid, epochs=3)
+        assert (len(channel.log.loss), channel.log.validation, channel.log.best_epoch) == (3, [], 3)
+        assert channel.refit_config() == channel.config
+
+
+def test_the_validation_figure_is_ndcg_at_ten_of_what_is_retrieved(board: TrainingData, options: RunOptions) -> None:
+    data, valid = last_events(board)
+    channel = fitted(data, options, valid, epochs=1)
+    expected = per_query_metrics(channel.retrieve(valid.queries, 10), valid, (10,))["ndcg@10"].mean()
+    assert channel.log.validation == [pytest.approx(float(expected), abs=1e-6)]
+    assert 0 < expected < 1
+
+
+def test_validation_targets_are_not_trained_on(board: TrainingData, options: RunOptions) -> None:
+    data, valid = last_events(board)
+    others = Holdout.single(valid.queries, valid.target_idx[::-1].copy())
+    one, other = (fitted(data, options, holdout, epochs=1) for holdout in (valid, others))
+    np.testing.assert_array_equal(one.encode_items(), other.encode_items())
+
+
+# Training ------------------------------------------------------------------------------------------------
+
+
+def test_training_lowers_the_loss(board: TrainingData, options: RunOptions) -> None:
+    loss = fitted(board, options, epochs=12).log.loss
+    assert loss[-1] < loss[0] - 0.2
+
+
+def test_a_loss_that_is_no_number_names_epoch_and_batch(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = 0
+
+    def break_down(*args: Any, **kwargs: Any) -> Tensor:
+        nonlocal steps
+        steps += 1
+        return sampled_softmax(*args, **kwargs) * (float("nan") if steps == BATCHES + 3 else 1.0)
+
+    monkeypatch.setattr(trainer, "sampled_softmax", break_down)
+    with pytest.raises(TrainingError, match=f"nan in epoch 2, batch 3 of {BATCHES}; a lower learning_rate"):
+        fitted(board, options)
+
+
+def test_a_wild_learning_rate_ends_in_that_error(board: TrainingData, options: RunOptions) -> None:
+    with pytest.raises(TrainingError, match="the loss became"):
+        fitted(board, options, learning_rate=1e30)
+
+
+def test_no_events_is_said(board: TrainingData, options: RunOptions) -> None:
+    nothing = board.interactions.first(np.zeros(60, dtype=np.int64))
+    with pytest.raises(DataError, match="at least one event"):
+        fitted(training_data(nothing), options)
+
+
+@pytest.mark.parametrize("uniform", [0, 8])
+def test_a_single_event_is_enough(options: RunOptions, uniform: int) -> None:
+    one = Interactions(np.array([0, 1]), np.array([2]), 5)
+    channel = fitted(training_data(one), options, uniform_negatives=uniform)
+    assert np.isfinite(channel.encode_items()).all()
+
+
+def seen_by_the_loss(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch, **config: Any
+) -> list[dict[str, Any]]:
+    """What every training step hands to the loss."""
+    calls: list[dict[str, Any]] = []
+
+    def record(queries: Tensor, items: Tensor, item_idx: Tensor, **rest: Any) -> Tensor:
+        calls.append({"n": len(queries), "item_idx": item_idx, **rest})
+        return sampled_softmax(queries, items, item_idx, **rest)
+
+    monkeypatch.setattr(trainer, "sampled_softmax", record)
+    fitted(board, options, **config)
+    return calls
+
+
+@pytest.mark.parametrize("batch_size", [64, 450, 10_000])
+def test_the_correction_is_that_of_the_batches_really_drawn(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    calls = seen_by_the_loss(board, options, monkeypatch, batch_size=batch_size, epochs=1)
+    share = torch.from_numpy(board.interactions.item_counts() / 480).float()
+    n_in_batch = {64: 60, 450: 240, 10_000: 480}[batch_size]
+    expected = mixed_log_q(share, n_in_batch, 8)
+    for call in calls:
+        assert (call["n"], len(call["item_idx"])) == (n_in_batch, n_in_batch + 8)
+        torch.testing.assert_close(call["log_q"], expected[call["item_idx"]])
+
+
+def test_an_epoch_takes_every_event_once(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = seen_by_the_loss(board, options, monkeypatch)
+    targets = [np.concatenate([call["item_idx"][: call["n"]] for call in epoch]) for epoch in (calls[:8], calls[8:])]
+    for epoch in targets:
+        assert np.bincount(epoch, minlength=24).tolist() == board.interactions.item_counts().tolist()
+    assert np.any(targets[0] != targets[1])  # in another order
+
+
+def test_uniform_negatives_are_uniform(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = seen_by_the_loss(board, options, monkeypatch, uniform_negatives=3000, epochs=1)
+    counts = np.bincount(np.concatenate([call["item_idx"][call["n"] :] for call in calls]), minlength=24)
+    np.testing.assert_allclose(counts / counts.sum(), 1 / 24, rtol=0.15)
+
+
+# Options -------------------------------------------------------------------------------------------------
+
+CHANGED: dict[str, Any] = {
+    "embedding_size": 9,
+    "hidden_size": 9,
+    "history_length": 3,
+    "half_lives": (1.0, 3.0),
+    "id_dropout": 0.2,
+    "user_dropout": 0.6,
+    "history_dropout": 0.3,
+    "temperature": 0.2,
+    "logq": "none",
+    "uniform_negatives": 9,
+    "mask_accidental_hits": False,
+    "batch_size": 48,
+    "epochs": 3,
+    "learning_rate": 0.01,
+    "weight_decay": 0.1,
+}
+TRIED_ELSEWHERE = {
+    "patience": test_the_best_epoch_is_kept_and_patience_ends_the_wait,
+    "index": "test_each_index_finds_every_film_at_its_own_row",
+}
+
+
+def test_every_option_is_tried() -> None:
+    assert set(CHANGED) | set(TRIED_ELSEWHERE) == set(TwoTowerConfig.model_fields)
+
+
+@pytest.fixture(scope="module")
+def plain(board: TrainingData) -> TwoTower:
+    return fitted(board, RunOptions(device="cpu", progress=False, threads=1))
+
+
+@pytest.mark.parametrize("option", CHANGED)
+def test_every_option_changes_the_answers(
+    board: TrainingData, options: RunOptions, plain: TwoTower, option: str
+) -> None:
+    queries = board.interactions.queries()
+    changed = fitted(board, options, **{option: CHANGED[option]})
+    difference = changed.retrieve(queries, 5).score - plain.retrieve(queries, 5).score
+    assert np.abs(difference).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_size": 1}, {"temperature": 0}, {"id_dropout": 1}, {"half_lives": [0]}, {"index": "hnsw"}]
+)
+def test_values_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        TwoTower(wrong)
+
+
+def test_the_seed_decides(board: TrainingData, options: RunOptions, plain: TwoTower) -> None:
+    torch.rand(7)  # whatever happened before
+    np.testing.assert_array_equal(fitted(board, options).encode_items(), plain.encode_items())
+    other = fitted(board, RunOptions(seed=1, device="cpu", progress=False, threads=1))
+    assert np.abs(other.encode_items() - plain.encode_items()).max() > 0.01
+
+
+# Answers -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", ["flat", "brute_force"])
+def test_each_index_finds_every_film_at_its_own_row(board: TrainingData, options: RunOptions, index: str) -> None:
+    channel = fitted(board, options, index=index)
+    assert isinstance(channel.index, INDEXES[index])
+    items = channel.encode_items()
+    found = channel.index.search(items, 1, Exclusions.nothing(24))
+    assert found.item_idx[:, 0].tolist() == list(range(24))
+    np.testing.assert_allclose(found.score, 1.0, atol=1e-5)
+
+
+def test_answers_are_the_inner_products_of_the_towers(board: TrainingData, plain: TwoTower) -> None:
+    queries = board.interactions.queries()
+    scores = plain.encode_queries(queries) @ plain.encode_items().T
+    found = plain.retrieve(queries, 24)
+    seen = Exclusions.of_history(queries)
+    np.testing.assert_allclose(
+        found.score[:, 0], np.where(seen.contains(np.tile(np.arange(24), (60, 1))), -9, scores).max(1), atol=1e-5
+    )
+    for row in (0, 31):
+        n = found.counts[row]
+        np.testing.assert_allclose(found.score[row, :n], scores[row, found.item_idx[row, :n]], atol=1e-5)
+        assert n == 24 - 8
+
+
+def test_one_query_is_encoded_as_in_a_batch(board: TrainingData, plain: TwoTower) -> None:
+    queries = board.interactions.queries()
+    together = plain.encode_queries(queries)
+    for row in (0, 17, 59):
+        np.testing.assert_allclose(plain.encode_queries(queries.select([row]))[0], together[row], atol=1e-6)
+
+
+def test_strangers_and_empty_histories_are_answered(plain: TwoTower) -> None:
+    queries = QueryBatch.from_histories([[], [], [3, 5], []], user_idx=[-1, 4, -1, 999])
+    found = plain.retrieve(queries, 24)
+    assert found.counts.tolist() == [24, 24, 22, 24]
+    assert found.item_idx[0].tolist() == found.item_idx[3].tolist()  # a number beyond the table is a stranger
+    assert np.abs(found.score[0] - found.score[1]).max() > 1e-4  # something is known of user 4
+
+
+def test_only_the_latest_events_are_pooled(plain: TwoTower) -> None:
+    # The first two trade places: same genre, so that only the pools could tell.
+    one, other = plain.encode_queries(QueryBatch.from_histories([[0, 2, 4, 6, 8, 10], [2, 0, 4, 6, 8, 10]]))
+    np.testing.assert_array_equal(one, other)
+    recent = plain.encode_queries(QueryBatch.from_histories([[0, 2, 4, 6, 10, 8]]))[0]
+    assert np.abs(recent - one).max() > 1e-4
+
+
+def without_events_of(board: TrainingData, items: list[int]) -> TrainingData:
+    """The board with some films unwatched; what they are stays known."""
+    events = board.interactions
+    kept = ~np.isin(events.item_idx, items)
+    fewer = Interactions.from_events(
+        events.user_idx[kept], events.item_idx[kept], n_users=60, n_items=24, rating=events.rating[kept]
+    )
+    return training_data(fewer, genre_of_item=np.arange(24) % 2)
+
+
+def test_dropped_ids_teach_what_a_film_nobody_has_seen_is_like(board: TrainingData, options: RunOptions) -> None:
+    """Unseen even and odd films are told apart by their genre, better when ids were dropped in training."""
+    data = without_events_of(board, [20, 21, 22, 23])
+    users = data.interactions.queries()
+    even = users.user_idx % 2 == 0
+
+    def told_apart(id_dropout: float) -> float:
+        channel = fitted(data, options, epochs=20, id_dropout=id_dropout)
+        scores = channel.encode_queries(users) @ channel.encode_items().T
+        own = np.where(even[:, None], scores[:, [20, 22]], scores[:, [21, 23]])
+        other = np.where(even[:, None], scores[:, [21, 23]], scores[:, [20, 22]])
+        return float(own.mean() - other.mean())
+
+    with_dropout, without = told_apart(0.4), told_apart(0.0)
+    assert with_dropout > 0.1
+    assert with_dropout > without + 0.05
