@@ -1,0 +1,249 @@
+"""The commands as users run them: the whole chain, what they print, and where their options come from."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from reccore import Workspace
+from scripts import demo
+from tests.pipeline import small
+from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, movie_id, user_id
+from tests.scripts.conftest import Command
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(path.stem for path in (REPOSITORY / "scripts").glob("[!_]*.py"))
+TWO_TOWER = [f"--set={name}={value}" for name, value in small.CHANNELS["two_tower"].items()]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help(command: Command, name: str) -> None:
+    ended = command(name, "--help")
+    assert ended.code == 0
+    for option in ("--data_dir", "--seed", "--config", "--set", "--json"):
+        assert option in ended.out
+    if name.startswith("train_"):
+        assert "--name" in ended.out
+        assert "--protocol" in ended.out
+    assert ended.err == ""
+
+
+def test_the_chain_from_raw_files_to_recommendations(command: Command, tmp_path: Path) -> None:
+    """Every command in its order; with ``--json`` stdout holds one object and nothing else."""
+    root = tmp_path / "data"
+    small.write_raw(root / "raw" / "ml-tiny")
+
+    def go(name: str, *argv: object) -> dict[str, Any]:
+        ended = command(name, "--data_dir", root, "--json", *argv)
+        assert ended.code == 0, ended.err
+        assert len(ended.out.splitlines()) == 1
+        return ended.json
+
+    assert go("run_preprocessing")["rows"]["ratings"] == N_USERS * N_RATINGS
+    prepared = go("prepare_two_tower_data")
+    assert (prepared["users"], prepared["items"]) == (N_USERS, N_MOVIES)
+    assert prepared["fit_events"] == N_USERS * (N_RATINGS - 2)
+    assert prepared["valid_targets"] == prepared["test_targets"] == prepared["test_users"] == N_USERS
+    train = root / "processed" / "two_tower" / "train.parquet"
+    assert pq.read_metadata(train).num_rows == prepared["fit_events"]
+    for model in ("popularity", "itemcf"):
+        assert go("train_recall", "--model", model, "--input", train)["validation"]["ndcg@10"] >= 0
+    assert go("train_recall", "--model", "mf", "--embedding_size", 8)["config"]["embedding_size"] == 8
+    assert go("train_recall", "--model", "two_tower", *TWO_TOWER)["config"]["epochs"] == 2
+    names = {e["name"] for e in go("evaluate_recall")["evaluations"]}
+    assert names == {"popularity", "itemcf", "mf", "two_tower", "merged"}
+    ranked = go(
+        "train_ranking", "--model", "din", "--epochs", 1, "--max_queries", 40, "--set", "pipeline.candidates=25"
+    )
+    assert ranked["training_queries"] == 40
+    assert Path(ranked["pipeline"]).is_dir()
+    funnel = go("evaluate_pipeline")["funnel"]
+    assert funnel[0] == {"stage": "held out", "kept": N_USERS}
+    answer = go("recommend", "--user", user_id(1), "--k", 3)
+    assert answer["user"] == user_id(1)
+    assert len(answer["history"]) == N_RATINGS - 1
+    assert len(answer["recommendations"]) == 3
+    assert {"movie_id", "title", "genres", "channels", "scores"} == set(answer["recommendations"][0])
+    assert {stage["name"] for stage in answer["trace"]["stages"]} >= {"popularity", "din", "mmr"}
+
+
+def test_json_of_the_synthetic_data(command: Command, tmp_path: Path) -> None:
+    ended = command(
+        "make_synthetic", "--data_dir", tmp_path, "--users", 50, "--movies", 100, "--ratings", 600, "--json"
+    )
+    assert ended.json["rows"]["ratings"] == 600
+
+
+def test_texts_for_people(command: Command, own: Workspace) -> None:
+    recall = command("evaluate_recall", "--data_dir", own.root, "--models", "mf, popularity").out
+    assert recall.startswith("ml-tiny · leave_one_out (test) · 60 users · full catalogue ranked, seen items filtered")
+    for part in ("| merged ", "HitRate@10", "NDCG@10", "verdict", f"report: {own.reports / 'recall.md'}"):
+        assert part in recall
+    few = command("evaluate_recall", "--data_dir", own.root, "--models", "mf,popularity", "--ks", "5,20").out
+    assert "HitRate@5" in few
+    assert "HitRate@20" in few
+    whole = command("evaluate_pipeline", "--data_dir", own.root).out
+    for part in ("after reranking", "The funnel", "held out: 60", "One pass over all users", "select   mmr"):
+        assert part in whole
+    trained_text = command("train_recall", "--data_dir", own.root, "--model", "popularity").out
+    assert trained_text.startswith("popularity trained in ")
+    assert "validation: hit_rate@10 0." in trained_text
+    alone = command("train_recall", "--data_dir", own.root, "--model", "popularity", "--protocol", "none").out
+    assert "no validation: protocol none keeps no events back" in alone
+    prepared = command("prepare_two_tower_data", "--data_dir", own.root, "--protocol", "none").out
+    assert "tied targets: –" in prepared
+
+
+def test_recommendations_for_people(command: Command, trained: Workspace) -> None:
+    root = ("--data_dir", trained.root)
+    known = command("recommend", *root, "--user", user_id(4), "--trace").out
+    assert f"History: {N_RATINGS - 1} films, the latest 10 first" in known
+    assert known.count("Short") == 20  # ten of the history, ten recommended, each with its genres
+    assert "select   mmr" in known
+    some = command("recommend", *root, "--history", f"{movie_id(3)},999999", "--k", 2).out
+    assert "History: 1 film\n" in some
+    assert "Film 3" in some
+    assert "not in the catalogue, passed over: 999999" in some
+    assert "select" not in some
+    nobody = command("recommend", *root, "--history", "", "--k", 2)
+    assert nobody.code == 0
+    assert "History: empty" in nobody.out
+    many = command("recommend", *root, "--user", user_id(4), "--k", 500).out
+    assert "25 of the 500 asked for: the pipeline keeps at most 25" in many
+    first = command("recommend", *root, "--user", user_id(4), "--k", 1, "--json").json["recommendations"][0]["movie_id"]
+    without = command("recommend", *root, "--user", user_id(4), "--exclude", f"{first},1", "--json").json
+    assert first not in [item["movie_id"] for item in without["recommendations"]]
+
+
+def test_flags_beat_set_and_set_beats_the_file(command: Command, own: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('model = "mf"\nembedding_size = 3\nepochs = 3\nreg = 0.3\nseed = 3\nname = "from_file"\n')
+    from_file = ("train_recall", "--data_dir", own.root, "--config", file, "--json")
+    result = command(*from_file, "--set", "embedding_size=4", "--set", "epochs=4", "--epochs", 5, "--name", "mine").json
+    config = result["config"]
+    assert (config["epochs"], config["embedding_size"], config["reg"], config["alpha"]) == (5, 4, 0.3, 5.0)
+    assert result["path"] == str(own.model("mine"))
+    manifest = json.loads((own.model("mine") / "manifest.json").read_text())
+    assert (manifest["seed"], manifest["config"]) == (3, config)
+    command(*from_file, "--seed", 7)
+    assert json.loads((own.model("from_file") / "manifest.json").read_text())["seed"] == 7
+
+
+def test_the_pipelines_options_in_the_file(command: Command, own: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(
+        'model = "deepfm"\nmax_queries = 20\nepochs = 1\n'
+        '[pipeline]\nchannels = ["popularity", "mf"]\nvectors_of = "mf"\ncandidates = 12\n'
+        "[pipeline.rerank]\ntrade_off = 0.9\n"
+    )
+    result = command(
+        "train_ranking", "--data_dir", own.root, "--config", file, "--set", "pipeline.candidates=11", "--json"
+    ).json
+    stored = json.loads((Path(result["pipeline"]) / "manifest.json").read_text())["config"]
+    assert stored["channels"] == ["popularity", "mf"]
+    assert (stored["candidates"], stored["rerank"]["trade_off"]) == (11, 0.9)
+    assert result["training_queries"] == 20
+    merge = command("evaluate_recall", "--data_dir", own.root, "--set", "merge.weights.mf=1e6", "--json").json
+    by_name = {e["name"]: e["metrics"]["ndcg@10"] for e in merge["evaluations"]}
+    assert by_name["merged"] == by_name["mf"]
+
+
+def test_lists_in_a_file_and_in_set(command: Command, own: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('models = ["mf", "popularity"]\nks = [5, 10]\ninclude_seen = true\n')
+    report = command("evaluate_recall", "--data_dir", own.root, "--config", file, "--json").json
+    assert {e["name"] for e in report["evaluations"]} == {"mf", "popularity", "merged"}
+    assert report["protocol"]["seen_filtered"] is False
+    one = command("evaluate_recall", "--data_dir", own.root, "--set", "ks=7", "--set", "models=mf", "--json").json
+    assert "hit_rate@7" in one["evaluations"][0]["metrics"]
+    user = ("recommend", "--data_dir", own.root, "--json")
+    assert command(*user, "--set", f"history={movie_id(3)}").json["history"] == [movie_id(3)]
+    assert command(*user, "--set", f"history=[{movie_id(3)}, {movie_id(5)}]").json["history"] == [
+        movie_id(3),
+        movie_id(5),
+    ]
+
+
+@pytest.fixture
+def tiny_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The demo with a small data set in place of the download, and quick settings; returns their folder."""
+    configs = tmp_path / "configs"
+    configs.mkdir()
+
+    def write(name: str, settings: dict[str, Any]) -> None:
+        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        (configs / f"{name}.toml").write_text("\n".join(lines))
+
+    for name, settings in small.CHANNELS.items():
+        write(name, {"model": name, **settings})
+    write("ranker", {"model": "deepfm", **small.RANKER})
+    with (configs / "ranker.toml").open("a") as file:
+        file.write("\n[pipeline]\n" + "\n".join(f"{key} = {value}" for key, value in small.PIPELINE.items()) + "\n")
+
+    def download(dataset: str, space: Workspace, **options: object) -> None:
+        small.write_raw(space.raw / dataset)
+
+    monkeypatch.setattr(demo, "CONFIGS", configs)
+    monkeypatch.setattr(demo, "download_dataset", download)
+    return configs
+
+
+def test_the_demo_and_what_it_does_again(command: Command, tiny_demo: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    argv = ("demo", "--data_dir", root, "--user", user_id(2))
+    first = command(*argv)
+    assert first.code == 0, first.err
+    for part in (
+        "| after reranking",
+        "| two_tower",
+        "NDCG@10",
+        f"User {user_id(2)}",
+        "History",
+        "Up to date: nothing.",
+    ):
+        assert part in first.out
+    assert str(root / "reports" / "pipeline.md") in first.out
+    steps = ["download", "preprocess", "prepare", "popularity", "itemcf", "mf", "two_tower"]
+    steps += ["ranking and pipeline", "evaluate recall", "evaluate pipeline"]
+    again = command(*argv, "--json").json
+    assert (again["seconds"], again["up_to_date"]) == ({}, steps)
+    assert len(again["recommendations"]) == 10
+    # Another option of one channel redoes that channel and what rests on it.
+    with (tiny_demo / "mf.toml").open("a") as file:
+        file.write("\nalpha = 9.0\n")
+    changed = command(*argv, "--json").json
+    assert list(changed["seconds"]) == ["mf", *steps[-3:]]
+    # And so does a channel that was trained by hand meanwhile.
+    command("train_recall", "--data_dir", root, "--model", "itemcf", "--set", "half_life=1")
+    assert list(command(*argv, "--json").json["seconds"]) == ["itemcf", *steps[-3:]]
+
+
+def python(*argv: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *map(str, argv)]
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, **options
+    )
+
+
+def test_as_a_file_and_as_a_module(trained: Workspace) -> None:
+    found = python("scripts/recommend.py", "--data_dir", trained.root, "--user", user_id(0), "--k", 2, "--json")
+    assert found.returncode == 0, found.stderr
+    assert found.stderr == ""
+    assert len(json.loads(found.stdout)["recommendations"]) == 2
+    missing = python("-m", "scripts.recommend", "--data_dir", trained.root, "--user", 4)
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert missing.stderr == "error: user 4 is not known here; give a history of movie ids instead\n"
+
+
+def test_a_reader_that_has_seen_enough(trained: Workspace) -> None:
+    line = f"{sys.executable} -m scripts.recommend --data_dir {trained.root} --user {user_id(0)} | true"
+    ended = python("-c", f"import subprocess, sys; sys.exit(subprocess.run(['bash', '-c', {line!r}]).returncode)")
+    assert (ended.returncode, ended.stderr) == (0, "")

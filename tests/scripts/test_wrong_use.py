@@ -1,0 +1,177 @@
+"""Wrong orders and wrong options end with exit code 2 and one sentence that says the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reccore import Workspace
+from tests.pipeline import small
+from tests.scripts.conftest import Command
+
+FIRST = [
+    ("run_preprocessing", [], "scripts/download_data.py --dataset ml-100k"),
+    ("prepare_two_tower_data", [], "scripts/run_preprocessing.py"),
+    ("train_recall", ["--model", "popularity"], "scripts/prepare_two_tower_data.py"),
+    (
+        "train_recall",
+        ["--model", "mf", "--input", "ROOT/processed/two_tower/train.parquet"],
+        "prepare_two_tower_data.py",
+    ),
+    ("evaluate_recall", [], "scripts/train_recall.py --model popularity"),
+    ("evaluate_recall", ["--models", "mf"], "scripts/train_recall.py --model mf"),
+    ("train_ranking", [], "scripts/prepare_two_tower_data.py"),
+    ("evaluate_pipeline", [], "scripts/train_ranking.py"),
+    ("recommend", ["--user", "1"], "scripts/train_ranking.py"),
+]
+
+
+@pytest.mark.parametrize(("name", "argv", "before"), FIRST)
+def test_a_command_too_early_names_the_one_to_run_first(
+    command: Command, tmp_path: Path, name: str, argv: list[str], before: str
+) -> None:
+    root = tmp_path / "data"
+    argv = [arg.replace("ROOT", str(root)) for arg in argv]
+    sentence = command(name, "--data_dir", root, *argv).sentence
+    assert "run first: PYTHONPATH=. python scripts/" in sentence
+    assert sentence.endswith(before)
+    assert not root.exists()
+
+
+def test_a_ranker_before_its_channels(command: Command, tmp_path: Path) -> None:
+    small.write_raw(tmp_path / "raw" / "ml-tiny")
+    for step in ("run_preprocessing", "prepare_two_tower_data"):
+        assert command(step, "--data_dir", tmp_path).code == 0
+    sentence = command("train_ranking", "--data_dir", tmp_path).sentence
+    assert "channel 'popularity' is not trained" in sentence
+    assert sentence.endswith("scripts/train_recall.py --model popularity")
+
+
+OPTIONS = [
+    # what the parser itself refuses
+    ("train_recall", ["--model", "svd"], "invalid choice: 'svd'"),
+    ("train_recall", ["--model", "mf", "--epochs", "many"], "invalid int value: 'many'"),
+    ("train_recall", ["--model", "mf", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
+    ("evaluate_recall", ["--split", "train"], "invalid choice: 'train'"),
+    ("recommend", ["--user", "anna"], "invalid int value: 'anna'"),
+    # options of the run
+    ("train_recall", ["--model", "mf", "--seed", "-1"], "seed must be a whole number from 0 to 4294967295, got -1"),
+    ("train_recall", ["--model", "mf", "--seed", "9999999999"], "seed must be a whole number from 0"),
+    ("train_recall", ["--model", "mf", "--device", "gpu"], "device must be auto, cpu, cuda, cuda:<number> or mps"),
+    ("recommend", ["--user", "3", "--device", "meta"], "device must be auto"),
+    ("prepare_two_tower_data", ["--seed", "-5"], "seed must be"),
+    # models and their options
+    ("train_recall", [], "--model is missing; known: popularity, itemcf, mf, two_tower"),
+    ("train_recall", ["--set", "model=svd"], "unknown recall 'svd'; known: popularity"),
+    ("train_recall", ["--model", "mf", "--set", "factors=8"], "factors: no such option"),
+    ("train_recall", ["--model", "popularity", "--epochs", "3"], "epochs: no such option (got 3). Known options: half"),
+    ("train_recall", ["--model", "mf", "--set", "epochs"], "--set needs KEY=VALUE, got 'epochs'"),
+    ("train_recall", ["--model", "mf", "--set", "epochs=0"], "epochs: "),
+    ("train_recall", ["--model", "two_tower", "--learning_rate", "-1"], "learning_rate: "),
+    ("train_recall", ["--model", "mf", "--name", "../x"], "'../x' is not a usable model name"),
+    ("train_recall", ["--model", "mf", "--name", "pipeline"], "'pipeline' is taken by the project itself"),
+    ("train_recall", ["--model", "mf", "--name", "deepfm"], "holds a ranking model; choose another --name"),
+    ("train_recall", ["--model", "mf", "--protocol", "random"], "unknown protocol 'random'; known: leave_one_out"),
+    ("train_recall", ["--model", "mf", "--input", "nowhere.parquet"], "no such file: nowhere.parquet"),
+    ("train_recall", ["--model", "mf", "--input", "pyproject.toml"], "not a readable Parquet file"),
+    ("train_ranking", ["--set", "model=lambdamart"], "unknown ranking 'lambdamart'; known: deepfm, din"),
+    ("train_ranking", ["--max_queries", "0"], "max_queries: "),
+    ("train_ranking", ["--set", "pipeline=3"], "pipeline: "),
+    ("train_ranking", ["--set", "pipeline.chanels=[]"], "chanels: no such option"),
+    ("train_ranking", ["--set", "pipeline.reranker=dpp2"], "unknown rerank 'dpp2'"),
+    ("train_ranking", ["--set", "pipeline.ranker=din"], "leave out pipeline.ranker"),
+    ("train_ranking", ["--name", "a/b"], "'a/b' is not a usable model name"),
+    ("train_ranking", ["--name", "mf"], "holds a recall model; choose another --name"),
+    # evaluation
+    ("evaluate_recall", ["--split", "valid", "--test", "x.parquet"], "--split and --test exclude each other"),
+    ("evaluate_recall", ["--set", "split=train"], "split: Input should be 'valid' or 'test'"),
+    ("evaluate_recall", ["--models", "svd"], "channel 'svd' is not trained; run first"),
+    ("evaluate_recall", ["--models", "deepfm"], "is a ranking bundle, a recall bundle is needed"),
+    ("evaluate_recall", ["--test", "x.parquet"], "no such file: x.parquet"),
+    ("evaluate_recall", ["--ks", "0"], "ks.0: Input should be greater than or equal to 1"),
+    ("evaluate_recall", ["--ks=-5"], "ks.0: Input should be greater than or equal to 1"),
+    ("evaluate_recall", ["--ks", "10,ten"], "ks.1: Input should be a valid integer"),
+    ("evaluate_recall", ["--ks", ""], "list lengths K must be whole numbers from 1"),
+    ("evaluate_recall", ["--set", "merge=rrf"], "merge: "),
+    ("evaluate_recall", ["--set", "merge.k=60"], "merge.k: no such option"),
+    ("evaluate_recall", ["--set", "merge.weights.svd=2"], "no channel 'svd' among"),
+    ("evaluate_recall", ["--set", "k=10"], "k: no such option"),
+    ("evaluate_pipeline", ["--set", "split=train"], "split: Input should be 'valid' or 'test'"),
+    ("evaluate_pipeline", ["--set", "ks=10"], "ks: no such option"),
+    # requests
+    ("recommend", [], "give --user ID, --history IDS, or both"),
+    ("recommend", ["--user", "4"], "user 4 is not known here"),
+    ("recommend", ["--user", "3", "--k", "0"], "k: Input should be greater than or equal to 1"),
+    ("recommend", ["--user", "3", "--set", "k=2.5"], "k: "),
+    ("recommend", ["--history", "1,x"], "history.1: Input should be a valid integer"),
+    ("recommend", ["--history", "99999999999999999999"], "history.0: "),
+    ("recommend", ["--user", "99999999999999999999"], "user: "),
+    ("recommend", ["--user", "3", "--exclude", "a"], "exclude.0: "),
+    ("recommend", ["--user", "3", "--set", "top=5"], "top: no such option"),
+    ("prepare_two_tower_data", ["--protocol", "random"], "unknown protocol 'random'"),
+    ("prepare_two_tower_data", ["--protocol", "leave_last_0"], "unknown protocol 'leave_last_0'"),
+    ("prepare_two_tower_data", ["--set", "protocoll=none"], "protocoll: no such option"),
+    ("demo", ["--set", "users=5"], "users: no such option"),
+    ("demo", ["--set", "user=anna"], "user: "),
+]
+
+
+@pytest.mark.parametrize(("name", "argv", "message"), OPTIONS)
+def test_wrong_options(command: Command, trained: Workspace, name: str, argv: list[str], message: str) -> None:
+    assert message in command(name, "--data_dir", trained.root, *argv).sentence
+
+
+FILES = [
+    ("train_recall", 'model = "mf"\nepochs = ', "cannot read --config"),
+    ("train_recall", 'model = "mf"\nepochs = "five"', "epochs: Input should be a valid integer"),
+    ("train_recall", 'model = "mf"\nname = 3', "name: Input should be a valid string (got 3)"),
+    ("train_recall", 'model = "mf"\ninput = 3', "input: "),
+    ("train_recall", 'model = "mf"\nprotocol = 3', "protocol: "),
+    ("train_recall", "model = 3", "model: "),
+    ("train_recall", 'model = "mf"\nseed = "one"', "seed must be a whole number"),
+    ("train_recall", 'model = "mf"\n[pipeline]\ncandidates = 3', "pipeline: no such option"),
+    ("train_ranking", 'max_queries = "all"', "max_queries: "),
+    ("train_ranking", "pipeline = [1]", "pipeline: "),
+    ("train_ranking", '[pipeline]\nchannels = "mf"', "channels: "),
+    ("train_ranking", '[pipeline.rerank]\ntrade_off = "high"', "trade_off: "),
+    ("evaluate_recall", "models = 3", "models.0: "),
+    ("evaluate_recall", 'include_seen = "perhaps"', "include_seen: "),
+    ("evaluate_recall", "test = 3", "test: "),
+    ("recommend", "user = 3\nk = true\nhistory = 1.5", "history: "),
+    ("prepare_two_tower_data", "protocol = 1", "protocol: "),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "message"), FILES)
+def test_wrong_files(command: Command, trained: Workspace, tmp_path: Path, name: str, text: str, message: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    assert message in command(name, "--data_dir", trained.root, "--config", file).sentence
+    file.unlink()
+    assert f"cannot read --config {file}" in command(name, "--data_dir", trained.root, "--config", file).sentence
+
+
+def test_the_parser_speaks_as_the_rest_does(command: Command) -> None:
+    ended = command("train_recall", "--model", "svd")
+    assert ended.err.count("\n") == 1
+    assert ended.err.startswith("error: argument --model: invalid choice: 'svd'")
+    assert ended.err.endswith("--help lists the options\n")
+
+
+def test_a_protocol_that_keeps_nothing_back(command: Command, own: Workspace) -> None:
+    root = ("--data_dir", own.root)
+    assert command("train_recall", *root, "--model", "mf", "--protocol", "none").code == 0
+    assert "protocol none leaves no test events" in command("evaluate_recall", *root, "--models", "mf").sentence
+    both = command("evaluate_recall", *root).sentence
+    assert "mf was fitted on ml-tiny" in both
+    assert "under none, not on ml-tiny" in both
+
+
+def test_a_pipeline_whose_parts_have_moved_on(command: Command, own: Workspace) -> None:
+    root = ("--data_dir", own.root)
+    assert command("train_recall", *root, "--model", "mf", "--set", "half_life=2").code == 0
+    for name, argv in (("recommend", ["--user", "3"]), ("evaluate_pipeline", [])):
+        sentence = command(name, *root, *argv).sentence
+        assert "'mf' was trained again after the pipeline" in sentence
+        assert "run PYTHONPATH=. python scripts/train_ranking.py" in sentence
