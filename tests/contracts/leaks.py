@@ -1,0 +1,109 @@
+"""What the tests of leaks share: a small world, the same world changed, and leaks to plant.
+
+Each check changes what must not be known and demands that nothing moves. Each is then run against code with
+a leak planted in it, and must fail: a check that cannot see the leak it was written for is worth nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dataprep.prepare import Prepared, with_statistics
+from dataprep.splits import Protocol, Split
+from recall import CHANNELS, BaseRecall
+from reccore import Bundle, Interactions, RunOptions, TrainingData
+from reccore.arrays import IntArray, offsets_from_lengths
+from tests.helpers import FIRST_DAY, training_data
+
+QUIET = RunOptions(seed=5, device="cpu", progress=False, threads=1)
+N_USERS, N_ITEMS = 30, 40
+DAY = 86_400
+# One epoch: then validation cannot even choose, and a fitted channel must not depend on it at all.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "popularity": {"half_life_days": 5},
+    "itemcf": {},
+    "mf": {"embedding_size": 4, "epochs": 3},
+    "two_tower": {"embedding_size": 8, "hidden_size": 8, "history_length": 6, "epochs": 1, "uniform_negatives": 8},
+}
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def world() -> Interactions:
+    """Users of 12 to 20 different films, rated and dated, over the same hundred days."""
+    rng = np.random.default_rng(7)
+    lengths = rng.integers(12, 21, N_USERS)
+    return Interactions(
+        user_offsets=offsets_from_lengths(lengths),
+        item_idx=np.concatenate([rng.permutation(N_ITEMS)[:n] for n in lengths]),
+        n_items=N_ITEMS,
+        rating=rng.integers(1, 6, lengths.sum()).astype(np.float32),
+        timestamp=FIRST_DAY + DAY * np.concatenate([np.sort(rng.integers(0, 100, n)) for n in lengths]),
+    )
+
+
+def positions(events: Interactions) -> IntArray:
+    """(E,) place of each event within its user's history."""
+    return np.arange(events.n_events) - np.repeat(events.user_offsets[:-1], events.lengths)
+
+
+def changed(events: Interactions, which: np.ndarray) -> Interactions:
+    """Other films, other ratings and later times at the given events (E,), which must end their users' histories."""
+    return replace(
+        events,
+        item_idx=np.where(which, (events.item_idx + 7) % N_ITEMS, events.item_idx),
+        rating=np.where(which, 6 - events.rating, events.rating),
+        timestamp=np.where(which, events.timestamp + 30 * DAY, events.timestamp),
+    )
+
+
+def sensible(condition: bool) -> None:
+    """What a check takes for granted. Not an assertion, lest a planted leak be "caught" by a check gone blind."""
+    if not condition:
+        raise RuntimeError("this check looks at nothing")
+
+
+def prepared_of(events: Interactions, protocol: Protocol) -> Prepared:
+    data = training_data(events, genre_of_item=np.arange(N_ITEMS) % 2)
+    items = replace(data.items, statistics={})
+    return Prepared(protocol.split(events), items, data.users, data.vocabulary, {"dataset": "world"})
+
+
+def after(events: Interactions, start: IntArray) -> np.ndarray:
+    """(E,) True from the ``start[u]``-th event of each user on."""
+    return positions(events) >= np.repeat(start, events.lengths)
+
+
+def state_of(channel: BaseRecall, folder: Path) -> dict[str, str]:
+    """Hashes of everything the channel has learnt."""
+    channel.save(folder)
+    files = Bundle.open(folder).manifest["files"]
+    return {name: digest for name, digest in files.items() if not name.endswith("manifest.json")}
+
+
+def fitted(name: str, prepared: Prepared) -> BaseRecall:
+    channel = CHANNELS[name](CONFIGS[name])
+    return channel.fit(prepared.training_data(), valid=prepared.split.valid(), options=QUIET)
+
+
+def everything_is_fit(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Split, "fit", lambda split: split.interactions)
+
+
+def validation_is_fit(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Split, "fit", Split.history)
+
+
+def statistics_of_everything(patch: pytest.MonkeyPatch) -> None:
+    original = Prepared.training_data
+
+    def leaky(prepared: Prepared, interactions: Interactions | None = None) -> TrainingData:
+        items = with_statistics(prepared.items, prepared.split.interactions)
+        return replace(original(prepared, interactions), items=items)
+
+    patch.setattr(Prepared, "training_data", leaky)
