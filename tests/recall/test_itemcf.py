@@ -115,6 +115,9 @@ def test_equal_similarities_keep_the_lower_number() -> None:
     kept = similarity(everything, neighbours=2)
     assert np.flatnonzero(kept[9]).tolist() == [2, 4]
     assert np.flatnonzero(kept[2]).tolist() == [4, 5]
+    # Film 9 meets 7 before it meets 2, with other users.
+    apart = similarity(events_of([7, 9], [2, 9]), neighbours=1)
+    assert np.flatnonzero(apart[9]).tolist() == [2]
 
 
 def test_only_the_latest_events_form_pairs() -> None:
