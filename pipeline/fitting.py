@@ -13,7 +13,7 @@ from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
 from evaluation.metrics import per_query_metrics
 from pipeline.builder import PIPELINE, assemble, build_reranker, load_channels, save
 from pipeline.config import PipelineConfig
-from pipeline.training import make_ranking_data
+from pipeline.training import TASK, make_ranking_data
 from ranking import RANKERS
 from recall import CHANNELS
 from reccore import ArtefactError, Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
@@ -95,18 +95,19 @@ def train_ranker(
     reranker = None if config.reranker is None else build_reranker(config, channels, items, prepared.vocabulary)
     valid = validation_sample(prepared, options)
     data = make_ranking_data(prepared, workspace, channels, config, valid, max_queries=max_queries, options=options)
-    if data.train.missed == len(data.train):
+    train, stop = (data.train.select(np.flatnonzero(part)) for part in (~data.kept_out, data.kept_out))
+    if not np.any(train.labels[TASK] == 1.0):
         raise DataError(
-            f"recall offers none of the {len(data.train):,} events that the ranker is to learn from; users need at "
+            f"recall offers none of the {len(train):,} events that the ranker is to learn from; users need at "
             "least 5 fit events, and channels must be wide enough (pipeline.per_channel, pipeline.candidates)"
         )
     started = perf_counter()
     ranker.fit(
-        data.train,
+        train,
         items=data.window_data.items,
         users=data.window_data.users,
         vocabulary=prepared.vocabulary,
-        valid=data.valid if len(data.valid) else None,
+        valid=stop if len(stop) else None,
         options=options,
     )
     seconds = perf_counter() - started
@@ -128,8 +129,8 @@ def train_ranker(
         "path": str(path),
         "pipeline": str(save(pipeline, workspace)),
         "config": ranker.config.model_dump(mode="json"),
-        "training_queries": len(data.train),
-        "missed_positives": data.train.missed,
+        "training_queries": len(train),
+        "missed_positives": 0 if train.missed is None else int(train.missed.sum()),
         "seconds": round(seconds, 2),
         "validation": metrics,
     }

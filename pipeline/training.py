@@ -29,7 +29,7 @@ from reccore import (
     TrainingData,
     Workspace,
 )
-from reccore.arrays import FloatArray, IntArray, offsets_from_lengths, ragged_positions
+from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths, ragged_positions
 from reccore.bundle import read_manifest
 from reccore.candidates import concatenate
 from reccore.progress import progress
@@ -38,6 +38,7 @@ TASK = "click"
 QUERIES_PER_CHUNK = 1024
 LABEL_EVENTS = 10
 LABEL_SHARE = 0.2
+STOP_SHARE = 0.2
 REFITTED = "label_window"
 
 
@@ -73,8 +74,8 @@ def label_window(prepared: Prepared, *, max_queries: int | None, options: RunOpt
     return LabelWindow(start, Holdout.single(fit.queries(users, stops), target), later)
 
 
-def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = None) -> tuple[FloatArray, int]:
-    """(B, K) labels: 1 on targets, 0 on other items, NaN on padding and on ``later`` items; and positives missed.
+def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = None) -> tuple[FloatArray, IntArray]:
+    """(B, K) labels: 1 on targets, 0 on other items, NaN on padding and on ``later`` items; and (B,) positives missed.
 
     A positive that recall missed is not inserted.
     """
@@ -84,7 +85,7 @@ def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = N
     labels[~candidates.mask] = np.nan
     if later is not None:
         labels[later.contains(candidates.item_idx) & ~positive] = np.nan
-    return labels, int(len(holdout.target_idx) - positive.sum())
+    return labels, holdout.target_counts - positive.sum(axis=1)
 
 
 def ranking_samples(
@@ -99,16 +100,26 @@ def ranking_samples(
             advance(len(queries))
     candidates = concatenate(parts, pipeline.config.candidates)
     labels, missed = label(candidates, holdout, later)
-    offered = 1.0 - missed / max(len(holdout.target_idx), 1)
+    offered = 1.0 - missed.sum() / max(len(holdout.target_idx), 1)
     logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", label_name, len(holdout), offered)
     return RankingSamples(holdout.queries, candidates, {TASK: labels}, missed=missed)
 
 
 @dataclass(frozen=True, eq=False)
 class RankingData:
-    """Everything a ranker is fitted with: samples of the label window, and of the validation split."""
+    """Everything a ranker is fitted with.
+
+    Attributes:
+        train: samples of the label window.
+        kept_out: (B,) which of them, those of some users, are kept to choose an epoch by. Validation is not
+            taken for that: the channels chose their own epochs and settings there, so what they offer looks
+            better on it than it is, and the ranker would learn too little.
+        valid: samples of the validation split, offered by the channels as they serve.
+        window_data: what the channels that offered ``train`` were fitted on.
+    """
 
     train: RankingSamples
+    kept_out: BoolArray
     valid: RankingSamples
     window_data: TrainingData
 
@@ -136,9 +147,17 @@ def make_ranking_data(
     now = recall_only(channels, prepared.training_data())
     return RankingData(
         train=ranking_samples(before, window.holdout, window.later, label_name="label window", options=options),
+        kept_out=users_kept_out(window.holdout.queries.user_idx, options),
         valid=ranking_samples(now, valid, None, label_name="validation", options=options),
         window_data=window_data,
     )
+
+
+def users_kept_out(user_idx: IntArray, options: RunOptions) -> BoolArray:
+    """(B,) True for the queries of a random ``STOP_SHARE`` of the users; of none where there are too few."""
+    users = np.unique(user_idx)
+    chosen = options.generator(5).permutation(users)[: int(len(users) * STOP_SHARE)]
+    return np.isin(user_idx, chosen)
 
 
 def refit(channel: BaseRecall, data: TrainingData, model: Path, options: RunOptions) -> BaseRecall:

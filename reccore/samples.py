@@ -89,14 +89,14 @@ class RankingSamples:
         labels: task name → (B, K) float32; NaN = not a label (an event of the label window later than
             the target, or padding), which no loss may touch.
         weight: (B,) float32 weight of each query.
-        missed: number of positives that recall did not offer; never inserted.
+        missed: (B,) positives of each query that recall did not offer, which are never inserted; None = not counted.
     """
 
     queries: QueryBatch
     candidates: Candidates
     labels: Mapping[str, FloatArray]
     weight: FloatArray | None = None
-    missed: int = 0
+    missed: IntArray | None = None
     tasks: tuple[str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
@@ -117,5 +117,5 @@ class RankingSamples:
             self.candidates.select(rows),
             {task: values[rows] for task, values in self.labels.items()},
             None if self.weight is None else self.weight[rows],
-            self.missed,
+            None if self.missed is None else self.missed[rows],
         )
