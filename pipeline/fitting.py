@@ -130,6 +130,7 @@ def train_ranker(
         "pipeline": str(save(pipeline, workspace)),
         "config": ranker.config.model_dump(mode="json"),
         "training_queries": len(train),
+        "stopping_queries": len(stop),
         "missed_positives": 0 if train.missed is None else int(train.missed.sum()),
         "seconds": round(seconds, 2),
         "validation": metrics,

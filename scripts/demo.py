@@ -23,7 +23,8 @@ from evaluation.report import markdown_table
 from pipeline import load
 from pipeline.builder import PIPELINE
 from pipeline.fitting import train_channel, train_ranker
-from pipeline.measuring import evaluate_pipeline, evaluate_recall
+from pipeline.measuring_pipeline import evaluate_pipeline
+from pipeline.measuring_recall import evaluate_recall
 from pipeline.steps import Steps
 from recall.merge import MergeConfig
 from reccore import ComponentConfig, RunOptions, Workspace

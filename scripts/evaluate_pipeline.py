@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Literal
 
 from evaluation.report import comparisons_table, measured_metrics, metrics_table
-from pipeline.measuring import Measured, evaluate_pipeline
+from pipeline.measuring import Measured
+from pipeline.measuring_pipeline import evaluate_pipeline
 from reccore import ComponentConfig
 from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
 

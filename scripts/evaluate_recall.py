@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from evaluation.report import comparisons_table, measured_metrics, metrics_table
-from pipeline.measuring import RECALL_KS, Measured, evaluate_recall
+from pipeline.measuring import Measured
+from pipeline.measuring_recall import RECALL_KS, evaluate_recall
 from recall.merge import MergeConfig
 from reccore import ComponentConfig, ConfigError
 from scripts._cli import Lengths, Names, build_parser, emit, read_settings, run, run_options, workspace

@@ -62,7 +62,7 @@ def test_the_chain_from_raw_files_to_recommendations(command: Command, tmp_path:
     ranked = go(
         "train_ranking", "--model", "din", "--epochs", 1, "--max_queries", 40, "--set", "pipeline.candidates=25"
     )
-    assert ranked["training_queries"] == 40
+    assert ranked["training_queries"] + ranked["stopping_queries"] == 40
     assert Path(ranked["pipeline"]).is_dir()
     funnel = go("evaluate_pipeline")["funnel"]
     assert funnel[0] == {"stage": "held out", "kept": N_USERS}
@@ -149,7 +149,7 @@ def test_the_pipelines_options_in_the_file(command: Command, own: Workspace, tmp
     stored = json.loads((Path(result["pipeline"]) / "manifest.json").read_text())["config"]
     assert stored["channels"] == ["popularity", "mf"]
     assert (stored["candidates"], stored["rerank"]["trade_off"]) == (11, 0.9)
-    assert result["training_queries"] == 20
+    assert result["training_queries"] + result["stopping_queries"] == 20
     merge = command("evaluate_recall", "--data_dir", own.root, "--set", "merge.weights.mf=1e6", "--json").json
     by_name = {e["name"]: e["metrics"]["ndcg@10"] for e in merge["evaluations"]}
     assert by_name["merged"] == by_name["mf"]

@@ -1,0 +1,94 @@
+"""The evaluation job of recall: channels and their merge, on the same users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.evaluate import Evaluation, compare, leaderboard
+from evaluation.metrics import check_ks
+from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals
+from evaluation.report import Protocol, Report
+from pipeline.builder import load_channels
+from pipeline.fitting import MERGED
+from pipeline.measuring import Measured, choose_holdout, data_of, measure, order_by, trained
+from recall.merge import MergeConfig, merge
+from reccore import Exclusions, Workspace
+
+RECALL_KS = (10, 20, 50, 100, 200, 500)
+
+
+def evaluate_recall(
+    workspace: Workspace,
+    *,
+    names: Sequence[str] | None = None,
+    split: str = "test",
+    test_file: Path | None = None,
+    include_seen: bool = False,
+    merging: MergeConfig | None = None,
+    ks: Sequence[int] = RECALL_KS,
+    seed: int = 0,
+) -> Measured:
+    """Compare trained channels and their merge; writes ``reports/recall.*``."""
+    ks, by = check_ks(ks), order_by(ks)
+    names = tuple(names) if names else trained(workspace, "recall")
+    channels = load_channels(workspace, names)
+    prepared = data_of(workspace, names)
+    holdout, label = choose_holdout(prepared, split, test_file)
+    exclude = Exclusions.nothing(len(holdout)) if include_seen else Exclusions.of_history(holdout.queries)
+    data = prepared.training_data()
+    offers = {name: channel.retrieve(holdout.queries, max(ks), exclude=exclude) for name, channel in channels.items()}
+    if len(offers) > 1:
+        fill = "popularity" if "popularity" in offers else None
+        offers[MERGED] = merge(merging or MergeConfig(), offers, max(ks), fill=fill)
+    evaluations = leaderboard(
+        (measure(name, offer, holdout, data, ks, seed) for name, offer in offers.items()),
+        by,
+    )
+    comparisons = [compare(evaluations[0], other, by, seed=seed) for other in evaluations[1:]]
+    protocol = Protocol(
+        dataset=str(prepared.source["dataset"]),
+        split=label,
+        users=len(holdout),
+        seen_filtered=not include_seen,
+        tied_share=evaluations[0].tied_share,
+        seed=seed,
+    )
+    report = Report(
+        title="Recall channels",
+        protocol=protocol,
+        evaluations=evaluations,
+        comparisons=comparisons,
+        figures=_recall_figures(workspace.reports, evaluations, ks),
+    )
+    markdown, _ = report.write(workspace.reports, "recall")
+    return Measured(evaluations, comparisons, protocol, markdown, report.to_dict())
+
+
+def _recall_figures(folder: Path, evaluations: Sequence[Evaluation], ks: Sequence[int]) -> list[tuple[str, str]]:
+    first = min(ks)
+    by_name = {evaluation.name: evaluation for evaluation in sorted(evaluations, key=lambda e: e.name)}
+    plot_curves(
+        {name: e.curve("hit_rate") for name, e in by_name.items()},
+        folder / "recall_hit_rate.png",
+        ylabel="HitRate@K",
+        title="How often the held-out film is among the first K",
+    )
+    plot_intervals(
+        {name: e.metrics[f"ndcg@{first}"] for name, e in by_name.items()},
+        folder / "recall_ndcg.png",
+        xlabel=f"NDCG@{first}",
+        title="Channels with 95% intervals over users",
+    )
+    plot_accuracy_against(
+        {name: (e.lists[f"popularity@{first}"], e.mean(f"hit_rate@{first}")) for name, e in by_name.items()},
+        folder / "recall_popularity.png",
+        xlabel=f"mean popularity of the {first} films offered (events in the fit split)",
+        ylabel=f"HitRate@{first}",
+        title="Accuracy against popularity bias",
+    )
+    return [
+        ("HitRate against K", "recall_hit_rate.png"),
+        ("NDCG with intervals", "recall_ndcg.png"),
+        ("Accuracy against popularity bias", "recall_popularity.png"),
+    ]
