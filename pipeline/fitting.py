@@ -146,14 +146,24 @@ def validation_sample(prepared: Prepared, options: RunOptions) -> Holdout:
 
 
 def check_protocol(workspace: Workspace, names: tuple[str, ...], prepared: Prepared) -> None:
-    """Raise ``ArtefactError`` if a model was fitted on other data, or under another protocol, than ``prepared``."""
+    """Raise ``ArtefactError`` if a model was fitted on other data, or under another protocol, than ``prepared``.
+
+    Of a file given as ``--input`` the catalogue also holds the movies that the data root lists, so the same file
+    can come with another vocabulary later; indices of the two would be confused.
+    """
     for name in names:
-        data = (read_manifest(workspace.model(name)) or {}).get("data", {})
+        manifest = read_manifest(workspace.model(name)) or {}
+        data = manifest.get("data", {})
         at_hand = prepared.provenance
         if any(data.get(fact) != at_hand[fact] for fact in ("fingerprint", "protocol")):
             raise ArtefactError(
                 f"{name} was fitted on {_describe(data)}, not on {_describe(at_hand)}; "
                 f"train {name} again on that, or leave it out"
+            )
+        if manifest.get("vocabulary") != prepared.vocabulary.fingerprint:
+            raise ArtefactError(
+                f"{name} was fitted with vocabulary {str(manifest.get('vocabulary'))[:12]}; with the movies that "
+                f"{workspace.processed} lists now it is {prepared.vocabulary}; train {name} again, or leave it out"
             )
 
 

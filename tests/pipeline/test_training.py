@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from dataprep.prepare import Prepared
+from dataprep.prepare import Prepared, prepare_file
+from dataprep.preprocess import preprocess
 from dataprep.splits import LeaveLastN, NoSplit
 from pipeline import PipelineConfig, load, training
 from pipeline.builder import load_channels
@@ -263,6 +266,19 @@ def test_a_model_without_provenance_does_not_pass(own: Workspace, prepared: Prep
     CHANNELS["mf"].load(own.model("mf")).save(own.model("mf"))
     with pytest.raises(ArtefactError, match="mf was fitted on None"):
         check_protocol(own, ("mf",), prepared)
+
+
+def test_a_file_that_now_comes_with_other_movies_does_not_pass(tmp_path: Path) -> None:
+    own = Workspace(tmp_path)
+    events = tmp_path / "events.parquet"
+    films = [10, 20, 30, 10, 30, 20]
+    pq.write_table(pa.table({"userId": [1, 1, 1, 2, 2, 2], "movieId": films}), events)
+    train_channel(own, "popularity", {}, input_path=events, protocol="none", options=QUIET)
+    check_protocol(own, ("popularity",), prepare_file(events, own, NoSplit()))
+    small.write_raw(own.raw / "ml-tiny")
+    preprocess(own.raw / "ml-tiny", own.processed, options=QUIET)
+    with pytest.raises(ArtefactError, match=r"popularity was fitted with vocabulary .* train popularity again"):
+        check_protocol(own, ("popularity",), prepare_file(events, own, NoSplit()))
 
 
 def test_validation_is_capped(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
