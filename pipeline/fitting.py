@@ -45,7 +45,7 @@ def train_channel(
     """
     channel = CHANNELS[model](settings)  # a wrong option fails before any data is read
     path = _model_folder(workspace, name or model, channel.kind)
-    if input_path is not None and input_path.name == TRAIN_FILE:
+    if input_path is not None and input_path.parts[-2:] == (workspace.prepared.name, TRAIN_FILE):
         require(input_path, "prepared data", "prepare_two_tower_data.py")
     prepared = load_for_training(workspace, input_path, protocol)
     valid = validation_sample(prepared, options)

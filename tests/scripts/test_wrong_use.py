@@ -74,6 +74,7 @@ OPTIONS = [
     ("train_recall", ["--model", "mf", "--name", "deepfm"], "holds a ranking model; choose another --name"),
     ("train_recall", ["--model", "mf", "--protocol", "random"], "unknown protocol 'random'; known: leave_one_out"),
     ("train_recall", ["--model", "mf", "--input", "nowhere.parquet"], "no such file: nowhere.parquet"),
+    ("train_recall", ["--model", "mf", "--input", "mine/train.parquet"], "no such file: mine/train.parquet"),
     ("train_recall", ["--model", "mf", "--input", "pyproject.toml"], "not a readable Parquet file"),
     ("train_ranking", ["--set", "model=lambdamart"], "unknown ranking 'lambdamart'; known: deepfm, din"),
     ("train_ranking", ["--max_queries", "0"], "max_queries: "),
