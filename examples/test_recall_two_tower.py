@@ -18,7 +18,7 @@ import numpy as np
 from dataprep.prepare import Prepared
 from pipeline.measuring import data_of
 from recall import TwoTower
-from reccore import ConfigError, DataError, Holdout, ItemTable, QueryBatch
+from reccore import ConfigError, DataError, Holdout, QueryBatch
 from reccore.arrays import IntArray
 from reccore.workspace import require
 from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, workspace
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     prepared = data_of(space, [MODEL])
     asked = choose_users(prepared, sizes["users"], options.generator())
     pages = ask(channel, asked, prepared, k=sizes["k"], latest=sizes["latest"])
-    emit(args, to_dict(pages, prepared), "\n\n".join(page_text(page, prepared.items) for page in pages))
+    emit(args, to_dict(pages, prepared), "\n\n".join(page_text(page, prepared) for page in pages))
 
 
 def _size(name: str, value: Any) -> int:
@@ -114,11 +114,11 @@ def _place(ranked: IntArray, item: int) -> int | None:
     return int(at[0]) + 1 if len(at) else None
 
 
-def page_text(page: Shown, items: ItemTable) -> str:
+def page_text(page: Shown, prepared: Prepared) -> str:
     """Two columns within 120 characters; a held-out film among the recommendations is marked."""
-    left = [_film(item, items) for item in page.latest]
+    left = [_film(item, prepared) for item in page.latest]
     right = [
-        f"{place:>{PLACE_WIDTH}}{MARK if item in page.held_out else ' '} {_film(item, items)}"
+        f"{place:>{PLACE_WIDTH}}{MARK if item in page.held_out else ' '} {_film(item, prepared)}"
         for place, item in enumerate(page.offered, start=1)
     ]
     lines = [f"User {page.user}, {page.n_seen:,} films seen", ""]
@@ -127,13 +127,17 @@ def page_text(page: Shown, items: ItemTable) -> str:
     for item, place in page.held_out.items():
         lines.append("")
         where = "not ranked" if place is None else f"place {place:,} of {page.n_ranked:,}"
-        lines.append(f"{MARK} held out: {_cut(items.label(item), 80)}, {where}")
+        lines.append(f"{MARK} held out: {_cut(_title(item, prepared), 80)}, {where}")
     return "\n".join(lines)
 
 
-def _film(item: int, items: ItemTable) -> str:
-    genres = _cut(", ".join(items.genres_of(item)), GENRE_WIDTH)
-    return f"{_cut(items.label(item), TITLE_WIDTH):<{TITLE_WIDTH}} {genres:<{GENRE_WIDTH}}"
+def _film(item: int, prepared: Prepared) -> str:
+    genres = _cut(", ".join(prepared.items.genres_of(item)), GENRE_WIDTH)
+    return f"{_cut(_title(item, prepared), TITLE_WIDTH):<{TITLE_WIDTH}} {genres:<{GENRE_WIDTH}}"
+
+
+def _title(item: int, prepared: Prepared) -> str:
+    return prepared.items.label(item, int(prepared.vocabulary.items.ids[item]))
 
 
 def _cut(text: str, width: int) -> str:
@@ -142,11 +146,10 @@ def _cut(text: str, width: int) -> str:
 
 def to_dict(pages: list[Shown], prepared: Prepared) -> Mapping[str, Any]:
     """The same for programs, with raw ids."""
-    items = prepared.items
 
     def film(item: int) -> dict[str, Any]:
         raw = int(prepared.vocabulary.items.ids[item])
-        return {"movieId": raw, "title": items.label(item), "genres": items.genres_of(item)}
+        return {"movieId": raw, "title": _title(item, prepared), "genres": prepared.items.genres_of(item)}
 
     return {
         "dataset": prepared.source["dataset"],

@@ -25,7 +25,7 @@ class Recommendation:
 
     Attributes:
         movie_id: raw id.
-        title: with the year.
+        title: with the year; ``movie <id>`` where none is known.
         genres: names.
         channels: channel → rank at which it offered the film.
         scores: score of each stage: ``recall.<channel>``, ``merge``, ``rank``, ``final``.
@@ -177,9 +177,10 @@ class Pipeline:
         scores |= {
             stage: known[name] for stage, name in (("merge", "merge_score"), ("rank", RANK_SCORE)) if name in known
         }
+        movie_id = int(self.vocabulary.items.decode(item))
         return Recommendation(
-            movie_id=int(self.vocabulary.items.decode(item)),
-            title=self.items.label(item),
+            movie_id=movie_id,
+            title=self.items.label(item, movie_id),
             genres=tuple(self.items.genres_of(item)),
             channels={n.removeprefix(RECALL_RANK): int(v) for n, v in known.items() if n.startswith(RECALL_RANK)},
             scores=scores | {"final": float(candidates.score[0, column])},

@@ -67,11 +67,12 @@ class ItemTable:
             return []
         return [self.genre_names[g] for g in self.genre_idx[self.genre_offsets[item] : self.genre_offsets[item + 1]]]
 
-    def label(self, item: int) -> str:
-        """Title and year for people, or the bare index where the title is unknown."""
+    def label(self, item: int, movie_id: int | None = None) -> str:
+        """Title and year for people; where the title is unknown, the raw id if it is given, else the bare index."""
         title = "" if self.title is None else str(self.title[item])
         year = 0 if self.year is None else int(self.year[item])
-        return (title or f"item {item}") + (f" ({year})" if year else "")
+        unnamed = f"item {item}" if movie_id is None else f"movie {movie_id}"
+        return (title or unnamed) + (f" ({year})" if year else "")
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays for a bundle; strings become fixed-width unicode, so no pickle is needed."""

@@ -62,8 +62,9 @@ def answer_text(pipeline: Pipeline, answer: Answer, *, trace: bool = False) -> s
     """History and recommendations as tables: which channels found each film, and each stage's score."""
     latest = answer.history[::-1][:HISTORY_SHOWN]
     lines = [_history_heading(len(answer.history))]
-    for item in pipeline.vocabulary.items.encode(list(latest)).tolist():
-        lines.append(f"  {_cut(pipeline.items.label(item)):<{TITLE_WIDTH}} {', '.join(pipeline.items.genres_of(item))}")
+    for movie_id, item in zip(latest, pipeline.vocabulary.items.encode(list(latest)).tolist(), strict=True):
+        title, genres = pipeline.items.label(item, movie_id), ", ".join(pipeline.items.genres_of(item))
+        lines.append(f"  {_cut(title):<{TITLE_WIDTH}} {genres}".rstrip())
     if answer.unknown:
         lines.append(f"  not in the catalogue, passed over: {', '.join(map(str, answer.unknown))}")
     lines += ["", "Recommendations"]
@@ -71,9 +72,8 @@ def answer_text(pipeline: Pipeline, answer: Answer, *, trace: bool = False) -> s
     for place, item in enumerate(answer.items, start=1):
         scores = [f"{item.scores[s]:7.3f}" if s in item.scores else f"{'–':>7}" for s in ("merge", "rank", "final")]
         found = ", ".join(f"{name} {rank}" for name, rank in sorted(item.channels.items(), key=lambda c: c[1]))
-        lines.append(
-            f"  {place:>2} {_cut(item.title):<{TITLE_WIDTH}} {' '.join(scores)}  {found} · {', '.join(item.genres)}"
-        )
+        why = " · ".join(part for part in (found, ", ".join(item.genres)) if part)
+        lines.append(f"  {place:>2} {_cut(item.title):<{TITLE_WIDTH}} {' '.join(scores)}  {why}")
     if trace:
         lines += ["", str(answer.trace)]
     return "\n".join(lines)

@@ -11,7 +11,8 @@ from dataprep.prepare import Prepared
 from pipeline import Pipeline
 from pipeline.stages import MatchHydrator, SeenFilter
 from recall.mf import MF
-from reccore import Candidates, DataError, Exclusions, QueryBatch
+from reccore import Candidates, DataError, Exclusions, ItemTable, QueryBatch
+from scripts.recommend import answer_text
 from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, PIPELINE, movie_id, user_id
 
 STAGES = [
@@ -231,6 +232,24 @@ def test_a_known_user(pipeline: Pipeline, prepared: Prepared) -> None:
     assert {"merge", "rank", "final"} <= set(first.scores)
     assert set(first.channels) == {name.removeprefix("recall.") for name in first.scores if name.startswith("recall.")}
     assert first.to_dict()["movie_id"] == first.movie_id
+
+
+def test_a_film_without_a_title_is_called_by_its_movie_id(pipeline: Pipeline) -> None:
+    bare = Pipeline(
+        pipeline.config,
+        sources=pipeline.sources,
+        stages=pipeline.stages,
+        items=ItemTable(n_items=pipeline.items.n_items),
+        vocabulary=pipeline.vocabulary,
+        histories=pipeline.histories,
+    )
+    answer = bare.recommend(history=[movie_id(3), movie_id(8)], k=3)
+    assert [item.title for item in answer.items] == [f"movie {item.movie_id}" for item in answer.items]
+    text = answer_text(bare, answer)
+    assert f"\n  movie {movie_id(8)}\n  movie {movie_id(3)}\n" in text
+    assert text.count("movie ") == 5
+    assert "item " not in text
+    assert not text.rstrip().endswith("·")
 
 
 def test_tastes_are_recovered(pipeline: Pipeline) -> None:
