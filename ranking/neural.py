@@ -67,6 +67,8 @@ class NeuralRanker(BaseRanker):
             self._network = self._build(self._encoder)
             self.report = train(self._network, self._encoder, samples, valid, self.config, options, task=TASK)
         self._network.cpu()
+        if self.report.best_epoch == 0:
+            logger.warning("{}: no epoch was better on validation than the merged order, which stays", self.name)
         logger.info(
             "{}: kept epoch {}, {:,.0f} queries/s", self.name, self.report.best_epoch, self.report.queries_per_second
         )

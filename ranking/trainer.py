@@ -145,7 +145,8 @@ def train(
 
     Adam on batches of queries; after each epoch NDCG@10 of the validation samples decides which state is
     kept. The untrained state counts too, so the result is never worse on validation than the order given.
-    Without validation samples all epochs are run and the last state is kept.
+    Without validation samples, or without a positive among them, which no epoch can win, all epochs are run and
+    the last state is kept.
 
     Raises:
         DataError: the loss stopped being a number; names the epoch and the batch.
@@ -153,6 +154,9 @@ def train(
     device = options.torch_device()
     network.to(device)
     source = SampleSource(encoder, samples, task, usable_rows(samples.labels[task], config.loss))
+    if valid is not None and not np.any(valid.labels[task] == 1.0):
+        logger.warning("none of the {:,} validation queries has a positive: no epoch can be chosen by them", len(valid))
+        valid = None
     judge = None if valid is None else Judge(encoder, valid, task, device)
     optimiser = _optimiser(network, config)
     generator = options.torch_generator(1)

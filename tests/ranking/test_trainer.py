@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from loguru import logger
 
 from ranking import trainer
 from ranking.deepfm import DeepFM
@@ -117,6 +118,34 @@ def test_without_validation_all_epochs_run(setting: Setting) -> None:
     report = fitted(setting, valid=False, patience=1).report
     assert report is not None
     assert (len(report.losses), report.best_epoch, report.valid_ndcg) == (4, 4, ())
+
+
+def test_validation_without_a_positive_chooses_nothing(setting: Setting) -> None:
+    labels = np.where(np.isnan(setting.valid.labels["click"]), NAN, 0.0).astype(np.float32)
+    blind = replace(setting, valid=replace(setting.valid, labels={"click": labels}))
+    said: list[str] = []
+    sink = logger.add(lambda message: said.append(str(message)), level="WARNING")
+    try:
+        report = fitted(blind, patience=1).report
+    finally:
+        logger.remove(sink)
+    assert report is not None
+    assert (len(report.losses), report.best_epoch, report.valid_ndcg) == (4, 4, ())
+    assert "none of the 60 validation queries has a positive" in "".join(said)
+
+
+def test_a_ranker_that_learnt_nothing_says_so(setting: Setting) -> None:
+    labels = np.zeros_like(setting.valid.labels["click"])
+    labels[:, 0] = 1.0  # the merged order cannot be bettered
+    said: list[str] = []
+    sink = logger.add(lambda message: said.append(str(message)), level="WARNING")
+    try:
+        report = fitted(replace(setting, valid=replace(setting.valid, labels={"click": labels})), epochs=1).report
+    finally:
+        logger.remove(sink)
+    assert report is not None
+    assert report.best_epoch == 0
+    assert "deepfm: no epoch was better on validation than the merged order" in "".join(said)
 
 
 def test_a_loss_that_is_no_number_names_the_batch(setting: Setting) -> None:
