@@ -101,9 +101,16 @@ def run_steps(space: Workspace, options: RunOptions) -> Steps:
     )
     for name in CHANNELS:
         config = read_config(name)
-        work = partial(train_channel, space, config.pop("model"), config, name=name, options=options)
-        makes = space.model(name)
-        steps.run(name, work, makes=makes, needs=["prepare"], rooms=RECALL_ROOMS, options=[config, options.seed])
+        model = config.pop("model")
+        work = partial(train_channel, space, model, config, name=name, options=options)
+        steps.run(
+            name,
+            work,
+            makes=space.model(name),
+            needs=["prepare"],
+            rooms=RECALL_ROOMS,
+            options=[model, config, options.seed],
+        )
     ranker = read_config("ranker")
     model, pipeline_settings = ranker.pop("model"), ranker.pop("pipeline")
     steps.run(

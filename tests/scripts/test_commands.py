@@ -220,6 +220,13 @@ def test_the_demo_and_what_it_does_again(command: Command, tiny_demo: Path, tmp_
         file.write("\nalpha = 9.0\n")
     changed = command(*argv, "--json").json
     assert list(changed["seconds"]) == ["mf", *steps[-3:]]
+    # And so does another model under a channel's name, with options as before.
+    plain = (tiny_demo / "popularity.toml").read_text()
+    (tiny_demo / "popularity.toml").write_text('model = "itemcf"\n')
+    other = command(*argv, "--json").json
+    assert list(other["seconds"]) == ["popularity", *steps[-3:]]
+    (tiny_demo / "popularity.toml").write_text(plain)
+    assert list(command(*argv, "--json").json["seconds"]) == ["popularity", *steps[-3:]]
     # And so does a channel that was trained by hand meanwhile.
     command("train_recall", "--data_dir", root, "--model", "itemcf", "--set", "half_life=1")
     assert list(command(*argv, "--json").json["seconds"]) == ["itemcf", *steps[-3:]]
