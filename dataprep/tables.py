@@ -44,6 +44,7 @@ class PreprocessReport:
         has_rating: ratings have values.
         has_time: ratings have times.
         fingerprint: digest of the source files and of everything that shapes the tables.
+        has_position: the source had a column that orders events, after their times.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class PreprocessReport:
     has_time: bool
     fingerprint: str
     format_version: int = schema.FORMAT_VERSION
+    has_position: bool = False
 
     @property
     def n_rejected(self) -> int:
@@ -89,7 +91,7 @@ def write_tables(
         for name, raw in ((schema.USERS, users), (schema.LINKS, links), (schema.TAGS, data.tags))
         if raw is not None
     }
-    report = _report(data, dataset, fingerprint, ratings, len(rated), added, tables)
+    report = _report(data, dataset, fingerprint, ratings, len(rated), added, tables, has_position=position is not None)
     for name, table in {schema.MOVIES: catalogue, **optional}.items():
         report.rows[name.removesuffix(".parquet")] = len(table)
 
@@ -121,6 +123,8 @@ def _report(
     n_rated: int,
     added: int,
     tables: Sequence[RawTable],
+    *,
+    has_position: bool,
 ) -> PreprocessReport:
     users = ratings.table["userId"].to_numpy()
     return PreprocessReport(
@@ -135,6 +139,7 @@ def _report(
         has_rating="rating" in ratings.table.column_names,
         has_time="timestamp" in ratings.table.column_names,
         fingerprint=fingerprint,
+        has_position=has_position,
     )
 
 

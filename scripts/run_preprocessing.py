@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dataprep.preprocess import PreprocessReport, preprocess, preprocess_own
+from dataprep.schema import TIE_FILE
 from reccore.config import ComponentConfig
 from reccore.errors import ConfigError, DataError, NotReadyError
 from reccore.options import RunOptions
@@ -53,9 +54,11 @@ def only_dataset(raw: Path, name: str | None) -> Path:
 def describe(report: PreprocessReport) -> str:
     """The report for people."""
     rows = ", ".join(f"{n:,} {table}" for table, n in report.rows.items())
+    given = [name for name, has in (("time", report.has_time), ("position", report.has_position)) if has]
+    ties = "the file's order" if report.tie_order == TIE_FILE else "a fixed hash"
     lines = [
         f"{report.dataset} ({report.layout}): {rows}; {report.n_users:,} users with {report.n_items:,} rated movies",
-        f"order of events: {'time' if report.has_time else 'as given'}, then {report.tie_order}",
+        f"order of events: {', then '.join([*given, ties])}",
         f"rejected: {report.n_rejected:,} rows",
     ]
     for file, reasons in report.rejects.items():

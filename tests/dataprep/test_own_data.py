@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataprep.preprocess import preprocess_own
+from dataprep.preprocess import preprocess_own, read_report
 from reccore.errors import DataError
+from scripts.run_preprocessing import describe
 from tests.dataprep.miniatures import QUIET, rows
 
 EVENTS = {"userId": [2, 1, 1, 1, 2], "itemId": [7, 7, 5, 7, 9]}
@@ -38,12 +39,15 @@ def test_without_times_the_order_of_the_file_counts(tmp_path, suffix):
     assert (report.dataset, report.layout, report.tie_order) == ("shop", "own", "file")
     assert (report.has_rating, report.has_time, report.movies_without_record) == (False, False, 0)
     assert pq.read_schema(out / "ratings.parquet").metadata[b"has_time"] == b"false"
+    assert "order of events: the file's order\n" in describe(report)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_position_sorts_and_is_not_kept(tmp_path, suffix):
-    out, _ = _run(tmp_path, _put(tmp_path, f"e.{suffix}", {**EVENTS, "position": [0, 3, 1, 2, -1]}))
+    out, report = _run(tmp_path, _put(tmp_path, f"e.{suffix}", {**EVENTS, "position": [0, 3, 1, 2, -1]}))
     assert rows(out / "ratings.parquet") == [(1, 5), (1, 7), (1, 7), (2, 9), (2, 7)]
+    assert "order of events: position, then the file's order\n" in describe(report)
+    assert read_report(out) == report
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -65,6 +69,7 @@ def test_time_sorts_first_then_position_then_the_file(tmp_path, suffix):
     ]
     assert report.has_rating
     assert report.has_time
+    assert "order of events: time, then position, then the file's order\n" in describe(report)
 
 
 @pytest.mark.parametrize(
