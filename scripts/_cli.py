@@ -1,6 +1,7 @@
 """What every command shares: common options, where configuration comes from, output and exit codes.
 
-Options come from flags, then ``--set``, then the TOML file, then defaults.
+Options come from flags, then ``--set``, then the TOML file, then defaults. TOML has no word for "nothing", so
+the text ``null`` stands for it in both: ``--set half_life=null``, ``reranker = "null"``.
 """
 
 from __future__ import annotations
@@ -57,7 +58,11 @@ def build_parser(description: str | None, *, training: bool = False) -> argparse
     common.add_argument("--seed", type=int, default=None, help="random seed (default: 0)")
     common.add_argument("--config", type=Path, metavar="FILE.toml", help="read options from a TOML file")
     common.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one option; may be repeated"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one option (null: none); may be repeated",
     )
     common.add_argument("--device", help="auto, cpu, cuda or mps (default: auto)")
     common.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -79,7 +84,7 @@ def read_settings(args: argparse.Namespace, flags: Mapping[str, Any]) -> dict[st
     settings: dict[str, Any] = {}
     if args.config is not None:
         try:
-            settings.update(tomllib.loads(args.config.read_text(encoding="utf-8")))
+            settings.update(_with_nulls(tomllib.loads(args.config.read_text(encoding="utf-8"))))
         except (OSError, ValueError) as error:
             raise ConfigError(f"cannot read --config {args.config}: {error}") from error
     for pair in args.set:
@@ -100,11 +105,20 @@ def _assign(settings: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _parse_value(text: str) -> Any:
-    """A TOML value where the text is one, else the text itself."""
+    """A TOML value where the text is one, else the text itself; None for ``null``."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return _with_nulls(tomllib.loads(f"value = {text}")["value"])
     except tomllib.TOMLDecodeError:
-        return text
+        return _with_nulls(text)
+
+
+def _with_nulls(value: Any) -> Any:
+    """The value with None for every text ``null`` in it."""
+    if isinstance(value, dict):
+        return {key: _with_nulls(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(part) for part in value]
+    return None if value == "null" else value
 
 
 def run_options(args: argparse.Namespace, settings: dict[str, Any] | None = None) -> RunOptions:

@@ -46,6 +46,9 @@ def test_the_last_set_counts_and_tables_are_merged(tmp_path: Path) -> None:
         ("'3'", "3"),
         ("two_tower", "two_tower"),
         ("a=b", "a=b"),
+        ("null", None),
+        ("none", "none"),
+        ("[1, 'null']", [1, None]),
         ("", ""),
     ],
 )
@@ -53,6 +56,13 @@ def test_values_of_set(text: str, value: Any) -> None:
     found = read_settings(parse("--set", f"x={text}"), {})["x"]
     assert found == value
     assert type(found) is type(value)
+
+
+def test_null_in_a_file_is_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('half_life = "null"\nprotocol = "none"\n[pipeline]\nreranker = "null"\nfill = "mf"\n')
+    found = read_settings(parse("--config", str(file)), {})
+    assert found == {"half_life": None, "protocol": "none", "pipeline": {"reranker": None, "fill": "mf"}}
 
 
 @pytest.mark.parametrize("pair", ["x", "=3"])

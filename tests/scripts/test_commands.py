@@ -155,6 +155,16 @@ def test_the_pipelines_options_in_the_file(command: Command, own: Workspace, tmp
     assert by_name["merged"] == by_name["mf"]
 
 
+def test_options_that_may_be_nothing(command: Command, own: Workspace) -> None:
+    root = ("--data_dir", own.root, "--json")
+    even = command("train_recall", *root, "--model", "itemcf", "--name", "even", "--set", "half_life=null").json
+    assert even["config"]["half_life"] is None
+    plain = ("--set", "pipeline.reranker=null", "--set", "pipeline.fill=null", "--set", "max_queries=100")
+    assert command("train_ranking", *root, "--epochs", 1, *plain).code == 0
+    stages = command("recommend", *root, "--user", user_id(2)).json["trace"]["stages"]
+    assert (stages[-1]["stage"], stages[-1]["name"]) == ("select", "top")
+
+
 def test_lists_in_a_file_and_in_set(command: Command, own: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('models = ["mf", "popularity"]\nks = [5, 10]\ninclude_seen = true\n')
