@@ -13,7 +13,9 @@ data that the models were fitted on, which for this purpose is trained with --pr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from evaluation.report import comparisons_table, measured_metrics, metrics_table
 from pipeline.measuring import Measured
@@ -28,7 +30,7 @@ SHOWN = ("hit_rate@10", "ndcg@10", "hit_rate@50", "hit_rate@200", "hit_rate@500"
 class EvaluateRecallSettings(ComponentConfig):
     """Options of the command."""
 
-    models: Names | None = None
+    models: Annotated[Names, Field(min_length=1)] | None = None
     split: Literal["valid", "test"] | None = None
     test: Path | None = None
     ks: Lengths = RECALL_KS

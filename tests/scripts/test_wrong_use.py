@@ -53,6 +53,7 @@ OPTIONS = [
     ("train_recall", ["--model", "svd"], "invalid choice: 'svd'"),
     ("train_recall", ["--model", "mf", "--epochs", "many"], "invalid int value: 'many'"),
     ("train_recall", ["--model", "mf", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
+    ("evaluate_recall", ["--models", " ,"], "models: "),
     ("evaluate_recall", ["--split", "train"], "invalid choice: 'train'"),
     ("recommend", ["--user", "anna"], "invalid int value: 'anna'"),
     # options of the run
