@@ -1,0 +1,291 @@
+"""The corrected sampled softmax without its B×M logits: loss and gradients formed together, chunk by chunk.
+
+The loss of Yi et al. (RecSys 2019), as in :mod:`recall.two_tower.loss`. Autograd over the plain form keeps
+several B×M tensors alive (268 MB each for B = M = 8,192 in fp32) and is bound by memory, not by arithmetic. Here
+the forward pass takes a chunk of rows, forms s^c = QVᵀ/τ − log q, P = softmax(s^c) and G = P − target, adds
+the chunk's share to the gradients, and forgets it:
+
+    loss_i = −log P_i,i      dQ = diag(a)·G·V/τ      dV = Gᵀ·diag(a)·Q/τ      dτ = −Σ dQ∘Q / τ
+
+with a = w/Σw. The three products per chunk are those that autograd makes; nothing is computed twice, unlike in
+checkpointing. The idea is that of fused linear cross-entropies for language models (Hsu et al., "Liger Kernel",
+2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from reccore import ConfigError, DataError
+
+ROWS_PER_CHUNK = 1024
+CPUINFO = Path("/proc/cpuinfo")
+LEAST_PROBABILITY = 1e-30  # below it fp32 softmax nears underflow and −log p is taken from the logits
+
+
+def fused_sampled_softmax(
+    queries: Tensor,
+    items: Tensor,
+    item_idx: Tensor,
+    *,
+    temperature: float | Tensor,
+    log_q: Tensor | None,
+    mask_accidental_hits: bool = True,
+    weight: Tensor | None = None,
+    rows_per_chunk: int = ROWS_PER_CHUNK,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """The value and gradients of :func:`recall.two_tower.loss.sampled_softmax` in bounded memory.
+
+    Costs 6·B·M·D operations, and 2·``rows_per_chunk``·M + (B + M)·D numbers beside its inputs. The gradients are
+    ready when the forward pass ends; backward multiplies them by its one incoming number, so second derivatives
+    do not exist. Where no gradient is wanted, only the loss is formed.
+
+    Args:
+        queries: (B, D) vectors.
+        items: (M, D) vectors, M ≥ B; row i < B is the target of example i.
+        item_idx: (M,) which item each row is.
+        temperature: τ, a number or a one-element tensor (which gets its gradient too).
+        log_q: (M,) log sampling probability, subtracted after the division by τ; None = uncorrected. A constant.
+        mask_accidental_hits: hide rows that are the example's own target a second time.
+        weight: (B,) reward of each example; None = 1. A constant.
+        rows_per_chunk: queries taken at a time; changes memory and speed, not the result.
+        dtype: what the factors of the products are rounded to, sums being fp32: ``torch.bfloat16`` or
+            ``torch.float32``; None = :func:`product_dtype`. Inputs in float64 are computed in float64 throughout.
+
+    Returns:
+        The mean loss, a scalar; NaN for B = 0, as the plain form.
+
+    Raises:
+        ConfigError: ``rows_per_chunk`` < 1, or a ``dtype`` that the device does not multiply.
+        DataError: shapes do not fit, or ``log_q`` or ``weight`` wants a gradient.
+    """
+    if rows_per_chunk < 1:
+        raise ConfigError(f"rows_per_chunk is {rows_per_chunk}; it has to be at least 1")
+    _check_shapes(queries, items, item_idx, log_q, weight)
+    if (log_q is not None and log_q.requires_grad) or (weight is not None and weight.requires_grad):
+        raise DataError("log_q and weight are constants of the fused softmax; detach them or use sampled_softmax")
+    in_bf16 = _wants_bf16(queries, dtype)
+    loss: Tensor = _FusedSoftmax.apply(  # type: ignore[no-untyped-call]
+        queries, items, temperature, item_idx, log_q, mask_accidental_hits, weight, rows_per_chunk, in_bf16
+    )
+    return loss
+
+
+def product_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where its products are faster than those of float32, else float32.
+
+    On a GPU: CUDA devices from compute capability 8 on, with a PyTorch (2.8 or later) that hands back their fp32
+    sums. On a CPU: x86 with the AMX or AVX-512 bf16 instructions (read from Linux's list of CPU flags, so that a
+    run does not depend on a stopwatch) and a PyTorch with oneDNN. Elsewhere, MPS included, float32.
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device)[0] >= 8 and "dtype" in torch.ops.aten.mm.overloads()
+    else:
+        fast = device.type == "cpu" and _cpu_has_bf16()
+    return torch.bfloat16 if fast else torch.float32
+
+
+@cache
+def _cpu_has_bf16() -> bool:
+    if not torch.backends.mkldnn.is_available() or not CPUINFO.exists():
+        return False
+    flags = next((line for line in CPUINFO.read_text().splitlines() if line.startswith("flags")), "").split()
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _wants_bf16(queries: Tensor, dtype: torch.dtype | None) -> bool:
+    if dtype not in (None, torch.bfloat16, torch.float32):
+        raise ConfigError(f"the products of the fused softmax are in bfloat16 or float32, not {dtype}")
+    fastest = product_dtype(queries.device)
+    if dtype == torch.bfloat16 and fastest != torch.bfloat16:
+        raise ConfigError(f"this {queries.device.type} device has no fast bfloat16 products; leave dtype at None")
+    return queries.dtype != torch.float64 and (dtype or fastest) == torch.bfloat16
+
+
+def _check_shapes(
+    queries: Tensor, items: Tensor, item_idx: Tensor, log_q: Tensor | None, weight: Tensor | None
+) -> None:
+    n_examples, n_items = len(queries), len(items)
+    if queries.ndim != 2 or items.ndim != 2 or queries.shape[1] != items.shape[1] or n_items < n_examples:
+        raise DataError(
+            f"queries are {tuple(queries.shape)} and items {tuple(items.shape)}; "
+            "(B, D) and (M, D) with M ≥ B are needed"
+        )
+    for name, values, n in (("item_idx", item_idx, n_items), ("log_q", log_q, n_items), ("weight", weight, n_examples)):
+        if values is not None and values.shape != (n,):
+            raise DataError(f"{name} has shape {tuple(values.shape)}; ({n},) is needed")
+
+
+class _FusedSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        items: Tensor,
+        temperature: float | Tensor,
+        item_idx: Tensor,
+        log_q: Tensor | None,
+        mask_accidental_hits: bool,
+        weight: Tensor | None,
+        rows_per_chunk: int,
+        in_bf16: bool,
+    ) -> Tensor:
+        wide = torch.float64 if queries.dtype == torch.float64 else torch.float32
+        tau = temperature.detach().to(wide).reshape(()) if isinstance(temperature, Tensor) else temperature
+        reward = queries.new_ones(len(queries), dtype=wide) if weight is None else weight.to(wide)
+        share = reward / reward.sum()
+        with torch.autocast(queries.device.type, enabled=False), _cpu_products(queries, in_bf16):
+            losses, d_queries, d_items = _in_chunks(
+                _Products(in_bf16 and queries.device.type == "cuda"),
+                queries.to(wide) / tau,
+                items.to(wide),
+                share,
+                None if log_q is None else log_q.to(wide),
+                _Repeats(item_idx, len(queries)) if mask_accidental_hits else None,
+                rows_per_chunk,
+                any(ctx.needs_input_grad[:3]),
+            )
+        if d_queries is not None and d_items is not None:
+            d_queries /= tau
+            d_tau = -(d_queries * queries).sum() / tau if ctx.needs_input_grad[2] else None
+            ctx.save_for_backward(d_queries.to(queries.dtype), d_items.to(items.dtype), d_tau)
+            ctx.temperature = temperature
+        return (losses * reward).sum() / reward.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        d_queries, d_items, d_tau = ctx.saved_tensors
+        wants_queries, wants_items, wants_tau = ctx.needs_input_grad[:3]
+        return (
+            d_queries * grad.to(d_queries.dtype) if wants_queries else None,
+            d_items * grad.to(d_items.dtype) if wants_items else None,
+            (d_tau * grad).to(ctx.temperature.dtype).reshape(ctx.temperature.shape) if wants_tau else None,
+            *(None,) * 6,
+        )
+
+
+def _in_chunks(
+    products: _Products,
+    scaled: Tensor,
+    items: Tensor,
+    share: Tensor,
+    log_q: Tensor | None,
+    repeats: _Repeats | None,
+    rows_per_chunk: int,
+    with_gradients: bool,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Losses (B,), and d loss/d ``scaled`` (B, D) and d loss/d ``items`` (M, D) or None."""
+    (n_examples, _), n_items = scaled.shape, len(items)
+    height = min(rows_per_chunk, n_examples)
+    # Two buffers serve all chunks: fresh ones would cost more in page faults than the softmax in arithmetic.
+    logits_buffer = scaled.new_empty(height, n_items)
+    softmax_buffer = scaled.new_empty(height, n_items)
+    losses = scaled.new_empty(n_examples)
+    d_scaled = torch.empty_like(scaled) if with_gradients else None
+    d_items = torch.zeros_like(items) if with_gradients else None
+    for start in range(0, n_examples, rows_per_chunk):
+        stop = min(start + rows_per_chunk, n_examples)
+        rows, logits, softmax = scaled[start:stop], logits_buffer[: stop - start], softmax_buffer[: stop - start]
+        products.into(logits, rows, items.T)  # (R, M)
+        if log_q is not None:
+            logits -= log_q
+        if repeats is not None:
+            logits.view(-1).index_fill_(0, repeats.of_rows(start, stop), -torch.inf)
+        torch.softmax(logits, dim=1, out=softmax)
+        target = softmax.diagonal(start)  # (R,) a view: row r's own target is column start + r
+        losses[start:stop] = _loss(logits, target, start)
+        if d_scaled is None or d_items is None:
+            continue
+        target -= 1  # G = P − target, taken here so that bf16 rounds the difference and not its terms
+        products.into(d_scaled[start:stop], softmax, items)
+        products.add_to(d_items, softmax.T, rows * share[start:stop, None])
+    if d_scaled is not None:
+        d_scaled *= share[:, None]
+    return losses, d_scaled, d_items
+
+
+def _loss(logits: Tensor, probability: Tensor, start: int) -> Tensor:
+    """(R,) −log of the target's probability; rows where that underflows take it from their logits."""
+    loss = -probability.log()
+    far = probability < LEAST_PROBABILITY
+    if far.any():
+        loss[far] = torch.logsumexp(logits[far], dim=1) - logits.diagonal(start)[far]
+    return loss
+
+
+class _Repeats:
+    """Where an example's target stands a second time, as coordinates: a B×M comparison never exists."""
+
+    def __init__(self, item_idx: Tensor, n_examples: int) -> None:
+        self.n_items = len(item_idx)
+        ordered, self.order = torch.sort(item_idx)
+        targets = item_idx[:n_examples].contiguous()
+        self.first = torch.searchsorted(ordered, targets)  # (B,) the target's run in the sorted items
+        self.count = torch.searchsorted(ordered, targets, right=True) - self.first
+
+    def of_rows(self, start: int, stop: int) -> Tensor:
+        """Flat positions in the (stop − start, M) logits, the targets' own left out."""
+        count = self.count[start:stop]
+        row = torch.repeat_interleave(count)  # 0 0 0 1 2 2 …
+        within = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+        column = self.order[self.first[start:stop][row] + within]
+        other = column != row + start
+        return row[other] * self.n_items + column[other]
+
+
+class _Products:
+    """Matrix products with wide sums; ``narrow`` rounds the factors to bf16 first (CUDA)."""
+
+    def __init__(self, narrow: bool) -> None:
+        self.narrow = narrow
+
+    def into(self, out: Tensor, a: Tensor, b: Tensor) -> None:
+        """``out`` ← a b."""
+        if self.narrow:
+            torch.mm(a.bfloat16(), b.bfloat16(), out_dtype=torch.float32, out=out)
+        else:
+            torch.mm(a, b, out=out)
+
+    def add_to(self, total: Tensor, a: Tensor, b: Tensor) -> None:
+        """``total`` ← total + a b."""
+        if self.narrow:
+            total += torch.mm(a.bfloat16(), b.bfloat16(), out_dtype=torch.float32)
+        else:
+            total.addmm_(a, b)
+
+
+@contextmanager
+def _cpu_products(queries: Tensor, in_bf16: bool) -> Iterator[None]:
+    """On a CPU, has oneDNN round fp32 factors to bf16 inside its kernels and hand back its fp32 sums.
+
+    PyTorch's own bf16 product on a CPU rounds the logits to bf16 as well, an error of up to .06 at 1/τ = 20. The
+    switch belongs to the process and is put back at the end of the forward pass.
+    """
+    if queries.device.type != "cpu":
+        yield
+        return
+    switch = getattr(torch.backends.mkldnn, "matmul", None)
+    if switch is None:  # before PyTorch 2.9 the switch had another name
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("medium" if in_bf16 else "highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+        return
+    before = switch.fp32_precision
+    switch.fp32_precision = "bf16" if in_bf16 else "ieee"
+    try:
+        yield
+    finally:
+        switch.fp32_precision = before
