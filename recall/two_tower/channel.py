@@ -62,6 +62,7 @@ class TwoTower(EmbeddingRecall):
         validate = None if valid is None or len(valid) == 0 else lambda: self._validation_ndcg(valid)
         self.log = train(self.network, examples, self.config, options, validate=validate)
         self.network.to("cpu")
+        self.network.share_unknown_rows(data.interactions.lengths > 0, data.interactions.item_counts() > 0)
         self.index = INDEXES[self.config.index]().build(self.encode_items())
 
     def _build_network(self) -> TwoTowerNetwork:

@@ -207,3 +207,19 @@ def test_a_history_dropped_whole_is_still_answered(board: TrainingData) -> None:
 def test_half_lives_must_be_positive_numbers(half_lives: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="half_lives"):
         TwoTowerConfig(half_lives=half_lives)
+
+
+def test_users_and_items_without_an_event_take_the_unknown_row(board: TrainingData) -> None:
+    encoder = UserEncoder(None, board.users)
+    content = ItemInputs.of(board.items)
+    seen_users = np.arange(board.users.n_users) != 1
+    seen_items = np.arange(board.items.n_items) != 2
+    for dropout, shared in ((0.5, True), (0.0, False)):
+        config = TwoTowerConfig(embedding_size=4, id_dropout=dropout, user_dropout=dropout)
+        network = TwoTowerNetwork(board.users.n_users, content, encoder.sizes, config)
+        before = network.item_tower.ids.weight.clone()
+        network.share_unknown_rows(seen_users, seen_items)
+        items, users = network.item_tower.ids.weight, network.user_tower.users.weight
+        assert torch.equal(items[2], items[-1]) == shared
+        assert torch.equal(users[1], users[-1]) == shared
+        assert torch.equal(items[3:], before[3:])  # all others keep their own
