@@ -18,6 +18,7 @@ from dataprep.features import item_statistics
 from dataprep.splits import LeaveLastN, Protocol, Split, parse_protocol
 from reccore import (
     Bundle,
+    ConfigError,
     DataError,
     Holdout,
     IdMap,
@@ -140,7 +141,7 @@ def prepare_file(path: Path, workspace: Workspace, protocol: Protocol) -> Prepar
     """Prepare interactions given as a Parquet file with raw ids; titles and genres come from the data root if there."""
     if not path.is_file():
         raise DataError(f"no such file: {path}")
-    source = {"dataset": path.stem, "tie_order": "file", "input": str(path), "fingerprint": file_sha256(path)}
+    source = {"dataset": path.stem, "tie_order": "file", "input": str(path.resolve()), "fingerprint": file_sha256(path)}
     return _prepare(path, workspace, protocol, source)
 
 
@@ -158,10 +159,15 @@ def load_for_training(workspace: Workspace, input_path: Path | None, protocol: s
     prepared = Prepared.load(folder)
     if protocol is None or protocol == prepared.split.protocol:
         return prepared
-    if input_path is not None and protocol == "none":
-        # The file asked for is the fit split: learn from all of it, and of nothing that was held back.
-        return prepare_file(input_path, workspace, parse_protocol("none"))
-    return prepared.resplit(parse_protocol(protocol))
+    if input_path is None:
+        return prepared.resplit(parse_protocol(protocol))
+    if protocol != "none":
+        raise ConfigError(
+            f"{input_path} is the fit split of {prepared.split.protocol}; leave out --input to cut the data anew "
+            f"by {protocol}, or give --protocol none to learn from all of that file"
+        )
+    # Learn from all of the fit split, and of nothing that was held back.
+    return prepare_file(input_path, workspace, parse_protocol("none"))
 
 
 def _is_prepared_train(path: Path) -> bool:
