@@ -16,7 +16,7 @@ class StageRecord:
     """One stage's part of a trace.
 
     Attributes:
-        stage: source, hydrate, filter, score or select.
+        stage: source, merge, hydrate, filter, score or select.
         name: of the component, such as ``itemcf``.
         items_in: candidates handed to it, over all queries of the batch.
         items_out: candidates it passed on.

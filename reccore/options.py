@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,8 @@ class RunOptions:
         seed: source of all randomness of the run.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         progress: show progress bars and lines.
-        threads: CPU threads of numerical libraries; by default every core.
+        threads: CPU threads of torch; by default its own choice, which heeds ``OMP_NUM_THREADS`` and the cores
+            the process may use.
     """
 
     seed: int = 0
@@ -52,5 +52,6 @@ class RunOptions:
         return torch.Generator().manual_seed(int(self.generator(stream).integers(2**62)))
 
     def apply_threads(self) -> None:
-        """Set the number of torch threads."""
-        torch.set_num_threads(self.threads or os.cpu_count() or 1)
+        """Set the number of torch threads where one is asked for."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
