@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dataprep.prepare import Prepared
-from pipeline.measuring import data_of
+from pipeline.provenance import data_of
 from recall import TwoTower
 from reccore import ConfigError, DataError, Holdout, QueryBatch
 from reccore.arrays import IntArray

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
+from dataprep.splits import parse_protocol
 from evaluation.metrics import per_query_metrics
 from pipeline.builder import PIPELINE, assemble, build_reranker, load_channels, save
 from pipeline.config import PipelineConfig
+from pipeline.provenance import data_of
 from pipeline.training import TASK, make_ranking_data
 from ranking import RANKERS
 from recall import CHANNELS
-from reccore import ArtefactError, Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
+from reccore import Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
 from reccore.bundle import read_manifest
 from reccore.workspace import require
 
@@ -88,9 +90,13 @@ def train_ranker(
     if pipeline_settings.get("ranker", name) != name:
         raise ConfigError(f"the pipeline takes the ranker trained here, {name!r}; leave out pipeline.ranker")
     config = PipelineConfig.parse({**pipeline_settings, "ranker": name})
-    prepared = load_for_training(workspace, None, protocol)
     channels = load_channels(workspace, config.channels)
-    check_protocol(workspace, config.channels, prepared)
+    prepared = data_of(workspace, config.channels)
+    if protocol is not None and parse_protocol(protocol).name != prepared.split.protocol:
+        raise ConfigError(
+            f"the channels were fitted under {prepared.split.protocol}, so the ranker cannot be under {protocol}; "
+            f"train them with --protocol {protocol} first"
+        )
     items = prepared.training_data().items
     reranker = None if config.reranker is None else build_reranker(config, channels, items, prepared.vocabulary)
     valid = validation_sample(prepared, options)
@@ -143,33 +149,6 @@ def validation_sample(prepared: Prepared, options: RunOptions) -> Holdout:
     if len(valid) <= VALIDATION_QUERIES:
         return valid
     return valid.select(np.sort(options.generator(4).choice(len(valid), VALIDATION_QUERIES, replace=False)))
-
-
-def check_protocol(workspace: Workspace, names: tuple[str, ...], prepared: Prepared) -> None:
-    """Raise ``ArtefactError`` if a model was fitted on other data, or under another protocol, than ``prepared``.
-
-    Of a file given as ``--input`` the catalogue also holds the movies that the data root lists, so the same file
-    can come with another vocabulary later; indices of the two would be confused.
-    """
-    for name in names:
-        manifest = read_manifest(workspace.model(name)) or {}
-        data = manifest.get("data", {})
-        at_hand = prepared.provenance
-        if any(data.get(fact) != at_hand[fact] for fact in ("fingerprint", "protocol")):
-            raise ArtefactError(
-                f"{name} was fitted on {_describe(data)}, not on {_describe(at_hand)}; "
-                f"train {name} again on that, or leave it out"
-            )
-        if manifest.get("vocabulary") != prepared.vocabulary.fingerprint:
-            raise ArtefactError(
-                f"{name} was fitted with vocabulary {str(manifest.get('vocabulary'))[:12]}; with the movies that "
-                f"{workspace.processed} lists now it is {prepared.vocabulary}; train {name} again, or leave it out"
-            )
-
-
-def _describe(data: Mapping[str, Any]) -> str:
-    """Data set, the beginning of its content's hash, and protocol."""
-    return f"{data.get('dataset')} ({str(data.get('fingerprint'))[:8]}) under {data.get('protocol')}"
 
 
 def summary(candidates: Candidates, holdout: Holdout) -> dict[str, float]:

@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataprep.prepare import Prepared, prepare_file, read_holdout
-from dataprep.splits import parse_protocol
+from dataprep.prepare import Prepared, read_holdout
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, evaluate_candidates
 from evaluation.metrics import metric_name
 from evaluation.report import Protocol
-from pipeline.fitting import check_protocol
 from pipeline.trace import Trace
-from reccore import ArtefactError, Candidates, DataError, Holdout, NotReadyError, TrainingData, Workspace
+from reccore import Candidates, DataError, Holdout, NotReadyError, TrainingData, Workspace
 from reccore.bundle import read_manifest
-from reccore.workspace import require
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,29 +53,6 @@ def trained(workspace: Workspace, kind: str) -> tuple[str, ...]:
     return names
 
 
-def data_of(workspace: Workspace, names: Sequence[str]) -> Prepared:
-    """The data that the given models were fitted on, under the protocol they were fitted with.
-
-    Raises:
-        ArtefactError: they were not fitted on one and the same.
-        DataError: the file they were fitted on is gone.
-    """
-    facts = (read_manifest(workspace.model(names[0])) or {}).get("data")
-    if facts is None:
-        raise ArtefactError(
-            f"the manifest of {names[0]} does not say what it was fitted on; train it by train_recall.py"
-        )
-    protocol = parse_protocol(facts["protocol"])
-    if facts["input"] is not None:
-        prepared = prepare_file(Path(facts["input"]), workspace, protocol)
-    else:
-        prepared = Prepared.load(require(workspace.prepared, "prepared data", "prepare_two_tower_data.py"))
-        if prepared.split.protocol != protocol.name:
-            prepared = prepared.resplit(protocol)
-    check_protocol(workspace, tuple(names), prepared)
-    return prepared
-
-
 def choose_holdout(prepared: Prepared, split: str, test_file: Path | None) -> tuple[Holdout, str]:
     """The queries to evaluate on, and how to call them in a report.
 
@@ -94,6 +68,13 @@ def choose_holdout(prepared: Prepared, split: str, test_file: Path | None) -> tu
             "or evaluate the channels on a held-out file: evaluate_recall.py --test FILE"
         )
     return holdout, f"{prepared.split.protocol} ({split})"
+
+
+def report_stem(what: str, split: str, test_file: Path | None) -> str:
+    """Name of a report's files: the test split's own name is plain, others say what they were measured on."""
+    if test_file is not None:
+        return f"{what}_{test_file.stem}"
+    return what if split == "test" else f"{what}_{split}"
 
 
 def order_by(ks: Sequence[int]) -> str:

@@ -12,7 +12,8 @@ from evaluation.plots import plot_funnel, plot_intervals, plot_trade_off
 from evaluation.report import Protocol, Report, metric_label
 from pipeline.builder import PIPELINE, load
 from pipeline.inference import Pipeline
-from pipeline.measuring import Measured, choose_holdout, data_of, measure, order_by
+from pipeline.measuring import Measured, choose_holdout, measure, order_by, report_stem
+from pipeline.provenance import data_of
 from pipeline.stages import RerankSelector
 from pipeline.trace import Trace
 from pipeline.trade_off import chosen_trade_off, trade_off_curve, trade_off_table
@@ -22,7 +23,7 @@ from reccore import Candidates, Exclusions, Holdout, Workspace
 def evaluate_pipeline(
     workspace: Workspace, *, split: str = "test", ks: Sequence[int] = (10, 20, 50, 100, 200), seed: int = 0
 ) -> Measured:
-    """Measure the pipeline after every stage, beside its channels; writes ``reports/pipeline.*``."""
+    """Measure the pipeline after every stage, beside its channels; writes ``reports/pipeline*``."""
     ks, by = check_ks(ks), order_by(ks)
     pipeline = load(workspace.model(PIPELINE))
     config = pipeline.config
@@ -43,9 +44,10 @@ def evaluate_pipeline(
     comparisons += [compare(later, earlier, by, seed=seed) for earlier, later in pairwise(last)]
     _, trace = pipeline.run(holdout.queries, min(ks))
 
+    stem = report_stem("pipeline", split, None)
     funnel = _funnel(stages, holdout, min(ks))
     curve = trade_off_curve(pipeline, before_select, holdout, data, seed)
-    figures = _pipeline_figures(workspace.reports, pipeline, [*channels, *last], by, funnel, curve)
+    figures = _pipeline_figures(workspace.reports, stem, pipeline, [*channels, *last], by, funnel, curve)
     protocol = Protocol(
         dataset=str(prepared.source["dataset"]),
         split=label,
@@ -71,7 +73,7 @@ def evaluate_pipeline(
             "trace": trace.to_dict(),
         },
     )
-    markdown, _ = report.write(workspace.reports, "pipeline")
+    markdown, _ = report.write(workspace.reports, stem)
     return Measured([*last, *channels], comparisons, protocol, markdown, report.to_dict(), trace)
 
 
@@ -111,26 +113,27 @@ def _funnel_table(funnel: Sequence[tuple[str, int]]) -> str:
 
 def _pipeline_figures(
     folder: Path,
+    stem: str,
     pipeline: Pipeline,
     evaluations: Sequence[Evaluation],
     metric: str,
     funnel: Sequence[tuple[str, int]],
     curve: Sequence[Mapping[str, float]],
 ) -> list[tuple[str, str]]:
-    plot_funnel(funnel, folder / "pipeline_funnel.png", title="What each stage keeps of the held-out films")
+    plot_funnel(funnel, folder / f"{stem}_funnel.png", title="What each stage keeps of the held-out films")
     plot_intervals(
         {evaluation.name: evaluation.metrics[metric] for evaluation in evaluations},
-        folder / "pipeline_ndcg.png",
+        folder / f"{stem}_ndcg.png",
         xlabel=metric_label(metric),
         title="Stages and channels with 95% intervals over users",
     )
     figures = [
-        ("The funnel", "pipeline_funnel.png"),
-        (f"{metric_label(metric)} of stages and channels", "pipeline_ndcg.png"),
+        ("The funnel", f"{stem}_funnel.png"),
+        (f"{metric_label(metric)} of stages and channels", f"{stem}_ndcg.png"),
     ]
     if curve:
         title = "Reranking: diversity bought with accuracy"
         points = [(point["lambda"], point["ndcg"], point["vector_diversity"]) for point in curve]
-        plot_trade_off(points, folder / "pipeline_trade_off.png", chosen=chosen_trade_off(pipeline), title=title)
-        figures.append(("The reranker's trade-off over λ", "pipeline_trade_off.png"))
+        plot_trade_off(points, folder / f"{stem}_trade_off.png", chosen=chosen_trade_off(pipeline), title=title)
+        figures.append(("The reranker's trade-off over λ", f"{stem}_trade_off.png"))
     return figures

@@ -11,7 +11,8 @@ from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals
 from evaluation.report import Protocol, Report
 from pipeline.builder import load_channels
 from pipeline.fitting import MERGED
-from pipeline.measuring import Measured, choose_holdout, data_of, measure, order_by, trained
+from pipeline.measuring import Measured, choose_holdout, measure, order_by, report_stem, trained
+from pipeline.provenance import data_of
 from recall.merge import MergeConfig, merge
 from reccore import Exclusions, Workspace
 
@@ -29,7 +30,7 @@ def evaluate_recall(
     ks: Sequence[int] = RECALL_KS,
     seed: int = 0,
 ) -> Measured:
-    """Compare trained channels and their merge; writes ``reports/recall.*``."""
+    """Compare trained channels and their merge; writes ``reports/recall*``."""
     ks, by = check_ks(ks), order_by(ks)
     names = tuple(names) if names else trained(workspace, "recall")
     channels = load_channels(workspace, names)
@@ -45,6 +46,7 @@ def evaluate_recall(
         (measure(name, offer, holdout, data, ks, seed) for name, offer in offers.items()),
         by,
     )
+    stem = report_stem("recall", split, test_file)
     comparisons = [compare(evaluations[0], other, by, seed=seed) for other in evaluations[1:]]
     protocol = Protocol(
         dataset=str(prepared.source["dataset"]),
@@ -59,36 +61,38 @@ def evaluate_recall(
         protocol=protocol,
         evaluations=evaluations,
         comparisons=comparisons,
-        figures=_recall_figures(workspace.reports, evaluations, ks),
+        figures=_recall_figures(workspace.reports, stem, evaluations, ks),
     )
-    markdown, _ = report.write(workspace.reports, "recall")
+    markdown, _ = report.write(workspace.reports, stem)
     return Measured(evaluations, comparisons, protocol, markdown, report.to_dict())
 
 
-def _recall_figures(folder: Path, evaluations: Sequence[Evaluation], ks: Sequence[int]) -> list[tuple[str, str]]:
+def _recall_figures(
+    folder: Path, stem: str, evaluations: Sequence[Evaluation], ks: Sequence[int]
+) -> list[tuple[str, str]]:
     first = min(ks)
     by_name = {evaluation.name: evaluation for evaluation in sorted(evaluations, key=lambda e: e.name)}
     plot_curves(
         {name: e.curve("hit_rate") for name, e in by_name.items()},
-        folder / "recall_hit_rate.png",
+        folder / f"{stem}_hit_rate.png",
         ylabel="HitRate@K",
         title="How often the held-out film is among the first K",
     )
     plot_intervals(
         {name: e.metrics[f"ndcg@{first}"] for name, e in by_name.items()},
-        folder / "recall_ndcg.png",
+        folder / f"{stem}_ndcg.png",
         xlabel=f"NDCG@{first}",
         title="Channels with 95% intervals over users",
     )
     plot_accuracy_against(
         {name: (e.lists[f"popularity@{first}"], e.mean(f"hit_rate@{first}")) for name, e in by_name.items()},
-        folder / "recall_popularity.png",
+        folder / f"{stem}_popularity.png",
         xlabel=f"mean popularity of the {first} films offered (events in the fit split)",
         ylabel=f"HitRate@{first}",
         title="Accuracy against popularity bias",
     )
     return [
-        ("HitRate against K", "recall_hit_rate.png"),
-        ("NDCG with intervals", "recall_ndcg.png"),
-        ("Accuracy against popularity bias", "recall_popularity.png"),
+        ("HitRate against K", f"{stem}_hit_rate.png"),
+        ("NDCG with intervals", f"{stem}_ndcg.png"),
+        ("Accuracy against popularity bias", f"{stem}_popularity.png"),
     ]

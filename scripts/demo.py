@@ -27,7 +27,7 @@ from pipeline.measuring_pipeline import evaluate_pipeline
 from pipeline.measuring_recall import evaluate_recall
 from pipeline.steps import Steps
 from recall.merge import MergeConfig
-from reccore import ComponentConfig, RunOptions, Workspace
+from reccore import Bundle, ComponentConfig, DataError, RunOptions, Workspace
 from scripts._cli import RawId, build_parser, emit, read_settings, run, run_options, workspace
 from scripts.recommend import answer_text
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     options = run_options(args, settings)
     user = DemoSettings.parse(settings).user
     space, started = workspace(args), perf_counter()
-    steps = run_steps(space, options)
+    steps = run_steps(space, options, user)
     report = json.loads((space.reports / "pipeline.json").read_text(encoding="utf-8"))
     pipeline = load(space.model(PIPELINE))
     answer = pipeline.recommend(user=user, k=10)
@@ -78,8 +78,8 @@ def main(argv: list[str] | None = None) -> None:
     emit(args, result, "\n\n".join(text))
 
 
-def run_steps(space: Workspace, options: RunOptions) -> Steps:
-    """Everything up to the reports, as far as it is out of date."""
+def run_steps(space: Workspace, options: RunOptions, user: int) -> Steps:
+    """Everything up to the reports, as far as it is out of date; an unknown user is refused before training."""
     steps = Steps(space.root / "demo.json")
     raw = space.raw / DATASET
     steps.run(
@@ -99,6 +99,8 @@ def run_steps(space: Workspace, options: RunOptions) -> Steps:
         needs=["preprocess"],
         rooms=DATA_ROOMS,
     )
+    if Bundle.open(space.prepared).vocabulary().users.encode(user) < 0:
+        raise DataError(f"{DATASET} has no user {user}; its users are numbered from 1 to 943")
     for name in CHANNELS:
         config = read_config(name)
         model = config.pop("model")

@@ -16,9 +16,10 @@ from dataprep.prepare import Prepared
 from pipeline import Pipeline, load, save
 from pipeline.config import PipelineConfig
 from pipeline.fitting import train_channel, train_ranker
-from pipeline.measuring import data_of, trained
+from pipeline.measuring import trained
 from pipeline.measuring_pipeline import _funnel, evaluate_pipeline
 from pipeline.measuring_recall import evaluate_recall
+from pipeline.provenance import data_of
 from reccore import (
     ArtefactError,
     Candidates,

@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dataprep.events import write_events
 from dataprep.prepare import Prepared, prepare_file
 from dataprep.preprocess import preprocess
 from dataprep.splits import LeaveLastN, NoSplit
 from pipeline import PipelineConfig, load, training
 from pipeline.builder import load_channels
-from pipeline.fitting import check_protocol, train_channel, train_ranker, validation_sample
+from pipeline.fitting import train_channel, train_ranker, validation_sample
+from pipeline.provenance import check_protocol
 from pipeline.training import TASK, label, label_window, make_ranking_data, refit
 from ranking.neural import NeuralRanker
 from recall import CHANNELS
@@ -251,8 +253,18 @@ def test_a_ranker_needs_channels_of_its_own_data(own: Workspace) -> None:
         train_ranker(
             own, "deepfm", RANKER, {**PIPELINE, "channels": ["popularity", "two_tower", "lost"]}, options=QUIET
         )
-    with pytest.raises(ArtefactError, match=r"popularity was fitted on ml-tiny .* under leave_one_out, not on .* none"):
+    with pytest.raises(ConfigError, match=r"fitted under leave_one_out, .* train them with --protocol none first"):
         train_ranker(own, "deepfm", RANKER, PIPELINE, protocol="none", options=QUIET)
+
+
+def test_a_ranker_follows_channels_fitted_on_a_file_of_ones_own(own: Workspace) -> None:
+    file = own.root / "own.parquet"
+    write_events(file, Prepared.load(own.prepared).split.interactions, Prepared.load(own.prepared).vocabulary)
+    for name in ("popularity", "mf"):
+        train_channel(own, name, small.CHANNELS[name], input_path=file, options=QUIET)
+    settings = {"channels": ["popularity", "mf"], "vectors_of": "mf"}
+    ranked = train_ranker(own, "deepfm", RANKER, settings, options=QUIET)
+    assert json.loads((Path(ranked["path"]) / "manifest.json").read_text())["data"]["input"] == str(file.resolve())
 
 
 def test_too_little_to_learn_from_is_said(own: Workspace) -> None:

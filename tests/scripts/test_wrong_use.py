@@ -21,7 +21,7 @@ FIRST = [
     ),
     ("evaluate_recall", [], "scripts/train_recall.py --model popularity"),
     ("evaluate_recall", ["--models", "mf"], "scripts/train_recall.py --model mf"),
-    ("train_ranking", [], "scripts/prepare_two_tower_data.py"),
+    ("train_ranking", [], "scripts/train_recall.py --model popularity"),
     ("evaluate_pipeline", [], "scripts/train_ranking.py"),
     ("recommend", ["--user", "1"], "scripts/train_ranking.py"),
 ]
