@@ -2,27 +2,69 @@
 
 Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019;
 mixed negatives: Yang et al., "Mixed negative sampling for learning two-tower neural networks in
-recommendations", WWW 2020 companion.
+recommendations", WWW 2020 companion; the positive left uncorrected: Khrylchenko et al., "Correcting the LogQ
+correction: revisiting sampled softmax for large-scale retrieval", RecSys 2025.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def mixed_log_q(item_probability: Tensor, n_in_batch: float, n_uniform: int) -> Tensor:
+def mixed_log_q(item_probability: Tensor, n_in_batch: float, n_uniform: int, *, n_items: int | None = None) -> Tensor:
     """(N,) log Q*, the chance that one negative of a mixed batch is a given item.
 
     Q*(y) = (B·Q(y) + B′/N) / (B + B′) with Q the share of item y among the training events (the chance of
     an in-batch draw), B in-batch (their mean number) and B′ uniform negatives. An item that can never be
     drawn gets 0 rather than the logarithm of a clamped tiny number: it is in no batch, so its value is
-    never used.
+    never used. ``n_items`` is N where ``item_probability`` is of some items only.
     """
-    n_items = len(item_probability)
+    n_items = len(item_probability) if n_items is None else n_items
     q = (n_in_batch * item_probability + n_uniform / n_items) / (n_in_batch + n_uniform)
+    return _log_or_zero(q)
+
+
+def inclusion_log_q(
+    item_probability: Tensor, n_in_batch: float, n_uniform: int, *, n_items: int | None = None
+) -> Tensor:
+    """(N,) log of the chance that a mixed batch holds a given item at all: for batches without repeats.
+
+    1 − (1−Q(y))^B · (1−1/N)^B′, arguments as in ``mixed_log_q``. The expected number of draws, which that
+    corrects by, over-corrects an item drawn many times and then kept once.
+    """
+    n_items = len(item_probability) if n_items is None else n_items
+    log_absent = n_in_batch * torch.log1p(-item_probability)
+    if n_uniform:
+        log_absent = log_absent + n_uniform * (math.log1p(-1 / n_items) if n_items > 1 else -math.inf)
+    return _log_or_zero(-torch.expm1(log_absent))
+
+
+def _log_or_zero(q: Tensor) -> Tensor:
     return torch.where(q > 0, torch.log(q.clamp(min=torch.finfo(q.dtype).tiny)), torch.zeros_like(q))
+
+
+class LearnedTemperature(nn.Module):
+    """τ between two bounds, learned: log τ moves from the lower to the upper along a sigmoid.
+
+    Args:
+        start: τ before training, strictly inside the bounds.
+        bounds: the least and the greatest τ; neither is ever passed.
+    """
+
+    def __init__(self, start: float, bounds: tuple[float, float]) -> None:
+        super().__init__()
+        self.log_bounds = math.log(bounds[0]), math.log(bounds[1])
+        share = (math.log(start) - self.log_bounds[0]) / (self.log_bounds[1] - self.log_bounds[0])
+        self.position = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
+
+    def forward(self) -> Tensor:
+        """() τ."""
+        low, high = self.log_bounds
+        return torch.exp(low + (high - low) * torch.sigmoid(self.position))
 
 
 def sampled_softmax(
@@ -30,35 +72,97 @@ def sampled_softmax(
     items: Tensor,
     item_idx: Tensor,
     *,
-    temperature: float,
+    temperature: float | Tensor,
     log_q: Tensor | None,
     mask_accidental_hits: bool = True,
     weight: Tensor | None = None,
+    target: Tensor | None = None,
+    own_items: Tensor | None = None,
 ) -> Tensor:
     """Mean corrected softmax cross-entropy of B examples over M ≥ B sampled items.
 
     Args:
         queries: (B, D) unit vectors.
-        items: (M, D) unit vectors; row i < B is the target of example i.
+        items: (M, D) unit vectors; row i < B is the target of example i, unless ``target`` says otherwise.
         item_idx: (M,) which item each row is.
         temperature: τ.
         log_q: (M,) log sampling probability, subtracted **after** the division by τ; None = uncorrected.
         mask_accidental_hits: hide rows that are the example's own target a second time.
         weight: (B,) reward of each example; None = 1.
+        target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
+        own_items: (B, T) further items that are no negatives of an example, -1 = none; never hides its target.
 
     Returns:
         Σ_i w_i · −log softmax_i(s^c)_i / Σ_i w_i with s^c(x_i, y_j) = ⟨u_i, v_j⟩/τ − log q_j.
     """
-    n_examples = len(queries)
     scaled = queries / temperature
     # The correction comes after the temperature: s/τ − log q.
     logits = scaled @ items.T if log_q is None else torch.addmm(-log_q, scaled, items.T)  # (B, M)
+    if target is None:
+        target = torch.arange(len(queries), device=queries.device)
+    hidden = _hidden(item_idx, target, mask_accidental_hits, own_items)
+    if hidden is not None:
+        logits = logits.masked_fill(hidden, -torch.inf)
+    return _mean(F.cross_entropy(logits, target, reduction="none"), weight)
+
+
+def corrected_logq_softmax(
+    queries: Tensor,
+    items: Tensor,
+    item_idx: Tensor,
+    *,
+    temperature: float | Tensor,
+    log_q: Tensor,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Mean loss of the 2025 correction, arguments as in ``sampled_softmax``.
+
+    A positive is in its own softmax with certainty, not by sampling, so it is not corrected; the negatives
+    are draws other than it, from Q′(d) = Q(d) / (1 − Q(p)), where Q = c/Σc gives c_d / (Σc − c_p):
+
+        ℓ_i = sg(1 − P̂_i) · (log S_i − s_p),   S_i = Σ_d exp(s_d − log Q′(d)),   P̂_i = e^{s_p} / (e^{s_p} + S_i/n)
+
+    over the n sampled rows d that are not example i's target; sg stops the gradient. The gradient is that of
+    the full softmax with the sum over the other items estimated from the sample. The value is no
+    cross-entropy: it may be negative. An example without any negative counts 0.
+    """
+    n_examples = len(queries)
+    scores = queries / temperature @ items.T  # (B, M)
+    positive = scores.diagonal()
+    own = item_idx[:n_examples, None] == item_idx[None, :]
+    n_negatives = (~own).sum(dim=1)
+    own = own & (n_negatives > 0)[:, None]  # a row hidden whole would have no finite sum
+    log_rest = torch.log1p(-log_q[:n_examples].exp().clamp(max=1 - torch.finfo(log_q.dtype).eps))  # log(1 − Q(p))
+    corrected = torch.where(own, -torch.inf, scores - log_q + log_rest[:, None])
+    negatives = torch.logsumexp(corrected, dim=1)
+    with torch.no_grad():
+        doubt = torch.sigmoid(negatives - n_negatives.clamp(min=1).to(scores.dtype).log() - positive)  # 1 − P̂
+        doubt = torch.where(n_negatives > 0, doubt, 0.0)
+    return _mean(doubt * (negatives - positive), weight)
+
+
+def _hidden(item_idx: Tensor, target: Tensor, mask_accidental_hits: bool, own_items: Tensor | None) -> Tensor | None:
+    """(B, M) rows that are no negatives of an example; None where nothing is to be hidden."""
+    if not mask_accidental_hits and own_items is None:
+        return None
+    hidden = torch.zeros(len(target), len(item_idx), dtype=torch.bool, device=item_idx.device)
     if mask_accidental_hits:
-        same = item_idx[:n_examples, None] == item_idx[None, :]
-        same.fill_diagonal_(False)
-        logits = logits.masked_fill(same, -torch.inf)
-    target = torch.arange(n_examples, device=queries.device)
-    loss = F.cross_entropy(logits, target, reduction="none")  # (B,)
+        hidden = item_idx[target][:, None] == item_idx[None, :]
+    if own_items is not None:
+        hidden = hidden | _among(item_idx, own_items)
+    return hidden.scatter(1, target[:, None], False)
+
+
+def _among(item_idx: Tensor, own_items: Tensor) -> Tensor:
+    """(B, M) whether item j is among the (B, T) items of example i; B·T·log M + B·M work."""
+    distinct, column = torch.unique(item_idx, return_inverse=True)  # (U,), (M,)
+    at = torch.searchsorted(distinct, own_items).clamp(max=len(distinct) - 1)  # (B, T)
+    found = (distinct[at] == own_items).to(torch.uint8)
+    hits = torch.zeros(len(own_items), len(distinct), dtype=torch.uint8, device=item_idx.device)
+    return hits.scatter_reduce(1, at, found, "amax").bool()[:, column]
+
+
+def _mean(loss: Tensor, weight: Tensor | None) -> Tensor:
     if weight is None:
         return loss.mean()
     return (loss * weight).sum() / weight.sum()

@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall.two_tower.loss import mixed_log_q, sampled_softmax
+from recall.two_tower.loss import (
+    LearnedTemperature,
+    corrected_logq_softmax,
+    inclusion_log_q,
+    mixed_log_q,
+    sampled_softmax,
+)
 
 # Two examples over four sampled films; film 7 is the first's target and is drawn once more as a negative.
 QUERIES = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
@@ -137,6 +143,163 @@ def test_mixed_log_q_at_its_ends() -> None:
     torch.testing.assert_close(mixed_log_q(share, 1, 10**9), torch.log(torch.full((3,), 1 / 3)), atol=1e-6, rtol=0)
 
 
+# Hidden items ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_own_items_are_no_negatives_by_hand(mask: bool) -> None:
+    # The first example hides film 5, the second film 7, which is in two rows; nobody sampled film 9.
+    own = torch.tensor([[5, -1], [9, 7]])
+    found = sampled_softmax(
+        QUERIES, ITEMS, ITEM_IDX, temperature=TAU, log_q=LOG_Q, mask_accidental_hits=mask, own_items=own
+    )
+    (w, v), repeat = WEIGHTS, 0.0 if mask else WEIGHTS[0][3]
+    expected = -math.log(w[0] / (w[0] + w[1] + repeat)) - math.log(v[1] / (v[1] + v[2]))
+    assert float(found) == pytest.approx(expected / 2, rel=1e-5)
+
+
+def test_own_items_never_hide_the_target() -> None:
+    def loss(own: list[list[int]] | None, mask: bool) -> float:
+        options = {"temperature": TAU, "log_q": None, "mask_accidental_hits": mask}
+        own_items = None if own is None else torch.tensor(own)
+        return float(sampled_softmax(QUERIES, ITEMS, ITEM_IDX, own_items=own_items, **options))
+
+    assert loss([[7], [3]], mask=False) == loss(None, mask=True)  # a target seen before hides its repeats alone
+    assert loss([[-1], [-1]], mask=True) == loss(None, mask=True)
+    assert loss([[-1], [-1]], mask=False) == loss(None, mask=False)
+    assert loss([[5], [-1]], mask=True) < loss(None, mask=True)
+
+
+# Batches without repeats ----------------------------------------------------------------------------------
+
+
+def test_inclusion_log_q_by_hand() -> None:
+    found = inclusion_log_q(torch.tensor([0.5, 0.3, 0.2, 0.0]), 6, 4).exp()
+    # 1 − .5⁶ · .75⁴ and so on, where the expected counts are 4, 2.8, 2.2 and 1
+    torch.testing.assert_close(found, torch.tensor([0.995056, 0.962775, 0.917056, 0.683594]), rtol=0, atol=1e-6)
+
+
+def test_inclusion_log_q_at_its_ends() -> None:
+    share = torch.tensor([1.0, 0.25, 0.0])
+    torch.testing.assert_close(inclusion_log_q(share, 1, 0), torch.tensor([0.0, math.log(0.25), 0.0]))
+    assert inclusion_log_q(torch.tensor([0.0]), 3, 2).tolist() == [0.0]  # the only film there is
+    some = inclusion_log_q(share[1:2], 5, 7, n_items=3)
+    torch.testing.assert_close(some, inclusion_log_q(share, 5, 7)[1:2])
+    rare = inclusion_log_q(torch.tensor([1e-9]), 5, 0)
+    assert float(rare) == pytest.approx(math.log(5e-9), rel=1e-5)  # no loss of digits
+
+
+def test_inclusion_is_how_often_a_batch_holds_a_film() -> None:
+    generator = torch.Generator().manual_seed(0)
+    share = torch.tensor([0.5, 0.3, 0.15, 0.05, 0.0])
+    held = torch.zeros(5)
+    for _ in range(400):
+        drawn = torch.multinomial(share, 4, replacement=True, generator=generator)
+        held[torch.cat([drawn, torch.randint(5, (3,), generator=generator)]).unique()] += 1
+    torch.testing.assert_close(held / 4000, inclusion_log_q(share, 4, 3).exp(), rtol=0, atol=0.03)
+
+
+def test_loss_without_repeats_by_hand() -> None:
+    # Films 3, 5 and 7 once each; the targets are in rows 2 and 0.
+    chance = [0.3, 0.6, 0.9]
+    log_q = torch.log(torch.tensor(chance))
+    items, item_idx, target = ITEMS[[1, 2, 0]], torch.tensor([3, 5, 7]), torch.tensor([2, 0])
+    found = sampled_softmax(QUERIES, items, item_idx, temperature=TAU, log_q=log_q, target=target)
+    first = [1 / 0.3, math.e**1.6 / 0.6, math.e**2 / 0.9]
+    second = [math.e**1.6 / 0.3, math.e**1.92 / 0.6, math.e**1.2 / 0.9]
+    expected = (-math.log(first[2] / sum(first)) - math.log(second[0] / sum(second))) / 2
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    assert abs(loss_of(LOG_Q) - expected) > 0.05
+    single = sampled_softmax(QUERIES, items[:1], item_idx[:1], temperature=TAU, log_q=None, target=torch.tensor([0, 0]))
+    assert float(single) == 0.0  # fewer rows than examples
+
+
+# The positive left uncorrected -----------------------------------------------------------------------------
+
+
+def corrected_2025(weight: Tensor | None = None, log_q: Tensor = LOG_Q) -> float:
+    return float(corrected_logq_softmax(QUERIES, ITEMS, ITEM_IDX, temperature=TAU, log_q=log_q, weight=weight))
+
+
+def test_the_2025_correction_by_hand() -> None:
+    # First: Q′ = .1/.6 and .2/.6 in rows 1 and 2; S = 6 · 1 + 3 · e^1.6 = 20.8591; P̂ = e²/(e² + S/2) = .41468.
+    # Second: Q′ = .4/.9, .2/.9, .4/.9 in rows 0, 2, 3; S = .9 · 50.7054 = 45.6349; P̂ = e^1.6/(e^1.6 + S/3) = .24563.
+    losses = 0.58532 * (math.log(20.8591) - 2), 0.75437 * (math.log(45.6349) - 1.6)
+    assert corrected_2025() == pytest.approx(sum(losses) / 2, abs=2e-5)
+    assert corrected_2025(torch.tensor([3.0, 1.0])) == pytest.approx((3 * losses[0] + losses[1]) / 4, abs=2e-5)
+    assert abs(corrected_2025() - loss_of(LOG_Q)) > 0.1
+
+
+def test_the_proposal_leaves_the_positive_out() -> None:
+    """Counts 4, 1, 2, 3 of four films, one row each: Q′(d) = c_d / (10 − c_p)."""
+    counts = torch.tensor([4.0, 1.0, 2.0, 3.0], dtype=torch.float64)
+    scores = torch.tensor([[1.0, 0.2, 0.5, -0.3]], dtype=torch.float64)
+    found = corrected_logq_softmax(
+        torch.ones(1, 1, dtype=torch.float64), scores.T, torch.arange(4), temperature=1.0, log_q=torch.log(counts / 10)
+    )
+    total = sum(math.exp(s) / (c / 6) for s, c in ((0.2, 1), (0.5, 2), (-0.3, 3)))
+    chance = math.e / (math.e + total / 3)
+    assert float(found) == pytest.approx((1 - chance) * (math.log(total) - 1.0), rel=1e-9)
+
+
+def test_its_gradient_is_that_of_the_softmax_with_the_rest_estimated() -> None:
+    generator = torch.Generator().manual_seed(3)
+    u, v = (torch.randn(n, 5, dtype=torch.float64, generator=generator, requires_grad=True) for n in (4, 9))
+    item_idx = torch.tensor([2, 4, 2, 7, 2, 1, 0, 4, 3])
+    log_q = torch.log(torch.rand(8, dtype=torch.float64, generator=generator) / 2)[item_idx]
+    found = torch.autograd.grad(corrected_logq_softmax(u, v, item_idx, temperature=0.7, log_q=log_q), (u, v))
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(4):
+        rest = [j for j in range(9) if item_idx[j] != item_idx[i]]
+        positive = torch.exp(u[i] @ v[i] / 0.7)
+        draws = torch.stack([torch.exp(u[i] @ v[j] / 0.7) * (1 - log_q[i].exp()) / log_q[j].exp() for j in rest])
+        total = total - torch.log(positive / (positive + draws.mean())) / 4
+    for one, other in zip(found, torch.autograd.grad(total, (u, v)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_an_example_without_negatives_counts_nothing() -> None:
+    u = QUERIES.clone().requires_grad_()
+    loss = corrected_logq_softmax(u[:1], ITEMS[[0, 3]], torch.tensor([7, 7]), temperature=TAU, log_q=LOG_Q[[0, 3]])
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert not u.grad.any()
+    certain = corrected_logq_softmax(QUERIES[:1], ITEMS[:1], torch.tensor([7]), temperature=TAU, log_q=torch.zeros(1))
+    assert float(certain) == 0.0
+
+
+# Learned temperature --------------------------------------------------------------------------------------
+
+
+def test_a_learned_temperature_starts_where_told_and_keeps_its_bounds() -> None:
+    temperature = LearnedTemperature(0.07, (0.01, 0.5))
+    assert float(temperature()) == pytest.approx(0.07)
+    assert float(LearnedTemperature(0.1, (0.01, 1.0)).position) == pytest.approx(0.0, abs=1e-6)  # the geometric middle
+    for position, expected in ((-80.0, 0.01), (80.0, 0.5)):
+        with torch.no_grad():
+            temperature.position.fill_(position)
+        assert float(temperature()) == pytest.approx(expected)
+
+
+def test_the_temperature_learns_what_lowers_the_loss() -> None:
+    temperature = LearnedTemperature(TAU, (0.05, 2.0))
+
+    def loss() -> Tensor:
+        return sampled_softmax(QUERIES, ITEMS, ITEM_IDX, temperature=temperature(), log_q=LOG_Q)
+
+    assert float(loss()) == pytest.approx(loss_of(LOG_Q), rel=1e-5)
+    (slope,) = torch.autograd.grad(loss(), temperature.position)
+    with torch.no_grad():
+        temperature.position += 1e-2
+        above = loss()
+        temperature.position -= 2e-2
+        below = loss()
+    assert float(slope) == pytest.approx(float(above - below) / 2e-2, rel=1e-2)
+
+
+# In expectation -------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
 def world() -> dict[str, Tensor]:
     """40 films of long-tailed popularity, 12 kinds of queries, and who chooses what."""
@@ -189,3 +352,31 @@ def test_the_corrected_gradient_is_near_that_of_the_full_softmax(world: dict[str
     }
     assert error["corrected"] < (0.12 if uniform else 0.3)
     assert min(error["uncorrected"], error["swapped"]) > 2 * error["corrected"]
+
+
+def test_the_other_corrections_come_nearer_still(world: dict[str, Tensor]) -> None:
+    """With mixed negatives; in-batch ones alone leave tail films undrawn, which no correction mends."""
+    log_q = mixed_log_q(world["share"], 64, 64)
+    inclusion = inclusion_log_q(world["share"], 64, 64)
+
+    def corrected(u: Tensor, v: Tensor, sampled: Tensor) -> Tensor:
+        return sampled_softmax(u, v, sampled, temperature=0.2, log_q=log_q[sampled])
+
+    def positive_uncorrected(u: Tensor, v: Tensor, sampled: Tensor) -> Tensor:
+        return corrected_logq_softmax(u, v, sampled, temperature=0.2, log_q=log_q[sampled])
+
+    def without_repeats(u: Tensor, v: Tensor, sampled: Tensor, correction: Tensor = inclusion) -> Tensor:
+        distinct, row = torch.unique(sampled, return_inverse=True)
+        first = torch.stack([(sampled == item).nonzero()[0, 0] for item in distinct])
+        return sampled_softmax(u, v[first], distinct, temperature=0.2, log_q=correction[distinct], target=row[: len(u)])
+
+    def by_expected_counts(u: Tensor, v: Tensor, sampled: Tensor) -> Tensor:
+        return without_repeats(u, v, sampled, log_q)
+
+    exact = full_gradient(world)
+    error = {
+        loss.__name__: float((mean_sampled_gradient(world, 64, loss) - exact).norm() / exact.norm())
+        for loss in (corrected, positive_uncorrected, without_repeats, by_expected_counts)
+    }
+    assert error["positive_uncorrected"] < error["corrected"]
+    assert error["without_repeats"] < 0.5 * error["by_expected_counts"]
