@@ -193,7 +193,7 @@ def test_inclusion_is_how_often_a_batch_holds_a_film() -> None:
     generator = torch.Generator().manual_seed(0)
     share = torch.tensor([0.5, 0.3, 0.15, 0.05, 0.0])
     held = torch.zeros(5)
-    for _ in range(400):
+    for _ in range(4000):
         drawn = torch.multinomial(share, 4, replacement=True, generator=generator)
         held[torch.cat([drawn, torch.randint(5, (3,), generator=generator)]).unique()] += 1
     torch.testing.assert_close(held / 4000, inclusion_log_q(share, 4, 3).exp(), rtol=0, atol=0.03)
