@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, model_validator
 
 from reccore import ComponentConfig
 
@@ -21,9 +21,18 @@ class TwoTowerConfig(ComponentConfig):
         user_dropout: the same for user ids.
         history_dropout: share of history events left out at random in training.
         temperature: τ; scores are cosines divided by it.
-        logq: ``counts`` subtracts log Q of the sampling distribution from every logit, ``none`` does not.
+        temperature_bounds: τ is learned between these two, starting at ``temperature``; None = it is fixed.
+        logq: ``counts`` subtracts log Q of the sampling distribution from every logit, ``streaming`` the same
+            with Q estimated while training from the gaps between appearances, ``none`` does not.
+        streaming_hashes: m of the streaming estimate, independent pairs of arrays.
+        streaming_buckets: H, buckets of each of those arrays.
+        streaming_alpha: α, weight of the newest gap.
+        streaming_initial_gap: batches between two appearances of an item, before any was seen.
+        corrected_logq: leave the positive uncorrected and weight the example by 1 − P̂ (RecSys 2025).
+        dedup: keep each item of a batch once, and correct by the chance that a batch holds it.
         uniform_negatives: negatives drawn uniformly from the catalogue for each batch, beside the in-batch ones.
         mask_accidental_hits: hide negatives that are the example's own target.
+        mask_history: hide negatives that are in the part of the history that the query reads.
         batch_size: examples of a training step.
         epochs: passes over the training events.
         learning_rate: of Adam, falling to zero along a cosine.
@@ -40,12 +49,43 @@ class TwoTowerConfig(ComponentConfig):
     user_dropout: float = Field(default=0.5, ge=0, le=1)
     history_dropout: float = Field(default=0.2, ge=0, lt=1)
     temperature: float = Field(default=0.1, gt=0)
-    logq: Literal["none", "counts"] = "counts"
+    temperature_bounds: tuple[PositiveFloat, PositiveFloat] | None = None
+    logq: Literal["none", "counts", "streaming"] = "counts"
+    streaming_hashes: int = Field(default=4, ge=1)
+    streaming_buckets: int = Field(default=65_536, ge=1)
+    streaming_alpha: float = Field(default=0.01, gt=0, lt=1)
+    streaming_initial_gap: float = Field(default=100.0, ge=1)
+    corrected_logq: bool = False
+    dedup: bool = False
     uniform_negatives: int = Field(default=1024, ge=0)
     mask_accidental_hits: bool = True
+    mask_history: bool = False
     batch_size: int = Field(default=1024, ge=2)
     epochs: int = Field(default=20, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     patience: int = Field(default=4, ge=1)
     index: Literal["flat", "brute_force"] = "flat"
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        for wrong, why in (
+            (self.logq != "streaming" and self._sets_streaming(), "streaming_… options need logq = streaming"),
+            (self.corrected_logq and self.logq == "none", "corrected_logq needs logq = counts or streaming"),
+            (self.corrected_logq and self.dedup, "corrected_logq is about draws, dedup keeps none twice: choose one"),
+            (self.corrected_logq and not self.mask_accidental_hits, "corrected_logq needs mask_accidental_hits"),
+            (self.corrected_logq and self.mask_history, "corrected_logq hides the target alone, not mask_history"),
+            (self.dedup and not self.mask_accidental_hits, "dedup leaves no accidental hits to show as negatives"),
+        ):
+            if wrong:
+                raise ValueError(why)
+        if self.temperature_bounds is not None:
+            low, high = self.temperature_bounds
+            if not low < self.temperature < high:
+                raise ValueError(f"temperature {self.temperature} must lie inside temperature_bounds {low} … {high}")
+        return self
+
+    def _sets_streaming(self) -> bool:
+        """Whether any option of the streaming estimate differs from its default."""
+        fields = type(self).model_fields
+        return any(getattr(self, name) != fields[name].default for name in fields if name.startswith("streaming_"))

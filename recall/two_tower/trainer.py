@@ -13,7 +13,7 @@ from loguru import logger
 from torch import Tensor
 
 from recall.two_tower.config import TwoTowerConfig
-from recall.two_tower.loss import mixed_log_q, sampled_softmax
+from recall.two_tower.loss import corrected_logq_softmax, inclusion_log_q, mixed_log_q, sampled_softmax
 from recall.two_tower.network import TrainingExamples, TwoTowerNetwork
 from reccore import RecommenderError, RunOptions
 from reccore.progress import progress
@@ -49,11 +49,11 @@ def train(
     """
     device = options.torch_device()
     network.to(device)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = _optimiser(network, config)
     # Events that come as a user's first have an empty history and count too: they teach the cold start.
     batches_per_epoch = math.ceil(len(examples) / config.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=batches_per_epoch * config.epochs)
-    log_q = _log_q(examples, len(examples) / batches_per_epoch, config, device)
+    correction = _Correction(network, examples, len(examples) / batches_per_epoch, config, device)
     shuffle, draws = options.generator(1), options.torch_generator(2)
     log, best_state = TrainingLog(), copy.deepcopy(network.state_dict())
 
@@ -63,7 +63,7 @@ def train(
             total = 0.0
             order = shuffle.permutation(len(examples))
             for number, events in enumerate(np.array_split(order, batches_per_epoch), start=1):
-                loss = _step(network, examples, events, config, log_q, draws, device)
+                loss = _step(network, examples, events, config, correction, draws, device)
                 value = loss.item()
                 if not math.isfinite(value):
                     raise TrainingError(
@@ -95,15 +95,46 @@ def train(
     return log
 
 
-def _log_q(
-    examples: TrainingExamples, n_in_batch: float, config: TwoTowerConfig, device: torch.device
-) -> Tensor | None:
-    """(N,) correction for batches of ``n_in_batch`` examples, fewer than ``batch_size`` where that divides badly."""
-    if config.logq == "none":
-        return None
-    counts = torch.from_numpy(examples.interactions.item_counts())
-    share = (counts / counts.sum()).to(device=device, dtype=torch.float32)
-    return mixed_log_q(share, n_in_batch, config.uniform_negatives)
+def _optimiser(network: TwoTowerNetwork, config: TwoTowerConfig) -> torch.optim.Optimizer:
+    """AdamW; a learned temperature is not decayed, which would draw it to the middle of its bounds."""
+    temperature = [] if network.temperature is None else [network.temperature.position]
+    rest = [p for p in network.parameters() if all(p is not t for t in temperature)]
+    groups = [{"params": rest}] + ([{"params": temperature, "weight_decay": 0.0}] if temperature else [])
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+class _Correction:
+    """log Q of sampled items, for batches of ``n_in_batch`` examples.
+
+    Those are fewer than ``batch_size`` where that divides badly.
+    """
+
+    def __init__(
+        self,
+        network: TwoTowerNetwork,
+        examples: TrainingExamples,
+        n_in_batch: float,
+        config: TwoTowerConfig,
+        device: torch.device,
+    ) -> None:
+        self.frequency = network.frequency
+        self.n_items = network.n_items
+        self.n_in_batch = n_in_batch
+        self.n_uniform = config.uniform_negatives
+        self.formula = inclusion_log_q if config.dedup else mixed_log_q
+        self.table: Tensor | None = None  # (N,)
+        if config.logq == "counts":
+            counts = torch.from_numpy(examples.interactions.item_counts())
+            share = (counts / counts.sum()).to(device=device, dtype=torch.float32)
+            self.table = self.formula(share, n_in_batch, self.n_uniform)
+
+    def log_q(self, targets: Tensor, sampled: Tensor) -> Tensor | None:
+        """(M,) of the sampled items, once the (B,) targets are taken in; None = uncorrected."""
+        if self.frequency is not None:
+            self.frequency.update(targets)
+            share = self.frequency.share(sampled, self.n_in_batch)
+            return self.formula(share, self.n_in_batch, self.n_uniform, n_items=self.n_items)
+        return None if self.table is None else self.table[sampled]
 
 
 def _step(
@@ -111,18 +142,30 @@ def _step(
     examples: TrainingExamples,
     events: np.ndarray,
     config: TwoTowerConfig,
-    log_q: Tensor | None,
+    correction: _Correction,
     draws: torch.Generator,
     device: torch.device,
 ) -> Tensor:
     inputs, targets = examples.batch(events)
-    uniform = torch.randint(network.n_items, (config.uniform_negatives,), generator=draws)
-    sampled = torch.cat([targets, uniform]).to(device)  # (M,), M = B + B'
+    inputs, targets = inputs.to(device), targets.to(device)
+    uniform = torch.randint(network.n_items, (config.uniform_negatives,), generator=draws).to(device)
+    sampled = torch.cat([targets, uniform])  # (M,), M = B + B'
+    row_of_target = None
+    if config.dedup:
+        sampled = torch.unique(sampled)  # sorted
+        row_of_target = torch.searchsorted(sampled, targets)
+    log_q = correction.log_q(targets, sampled)
+    temperature = config.temperature if network.temperature is None else network.temperature()
+    queries, items = network.queries(inputs, draws), network.items(sampled, draws)
+    if config.corrected_logq and log_q is not None:
+        return corrected_logq_softmax(queries, items, sampled, temperature=temperature, log_q=log_q)
     return sampled_softmax(
-        network.queries(inputs.to(device), draws),
-        network.items(sampled, draws),
+        queries,
+        items,
         sampled,
-        temperature=config.temperature,
-        log_q=None if log_q is None else log_q[sampled],
+        temperature=temperature,
+        log_q=log_q,
         mask_accidental_hits=config.mask_accidental_hits,
+        target=row_of_target,
+        own_items=inputs.history if config.mask_history else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from evaluation.metrics import per_query_metrics
 from recall import TwoTower
 from recall.index import INDEXES
 from recall.two_tower import TwoTowerConfig, trainer
-from recall.two_tower.loss import mixed_log_q, sampled_softmax
+from recall.two_tower.loss import inclusion_log_q, mixed_log_q, sampled_softmax
 from recall.two_tower.trainer import TrainingError
 from reccore import ConfigError, DataError, Exclusions, Holdout, Interactions, QueryBatch, RunOptions, TrainingData
 from tests.helpers import training_data
@@ -150,9 +151,12 @@ def test_no_events_is_said(board: TrainingData, options: RunOptions) -> None:
 
 
 @pytest.mark.parametrize("uniform", [0, 8])
-def test_a_single_event_is_enough(options: RunOptions, uniform: int) -> None:
+@pytest.mark.parametrize(
+    "loss", [{}, {"logq": "streaming"}, {"corrected_logq": True}, {"dedup": True}, {"mask_history": True}]
+)
+def test_a_single_event_is_enough(options: RunOptions, uniform: int, loss: dict[str, Any]) -> None:
     one = Interactions(np.array([0, 1]), np.array([2]), 5)
-    channel = fitted(training_data(one), options, uniform_negatives=uniform)
+    channel = fitted(training_data(one), options, uniform_negatives=uniform, **loss)
     assert np.isfinite(channel.encode_items()).all()
 
 
@@ -202,6 +206,85 @@ def test_uniform_negatives_are_uniform(
     np.testing.assert_allclose(counts / counts.sum(), 1 / 24, rtol=0.15)
 
 
+def test_without_repeats_every_film_is_in_a_batch_once(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same: dict[str, Any] = {"epochs": 1, "id_dropout": 0.0}  # so that both draw as many random numbers
+    plain = seen_by_the_loss(board, options, monkeypatch, **same)
+    share = torch.from_numpy(board.interactions.item_counts() / 480).float()
+    expected = inclusion_log_q(share, 60, 8)
+    for call, usual in zip(seen_by_the_loss(board, options, monkeypatch, dedup=True, **same), plain, strict=True):
+        assert call["item_idx"].tolist() == sorted(set(usual["item_idx"].tolist()))  # of the same draws
+        assert torch.equal(call["item_idx"][call["target"]], usual["item_idx"][: usual["n"]])
+        torch.testing.assert_close(call["log_q"], expected[call["item_idx"]])
+
+
+def test_the_history_is_hidden_as_the_query_reads_it(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for call in seen_by_the_loss(board, options, monkeypatch, epochs=1, mask_history=True):
+        own, target = call["own_items"], call["item_idx"][: call["n"]]
+        assert own.shape == (60, TINY["history_length"])
+        assert ((own < 0) | (own % 2 == target[:, None] % 2)).all()  # users know films of one colour
+        assert (own != target[:, None]).all()
+    assert all(call["own_items"] is None for call in seen_by_the_loss(board, options, monkeypatch, epochs=1))
+
+
+# What is learnt beside the towers --------------------------------------------------------------------------
+
+
+def test_the_streaming_estimate_sees_every_batch_and_corrects_by_it(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = seen_by_the_loss(board, options, monkeypatch, logq="streaming", streaming_initial_gap=4.0)
+    gap, last = np.full(24, 4.0), np.zeros(24)
+    for step, call in enumerate(calls, start=1):
+        held = np.unique(call["item_idx"][: call["n"]])
+        gap[held] = 0.99 * gap[held] + 0.01 * (step - last[held])
+        last[held] = step
+        share = 1 - (1 - np.minimum(1 / gap, 0.99)) ** (1 / 60)
+        expected = np.log((60 * share + 8 / 24) / 68)[call["item_idx"]]
+        np.testing.assert_allclose(call["log_q"], expected, rtol=1e-4)
+
+
+def test_the_estimate_and_the_temperature_are_saved_with_the_epoch_kept(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = Script(0.1, 0.3, 0.2, 0.2)
+    monkeypatch.setattr(TwoTower, "_validation_ndcg", lambda channel, valid: script(channel, valid))
+    data, valid = last_events(board)
+    learned = {"logq": "streaming", "streaming_hashes": 2, "temperature_bounds": (0.02, 0.4)}
+    channel = fitted(data, options, valid, epochs=4, **learned)
+    assert int(channel.network.frequency.step) == 2 * 7  # 420 events in 7 batches; the second epoch was kept
+    channel.save(tmp_path / "two_tower")
+    loaded = TwoTower.load(tmp_path / "two_tower")
+    for name in ("step", "gap", "last_step", "salts"):
+        one, other = (getattr(model.network.frequency, name) for model in (channel, loaded))
+        assert torch.equal(one, other)
+        assert one.dtype == other.dtype
+    every = torch.arange(24)
+    assert torch.equal(loaded.network.frequency.inclusion(every), channel.network.frequency.inclusion(every))
+    assert torch.equal(loaded.network.temperature.position, channel.network.temperature.position)
+    assert loaded.network.temperature().item() != pytest.approx(0.1)
+
+
+def test_the_temperature_learns_and_keeps_its_bounds(board: TrainingData, options: RunOptions) -> None:
+    free = fitted(board, options, epochs=8, temperature_bounds=(0.001, 10.0)).network.temperature().item()
+    bounds = (0.095, 0.105)
+    kept = fitted(board, options, epochs=8, temperature_bounds=bounds).network.temperature().item()
+    assert not bounds[0] < free < bounds[1]
+    assert bounds[0] <= kept <= bounds[1]
+    assert abs(kept - 0.1) > 1e-4
+
+
+def test_a_temperature_is_not_decayed(board: TrainingData, options: RunOptions) -> None:
+    """With a learning rate of nearly nothing and a great decay, only what decays moves."""
+    still = {"learning_rate": 1e-9, "weight_decay": 1e8, "temperature_bounds": (0.01, 0.2)}
+    channel = fitted(board, options, epochs=1, **still)
+    assert channel.network.temperature().item() == pytest.approx(0.1, abs=1e-4)
+    assert float(channel.network.item_tower.hidden.weight.detach().abs().max()) < 0.9 * 8**-0.5
+
+
 # Options -------------------------------------------------------------------------------------------------
 
 CHANGED: dict[str, Any] = {
@@ -213,13 +296,28 @@ CHANGED: dict[str, Any] = {
     "user_dropout": 0.6,
     "history_dropout": 0.3,
     "temperature": 0.2,
+    "temperature_bounds": (0.01, 1.0),
     "logq": "none",
+    "streaming_hashes": 1,
+    "streaming_buckets": 11,
+    "streaming_alpha": 0.2,
+    "streaming_initial_gap": 3.0,
+    "corrected_logq": True,
+    "dedup": True,
     "uniform_negatives": 9,
     "mask_accidental_hits": False,
+    "mask_history": True,
     "batch_size": 48,
     "epochs": 3,
     "learning_rate": 0.01,
     "weight_decay": 0.1,
+}
+FEW = {"logq": "streaming", "batch_size": 8}  # films that share a bucket matter where batches hold few of them
+BESIDE: dict[str, dict[str, Any]] = {
+    "streaming_hashes": {**FEW, "streaming_buckets": 11},
+    "streaming_buckets": FEW,
+    "streaming_alpha": {"logq": "streaming"},
+    "streaming_initial_gap": {"logq": "streaming"},
 }
 TRIED_ELSEWHERE = {
     "patience": test_the_best_epoch_is_kept_and_patience_ends_the_wait,
@@ -241,9 +339,51 @@ def test_every_option_changes_the_answers(
     board: TrainingData, options: RunOptions, plain: TwoTower, option: str
 ) -> None:
     queries = board.interactions.queries()
-    changed = fitted(board, options, **{option: CHANGED[option]})
-    difference = changed.retrieve(queries, 5).score - plain.retrieve(queries, 5).score
+    beside = BESIDE.get(option)
+    before = plain if beside is None else fitted(board, options, **beside)
+    changed = fitted(board, options, **{**(beside or {}), option: CHANGED[option]})
+    difference = changed.retrieve(queries, 5).score - before.retrieve(queries, 5).score
     assert np.abs(difference).max() > 1e-4
+
+
+def test_the_streaming_correction_is_not_that_of_the_counts(
+    board: TrainingData, options: RunOptions, plain: TwoTower
+) -> None:
+    streaming = fitted(board, options, logq="streaming")
+    assert np.abs(streaming.encode_items() - plain.encode_items()).max() > 1e-4
+
+
+@pytest.mark.parametrize("logq", ["none", "counts", "streaming"])
+@pytest.mark.parametrize("other", ["dedup", "corrected_logq", "mask_history"])
+def test_options_go_together(board: TrainingData, options: RunOptions, logq: str, other: str) -> None:
+    if (logq, other) == ("none", "corrected_logq"):
+        pytest.skip("refused, see the contradictions")
+    for uniform in (0, 8):
+        channel = fitted(board, options, logq=logq, uniform_negatives=uniform, epochs=1, **{other: True})
+        assert np.isfinite(channel.log.loss).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"streaming_alpha": 0.1}, "need logq = streaming"),
+        ({"streaming_hashes": 2, "logq": "none"}, "need logq = streaming"),
+        ({"corrected_logq": True, "logq": "none"}, "corrected_logq needs logq"),
+        ({"corrected_logq": True, "dedup": True}, "choose one"),
+        ({"corrected_logq": True, "mask_accidental_hits": False}, "corrected_logq needs mask_accidental_hits"),
+        ({"corrected_logq": True, "mask_history": True}, "mask_history"),
+        ({"dedup": True, "mask_accidental_hits": False}, "no accidental hits"),
+        ({"temperature_bounds": (0.2, 0.4)}, "temperature 0.1 must lie inside temperature_bounds 0.2 … 0.4"),
+        ({"temperature_bounds": (0.4, 0.05)}, "must lie inside"),
+        ({"temperature_bounds": (0.0, 0.5)}, "temperature_bounds"),
+        ({"temperature_bounds": 0.5}, "temperature_bounds"),
+        ({"streaming_initial_gap": 0.5, "logq": "streaming"}, "streaming_initial_gap"),
+        ({"streaming_alpha": 1.0, "logq": "streaming"}, "streaming_alpha"),
+    ],
+)
+def test_contradictions(wrong: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        TwoTower(wrong)
 
 
 @pytest.mark.parametrize(
