@@ -274,7 +274,7 @@ def test_an_example_without_negatives_counts_nothing() -> None:
 def test_a_learned_temperature_starts_where_told_and_keeps_its_bounds() -> None:
     temperature = LearnedTemperature(0.07, (0.01, 0.5))
     assert temperature().item() == pytest.approx(0.07)
-    assert float(LearnedTemperature(0.1, (0.01, 1.0)).position) == pytest.approx(0.0, abs=1e-6)  # the geometric middle
+    assert LearnedTemperature(0.1, (0.01, 1.0)).position.item() == pytest.approx(0.0, abs=1e-6)  # the geometric middle
     for position, expected in ((-80.0, 0.01), (80.0, 0.5)):
         with torch.no_grad():
             temperature.position.fill_(position)
