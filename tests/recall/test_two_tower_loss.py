@@ -287,14 +287,14 @@ def test_the_temperature_learns_what_lowers_the_loss() -> None:
     def loss() -> Tensor:
         return sampled_softmax(QUERIES, ITEMS, ITEM_IDX, temperature=temperature(), log_q=LOG_Q)
 
-    assert float(loss()) == pytest.approx(loss_of(LOG_Q), rel=1e-5)
+    assert loss().item() == pytest.approx(loss_of(LOG_Q), rel=1e-5)
     (slope,) = torch.autograd.grad(loss(), temperature.position)
     with torch.no_grad():
         temperature.position += 1e-2
         above = loss()
         temperature.position -= 2e-2
         below = loss()
-    assert float(slope) == pytest.approx(float(above - below) / 2e-2, rel=1e-2)
+    assert float(slope) == pytest.approx((above - below).item() / 2e-2, rel=1e-2)
 
 
 # In expectation -------------------------------------------------------------------------------------------
