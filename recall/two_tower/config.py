@@ -32,6 +32,8 @@ class TwoTowerConfig(ComponentConfig):
         dedup: keep each item of a batch once, and correct by the chance that a batch holds it.
         uniform_negatives: negatives drawn uniformly from the catalogue for each batch, beside the in-batch ones.
         mask_accidental_hits: hide negatives that are the example's own target.
+        softmax: ``plain`` writes out all logits of a batch; ``fused`` forms loss and gradients in chunks of rows,
+            in bf16 where the machine has it, for large batches.
         mask_history: hide negatives that are in the part of the history that the query reads.
         batch_size: examples of a training step.
         epochs: passes over the training events.
@@ -60,6 +62,7 @@ class TwoTowerConfig(ComponentConfig):
     uniform_negatives: int = Field(default=1024, ge=0)
     mask_accidental_hits: bool = True
     mask_history: bool = False
+    softmax: Literal["plain", "fused"] = "plain"
     batch_size: int = Field(default=1024, ge=2)
     epochs: int = Field(default=20, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
@@ -75,6 +78,7 @@ class TwoTowerConfig(ComponentConfig):
             (self.corrected_logq and self.dedup, "corrected_logq is about draws, dedup keeps none twice: choose one"),
             (self.corrected_logq and not self.mask_accidental_hits, "corrected_logq needs mask_accidental_hits"),
             (self.corrected_logq and self.mask_history, "corrected_logq hides the target alone, not mask_history"),
+            (self._fused_with_others(), "softmax = fused does not take corrected_logq, dedup or mask_history"),
             (self.dedup and not self.mask_accidental_hits, "dedup leaves no accidental hits to show as negatives"),
         ):
             if wrong:
@@ -84,6 +88,9 @@ class TwoTowerConfig(ComponentConfig):
             if not low < self.temperature < high:
                 raise ValueError(f"temperature {self.temperature} must lie inside temperature_bounds {low} … {high}")
         return self
+
+    def _fused_with_others(self) -> bool:
+        return self.softmax == "fused" and (self.corrected_logq or self.dedup or self.mask_history)
 
     def _sets_streaming(self) -> bool:
         """Whether any option of the streaming estimate differs from its default."""

@@ -13,6 +13,7 @@ from loguru import logger
 from torch import Tensor
 
 from recall.two_tower.config import TwoTowerConfig
+from recall.two_tower.fused import fused_sampled_softmax
 from recall.two_tower.loss import corrected_logq_softmax, inclusion_log_q, mixed_log_q, sampled_softmax
 from recall.two_tower.network import TrainingExamples, TwoTowerNetwork
 from reccore import RecommenderError, RunOptions
@@ -159,13 +160,18 @@ def _step(
     queries, items = network.queries(inputs, draws), network.items(sampled, draws)
     if config.corrected_logq and log_q is not None:
         return corrected_logq_softmax(queries, items, sampled, temperature=temperature, log_q=log_q)
+    hits = config.mask_accidental_hits
+    if config.softmax == "fused":
+        return fused_sampled_softmax(
+            queries, items, sampled, temperature=temperature, log_q=log_q, mask_accidental_hits=hits
+        )
     return sampled_softmax(
         queries,
         items,
         sampled,
         temperature=temperature,
         log_q=log_q,
-        mask_accidental_hits=config.mask_accidental_hits,
+        mask_accidental_hits=hits,
         target=row_of_target,
         own_items=inputs.history if config.mask_history else None,
     )

@@ -14,6 +14,7 @@ from evaluation.metrics import per_query_metrics
 from recall import TwoTower
 from recall.index import INDEXES
 from recall.two_tower import TwoTowerConfig, trainer
+from recall.two_tower.fused import fused_sampled_softmax
 from recall.two_tower.loss import inclusion_log_q, mixed_log_q, sampled_softmax
 from recall.two_tower.trainer import TrainingError
 from reccore import ConfigError, DataError, Exclusions, Holdout, Interactions, QueryBatch, RunOptions, TrainingData
@@ -322,6 +323,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 TRIED_ELSEWHERE = {
     "patience": test_the_best_epoch_is_kept_and_patience_ends_the_wait,
     "index": "test_each_index_finds_every_film_at_its_own_row",
+    "softmax": "test_the_fused_softmax_is_used_and_trains_the_same",
 }
 
 
@@ -372,6 +374,8 @@ def test_options_go_together(board: TrainingData, options: RunOptions, logq: str
         ({"corrected_logq": True, "dedup": True}, "choose one"),
         ({"corrected_logq": True, "mask_accidental_hits": False}, "corrected_logq needs mask_accidental_hits"),
         ({"corrected_logq": True, "mask_history": True}, "mask_history"),
+        ({"softmax": "fused", "dedup": True}, "softmax = fused does not take"),
+        ({"softmax": "fused", "mask_history": True}, "softmax = fused does not take"),
         ({"dedup": True, "mask_accidental_hits": False}, "no accidental hits"),
         ({"temperature_bounds": (0.2, 0.4)}, "temperature 0.1 must lie inside temperature_bounds 0.2 … 0.4"),
         ({"temperature_bounds": (0.4, 0.05)}, "must lie inside"),
@@ -384,6 +388,22 @@ def test_options_go_together(board: TrainingData, options: RunOptions, logq: str
 def test_contradictions(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         TwoTower(wrong)
+
+
+def test_the_fused_softmax_is_used_and_trains_the_same(
+    board: TrainingData, options: RunOptions, plain: TwoTower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def counted(queries: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+        calls.append(len(queries))
+        return fused_sampled_softmax(queries, *rest, **more, dtype=torch.float32)
+
+    monkeypatch.setattr(trainer, "fused_sampled_softmax", counted)
+    fused = fitted(board, options, softmax="fused")
+    assert calls
+    np.testing.assert_allclose(fused.log.loss, plain.log.loss, rtol=1e-4)
+    np.testing.assert_allclose(fused.encode_items(), plain.encode_items(), atol=1e-2)
 
 
 @pytest.mark.parametrize(
