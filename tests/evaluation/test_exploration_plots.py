@@ -10,7 +10,6 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from evaluation import exploration_plots as plots
 from evaluation.exploration import popularity_bands
@@ -53,20 +52,6 @@ DRAWN: dict[str, tuple[Callable[[Any, Path], Path], Any, Any]] = {
     "values map": (values_map, POINTS, np.empty((0, 2))),
 }
 each_plot = pytest.mark.parametrize("name", DRAWN)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
-    """The axes of every figure that is printed during the test."""
-    seen: list[Axes] = []
-    printed = FigureCanvasAgg.print_figure
-
-    def record(self: FigureCanvasAgg, *args: Any, **kwargs: Any) -> Any:
-        seen.append(self.figure.axes[0])
-        return printed(self, *args, **kwargs)
-
-    monkeypatch.setattr(FigureCanvasAgg, "print_figure", record)
-    return seen
 
 
 @each_plot

@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib.image
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from evaluation import plots
 from evaluation.significance import Interval
@@ -29,20 +28,6 @@ DRAWN: list[tuple[str, Callable[[Any, Path], Path], Any]] = [
     ("trade_off", lambda data, path: plots.plot_trade_off(data, path, chosen=0.5), TRADE_OFF),
 ]
 each_plot = pytest.mark.parametrize(("draw", "data"), [pytest.param(d, v, id=name) for name, d, v in DRAWN])
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
-    """The axes of every figure that is printed during the test."""
-    seen: list[Axes] = []
-    printed = FigureCanvasAgg.print_figure
-
-    def record(self: FigureCanvasAgg, *args: Any, **kwargs: Any) -> Any:
-        seen.append(self.figure.axes[0])
-        return printed(self, *args, **kwargs)
-
-    monkeypatch.setattr(FigureCanvasAgg, "print_figure", record)
-    return seen
 
 
 def texts(axes: Axes) -> list[str]:
