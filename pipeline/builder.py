@@ -11,8 +11,7 @@ from pipeline.inference import Pipeline
 from pipeline.stages import ChannelSource, MatchHydrator, RankerScorer, RerankSelector, SeenFilter, Stage, TopSelector
 from ranking import RANKERS, BaseRanker
 from recall import CHANNELS, BaseRecall
-from recall.embedding import EmbeddingRecall
-from recall.mf import MF
+from recall.embedding import VectorChannel
 from reccore import (
     ArtefactError,
     Bundle,
@@ -88,7 +87,7 @@ def assemble(
     stages: list[Stage] = [
         MatchHydrator(name, channel)
         for name, channel in channels.items()
-        if isinstance(channel, (EmbeddingRecall, MF)) and config.ranker is not None
+        if isinstance(channel, VectorChannel) and config.ranker is not None
     ]
     stages.append(SeenFilter())
     if ranker is not None:
@@ -114,7 +113,7 @@ def build_reranker(
         raise ConfigError("no reranker is configured")
     vectors = None
     source = channels.get(config.vectors_of)
-    if isinstance(source, (EmbeddingRecall, MF)):
+    if isinstance(source, VectorChannel):
         vectors = source.encode_items()
     elif config.rerank.get("similarity", "vectors") == "vectors":
         raise ConfigError(

@@ -12,8 +12,7 @@ import numpy as np
 
 from ranking import BaseRanker
 from recall import BaseRecall
-from recall.embedding import EmbeddingRecall
-from recall.mf import MF
+from recall.embedding import VectorChannel
 from reccore import Candidates, Exclusions, QueryBatch
 from reccore.arrays import FloatArray
 from rerank import BaseReranker
@@ -53,7 +52,7 @@ class MatchHydrator:
 
     stage: ClassVar[str] = "hydrate"
 
-    def __init__(self, name: str, channel: EmbeddingRecall | MF) -> None:
+    def __init__(self, name: str, channel: VectorChannel) -> None:
         self.name = name
         self.channel = channel
         self.vectors = channel.encode_items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Protocol, runtime_checkable
 
 from recall.base import BaseRecall
 from recall.index import INDEXES, BaseIndex
@@ -11,6 +12,17 @@ from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 
 INDEX_FOLDER = "index"
+
+
+@runtime_checkable
+class VectorChannel(Protocol):
+    """A channel whose score is the inner product of a query's and an item's vector, however it searches."""
+
+    def encode_queries(self, queries: QueryBatch) -> FloatArray:
+        """(B, D) float32."""
+
+    def encode_items(self) -> FloatArray:
+        """(N, D) float32, row = item index."""
 
 
 class EmbeddingRecall(BaseRecall):
