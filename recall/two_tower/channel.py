@@ -13,8 +13,9 @@ import torch
 from recall.embedding import EmbeddingRecall
 from recall.index import INDEXES
 from recall.two_tower.config import TwoTowerConfig
+from recall.two_tower.examples import TrainingExamples, query_inputs
 from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries
-from recall.two_tower.network import TrainingExamples, TwoTowerNetwork, query_inputs
+from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.trainer import TrainingLog, train
 from reccore import (
     Bundle,
@@ -58,7 +59,7 @@ class TwoTower(EmbeddingRecall):
         self._encoder = UserEncoder(boundaries, data.users)
         torch.manual_seed(options.seed)
         self.network = self._build_network()
-        examples = TrainingExamples(data.interactions, data.items, self._encoder, self.config.history_length)
+        examples = TrainingExamples(data.interactions, data.items, self._encoder, self.config)
         validate = None if valid is None or len(valid) == 0 else lambda: self._validation_ndcg(valid)
         self.log = train(self.network, examples, self.config, options, validate=validate)
         self.network.to("cpu")

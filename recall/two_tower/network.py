@@ -1,19 +1,16 @@
-"""Both towers over one catalogue, and the batches they read."""
+"""Both towers over one catalogue."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dataprep.features import PrefixFeatures, prefix_features
 from recall.two_tower.config import TwoTowerConfig
-from recall.two_tower.features import ItemInputs, UserEncoder
+from recall.two_tower.features import ItemInputs
 from recall.two_tower.frequency import FrequencyEstimator
 from recall.two_tower.loss import LearnedTemperature
 from recall.two_tower.towers import ItemTower, MLPUserTower, UserInputs
-from reccore import Interactions, ItemTable, QueryBatch
-from reccore.arrays import BoolArray, IntArray
+from reccore.arrays import BoolArray
 
 ITEMS_PER_CHUNK = 65_536
 
@@ -47,6 +44,10 @@ class TwoTowerNetwork(nn.Module):
         if config.temperature_bounds is not None:
             self.temperature = LearnedTemperature(config.temperature, config.temperature_bounds)
 
+    def forward(self, inputs: UserInputs, item_idx: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Unit vectors (B, D) of queries and (M, D) of the given items: a training step."""
+        return self.queries(inputs, generator), self.items(item_idx, generator)
+
     def items(self, item_idx: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Unit vectors (M, D) of the given items."""
         vectors: Tensor = self.item_tower(item_idx, self.genres[item_idx], self.codes[item_idx], generator)
@@ -76,46 +77,3 @@ class TwoTowerNetwork(nn.Module):
         """Unit vectors (B, D)."""
         vectors: Tensor = self.user_tower(inputs, self.item_tower.ids.weight, generator)
         return vectors
-
-
-def query_inputs(queries: QueryBatch, items: ItemTable, encoder: UserEncoder, history_length: int) -> UserInputs:
-    """Inputs at the end of each history; users the model does not know count as unknown."""
-    history = queries.padded(history_length)
-    codes, top_genres = encoder.of_queries(queries, items)
-    known = queries.user_idx < encoder.users.n_users
-    return UserInputs(
-        history=torch.from_numpy(history.item_idx),
-        lengths=torch.from_numpy(history.lengths),
-        user=torch.from_numpy(np.where(known, queries.user_idx, -1)),
-        codes=torch.from_numpy(codes),
-        top_genres=torch.from_numpy(top_genres),
-    )
-
-
-class TrainingExamples:
-    """Every event of the fit split as an example: its item is the target, what came before is the query."""
-
-    def __init__(self, interactions: Interactions, items: ItemTable, encoder: UserEncoder, history_length: int) -> None:
-        self.interactions = interactions
-        self.encoder = encoder
-        self.history_length = history_length
-        self.prefixes: PrefixFeatures = prefix_features(interactions, items)
-        self.user_of_event = interactions.user_idx
-
-    def __len__(self) -> int:
-        return self.interactions.n_events
-
-    def batch(self, events: IntArray) -> tuple[UserInputs, Tensor]:
-        """Inputs (B rows) and target items (B,) of the given events: index gathers only."""
-        users = self.user_of_event[events]
-        before = self.prefixes.activity[events].astype(np.int64)
-        history = self.interactions.padded_prefixes(users, before, self.history_length)
-        codes, top_genres = self.encoder.of_prefixes(users, self.prefixes, events)
-        inputs = UserInputs(
-            history=torch.from_numpy(history.item_idx),
-            lengths=torch.from_numpy(history.lengths),
-            user=torch.from_numpy(users),
-            codes=torch.from_numpy(codes),
-            top_genres=torch.from_numpy(top_genres),
-        )
-        return inputs, torch.from_numpy(self.interactions.item_idx[events])

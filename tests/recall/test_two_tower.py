@@ -13,7 +13,7 @@ from torch import Tensor
 from evaluation.metrics import per_query_metrics
 from recall import TwoTower
 from recall.index import INDEXES
-from recall.two_tower import TwoTowerConfig, trainer
+from recall.two_tower import TwoTowerConfig, objective
 from recall.two_tower.fused import fused_sampled_softmax
 from recall.two_tower.loss import inclusion_log_q, mixed_log_q, sampled_softmax
 from recall.two_tower.trainer import TrainingError
@@ -135,7 +135,7 @@ def test_a_loss_that_is_no_number_names_epoch_and_batch(
         steps += 1
         return sampled_softmax(*args, **kwargs) * (float("nan") if steps == BATCHES + 3 else 1.0)
 
-    monkeypatch.setattr(trainer, "sampled_softmax", break_down)
+    monkeypatch.setattr(objective, "sampled_softmax", break_down)
     with pytest.raises(TrainingError, match=f"nan in epoch 2, batch 3 of {BATCHES}; a lower learning_rate"):
         fitted(board, options)
 
@@ -171,7 +171,7 @@ def seen_by_the_loss(
         calls.append({"n": len(queries), "item_idx": item_idx, **rest})
         return sampled_softmax(queries, items, item_idx, **rest)
 
-    monkeypatch.setattr(trainer, "sampled_softmax", record)
+    monkeypatch.setattr(objective, "sampled_softmax", record)
     fitted(board, options, **config)
     return calls
 
@@ -399,7 +399,7 @@ def test_the_fused_softmax_is_used_and_trains_the_same(
         calls.append(len(queries))
         return fused_sampled_softmax(queries, *rest, **more, dtype=torch.float32)
 
-    monkeypatch.setattr(trainer, "fused_sampled_softmax", counted)
+    monkeypatch.setattr(objective, "fused_sampled_softmax", counted)
     fused = fitted(board, options, softmax="fused")
     assert calls
     np.testing.assert_allclose(fused.log.loss, plain.log.loss, rtol=1e-4)

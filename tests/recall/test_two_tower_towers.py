@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from recall.two_tower.config import TwoTowerConfig
+from recall.two_tower.examples import TrainingExamples, query_inputs
 from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries, bucket_codes, year_codes
-from recall.two_tower.network import TrainingExamples, TwoTowerNetwork, query_inputs
+from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.towers import UserInputs
 from reccore import ItemTable, QueryBatch, TrainingData, UserTable
 
@@ -94,7 +95,7 @@ def test_training_reads_what_serving_reads(board: TrainingData) -> None:
     """Every event's inputs in training are those of a query with the history before it."""
     _, encoder = network_of(board)
     events = board.interactions
-    examples = TrainingExamples(events, board.items, encoder, 4)
+    examples = TrainingExamples(events, board.items, encoder, TwoTowerConfig(history_length=4))
     every = np.random.default_rng(0).permutation(len(examples))
     found, targets = examples.batch(every)
     users = events.user_idx[every]
