@@ -1,7 +1,8 @@
 """What every command shares: common options, where configuration comes from, output and exit codes.
 
 Options come from flags, then ``--set``, then the TOML file, then defaults. TOML has no word for "nothing", so
-the text ``null`` stands for it in both: ``--set half_life=null``, ``reranker = "null"``.
+the text ``null`` stands for it in both: ``--set half_life=null``, ``reranker = "null"``. A TOML file may begin from
+another one and say only what differs: ``extends = "base.toml"``, a path beside the file that says so.
 """
 
 from __future__ import annotations
@@ -81,12 +82,7 @@ def read_settings(args: argparse.Namespace, flags: Mapping[str, Any]) -> dict[st
     Raises:
         ConfigError: an unreadable TOML file or a ``--set`` without ``=``.
     """
-    settings: dict[str, Any] = {}
-    if args.config is not None:
-        try:
-            settings.update(_with_nulls(tomllib.loads(args.config.read_text(encoding="utf-8"))))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"cannot read --config {args.config}: {error}") from error
+    settings = {} if args.config is None else read_toml(args.config)
     for pair in args.set:
         key, separator, value = pair.partition("=")
         if not separator or not key:
@@ -94,6 +90,41 @@ def read_settings(args: argparse.Namespace, flags: Mapping[str, Any]) -> dict[st
         _assign(settings, key.split("."), _parse_value(value))
     settings.update({key: value for key, value in flags.items() if value is not None})
     return settings
+
+
+def read_toml(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Settings of a TOML file, laid over those of the file it ``extends``; tables are merged key by key.
+
+    Args:
+        path: the file.
+        before: files that led here by ``extends``.
+
+    Raises:
+        ConfigError: a file that cannot be read, or that extends itself in a circle.
+    """
+    trail = (*before, path)
+    shown = " which extends ".join(map(str, trail))
+    if path.resolve() in {earlier.resolve() for earlier in before}:
+        raise ConfigError(f"cannot read --config {shown}: they go in a circle; one of them must extend nothing")
+    try:
+        settings: dict[str, Any] = _with_nulls(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read --config {shown}: {error}") from error
+    base = settings.pop("extends", None)
+    if base is None:
+        return settings
+    if not isinstance(base, str) or not base:
+        raise ConfigError(f"cannot read --config {shown}: extends must be the path of a TOML file, got {base!r}")
+    return _laid_over(read_toml(path.parent / base, trail), settings)
+
+
+def _laid_over(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, the second winning; where both hold a table, the tables are merged the same way."""
+    merged = {**base, **settings}
+    for key in base.keys() & settings.keys():
+        if isinstance(base[key], dict) and isinstance(settings[key], dict):
+            merged[key] = _laid_over(base[key], settings[key])
+    return merged
 
 
 def _assign(settings: dict[str, Any], path: list[str], value: Any) -> None:

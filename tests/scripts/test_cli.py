@@ -83,6 +83,41 @@ def test_an_unreadable_file_is_named(tmp_path: Path, text: str | None) -> None:
         read_settings(parse("--config", path), {})
 
 
+def test_a_file_extends_another_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "base.toml").write_text(
+        "a = 1\nb = 1\nbounds = [1, 2]\n[merge]\nk0 = 60\nweights = {mf = 1.0, pop = 2.0}\n"
+    )
+    (tmp_path / "rows" / "middle.toml").write_text(
+        'extends = "../base.toml"\nb = 2\nc = 2\n[merge]\nweights = {mf = 3.0}\n'
+    )
+    (tmp_path / "rows" / "row.toml").write_text('extends = "middle.toml"\nc = 3\nbounds = "null"\n')
+    args = parse("--config", str(tmp_path / "rows" / "row.toml"), "--set", "a=9")
+    merged = {"k0": 60, "weights": {"mf": 3.0, "pop": 2.0}}
+    assert read_settings(args, {}) == {"a": 9, "b": 2, "c": 3, "bounds": None, "merge": merged}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"run": 'extends = "none.toml"'}, r"run\.toml which extends .*none\.toml: .*No such file"),
+        ({"run": 'extends = "b.toml"', "b": "a = "}, r"run\.toml which extends .*b\.toml: "),
+        ({"run": "extends = 3"}, r"run\.toml: extends must be the path of a TOML file, got 3"),
+        ({"run": 'extends = "."'}, r"run\.toml which extends .*: .*directory"),
+        ({"run": 'extends = "run.toml"'}, r"run\.toml which extends .*run\.toml: they go in a circle"),
+        (
+            {"run": 'extends = "b.toml"', "b": 'extends = "./run.toml"'},
+            r"run\.toml which extends .*b\.toml which extends .*run\.toml: they go in a circle",
+        ),
+    ],
+)
+def test_a_base_that_cannot_be_read(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    for name, text in files.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    with pytest.raises(ConfigError, match=f"cannot read --config .*{message}"):
+        read_settings(parse("--config", str(tmp_path / "run.toml")), {})
+
+
 def test_the_seed_follows_the_same_order(tmp_path: Path) -> None:
     file = toml(tmp_path, "seed = 4\nepochs = 2\n")
     args = parse("--config", file)
