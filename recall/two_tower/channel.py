@@ -16,7 +16,10 @@ from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import TrainingExamples, query_inputs
 from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries
 from recall.two_tower.network import TwoTowerNetwork
+from recall.two_tower.towers import UserInputs
 from recall.two_tower.trainer import TrainingLog, train
+from recall.two_tower.transformer import SequenceInputs
+from recall.two_tower.windows import WindowExamples, sequence_inputs
 from reccore import (
     Bundle,
     DataError,
@@ -56,10 +59,10 @@ class TwoTower(EmbeddingRecall):
         if rating is not None:
             boundaries = bucket_boundaries(_mean_ratings(data))
         self._items = data.items
-        self._encoder = UserEncoder(boundaries, data.users)
+        self._encoder = UserEncoder(boundaries, data.users, data.interactions.timestamp is not None)
         torch.manual_seed(options.seed)
         self.network = self._build_network()
-        examples = TrainingExamples(data.interactions, data.items, self._encoder, self.config)
+        examples = self._examples(data)
         validate = None if valid is None or len(valid) == 0 else lambda: self._validation_ndcg(valid)
         self.log = train(self.network, examples, self.config, options, validate=validate)
         self.network.to("cpu")
@@ -68,12 +71,22 @@ class TwoTower(EmbeddingRecall):
 
     def _build_network(self) -> TwoTowerNetwork:
         content = ItemInputs.of(self._items)
-        return TwoTowerNetwork(self._encoder.users.n_users, content, self._encoder.sizes, self.config)
+        return TwoTowerNetwork(content, self._encoder, self.config)
+
+    def _examples(self, data: TrainingData) -> TrainingExamples | WindowExamples:
+        if self.config.user_encoder == "transformer":
+            return WindowExamples(data.interactions, self._encoder, self.config)
+        return TrainingExamples(data.interactions, data.items, self._encoder, self.config)
+
+    def _inputs(self, queries: QueryBatch) -> UserInputs | SequenceInputs:
+        if self.config.user_encoder == "transformer":
+            return sequence_inputs(queries, self._encoder, self.config.history_length)
+        return query_inputs(queries, self._items, self._encoder, self.config.history_length)
 
     def encode_queries(self, queries: QueryBatch) -> FloatArray:
         """(B, D) unit vectors."""
         queries = queries.known_items_only(self._items.n_items)
-        inputs = query_inputs(queries, self._items, self._encoder, self.config.history_length)
+        inputs = self._inputs(queries)
         self.network.eval()
         with torch.inference_mode():
             return self.network.queries(inputs.to(self.network.genres.device)).cpu().numpy()
@@ -104,8 +117,10 @@ class TwoTower(EmbeddingRecall):
         bundle.tensors("network.safetensors", dict(self.network.state_dict()))
         bundle.arrays("items.npz", self._items.to_arrays())
         bundle.arrays("users.npz", self._encoder.users.to_arrays())
-        boundaries = self._encoder.rating_boundaries
-        bundle.arrays("encoder.npz", {} if boundaries is None else {"rating_boundaries": boundaries})
+        encoder = {"has_times": np.array(self._encoder.has_times)}
+        if self._encoder.rating_boundaries is not None:
+            encoder["rating_boundaries"] = self._encoder.rating_boundaries
+        bundle.arrays("encoder.npz", encoder)
         bundle.manifest["training"] = asdict(self.log)
 
     def _read(self, bundle: Bundle) -> None:
@@ -113,7 +128,8 @@ class TwoTower(EmbeddingRecall):
         vocabulary = self.vocabulary
         users = UserTable.from_arrays(bundle.arrays("users.npz"), len(vocabulary.users))
         self._items = ItemTable.from_arrays(bundle.arrays("items.npz"), len(vocabulary.items))
-        self._encoder = UserEncoder(bundle.arrays("encoder.npz").get("rating_boundaries"), users)
+        encoder = bundle.arrays("encoder.npz")
+        self._encoder = UserEncoder(encoder.get("rating_boundaries"), users, bool(encoder["has_times"]))
         self.network = self._build_network()
         self.network.load_state_dict(bundle.tensors("network.safetensors"))
         self.network.eval()

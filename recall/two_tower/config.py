@@ -14,7 +14,11 @@ class TwoTowerConfig(ComponentConfig):
 
     Attributes:
         embedding_size: dimension D of ids, towers and index.
-        hidden_size: width of the hidden layer of either tower.
+        hidden_size: width of the hidden layer of either tower, and of those of a transformer's blocks.
+        user_encoder: ``mlp`` pools the history, ``transformer`` reads it in order by causal self-attention.
+        blocks: of the transformer.
+        heads: of each block's attention; they share out ``embedding_size``.
+        dropout: in the transformer's blocks.
         history_length: the latest so many events of a history are read.
         half_lives: the history is pooled once per entry, an event counting half for every so many later ones.
         id_dropout: share of movie ids replaced by the unknown id in training, so that content carries new films.
@@ -45,6 +49,10 @@ class TwoTowerConfig(ComponentConfig):
 
     embedding_size: int = Field(default=64, ge=1)
     hidden_size: int = Field(default=128, ge=1)
+    user_encoder: Literal["mlp", "transformer"] = "mlp"
+    blocks: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
     history_length: int = Field(default=100, ge=1)
     half_lives: tuple[PositiveFloat, ...] = Field(default=(2.0, 10.0, 50.0), min_length=1)
     id_dropout: float = Field(default=0.1, ge=0, lt=1)

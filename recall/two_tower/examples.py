@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from dataprep.features import PrefixFeatures, prefix_features
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.features import UserEncoder
 from recall.two_tower.towers import UserInputs
+from recall.two_tower.transformer import SequenceInputs
 from reccore import Interactions, ItemTable, QueryBatch
 from reccore.arrays import IntArray
 
@@ -28,6 +30,29 @@ def query_inputs(queries: QueryBatch, items: ItemTable, encoder: UserEncoder, hi
         codes=torch.from_numpy(codes),
         top_genres=torch.from_numpy(top_genres),
     )
+
+
+class Examples(Protocol):
+    """What a trainer walks through: every event of the fit split is a target once an epoch.
+
+    Attributes:
+        n_batches: batches of an epoch.
+    """
+
+    n_batches: int
+
+    def __len__(self) -> int:
+        """Targets of an epoch."""
+
+    @property
+    def item_counts(self) -> IntArray:
+        """(N,) how often each item is a target in an epoch."""
+
+    def batches(self, shuffle: np.random.Generator) -> list[IntArray]:
+        """What ``batch`` takes, for each of an epoch's ``n_batches`` batches, in random order."""
+
+    def batch(self, rows: IntArray) -> tuple[UserInputs | SequenceInputs, Tensor]:
+        """Inputs and target items (B,) of one batch."""
 
 
 class TrainingExamples:

@@ -83,10 +83,22 @@ class UserEncoder:
     Attributes:
         rating_boundaries: boundaries of the mean rating, or None for data without ratings.
         users: facts of the users, may have no columns.
+        has_times: whether events come with times.
     """
 
     rating_boundaries: FloatArray | None
     users: UserTable
+    has_times: bool = False
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether events come with ratings."""
+        return self.rating_boundaries is not None
+
+    @property
+    def fact_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each column of the users' facts."""
+        return tuple(len(self.users.category_names[name]) + 1 for name in self.users.categories)
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recall.two_tower.config import TwoTowerConfig
-from recall.two_tower.features import ItemInputs
+from recall.two_tower.features import ItemInputs, UserEncoder
 from recall.two_tower.frequency import FrequencyEstimator
 from recall.two_tower.loss import LearnedTemperature
 from recall.two_tower.towers import ItemTower, MLPUserTower, UserInputs
+from recall.two_tower.transformer import SequenceInputs, TransformerUserTower
 from reccore.arrays import BoolArray
 
 ITEMS_PER_CHUNK = 65_536
@@ -24,14 +26,18 @@ class TwoTowerNetwork(nn.Module):
     genres: Tensor
     codes: Tensor
 
-    def __init__(self, n_users: int, content: ItemInputs, code_sizes: tuple[int, ...], config: TwoTowerConfig) -> None:
+    def __init__(self, content: ItemInputs, encoder: UserEncoder, config: TwoTowerConfig) -> None:
         super().__init__()
         n_items, n_genres = content.genres.shape
         self.n_items = n_items
         self.register_buffer("genres", content.genres, persistent=False)
         self.register_buffer("codes", content.codes, persistent=False)
         self.item_tower = ItemTower(n_items, content, config)
-        self.user_tower = MLPUserTower(n_users, n_genres, code_sizes, config)
+        self.user_tower: MLPUserTower | TransformerUserTower
+        if config.user_encoder == "mlp":
+            self.user_tower = MLPUserTower(encoder.users.n_users, n_genres, encoder.sizes, config)
+        else:
+            self.user_tower = TransformerUserTower(encoder.fact_sizes, encoder.has_ratings, encoder.has_times, config)
         self.frequency: FrequencyEstimator | None = None
         if config.logq == "streaming":
             self.frequency = FrequencyEstimator(
@@ -44,9 +50,19 @@ class TwoTowerNetwork(nn.Module):
         if config.temperature_bounds is not None:
             self.temperature = LearnedTemperature(config.temperature, config.temperature_bounds)
 
-    def forward(self, inputs: UserInputs, item_idx: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, inputs: UserInputs | SequenceInputs, item_idx: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Unit vectors (B, D) of queries and (M, D) of the given items: a training step."""
-        return self.queries(inputs, generator), self.items(item_idx, generator)
+        if not isinstance(inputs, SequenceInputs):
+            return self.queries(inputs, generator), self.items(item_idx, generator)
+        # The history's items and the sampled ones are largely the same: each goes through the item tower once.
+        history = inputs.history.clamp(min=0)
+        distinct, at = torch.unique(torch.cat([history.flatten(), item_idx]), return_inverse=True)
+        vectors = F.embedding(at, self.items(distinct, generator))
+        read, items = vectors[: history.numel()], vectors[history.numel() :]
+        queries: Tensor = self.user_tower.over_vectors(inputs, read.view(*history.shape, -1), generator)  # type: ignore[operator]
+        return queries, items
 
     def items(self, item_idx: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Unit vectors (M, D) of the given items."""
@@ -60,12 +76,10 @@ class TwoTowerNetwork(nn.Module):
         Their own rows were never learnt as targets; the unknown rows were, by dropping ids at random, so that
         content speaks for a new film and the history for a new user. Without that dropping nothing is changed.
         """
-        for rows, seen, dropped in (
-            (self.user_tower.users.weight, seen_users, self.user_tower.config.user_dropout),
-            (self.item_tower.ids.weight, seen_items, self.item_tower.id_dropout),
-        ):
-            if dropped > 0:
-                rows[:-1][torch.from_numpy(~seen)] = rows[-1]
+        if self.item_tower.id_dropout > 0:
+            _share_last_row(self.item_tower.ids.weight, seen_items)
+        if isinstance(self.user_tower, MLPUserTower) and self.user_tower.config.user_dropout > 0:
+            _share_last_row(self.user_tower.users.weight, seen_users)
 
     def catalogue(self) -> Tensor:
         """Unit vectors (N, D) of all items, in chunks, without gradients."""
@@ -73,7 +87,14 @@ class TwoTowerNetwork(nn.Module):
             every = torch.arange(self.n_items, device=self.genres.device)
             return torch.cat([self.items(part) for part in torch.split(every, ITEMS_PER_CHUNK)])
 
-    def queries(self, inputs: UserInputs, generator: torch.Generator | None = None) -> Tensor:
+    def queries(self, inputs: UserInputs | SequenceInputs, generator: torch.Generator | None = None) -> Tensor:
         """Unit vectors (B, D)."""
-        vectors: Tensor = self.user_tower(inputs, self.item_tower.ids.weight, generator)
+        if isinstance(inputs, SequenceInputs):
+            vectors: Tensor = self.user_tower(inputs, lambda item_idx: self.items(item_idx, generator), generator)
+        else:
+            vectors = self.user_tower(inputs, self.item_tower.ids.weight, generator)
         return vectors
+
+
+def _share_last_row(rows: Tensor, seen: BoolArray) -> None:
+    rows[:-1][torch.from_numpy(~seen)] = rows[-1]

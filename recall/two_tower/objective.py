@@ -10,6 +10,7 @@ from recall.two_tower.fused import fused_sampled_softmax
 from recall.two_tower.loss import corrected_logq_softmax, inclusion_log_q, mixed_log_q, sampled_softmax
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.towers import UserInputs
+from recall.two_tower.transformer import SequenceInputs
 from reccore.arrays import IntArray
 
 
@@ -42,7 +43,7 @@ class Objective:
             share = (counts / counts.sum()).to(device=device, dtype=torch.float32)
             self.log_q_table = self.formula(share, n_in_batch, config.uniform_negatives)
 
-    def __call__(self, inputs: UserInputs, targets: Tensor, draws: torch.Generator) -> Tensor:
+    def __call__(self, inputs: UserInputs | SequenceInputs, targets: Tensor, draws: torch.Generator) -> Tensor:
         """Mean loss of B examples with the given targets (B,); ``draws`` samples the uniform negatives."""
         config, network = self.config, self.network
         uniform = torch.randint(network.n_items, (config.uniform_negatives,), generator=draws).to(targets.device)

@@ -11,7 +11,7 @@ import torch
 from loguru import logger
 
 from recall.two_tower.config import TwoTowerConfig
-from recall.two_tower.examples import TrainingExamples
+from recall.two_tower.examples import Examples
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.objective import Objective
 from reccore import RecommenderError, RunOptions
@@ -35,7 +35,7 @@ class TrainingLog:
 
 def train(
     network: TwoTowerNetwork,
-    examples: TrainingExamples,
+    examples: Examples,
     config: TwoTowerConfig,
     options: RunOptions,
     *,

@@ -22,7 +22,7 @@ def network_of(board: TrainingData, **config: Any) -> tuple[TwoTowerNetwork, Use
     torch.manual_seed(0)
     encoder = UserEncoder(bucket_boundaries(np.array([3.5, 4.0, 4.5], dtype=np.float32)), board.users)
     settings = TwoTowerConfig(**{**SMALL, **config})
-    network = TwoTowerNetwork(board.interactions.n_users, ItemInputs.of(board.items), encoder.sizes, settings)
+    network = TwoTowerNetwork(ItemInputs.of(board.items), encoder, settings)
     for tower in (network.item_tower, network.user_tower):  # as if trained: no part stays silent
         torch.nn.init.normal_(tower.out.weight, std=0.5)
     return network.eval(), encoder
@@ -217,7 +217,7 @@ def test_users_and_items_without_an_event_take_the_unknown_row(board: TrainingDa
     seen_items = np.arange(board.items.n_items) != 2
     for dropout, shared in ((0.5, True), (0.0, False)):
         config = TwoTowerConfig(embedding_size=4, id_dropout=dropout, user_dropout=dropout)
-        network = TwoTowerNetwork(board.users.n_users, content, encoder.sizes, config)
+        network = TwoTowerNetwork(content, encoder, config)
         before = network.item_tower.ids.weight.clone()
         network.share_unknown_rows(seen_users, seen_items)
         items, users = network.item_tower.ids.weight, network.user_tower.users.weight
