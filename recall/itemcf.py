@@ -7,11 +7,11 @@ active users is the inverse user frequency of Breese et al., UAI 1998.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
 from pydantic import Field
 from scipy import sparse
 
 from recall.base import BaseRecall
+from recall.cooccurrence import top_neighbours
 from recall.history import history_matrix
 from reccore import (
     Bundle,
@@ -26,9 +26,6 @@ from reccore import (
     top_k,
 )
 from reccore.bundle import BundleWriter
-from reccore.progress import track
-
-ITEMS_PER_BLOCK = 2048
 
 
 class ItemCFConfig(ComponentConfig):
@@ -93,77 +90,13 @@ def item_similarity(interactions: Interactions, config: ItemCFConfig, *, progres
     n_events = np.diff(events.indptr)
     weight = (np.log1p(np.maximum(n_events, 1)) ** -config.user_damping).astype(np.float32)
     norm = np.sqrt(np.asarray(events.T @ weight, dtype=np.float32))
-    by_item = events.tocsc()
-    blocks = range(0, interactions.n_items, ITEMS_PER_BLOCK)
-    parts = []
-    for start in track(blocks, "item similarities", unit="blocks", enabled=progress):
-        stop = min(start + ITEMS_PER_BLOCK, interactions.n_items)
-        parts.append(
-            _block_neighbours(
-                start,
-                stop,
-                by_item.indptr,
-                by_item.indices,
-                events.indptr,
-                events.indices,
-                weight,
-                norm,
-                config.shrinkage,
-                min(config.neighbours, max(interactions.n_items - 1, 1)),
-            )
-        )
-    ids = np.concatenate([part[0] for part in parts])  # (N, neighbours), -1 = none
-    values = np.concatenate([part[1] for part in parts])
-    kept = ids >= 0
-    indptr = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-    shape = (interactions.n_items, interactions.n_items)
-    matrix = sparse.csr_matrix((values[kept], ids[kept].astype(np.int32), indptr), shape=shape)
-    matrix.sort_indices()
-    return matrix
-
-
-@njit(parallel=True, cache=True)
-def _block_neighbours(
-    start: int,
-    stop: int,
-    item_offsets: np.ndarray,
-    item_users: np.ndarray,
-    user_offsets: np.ndarray,
-    user_items: np.ndarray,
-    weight: np.ndarray,
-    norm: np.ndarray,
-    shrinkage: float,
-    n_neighbours: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours of items start…stop-1: row-wise sparse product with the top-N taken before the next row."""
-    ids = np.full((stop - start, n_neighbours), -1, dtype=np.int64)
-    values = np.zeros((stop - start, n_neighbours), dtype=np.float32)
-    n_lanes = 16
-    for lane in prange(n_lanes):
-        total = np.zeros(len(norm), dtype=np.float32)
-        touched = np.empty(len(norm), dtype=np.int64)
-        for row in range(lane, stop - start, n_lanes):
-            item = start + row
-            n_touched = 0
-            for at in range(item_offsets[item], item_offsets[item + 1]):
-                user = item_users[at]
-                for other_at in range(user_offsets[user], user_offsets[user + 1]):
-                    other = user_items[other_at]
-                    if total[other] == 0.0:
-                        touched[n_touched] = other
-                        n_touched += 1
-                    total[other] += weight[user]
-            found = np.sort(touched[:n_touched])
-            score = np.empty(n_touched, dtype=np.float32)
-            for slot in range(n_touched):
-                other = found[slot]
-                same = other == item
-                score[slot] = 0.0 if same else total[other] / (norm[item] * norm[other] + shrinkage)
-                total[other] = 0.0
-            # Stable, so that equal similarities keep the lower item index.
-            order = np.argsort(-score, kind="mergesort")[:n_neighbours]
-            for slot in range(len(order)):
-                if score[order[slot]] > 0.0:
-                    ids[row, slot] = found[order[slot]]
-                    values[row, slot] = score[order[slot]]
-    return ids, values
+    return top_neighbours(
+        events.indptr,
+        events.indices,
+        weight=weight,
+        norm=norm,
+        neighbours=config.neighbours,
+        window=config.history_cap,
+        shrinkage=config.shrinkage,
+        progress="item similarities" if progress else None,
+    )

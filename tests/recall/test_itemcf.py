@@ -10,7 +10,7 @@ from implicit.nearest_neighbours import CosineRecommender
 from scipy import sparse
 from sklearn.metrics.pairwise import cosine_similarity
 
-import recall.itemcf
+import recall.cooccurrence
 from recall import ItemCF
 from recall.itemcf import ItemCFConfig, item_similarity
 from reccore import ConfigError, Interactions, QueryBatch, RunOptions
@@ -137,7 +137,7 @@ def test_repeated_events_count_once() -> None:
 def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     events = random_events(5)
     whole = similarity(events, neighbours=4)
-    monkeypatch.setattr(recall.itemcf, "ITEMS_PER_BLOCK", 3)
+    monkeypatch.setattr(recall.cooccurrence, "ITEMS_PER_BLOCK", 3)
     np.testing.assert_array_equal(similarity(events, neighbours=4), whole)
 
 

@@ -1,0 +1,65 @@
+"""Co-occurrence within a window of a history, against counting pairs one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recall.cooccurrence import top_neighbours
+from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
+
+N_ITEMS = 13
+
+
+def random_histories(seed: int = 0, n_users: int = 25) -> tuple[IntArray, IntArray]:
+    """Offsets and items of users of different length, with films seen twice and users without any."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 15, n_users)
+    return offsets_from_lengths(lengths), rng.integers(0, N_ITEMS - 1, lengths.sum())
+
+
+def counted(offsets: IntArray, items: IntArray, weight: FloatArray, window: int) -> np.ndarray:
+    """Σ w_u over ordered pairs of events of two films at most ``window`` apart."""
+    total = np.zeros((N_ITEMS, N_ITEMS))
+    for user in range(len(offsets) - 1):
+        history = items[offsets[user] : offsets[user + 1]]
+        for a, one in enumerate(history):
+            for b, other in enumerate(history):
+                if abs(a - b) <= window and one != other:
+                    total[one, other] += weight[user]
+    return total
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 100, 2**62])
+@pytest.mark.parametrize("shrinkage", [0.0, 2.5])
+def test_pairs_within_the_window_are_counted(window: int, shrinkage: float) -> None:
+    offsets, items = random_histories()
+    rng = np.random.default_rng(1)
+    weight = rng.uniform(0.5, 2.0, len(offsets) - 1).astype(np.float32)
+    norm = rng.uniform(0.5, 2.0, N_ITEMS).astype(np.float32)
+    found = top_neighbours(
+        offsets, items, weight=weight, norm=norm, neighbours=N_ITEMS, window=window, shrinkage=shrinkage
+    )
+    expected = counted(offsets, items, weight, window) / (np.outer(norm, norm) + shrinkage)
+    np.testing.assert_allclose(found.toarray(), expected, rtol=1e-5, atol=1e-7)
+    assert found.has_sorted_indices
+
+
+def test_the_most_similar_few_are_kept_and_of_equals_the_first() -> None:
+    offsets, items = random_histories(2)
+    ones = np.ones(len(offsets) - 1, dtype=np.float32)
+    norm = np.ones(N_ITEMS, dtype=np.float32)
+    all_of_them = counted(offsets, items, ones, 3)
+    found = top_neighbours(offsets, items, weight=ones, norm=norm, neighbours=4, window=3)
+    for item in range(N_ITEMS):
+        best = [other for other in np.argsort(-all_of_them[item], kind="stable")[:4] if all_of_them[item, other] > 0]
+        assert found[item].indices.tolist() == sorted(best)
+
+
+def test_nothing_occurs_with_nothing() -> None:
+    nothing = np.zeros(0, dtype=np.int64)
+    ones = np.ones(3, dtype=np.float32)
+    empty = top_neighbours(np.zeros(4, dtype=np.int64), nothing, weight=ones, norm=ones, neighbours=5, window=2)
+    assert (empty.shape, empty.nnz) == ((3, 3), 0)
+    alone = top_neighbours(np.array([0, 1, 2, 3]), np.array([0, 1, 0]), weight=ones, norm=ones, neighbours=5, window=2)
+    assert alone.nnz == 0
