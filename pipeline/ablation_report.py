@@ -1,0 +1,239 @@
+"""What an ablation found: the table and the report around it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.evaluate import Comparison
+from evaluation.report import markdown_table, metric_label, without_nan
+from evaluation.significance import LEVEL, paired_bootstrap
+from pipeline.ablation_runs import BESIDE, HEADLINE, KS, Job, Row, RunResult
+
+NOTE = (
+    f"The difference is that of {metric_label(HEADLINE)} to the baseline, of each user's mean over the seeds, with "
+    f"its {LEVEL:.0%} interval from a paired bootstrap over users; ± is the standard deviation over seeds. "
+    "“Seeds overlap” where a seed of the worse of the two does better than one of the other. Minutes are those of "
+    "one training. Mean popularity: events of an offered film in the fit split."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RowResult:
+    """A row over all its seeds.
+
+    Attributes:
+        row: which.
+        runs: one per seed, all on the same users.
+    """
+
+    row: Row
+    runs: Sequence[RunResult]
+
+    def per_user(self, metric: str) -> npt.NDArray[np.float64]:
+        """(B,) each user's mean over the seeds."""
+        values = [run.evaluation.per_query[metric] for run in self.runs]
+        mean: npt.NDArray[np.float64] = np.mean(values, axis=0, dtype=np.float64)
+        return mean
+
+    def per_seed(self, metric: str) -> npt.NDArray[np.float64]:
+        """(S,) mean over users, or a fact of the lists, for each seed."""
+        return np.array([run.evaluation.mean(metric) for run in self.runs])
+
+    def mean(self, metric: str) -> float:
+        """Mean over the seeds."""
+        return float(self.per_seed(metric).mean())
+
+    def spread(self, metric: str) -> float | None:
+        """Standard deviation over the seeds; None for one seed."""
+        return float(self.per_seed(metric).std(ddof=1)) if len(self.runs) > 1 else None
+
+    @property
+    def minutes(self) -> float:
+        """Of one training, mean over the seeds."""
+        return float(np.mean([run.facts["seconds"] for run in self.runs])) / 60
+
+
+@dataclass(frozen=True, eq=False)
+class Ablation:
+    """Results of all rows, the baseline first.
+
+    Attributes:
+        job: what they share.
+        label: data and split, such as ``leave_one_out (valid)``.
+        rows: results; the first is the baseline.
+        seeds: of the runs.
+        failures: run → why it could not be trained; rows with one are not among ``rows``.
+        command: that gave them, for the report.
+        figures: (caption, file name beside the report) pairs.
+    """
+
+    job: Job
+    label: str
+    rows: Sequence[RowResult]
+    seeds: Sequence[int]
+    failures: Mapping[str, str]
+    command: str
+    figures: Sequence[tuple[str, str]] = field(default=())
+
+    @property
+    def baseline(self) -> RowResult:
+        return self.rows[0]
+
+    def comparison(self, result: RowResult, metric: str = HEADLINE) -> Comparison:
+        """Row − baseline, paired over users."""
+        base = self.baseline
+        seed = self.job.options.seed
+        difference = paired_bootstrap(result.per_user(metric), base.per_user(metric), seed=seed)
+        return Comparison(result.row.name, base.row.name, metric, difference, base=base.mean(metric))
+
+    def verdict(self, result: RowResult) -> str:
+        """In words, whether the row differs from the baseline."""
+        words = self.comparison(result).verdict
+        better, worse = result.per_seed(HEADLINE), self.baseline.per_seed(HEADLINE)
+        if words == "worse":
+            better, worse = worse, better
+        clear = words in ("better", "worse")
+        return f"{words}, but seeds overlap" if clear and worse.max() >= better.min() else words
+
+    def change(self, result: RowResult) -> str:
+        """Options in which the row differs from the baseline."""
+        row, base = result.row, self.baseline.row
+        if result is self.baseline:
+            return "(baseline)"
+        if row.model != base.model:
+            return f"model = {row.model}"
+        changed = [f"{name} = {_plain(value)}" for name, value in row.config.items() if value != base.config.get(name)]
+        return ", ".join(changed) or "nothing"
+
+    def table(self) -> str:
+        """The Markdown table."""
+        cells = [self._cells(result) for result in self.rows]
+        return markdown_table(
+            [
+                "row",
+                "change",
+                metric_label(BESIDE),
+                metric_label(HEADLINE),
+                "difference",
+                "relative",
+                metric_label(f"coverage@{min(KS)}"),
+                metric_label(f"popularity@{min(KS)}"),
+                "minutes",
+                "verdict",
+            ],
+            cells,
+        )
+
+    def _cells(self, result: RowResult) -> list[str]:
+        spread = result.spread(HEADLINE)
+        difference, relative, verdict = "–", "–", "–"
+        if result is not self.baseline:
+            comparison = self.comparison(result)
+            d = comparison.difference
+            difference, verdict = f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]", self.verdict(result)
+            relative = "–" if np.isnan(comparison.relative) else f"{comparison.relative:+.1%}"
+        return [
+            result.row.name,
+            self.change(result),
+            f"{result.mean(BESIDE):.4f}",
+            f"{result.mean(HEADLINE):.4f}" + ("" if spread is None else f" ± {spread:.4f}"),
+            difference,
+            relative,
+            f"{result.mean(f'coverage@{min(KS)}'):.1%}",
+            f"{result.mean(f'popularity@{min(KS)}'):,.0f}",
+            f"{result.minutes:.1f}",
+            verdict,
+        ]
+
+    def about(self) -> str:
+        """One line: data, split, users, what was ranked, seeds, machine."""
+        runs = [run for result in self.rows for run in result.runs]
+        tied = runs[0].evaluation.tied_share
+        machines = sorted({f"{run.facts['device']}, {_many(run.facts['threads'], 'thread')}" for run in runs})
+        return " · ".join(
+            [
+                str(self.job.prepared.source["dataset"]),
+                self.label,
+                f"{len(self.job.holdout):,} users",
+                "full catalogue ranked, seen items filtered",
+                "ties unknown" if tied is None else f"{tied:.1%} of targets tied in time",
+                "query time not seen",
+                f"{'seeds' if len(self.seeds) > 1 else 'seed'} {', '.join(map(str, self.seeds))}",
+                f"trained on {' and '.join(machines)}",
+            ]
+        )
+
+    def to_markdown(self) -> str:
+        """The report for people."""
+        others = len(self.rows) - 1
+        lines = ["# Ablation", "", self.about(), "", self.table(), "", NOTE]
+        if others:
+            expected = f"{others * (1 - LEVEL):.1f}"
+            lines[-1] += f" Of {_many(others, 'difference')} without any effect, {expected} would look clear by chance."
+        commits = sorted({str(run.facts["git_commit"])[:8] for result in self.rows for run in result.runs})
+        if len(commits) > 1:
+            lines += ["", f"**The rows were trained by different versions of the code**: {', '.join(commits)}."]
+        if self.failures:
+            lines += ["", "## What could not be trained", ""]
+            lines += [f"- {run}: {why}" for run, why in self.failures.items()]
+        for caption, file in self.figures:
+            lines += ["", f"![{caption}]({file})"]
+        lines += ["", "## How", "", f"```bash\n{self.command}\n```", "", "The baseline:", "", "```toml"]
+        base = self.baseline.row
+        lines += [f"{name} = {_plain(value)}" for name, value in {"model": base.model, **base.config}.items()]
+        return "\n".join([*lines, "```", ""])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for programs."""
+        plain: dict[str, Any] = without_nan(
+            {
+                "dataset": self.job.prepared.source["dataset"],
+                "split": self.label,
+                "users": len(self.job.holdout),
+                "seeds": list(self.seeds),
+                "baseline": self.baseline.row.name,
+                "command": self.command,
+                "interval_level": LEVEL,
+                "rows": [self._row_dict(result) for result in self.rows],
+                "failures": dict(self.failures),
+            }
+        )
+        return plain
+
+    def _row_dict(self, result: RowResult) -> dict[str, Any]:
+        first = result.runs[0].evaluation
+        comparisons = [] if result is self.baseline else [self.comparison(result, m) for m in (HEADLINE, BESIDE)]
+        return {
+            "name": result.row.name,
+            "model": result.row.model,
+            "config": dict(result.row.config),
+            "change": self.change(result),
+            "minutes": result.minutes,
+            "metrics": {
+                name: {
+                    "mean": result.mean(name),
+                    "spread": result.spread(name),
+                    "seeds": result.per_seed(name).tolist(),
+                }
+                for name in (*first.metrics, *first.lists)
+            },
+            "against_baseline": [comparison.to_dict() for comparison in comparisons],
+            "verdict": None if result is self.baseline else self.verdict(result),
+            "popularity_shares": [run.shares.tolist() for run in result.runs],
+            "training": [{"seed": run.run.seed, **run.facts} for run in result.runs],
+        }
+
+
+def _plain(value: Any) -> str:
+    """A value as TOML has it."""
+    return json.dumps("null" if value is None else value, ensure_ascii=False)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

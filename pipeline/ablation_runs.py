@@ -1,0 +1,259 @@
+"""The runs of an ablation: every row with every seed, trained where it is missing, and evaluated.
+
+Every row is trained once per seed into ``<data root>/runs/<name>/``, apart from the channels in use. What is there
+already with the same configuration, data and seed is not trained again, so that a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from loguru import logger
+
+from dataprep.prepare import Prepared
+from evaluation.evaluate import Evaluation
+from evaluation.popularity_plot import Shares, bucket_shares, popularity_buckets
+from evaluation.report import metric_label, write_text
+from pipeline.fitting import train_channel
+from pipeline.measuring import measure
+from recall import CHANNELS
+from reccore import ArtefactError, Bundle, ConfigError, Holdout, RecommenderError, RunOptions, Workspace
+from reccore.bundle import read_manifest
+
+KS = (10, 100)
+HEADLINE, BESIDE = "ndcg@10", "hit_rate@10"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: of the line and, with the seed, of its bundles.
+        model: registered name of the channel.
+        config: all its options.
+    """
+
+    name: str
+    model: str
+    config: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, name: str, settings: Mapping[str, Any], *, source: str) -> Row:
+        """Check the settings of a row: ``model`` and the options of that channel.
+
+        Args:
+            name: of the row.
+            settings: as ``train_recall.py --config`` takes them.
+            source: named in errors, such as the file.
+
+        Raises:
+            ConfigError: unknown model, unknown option or value out of range.
+        """
+        options = dict(settings)
+        try:
+            if "model" not in options:
+                raise ConfigError(f"model is missing; known: {', '.join(CHANNELS)}")
+            model = options.pop("model")
+            return cls(name, model, CHANNELS[model](options).config.model_dump(mode="json"))
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row with one seed."""
+
+    row: Row
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.row.name}-seed{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.row.name}, seed {self.seed}"
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        run: which.
+        evaluation: on the chosen split, at ``KS``.
+        shares: (n,) of the first slots per popularity bucket.
+        facts: of its training: ``seconds``, ``device``, ``threads``, ``git_commit``.
+    """
+
+    run: Run
+    evaluation: Evaluation
+    shares: Shares
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunsWorkspace(Workspace):
+    """A data root whose models lie under ``runs/<name>/``, where no other command takes them for channels in use."""
+
+    name: str = "ablation"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "runs" / self.name
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What all runs share.
+
+    Attributes:
+        workspace: where they are kept.
+        input_path, protocol: as ``train_channel`` takes them.
+        options: device and progress; the seed is each run's own.
+        prepared: the data that these stand for.
+        holdout: what is evaluated on.
+        jobs: runs trained at the same time, each in a process of its own.
+    """
+
+    workspace: RunsWorkspace
+    input_path: Path | None
+    protocol: str | None
+    options: RunOptions
+    prepared: Prepared
+    holdout: Holdout
+    jobs: int = 1
+
+
+def run_all(job: Job, runs: Sequence[Run]) -> tuple[list[RunResult], dict[str, str]]:
+    """Train what is missing and evaluate everything.
+
+    Returns:
+        Results in the order of ``runs``, and run → why for those that could not be trained.
+    """
+    results: dict[str, RunResult] = {}
+    failures: dict[str, str] = {}
+    names = {run.name: run for run in runs}
+    for count, (name, failure) in enumerate(_train_missing(job, runs), start=1):
+        run, place = names[name], f"{count} of {len(runs)}"
+        if failure is not None:
+            failures[str(run)] = failure
+            logger.warning("{} ({}): {}", run, place, failure)
+            continue
+        result = results[name] = _evaluate(job, run)
+        figures = ", ".join(f"{metric_label(m)} {result.evaluation.mean(m):.4f}" for m in (HEADLINE, BESIDE))
+        logger.info("{} ({}): {}, trained in {:.1f} min", run, place, figures, result.facts["seconds"] / 60)
+    return [results[run.name] for run in runs if run.name in results], failures
+
+
+def finished(job: Job, run: Run) -> dict[str, Any] | None:
+    """Facts of a run's training if its bundle is there with the same model, options, data and seed; else None.
+
+    An option that the code did not know yet when the bundle was written counts as having its default.
+    """
+    path = job.workspace.model(run.name)
+    manifest, note = read_manifest(path), _note_of(path)
+    if manifest is None or not note.is_file():
+        return None
+    wanted = {
+        "component": run.row.model,
+        "seed": run.seed,
+        "data": job.prepared.provenance,
+        "vocabulary": job.prepared.vocabulary.fingerprint,
+    }
+    if any(manifest.get(key) != value for key, value in wanted.items()):
+        return None
+    try:
+        config = CHANNELS[run.row.model](manifest["config"]).config.model_dump(mode="json")
+    except ConfigError:  # an option that the code no longer knows
+        return None
+    if config != run.row.config:
+        return None
+    facts: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+    same = facts.pop("fingerprint") == Bundle.open(path).fingerprint
+    return {**facts, "git_commit": manifest.get("git_commit")} if same else None
+
+
+def _train_missing(job: Job, runs: Sequence[Run]) -> Iterator[tuple[str, str | None]]:
+    """(run's name, why it failed or None), each as soon as it is there."""
+    missing = []
+    for run in runs:
+        if finished(job, run) is None:
+            missing.append(run)
+        else:
+            yield run.name, None
+    if job.jobs == 1:
+        for run in missing:
+            logger.info("training {}", run)
+            yield _train(job.workspace, run, job.input_path, job.protocol, replace(job.options, seed=run.seed))
+        return
+    options = replace(job.options, progress=False, threads=max(torch.get_num_threads() // job.jobs, 1))
+    pool = ProcessPoolExecutor(job.jobs, mp_context=get_context("spawn"), initializer=_only_warnings)
+    try:
+        futures: list[Future[tuple[str, str | None]]] = [
+            pool.submit(_train, job.workspace, run, job.input_path, job.protocol, replace(options, seed=run.seed))
+            for run in missing
+        ]
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _train(
+    workspace: RunsWorkspace, run: Run, input_path: Path | None, protocol: str | None, options: RunOptions
+) -> tuple[str, str | None]:
+    """Train one run and note beside its bundle how long it took."""
+    try:
+        result = train_channel(
+            workspace,
+            run.row.model,
+            run.row.config,
+            name=run.name,
+            input_path=input_path,
+            protocol=protocol,
+            options=options,
+        )
+    except RecommenderError as error:  # the other rows are worth having all the same; the report names this one
+        return run.name, str(error)
+    path = workspace.model(run.name)
+    note = {
+        "seconds": result["seconds"],
+        "device": str(options.torch_device()),
+        "threads": torch.get_num_threads(),
+        "fingerprint": Bundle.open(path).fingerprint,
+    }
+    write_text(_note_of(path), json.dumps(note, indent=2) + "\n")
+    return run.name, None
+
+
+def _only_warnings() -> None:
+    """Processes that train beside each other leave the log to the one that started them."""
+    logger.remove()
+    logger.add(sys.stderr, level="WARNING")
+
+
+def _note_of(bundle: Path) -> Path:
+    return bundle.with_name(f"{bundle.name}.json")
+
+
+def _evaluate(job: Job, run: Run) -> RunResult:
+    facts = finished(job, run)
+    if facts is None:
+        raise ArtefactError(
+            f"{job.workspace.model(run.name)} was changed while it was evaluated; run the command again"
+        )
+    channel = CHANNELS.load(job.workspace.model(run.name))
+    offer = channel.retrieve(job.holdout.queries, max(KS))
+    data = job.prepared.training_data()
+    evaluation = measure(run.row.name, offer, job.holdout, data, KS, job.options.seed)
+    shares = bucket_shares(offer, popularity_buckets(data.interactions.item_counts()), k=min(KS))
+    return RunResult(run, evaluation, shares, facts)
