@@ -149,8 +149,7 @@ class Block(nn.Module):
     def _attention(self, x: Tensor) -> Tensor:
         n_windows, length, size = x.shape
         qkv = self.qkv(x).view(n_windows, length, 3, self.heads, size // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (W, H, L, D/H)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = causal_attention(*qkv.permute(2, 0, 3, 1, 4))  # (W, H, L, D/H)
         mixed: Tensor = self.mix(y.transpose(1, 2).reshape(n_windows, length, size))
         return mixed
 
@@ -159,3 +158,18 @@ class Block(nn.Module):
             return x
         kept = torch.rand(x.shape[0], 1, x.shape[2], generator=generator) >= self.dropout
         return x * (kept.to(x.dtype) / (1 - self.dropout)).to(x.device)
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q kᵀ/√d + causal mask) v over (W, H, L, d).
+
+    On a CPU the L×L weights are written out: at the few hundred events of a history, three plain products took
+    half the time of PyTorch's blockwise kernel there, forward and backward together.
+    """
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    n_windows, heads, length, size = q.shape
+    hidden = torch.full((length, length), -torch.inf, dtype=q.dtype).triu(1)
+    rows, columns, values = (part.reshape(n_windows * heads, length, size) for part in (q, k, v))
+    scores = torch.baddbmm(hidden, rows, columns.transpose(1, 2), alpha=size**-0.5)
+    return torch.bmm(torch.softmax(scores, dim=-1), values).view(n_windows, heads, length, size)
