@@ -31,7 +31,7 @@ from reccore import (
     TrainingData,
     UserTable,
 )
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 from reccore.candidates import ranks_of_targets
 
@@ -64,10 +64,17 @@ class TwoTower(EmbeddingRecall):
         self.network = self._build_network()
         examples = self._examples(data)
         validate = None if valid is None or len(valid) == 0 else lambda: self._validation_ndcg(valid)
-        self.log = train(self.network, examples, self.config, options, validate=validate)
+        self.log = train(
+            self.network, examples, self.config, options, validate=validate, retrieve=self._retrieve_by_present_vectors
+        )
         self.network.to("cpu")
         self.network.share_unknown_rows(data.interactions.lengths > 0, data.interactions.item_counts() > 0)
         self.index = INDEXES[self.config.index]().build(self.encode_items())
+
+    def _retrieve_by_present_vectors(self, queries: QueryBatch, depth: int, exclude: Exclusions) -> IntArray:
+        """(B, depth) items while training goes on, through an index like the one to be saved; -1 = none."""
+        index = INDEXES[self.config.index]().build(self.encode_items())
+        return index.search(self.encode_queries(queries), depth, exclude).item_idx
 
     def _build_network(self) -> TwoTowerNetwork:
         content = ItemInputs.of(self._items)

@@ -34,11 +34,23 @@ class TwoTowerConfig(ComponentConfig):
         streaming_initial_gap: batches between two appearances of an item, before any was seen.
         corrected_logq: leave the positive uncorrected and weight the example by 1 − P̂ (RecSys 2025).
         dedup: keep each item of a batch once, and correct by the chance that a batch holds it.
+        negatives: ``sampled`` takes the targets of the batch and what is drawn beside them, ``catalogue`` every item
+            there is: the softmax that the sampled ones estimate. Nothing is drawn then, and nothing to be corrected.
         uniform_negatives: negatives drawn uniformly from the catalogue for each batch, beside the in-batch ones.
+        bank_size: vectors of the latest targets that serve as further negatives; 0 = none.
+        bank_warmup_steps: batches before they do.
+        mined_negatives: negatives drawn for each batch from what the index retrieves for training queries; 0 = none.
+        mined_queries: training queries to ask, chosen at random.
+        mined_depth: items taken of each answer, those in the user's own history left out.
+        mined_every: batches between two minings, each of which builds the index anew.
+        hardest_negatives: only so many negatives of each example count, those with the greatest corrected logits;
+            0 = all.
         mask_accidental_hits: hide negatives that are the example's own target.
+        mask_own: hide negatives that are in the part of the ``history`` that the query reads, or ``all`` items of
+            the example's user, later ones too.
+        reward: what an example counts, ``none`` 1, ``rating`` the target's rating as a share of the highest.
         softmax: ``plain`` writes out all logits of a batch; ``fused`` forms loss and gradients in chunks of rows,
-            in bf16 where the machine has it, for large batches.
-        mask_history: hide negatives that are in the part of the history that the query reads.
+            in bf16 where the machine has it; ``auto`` is fused where a batch has 2²⁴ logits or more.
         batch_size: examples of a training step.
         epochs: passes over the training events.
         learning_rate: of Adam, falling to zero along a cosine.
@@ -67,10 +79,19 @@ class TwoTowerConfig(ComponentConfig):
     streaming_initial_gap: float = Field(default=100.0, ge=1)
     corrected_logq: bool = False
     dedup: bool = False
+    negatives: Literal["sampled", "catalogue"] = "sampled"
     uniform_negatives: int = Field(default=1024, ge=0)
+    bank_size: int = Field(default=0, ge=0)
+    bank_warmup_steps: int = Field(default=0, ge=0)
+    mined_negatives: int = Field(default=0, ge=0)
+    mined_queries: int = Field(default=1000, ge=1)
+    mined_depth: int = Field(default=100, ge=1)
+    mined_every: int = Field(default=500, ge=1)
+    hardest_negatives: int = Field(default=0, ge=0)
     mask_accidental_hits: bool = True
-    mask_history: bool = False
-    softmax: Literal["plain", "fused"] = "plain"
+    mask_own: Literal["none", "history", "all"] = "none"
+    reward: Literal["none", "rating"] = "none"
+    softmax: Literal["auto", "plain", "fused"] = "auto"
     batch_size: int = Field(default=1024, ge=2)
     epochs: int = Field(default=20, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
@@ -80,14 +101,25 @@ class TwoTowerConfig(ComponentConfig):
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:
+        catalogue = self.negatives == "catalogue"
         for wrong, why in (
-            (self.logq != "streaming" and self._sets_streaming(), "streaming_… options need logq = streaming"),
+            (self.logq != "streaming" and self._sets("streaming_"), "streaming_… options need logq = streaming"),
             (self.corrected_logq and self.logq == "none", "corrected_logq needs logq = counts or streaming"),
             (self.corrected_logq and self.dedup, "corrected_logq is about draws, dedup keeps none twice: choose one"),
             (self.corrected_logq and not self.mask_accidental_hits, "corrected_logq needs mask_accidental_hits"),
-            (self.corrected_logq and self.mask_history, "corrected_logq hides the target alone, not mask_history"),
-            (self._fused_with_others(), "softmax = fused does not take corrected_logq, dedup or mask_history"),
+            (self.corrected_logq and self.mask_own != "none", "corrected_logq hides the target alone, not mask_own"),
+            (self.corrected_logq and self.hardest_negatives > 0, "corrected_logq sums over all: no hardest_negatives"),
+            (self.corrected_logq and self.softmax == "fused", "softmax = fused does not take corrected_logq"),
             (self.dedup and not self.mask_accidental_hits, "dedup leaves no accidental hits to show as negatives"),
+            (self.dedup and self.bank_size > 0, "dedup keeps an item once, and a bank has it again: choose one"),
+            (self.bank_warmup_steps > 0 and self.bank_size == 0, "bank_warmup_steps needs bank_size above 0"),
+            (self.mined_negatives == 0 and self._sets("mined_"), "mined_… options need mined_negatives above 0"),
+            (catalogue and self.logq != "none", "negatives = catalogue samples nothing to correct: set logq = none"),
+            (catalogue and self.uniform_negatives > 0, "negatives = catalogue has every item: uniform_negatives = 0"),
+            (catalogue and self.bank_size > 0, "negatives = catalogue has every item: no bank_size"),
+            (catalogue and self.mined_negatives > 0, "negatives = catalogue has every item: no mined_negatives"),
+            (catalogue and self.dedup, "negatives = catalogue has every item once: no dedup"),
+            (catalogue and not self.mask_accidental_hits, "negatives = catalogue has no accidental hits to show"),
         ):
             if wrong:
                 raise ValueError(why)
@@ -97,10 +129,7 @@ class TwoTowerConfig(ComponentConfig):
                 raise ValueError(f"temperature {self.temperature} must lie inside temperature_bounds {low} … {high}")
         return self
 
-    def _fused_with_others(self) -> bool:
-        return self.softmax == "fused" and (self.corrected_logq or self.dedup or self.mask_history)
-
-    def _sets_streaming(self) -> bool:
-        """Whether any option of the streaming estimate differs from its default."""
+    def _sets(self, prefix: str) -> bool:
+        """Whether any option whose name starts so differs from its default."""
         fields = type(self).model_fields
-        return any(getattr(self, name) != fields[name].default for name in fields if name.startswith("streaming_"))
+        return any(getattr(self, name) != fields[name].default for name in fields if name.startswith(prefix))

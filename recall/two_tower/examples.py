@@ -36,9 +36,11 @@ class Examples(Protocol):
     """What a trainer walks through: every event of the fit split is a target once an epoch.
 
     Attributes:
+        interactions: the fit split.
         n_batches: batches of an epoch.
     """
 
+    interactions: Interactions
     n_batches: int
 
     def __len__(self) -> int:
@@ -53,6 +55,9 @@ class Examples(Protocol):
 
     def batch(self, rows: IntArray) -> tuple[UserInputs | SequenceInputs, Tensor]:
         """Inputs and target items (B,) of one batch."""
+
+    def events(self, rows: IntArray) -> IntArray:
+        """(B,) which event of ``interactions`` each target of that batch is."""
 
 
 class TrainingExamples:
@@ -82,6 +87,10 @@ class TrainingExamples:
     def batches(self, shuffle: np.random.Generator) -> list[IntArray]:
         """The events of each of an epoch's ``n_batches`` batches, in random order."""
         return np.array_split(shuffle.permutation(len(self)), self.n_batches)
+
+    def events(self, rows: IntArray) -> IntArray:
+        """(B,) which event each target is: a batch is made of events."""
+        return rows
 
     def batch(self, events: IntArray) -> tuple[UserInputs, Tensor]:
         """Inputs (B rows) and target items (B,) of the given events: index gathers only."""

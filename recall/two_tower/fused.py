@@ -5,7 +5,7 @@ several B×M tensors alive (268 MB each for B = M = 8,192 in fp32) and is bound 
 the forward pass takes a chunk of rows, forms s^c = QVᵀ/τ − log q, P = softmax(s^c) and G = P − target, adds
 the chunk's share to the gradients, and forgets it:
 
-    loss_i = −log P_i,i      dQ = diag(a)·G·V/τ      dV = Gᵀ·diag(a)·Q/τ      dτ = −Σ dQ∘Q / τ
+    loss_i = −log P_i,t(i)   dQ = diag(a)·G·V/τ      dV = Gᵀ·diag(a)·Q/τ      dτ = −Σ dQ∘Q / τ
 
 with a = w/Σw. The three products per chunk are those that autograd makes; nothing is computed twice, unlike in
 checkpointing. The idea is that of fused linear cross-entropies for language models (Hsu et al., "Liger Kernel",
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recall.two_tower.hidden import HiddenColumns, OwnItems, all_but_hardest, hidden_columns
 from reccore import ConfigError, DataError
 
 ROWS_PER_CHUNK = 512  # the least time at B = M = 8,192 with a core to itself; more rows mean more page faults
@@ -40,6 +42,9 @@ def fused_sampled_softmax(
     log_q: Tensor | None,
     mask_accidental_hits: bool = True,
     weight: Tensor | None = None,
+    target: Tensor | None = None,
+    own_items: OwnItems | None = None,
+    hardest: int | None = None,
     rows_per_chunk: int = ROWS_PER_CHUNK,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
@@ -51,12 +56,15 @@ def fused_sampled_softmax(
 
     Args:
         queries: (B, D) vectors.
-        items: (M, D) vectors, M ≥ B; row i < B is the target of example i.
+        items: (M, D) vectors; row i < B is the target of example i, unless ``target`` says otherwise.
         item_idx: (M,) which item each row is.
         temperature: τ, a number or a one-element tensor (which gets its gradient too).
         log_q: (M,) log sampling probability, subtracted after the division by τ; None = uncorrected. A constant.
         mask_accidental_hits: hide rows that are the example's own target a second time.
         weight: (B,) reward of each example; None = 1. A constant.
+        target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
+        own_items: further items that are no negatives of an example; never hides its target.
+        hardest: beside its target only so many columns of each example stay, those with the greatest logits.
         rows_per_chunk: queries taken at a time; changes memory and speed, not the result.
         dtype: what the factors of the products are rounded to, sums being fp32: ``torch.bfloat16`` or
             ``torch.float32``; None = :func:`product_dtype`. Inputs in float64 are computed in float64 throughout.
@@ -70,12 +78,16 @@ def fused_sampled_softmax(
     """
     if rows_per_chunk < 1:
         raise ConfigError(f"rows_per_chunk is {rows_per_chunk}; it has to be at least 1")
-    _check_shapes(queries, items, item_idx, log_q, weight)
+    _check_shapes(queries, items, item_idx, log_q, weight, target)
     if (log_q is not None and log_q.requires_grad) or (weight is not None and weight.requires_grad):
         raise DataError("log_q and weight are constants of the fused softmax; detach them or use sampled_softmax")
     in_bf16 = _wants_bf16(queries, dtype)
+    if target is None:
+        target = torch.arange(len(queries), device=queries.device)
+    hidden = hidden_columns(item_idx, target, accidental_hits=mask_accidental_hits, own_items=own_items)
+    columns = _Columns(target, log_q, hidden, hardest)
     loss: Tensor = _FusedSoftmax.apply(  # type: ignore[no-untyped-call]
-        queries, items, temperature, item_idx, log_q, mask_accidental_hits, weight, rows_per_chunk, in_bf16
+        queries, items, temperature, columns, weight, rows_per_chunk, in_bf16
     )
     return loss
 
@@ -112,17 +124,48 @@ def _wants_bf16(queries: Tensor, dtype: torch.dtype | None) -> bool:
 
 
 def _check_shapes(
-    queries: Tensor, items: Tensor, item_idx: Tensor, log_q: Tensor | None, weight: Tensor | None
+    queries: Tensor,
+    items: Tensor,
+    item_idx: Tensor,
+    log_q: Tensor | None,
+    weight: Tensor | None,
+    target: Tensor | None,
 ) -> None:
     n_examples, n_items = len(queries), len(items)
-    if queries.ndim != 2 or items.ndim != 2 or queries.shape[1] != items.shape[1] or n_items < n_examples:
+    too_few = target is None and n_items < n_examples
+    if queries.ndim != 2 or items.ndim != 2 or queries.shape[1] != items.shape[1] or too_few:
         raise DataError(
             f"queries are {tuple(queries.shape)} and items {tuple(items.shape)}; "
-            "(B, D) and (M, D) with M ≥ B are needed"
+            "(B, D) and (M, D) are needed, with M ≥ B where no target is given"
         )
-    for name, values, n in (("item_idx", item_idx, n_items), ("log_q", log_q, n_items), ("weight", weight, n_examples)):
+    for name, values, n in (
+        ("item_idx", item_idx, n_items),
+        ("log_q", log_q, n_items),
+        ("weight", weight, n_examples),
+        ("target", target, n_examples),
+    ):
         if values is not None and values.shape != (n,):
             raise DataError(f"{name} has shape {tuple(values.shape)}; ({n},) is needed")
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """How the columns of the logits are read: no gradient goes to any of it."""
+
+    target: Tensor  # (B,)
+    log_q: Tensor | None  # (M,)
+    hidden: HiddenColumns | None
+    hardest: int | None
+
+    def apply_to(self, logits: Tensor, start: int) -> None:
+        """From products of the examples from ``start`` on (R, M) to their logits, in place."""
+        if self.log_q is not None:
+            logits -= self.log_q
+        stop = start + len(logits)
+        if self.hidden is not None:
+            logits.view(-1).index_fill_(0, self.hidden.of_rows(start, stop), -torch.inf)
+        if self.hardest is not None:
+            logits.masked_fill_(all_but_hardest(logits, self.target[start:stop], self.hardest), -torch.inf)
 
 
 class _FusedSoftmax(torch.autograd.Function):
@@ -132,9 +175,7 @@ class _FusedSoftmax(torch.autograd.Function):
         queries: Tensor,
         items: Tensor,
         temperature: float | Tensor,
-        item_idx: Tensor,
-        log_q: Tensor | None,
-        mask_accidental_hits: bool,
+        columns: _Columns,
         weight: Tensor | None,
         rows_per_chunk: int,
         in_bf16: bool,
@@ -149,8 +190,7 @@ class _FusedSoftmax(torch.autograd.Function):
                 queries.to(wide) / tau,
                 items.to(wide),
                 share,
-                None if log_q is None else log_q.to(wide),
-                _Repeats(item_idx, len(queries)) if mask_accidental_hits else None,
+                columns,
                 rows_per_chunk,
                 any(ctx.needs_input_grad[:3]),
             )
@@ -170,7 +210,7 @@ class _FusedSoftmax(torch.autograd.Function):
             d_queries * grad.to(d_queries.dtype) if wants_queries else None,
             d_items * grad.to(d_items.dtype) if wants_items else None,
             (d_tau * grad).to(ctx.temperature.dtype).reshape(ctx.temperature.shape) if wants_tau else None,
-            *(None,) * 6,
+            *(None,) * 4,
         )
 
 
@@ -179,8 +219,7 @@ def _in_chunks(
     scaled: Tensor,
     items: Tensor,
     share: Tensor,
-    log_q: Tensor | None,
-    repeats: _Repeats | None,
+    columns: _Columns,
     rows_per_chunk: int,
     with_gradients: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -197,16 +236,15 @@ def _in_chunks(
         stop = min(start + rows_per_chunk, n_examples)
         rows, logits, softmax = scaled[start:stop], logits_buffer[: stop - start], softmax_buffer[: stop - start]
         products.into(logits, rows, items.T)  # (R, M)
-        if log_q is not None:
-            logits -= log_q
-        if repeats is not None:
-            logits.view(-1).index_fill_(0, repeats.of_rows(start, stop), -torch.inf)
+        columns.apply_to(logits, start)
         torch.softmax(logits, dim=1, out=softmax)
-        target = softmax.diagonal(start)  # (R,) a view: row r's own target is column start + r
-        losses[start:stop] = _loss(logits, target, start)
+        target = columns.target[start:stop, None]  # (R, 1)
+        probability = softmax.gather(1, target)
+        losses[start:stop] = _loss(logits, probability, target)
         if d_scaled is None or d_items is None:
             continue
-        target -= 1  # G = P − target, taken here so that bf16 rounds the difference and not its terms
+        # G = P − target, taken here so that bf16 rounds the difference and not its terms.
+        softmax.scatter_(1, target, probability - 1)
         products.into(d_scaled[start:stop], softmax, items)
         products.add_to(d_items, softmax.T, rows * share[start:stop, None])
     if d_scaled is not None:
@@ -214,33 +252,14 @@ def _in_chunks(
     return losses, d_scaled, d_items
 
 
-def _loss(logits: Tensor, probability: Tensor, start: int) -> Tensor:
-    """(R,) −log of the target's probability; rows where that underflows take it from their logits."""
+def _loss(logits: Tensor, probability: Tensor, target: Tensor) -> Tensor:
+    """(R,) −log of the target's probability (R, 1); rows where that underflows take it from their logits."""
     loss = -probability.log()
-    far = probability < LEAST_PROBABILITY
+    far = (probability < LEAST_PROBABILITY).squeeze(1)
     if far.any():
-        loss[far] = torch.logsumexp(logits[far], dim=1) - logits.diagonal(start)[far]
-    return loss
-
-
-class _Repeats:
-    """Where an example's target stands a second time, as coordinates: a B×M comparison never exists."""
-
-    def __init__(self, item_idx: Tensor, n_examples: int) -> None:
-        self.n_items = len(item_idx)
-        ordered, self.order = torch.sort(item_idx)
-        targets = item_idx[:n_examples].contiguous()
-        self.first = torch.searchsorted(ordered, targets)  # (B,) the target's run in the sorted items
-        self.count = torch.searchsorted(ordered, targets, right=True) - self.first
-
-    def of_rows(self, start: int, stop: int) -> Tensor:
-        """Flat positions in the (stop − start, M) logits, the targets' own left out."""
-        count = self.count[start:stop]
-        row = torch.repeat_interleave(count)  # 0 0 0 1 2 2 …
-        within = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
-        column = self.order[self.first[start:stop][row] + within]
-        other = column != row + start
-        return row[other] * self.n_items + column[other]
+        rows = logits[far]
+        loss[far] = torch.logsumexp(rows, dim=1, keepdim=True) - rows.gather(1, target[far])
+    return loss.squeeze(1)
 
 
 class _Products:

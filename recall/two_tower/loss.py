@@ -4,42 +4,77 @@ Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recomm
 mixed negatives: Yang et al., "Mixed negative sampling for learning two-tower neural networks in
 recommendations", WWW 2020 companion; the positive left uncorrected: Khrylchenko et al., "Correcting the LogQ
 correction: revisiting sampled softmax for large-scale retrieval", RecSys 2025.
+
+Whatever proposes negatives, the correction is that of the mixture of all proposals, in proportion to their draws.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recall.two_tower.hidden import OwnItems, all_but_hardest, hidden_columns
 
-def mixed_log_q(item_probability: Tensor, n_in_batch: float, n_uniform: int, *, n_items: int | None = None) -> Tensor:
+
+@dataclass(frozen=True, eq=False)
+class MinedShare:
+    """A third proposal: draws from a pool of hard negatives.
+
+    Attributes:
+        n: draws per batch.
+        probability: chance that one of them is a given item, aligned with the ``item_probability`` beside it.
+    """
+
+    n: int
+    probability: Tensor
+
+
+def mixed_log_q(
+    item_probability: Tensor,
+    n_in_batch: float,
+    n_uniform: int,
+    *,
+    n_items: int | None = None,
+    mined: MinedShare | None = None,
+) -> Tensor:
     """(N,) log Q*, the chance that one negative of a mixed batch is a given item.
 
-    Q*(y) = (B·Q(y) + B′/N) / (B + B′) with Q the share of item y among the training events (the chance of
-    an in-batch draw), B in-batch (their mean number) and B′ uniform negatives. An item that can never be
-    drawn gets 0 rather than the logarithm of a clamped tiny number: it is in no batch, so its value is
-    never used. ``n_items`` is N where ``item_probability`` is of some items only.
+    Q*(y) = (B·Q(y) + B′/N + B″·P(y)) / (B + B′ + B″) with Q the share of item y among the training events (the
+    chance of an in-batch draw), B in-batch (their mean number), B′ uniform and B″ mined negatives. An item that
+    can never be drawn gets 0 rather than the logarithm of a clamped tiny number: it is in no batch, so its value
+    is never used. ``n_items`` is N where ``item_probability`` is of some items only.
     """
     n_items = len(item_probability) if n_items is None else n_items
-    q = (n_in_batch * item_probability + n_uniform / n_items) / (n_in_batch + n_uniform)
-    return _log_or_zero(q)
+    draws = n_in_batch * item_probability + n_uniform / n_items
+    n_draws = n_in_batch + n_uniform
+    if mined is not None:
+        draws, n_draws = draws + mined.n * mined.probability, n_draws + mined.n
+    return _log_or_zero(draws / n_draws)
 
 
 def inclusion_log_q(
-    item_probability: Tensor, n_in_batch: float, n_uniform: int, *, n_items: int | None = None
+    item_probability: Tensor,
+    n_in_batch: float,
+    n_uniform: int,
+    *,
+    n_items: int | None = None,
+    mined: MinedShare | None = None,
 ) -> Tensor:
     """(N,) log of the chance that a mixed batch holds a given item at all: for batches without repeats.
 
-    1 − (1−Q(y))^B · (1−1/N)^B′, arguments as in ``mixed_log_q``. The expected number of draws, which that
-    corrects by, over-corrects an item drawn many times and then kept once.
+    1 − (1−Q(y))^B · (1−1/N)^B′ · (1−P(y))^B″, arguments as in ``mixed_log_q``. The expected number of draws, which
+    that corrects by, over-corrects an item drawn many times and then kept once.
     """
     n_items = len(item_probability) if n_items is None else n_items
     log_absent = n_in_batch * torch.log1p(-item_probability)
     if n_uniform:
         log_absent = log_absent + n_uniform * (math.log1p(-1 / n_items) if n_items > 1 else -math.inf)
+    if mined is not None:
+        log_absent = log_absent + mined.n * torch.log1p(-mined.probability)
     return _log_or_zero(-torch.expm1(log_absent))
 
 
@@ -77,7 +112,8 @@ def sampled_softmax(
     mask_accidental_hits: bool = True,
     weight: Tensor | None = None,
     target: Tensor | None = None,
-    own_items: Tensor | None = None,
+    own_items: OwnItems | None = None,
+    hardest: int | None = None,
 ) -> Tensor:
     """Mean corrected softmax cross-entropy of B examples over M ≥ B sampled items.
 
@@ -90,7 +126,9 @@ def sampled_softmax(
         mask_accidental_hits: hide rows that are the example's own target a second time.
         weight: (B,) reward of each example; None = 1.
         target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
-        own_items: (B, T) further items that are no negatives of an example, -1 = none; never hides its target.
+        own_items: further items that are no negatives of an example; never hides its target.
+        hardest: beside its target only so many columns of each example stay, those with the greatest s^c. They
+            are the largest terms of the softmax's sum, so the loss is a lower bound of that over all columns.
 
     Returns:
         Σ_i w_i · −log softmax_i(s^c)_i / Σ_i w_i with s^c(x_i, y_j) = ⟨u_i, v_j⟩/τ − log q_j.
@@ -100,9 +138,11 @@ def sampled_softmax(
     logits = scaled @ items.T if log_q is None else torch.addmm(-log_q, scaled, items.T)  # (B, M)
     if target is None:
         target = torch.arange(len(queries), device=queries.device)
-    hidden = _hidden(item_idx, target, mask_accidental_hits, own_items)
+    hidden = hidden_columns(item_idx, target, accidental_hits=mask_accidental_hits, own_items=own_items)
     if hidden is not None:
-        logits = logits.masked_fill(hidden, -torch.inf)
+        logits = logits.flatten().index_fill(0, hidden.of_rows(0, len(logits)), -torch.inf).view_as(logits)
+    if hardest is not None:
+        logits = logits.masked_fill(all_but_hardest(logits, target, hardest), -torch.inf)
     return _mean(F.cross_entropy(logits, target, reduction="none"), weight)
 
 
@@ -139,27 +179,6 @@ def corrected_logq_softmax(
         doubt = torch.sigmoid(negatives - n_negatives.clamp(min=1).to(scores.dtype).log() - positive)  # 1 − P̂
         doubt = torch.where(n_negatives > 0, doubt, 0.0)
     return _mean(doubt * (negatives - positive), weight)
-
-
-def _hidden(item_idx: Tensor, target: Tensor, mask_accidental_hits: bool, own_items: Tensor | None) -> Tensor | None:
-    """(B, M) rows that are no negatives of an example; None where nothing is to be hidden."""
-    if not mask_accidental_hits and own_items is None:
-        return None
-    hidden = torch.zeros(len(target), len(item_idx), dtype=torch.bool, device=item_idx.device)
-    if mask_accidental_hits:
-        hidden = item_idx[target][:, None] == item_idx[None, :]
-    if own_items is not None:
-        hidden = hidden | _among(item_idx, own_items)
-    return hidden.scatter(1, target[:, None], False)
-
-
-def _among(item_idx: Tensor, own_items: Tensor) -> Tensor:
-    """(B, M) whether item j is among the (B, T) items of example i; B·T·log M + B·M work."""
-    distinct, column = torch.unique(item_idx, return_inverse=True)  # (U,), (M,)
-    at = torch.searchsorted(distinct, own_items).clamp(max=len(distinct) - 1)  # (B, T)
-    found = (distinct[at] == own_items).to(torch.uint8)
-    hits = torch.zeros(len(own_items), len(distinct), dtype=torch.uint8, device=item_idx.device)
-    return hits.scatter_reduce(1, at, found, "amax").bool()[:, column]
 
 
 def _mean(loss: Tensor, weight: Tensor | None) -> Tensor:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from recall.two_tower.bank import ItemBank
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.fused import fused_sampled_softmax
-from recall.two_tower.loss import corrected_logq_softmax, inclusion_log_q, mixed_log_q, sampled_softmax
+from recall.two_tower.hidden import OwnItems
+from recall.two_tower.loss import (
+    corrected_logq_softmax,
+    inclusion_log_q,
+    mixed_log_q,
+    sampled_softmax,
+)
+from recall.two_tower.mining import MinedPool, Retrieve, mine
 from recall.two_tower.network import TwoTowerNetwork
+from recall.two_tower.own_items import of_whole_users, read_by_queries
+from recall.two_tower.rewards import rating_rewards
 from recall.two_tower.towers import UserInputs
 from recall.two_tower.transformer import SequenceInputs
+from reccore import Interactions
 from reccore.arrays import IntArray
+
+FUSED_FROM = 1 << 24
+"""Logits of a batch from which ``softmax = auto`` is the fused one: 64 MiB of them, in fp32."""
 
 
 class Objective:
@@ -19,65 +33,149 @@ class Objective:
 
     Args:
         network: whose vectors are compared; brings the streaming frequencies and the learned temperature.
-        item_counts: (N,) training events of each item.
+        interactions: the fit split; every event is a target once an epoch.
         n_in_batch: mean number of examples in a batch, which ``batch_size`` need not divide.
-        config: negatives, correction, temperature, softmax.
+        config: negatives, correction, temperature, rewards, softmax.
         device: where the network is.
+        retrieve: what the network's present vectors answer; needed for ``mined_negatives``.
+
+    Raises:
+        DataError: ``reward = rating`` and ratings that cannot be rewards.
     """
 
     def __init__(
         self,
         network: TwoTowerNetwork,
-        item_counts: IntArray,
+        interactions: Interactions,
         n_in_batch: float,
         config: TwoTowerConfig,
         device: torch.device,
+        *,
+        retrieve: Retrieve | None = None,
     ) -> None:
         self.network = network
+        self.interactions = interactions
         self.n_in_batch = n_in_batch
         self.config = config
+        self.retrieve = retrieve
         self.formula = inclusion_log_q if config.dedup else mixed_log_q
-        self.log_q_table: Tensor | None = None  # (N,)
+        self.share: Tensor | None = None  # (N,)
         if config.logq == "counts":
-            counts = torch.from_numpy(item_counts)
-            share = (counts / counts.sum()).to(device=device, dtype=torch.float32)
-            self.log_q_table = self.formula(share, n_in_batch, config.uniform_negatives)
+            counts = torch.from_numpy(interactions.item_counts())
+            self.share = (counts / counts.sum()).to(device=device, dtype=torch.float32)
+        self.rewards = rating_rewards(interactions) if config.reward == "rating" else None  # (E,)
+        self.bank: ItemBank | None = None
+        self.pool: MinedPool | None = None
+        if config.bank_size:
+            self.bank = ItemBank(config.bank_size, config.embedding_size, config.bank_warmup_steps).to(device)
+        if config.mined_negatives:
+            self.pool = MinedPool(interactions.n_items, config.mined_negatives).to(device)
 
-    def __call__(self, inputs: UserInputs | SequenceInputs, targets: Tensor, draws: torch.Generator) -> Tensor:
-        """Mean loss of B examples with the given targets (B,); ``draws`` samples the uniform negatives."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the next batch needs of earlier ones and the network does not hold: for checkpoints."""
+        return dict(self._state().state_dict())
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what ``state_dict`` gave under the same configuration."""
+        self._state().load_state_dict(state)
+
+    def _state(self) -> nn.Module:
+        parts = {"bank": self.bank, "pool": self.pool}
+        return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
+
+    def __call__(
+        self, inputs: UserInputs | SequenceInputs, targets: Tensor, events: IntArray, draws: torch.Generator
+    ) -> Tensor:
+        """Mean loss of B examples.
+
+        Args:
+            inputs: the queries.
+            targets: (B,) the item of each.
+            events: (B,) which event of the fit split each target is.
+            draws: samples the negatives.
+        """
         config, network = self.config, self.network
-        uniform = torch.randint(network.n_items, (config.uniform_negatives,), generator=draws).to(targets.device)
-        sampled = torch.cat([targets, uniform])  # (M,), M = B + B'
-        row_of_target = None
-        if config.dedup:
-            sampled = torch.unique(sampled)  # sorted
-            row_of_target = torch.searchsorted(sampled, targets)
-        log_q = self._log_q(targets, sampled)
+        self._mine_when_due(draws)
+        sampled, row_of_target = self._sample(targets, draws)
+        columns, bank = sampled, None
+        if self.bank is not None:
+            bank, bank_items = self.bank.rows()
+            columns = torch.cat([sampled, bank_items])
+        log_q = self._log_q(targets, columns, n_bank=len(columns) - len(sampled))
         temperature = config.temperature if network.temperature is None else network.temperature()
+        weight = None if self.rewards is None else torch.from_numpy(self.rewards[events]).to(targets.device)
         queries, items = network(inputs, sampled, draws)
+        if self.bank is not None:
+            self.bank.push(items[: len(targets)], targets)
+        vectors = items if bank is None else torch.cat([items, bank])
         if config.corrected_logq and log_q is not None:
-            return corrected_logq_softmax(queries, items, sampled, temperature=temperature, log_q=log_q)
-        hits = config.mask_accidental_hits
-        if config.softmax == "fused":
-            return fused_sampled_softmax(
-                queries, items, sampled, temperature=temperature, log_q=log_q, mask_accidental_hits=hits
+            return corrected_logq_softmax(
+                queries, vectors, columns, temperature=temperature, log_q=log_q, weight=weight
             )
-        return sampled_softmax(
+        softmax = fused_sampled_softmax if self._fuses(len(targets) * len(columns)) else sampled_softmax
+        return softmax(
             queries,
-            items,
-            sampled,
+            vectors,
+            columns,
             temperature=temperature,
             log_q=log_q,
-            mask_accidental_hits=hits,
+            mask_accidental_hits=config.mask_accidental_hits,
+            weight=weight,
             target=row_of_target,
-            own_items=inputs.history if config.mask_history else None,
+            own_items=self._own_items(inputs, events),
+            hardest=config.hardest_negatives or None,
         )
 
-    def _log_q(self, targets: Tensor, sampled: Tensor) -> Tensor | None:
-        """(M,) of the sampled items, once the (B,) targets are taken in; None = uncorrected."""
+    def _sample(self, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """(M,) items whose vectors are learnt in this step, and each example's row there; None = 0 … B−1."""
+        n_items, device = self.network.n_items, targets.device
+        if self.config.negatives == "catalogue":
+            return torch.arange(n_items, device=device), targets
+        uniform = torch.randint(n_items, (self.config.uniform_negatives,), generator=draws).to(device)
+        parts = [targets, uniform]  # the targets stand first
+        if self.pool is not None:
+            parts.append(self.pool.draw(draws))
+        sampled = torch.cat(parts)
+        if not self.config.dedup:
+            return sampled, None
+        sampled = torch.unique(sampled)  # sorted
+        return sampled, torch.searchsorted(sampled, targets)
+
+    def _log_q(self, targets: Tensor, columns: Tensor, n_bank: int) -> Tensor | None:
+        """(M,) of the softmax's columns, once the (B,) targets are taken in; None = uncorrected.
+
+        A vector of the bank was a target too, so a bank of K counts as K more in-batch draws.
+        """
         frequency = self.network.frequency
         if frequency is not None:
             frequency.update(targets)
-            share = frequency.share(sampled, self.n_in_batch)
-            return self.formula(share, self.n_in_batch, self.config.uniform_negatives, n_items=self.network.n_items)
-        return None if self.log_q_table is None else self.log_q_table[sampled]
+            share = frequency.share(columns, self.n_in_batch)
+        elif self.share is not None:
+            share = self.share[columns]
+        else:
+            return None
+        return self.formula(
+            share,
+            self.n_in_batch + n_bank,
+            self.config.uniform_negatives,
+            n_items=self.network.n_items,
+            mined=None if self.pool is None else self.pool.share(columns),
+        )
+
+    def _own_items(self, inputs: UserInputs | SequenceInputs, events: IntArray) -> OwnItems | None:
+        if self.config.mask_own == "none":
+            return None
+        if self.config.mask_own == "history":
+            return read_by_queries(inputs)
+        return of_whole_users(self.interactions, events, inputs.history.device)
+
+    def _mine_when_due(self, draws: torch.Generator) -> None:
+        config, network = self.config, self.network
+        if self.pool is None or self.retrieve is None or not self.pool.due(config.mined_every):
+            return
+        training = network.training
+        self.pool.fill(mine(self.interactions, self.retrieve, config.mined_queries, config.mined_depth, draws))
+        network.train(training)
+
+    def _fuses(self, n_logits: int) -> bool:
+        return self.config.softmax == "fused" or (self.config.softmax == "auto" and n_logits >= FUSED_FROM)

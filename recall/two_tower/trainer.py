@@ -12,6 +12,7 @@ from loguru import logger
 
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import Examples
+from recall.two_tower.mining import Retrieve
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.objective import Objective
 from reccore import RecommenderError, RunOptions
@@ -40,8 +41,11 @@ def train(
     options: RunOptions,
     *,
     validate: Callable[[], float] | None = None,
+    retrieve: Retrieve | None = None,
 ) -> TrainingLog:
     """Train in place; with ``validate`` (greater is better) the best epoch's weights are restored.
+
+    ``retrieve`` answers queries by the network's present vectors, to mine hard negatives.
 
     Raises:
         TrainingError: the loss is not a number; names epoch and batch.
@@ -51,7 +55,8 @@ def train(
     optimiser = _optimiser(network, config)
     batches_per_epoch = examples.n_batches
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=batches_per_epoch * config.epochs)
-    objective = Objective(network, examples.item_counts, len(examples) / batches_per_epoch, config, device)
+    n_in_batch = len(examples) / batches_per_epoch
+    objective = Objective(network, examples.interactions, n_in_batch, config, device, retrieve=retrieve)
     shuffle, draws = options.generator(1), options.torch_generator(2)
     log, best_state = TrainingLog(), copy.deepcopy(network.state_dict())
 
@@ -61,7 +66,7 @@ def train(
             total = 0.0
             for number, rows in enumerate(examples.batches(shuffle), start=1):
                 inputs, targets = examples.batch(rows)
-                loss = objective(inputs.to(device), targets.to(device), draws)
+                loss = objective(inputs.to(device), targets.to(device), examples.events(rows), draws)
                 value = loss.item()
                 if not math.isfinite(value):
                     raise TrainingError(

@@ -114,6 +114,11 @@ class WindowExamples:
         cuts = np.maximum.accumulate(cuts - number) + number  # each after the one before
         return np.minimum(cuts, len(n_targets) - self.n_batches + number)
 
+    def events(self, windows: IntArray) -> IntArray:
+        """(P,) which event each target is."""
+        user, start, stop = windows.T
+        return ragged_positions(self.interactions.user_offsets[user] + start, stop - start)
+
     def batch(self, windows: IntArray) -> tuple[SequenceInputs, Tensor]:
         """Inputs and target items (P,) of the given windows."""
         user, start, stop = windows.T
@@ -137,7 +142,7 @@ class WindowExamples:
             facts=self.facts[user],
             asked=row * (length + 1) + position,
         )
-        return inputs, torch.from_numpy(self.interactions.item_idx[ragged_positions(offset + start, n_targets)])
+        return inputs, torch.from_numpy(self.interactions.item_idx[self.events(windows)])
 
 
 def _inputs(history: PaddedHistory, *, continued: np.ndarray, facts: IntArray, asked: IntArray) -> SequenceInputs:

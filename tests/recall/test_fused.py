@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recall.two_tower.fused import fused_sampled_softmax, product_dtype
+from recall.two_tower.hidden import OwnItems
 from recall.two_tower.loss import sampled_softmax
 from reccore import ConfigError, DataError
 
@@ -40,7 +41,7 @@ def value_and_gradients(loss: Any, given: dict[str, Any], **options: Any) -> lis
 
 
 def assert_same(given: dict[str, Any], rtol: float = 1e-10, atol: float = 1e-12, **options: Any) -> None:
-    plain_options = {"mask_accidental_hits": options.get("mask_accidental_hits", True)}
+    plain_options = {name: value for name, value in options.items() if name not in ("rows_per_chunk", "dtype")}
     fused = value_and_gradients(fused_sampled_softmax, given, **options)
     plain = value_and_gradients(sampled_softmax, given, **plain_options)
     for found, expected in zip(fused, plain, strict=True):
@@ -58,6 +59,36 @@ def test_value_and_gradients_are_those_of_autograd(b: int, m: int, corrected: bo
     given["log_q"] = given["log_q"] if corrected else None
     given["weight"] = given["weight"] if weighted else None
     assert_same(given, mask_accidental_hits=mask, rows_per_chunk=7)
+
+
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize(("b", "m"), [(24, 30), (24, 9), (5, 1)])
+@pytest.mark.parametrize("hardest", [None, 1, 4, 50])
+@pytest.mark.parametrize("owned", [True, False])
+def test_targets_anywhere_own_items_and_the_hardest_as_in_the_plain_form(
+    b: int, m: int, owned: bool, hardest: int | None, mask: bool
+) -> None:
+    given = example(b, m)
+    generator = torch.Generator().manual_seed(b)
+    start = torch.randint(30, (b,), generator=generator)
+    stop = start + torch.randint(20, (b,), generator=generator)
+    items = torch.randint(60, (50,), generator=generator)  # some beyond every sampled film
+    assert_same(
+        given | {"weight": torch.rand(b, generator=generator, dtype=torch.float64)},
+        target=torch.randint(m, (b,), generator=generator),
+        own_items=OwnItems(items, start, stop) if owned else None,
+        hardest=hardest,
+        mask_accidental_hits=mask,
+        rows_per_chunk=7,
+    )
+
+
+def test_the_catalogue_as_columns_by_hand() -> None:
+    # Scores 2, 0, 1.6 of three films at τ = .5; the target is the last: −ln(e^1.6 / (e² + 1 + e^1.6)).
+    items = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
+    query, every = torch.tensor([[1.0, 0.0]]), torch.arange(3)
+    found = fused_sampled_softmax(query, items, every, temperature=0.5, log_q=None, target=torch.tensor([2]))
+    assert float(found) == pytest.approx(math.log(math.e**2 + 1 + math.e**1.6) - 1.6, rel=1e-4)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 23, 24, 25, 10_000])
@@ -188,6 +219,10 @@ def test_wrong_use() -> None:
         fused_sampled_softmax(**given | {"items": given["items"][:3]})
     with pytest.raises(DataError, match=r"log_q has shape \(5,\)"):
         fused_sampled_softmax(**given | {"log_q": given["log_q"][:5]})
+    with pytest.raises(DataError, match=r"target has shape \(3,\)"):
+        fused_sampled_softmax(**given, target=torch.tensor([0, 1, 2]))
+    with pytest.raises(RuntimeError, match="index 6 is out of bounds"):
+        fused_sampled_softmax(**given, target=torch.tensor([0, 1, 2, 6]), mask_accidental_hits=False)
     with pytest.raises(DataError, match="constants"):
         fused_sampled_softmax(**given | {"weight": given["weight"].clone().requires_grad_()})
 

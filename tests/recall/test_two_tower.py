@@ -15,6 +15,7 @@ from recall import TwoTower
 from recall.index import INDEXES
 from recall.two_tower import TwoTowerConfig, objective
 from recall.two_tower.fused import fused_sampled_softmax
+from recall.two_tower.hidden import OwnItems
 from recall.two_tower.loss import inclusion_log_q, mixed_log_q, sampled_softmax
 from recall.two_tower.trainer import TrainingError
 from reccore import ConfigError, DataError, Exclusions, Holdout, Interactions, QueryBatch, RunOptions, TrainingData
@@ -153,10 +154,22 @@ def test_no_events_is_said(board: TrainingData, options: RunOptions) -> None:
 
 @pytest.mark.parametrize("uniform", [0, 8])
 @pytest.mark.parametrize(
-    "loss", [{}, {"logq": "streaming"}, {"corrected_logq": True}, {"dedup": True}, {"mask_history": True}]
+    "loss",
+    [
+        {},
+        {"logq": "streaming"},
+        {"corrected_logq": True},
+        {"dedup": True},
+        {"mask_own": "history"},
+        {"mask_own": "all"},
+        {"bank_size": 3},
+        {"mined_negatives": 3},
+        {"hardest_negatives": 2},
+        {"reward": "rating"},
+    ],
 )
 def test_a_single_event_is_enough(options: RunOptions, uniform: int, loss: dict[str, Any]) -> None:
-    one = Interactions(np.array([0, 1]), np.array([2]), 5)
+    one = Interactions(np.array([0, 1]), np.array([2]), 5, rating=np.array([3.0], dtype=np.float32))
     channel = fitted(training_data(one), options, uniform_negatives=uniform, **loss)
     assert np.isfinite(channel.encode_items()).all()
 
@@ -220,15 +233,34 @@ def test_without_repeats_every_film_is_in_a_batch_once(
         torch.testing.assert_close(call["log_q"], expected[call["item_idx"]])
 
 
+def rows_of_own(own: OwnItems) -> list[list[int]]:
+    return [own.item_idx[a:b].tolist() for a, b in zip(own.start.tolist(), own.stop.tolist(), strict=True)]
+
+
 def test_the_history_is_hidden_as_the_query_reads_it(
     board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for call in seen_by_the_loss(board, options, monkeypatch, epochs=1, mask_history=True):
-        own, target = call["own_items"], call["item_idx"][: call["n"]]
-        assert own.shape == (60, TINY["history_length"])
-        assert ((own < 0) | (own % 2 == target[:, None] % 2)).all()  # users know films of one colour
-        assert (own != target[:, None]).all()
+    histories = [board.interactions.history(user).tolist() for user in range(60)]
+    for call in seen_by_the_loss(board, options, monkeypatch, epochs=1, mask_own="history"):
+        for row, own in enumerate(rows_of_own(call["own_items"])):
+            target = int(call["item_idx"][row])
+            before = [
+                history[: history.index(target)][-TINY["history_length"] :]
+                for history in histories
+                if target in history
+            ]
+            assert own in before
     assert all(call["own_items"] is None for call in seen_by_the_loss(board, options, monkeypatch, epochs=1))
+
+
+def test_all_items_of_the_user_are_hidden(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histories = [board.interactions.history(user).tolist() for user in range(60)]
+    for call in seen_by_the_loss(board, options, monkeypatch, epochs=1, mask_own="all"):
+        assert len(call["own_items"].item_idx) < 60 * 8  # users of several examples are there once
+        for row, own in enumerate(rows_of_own(call["own_items"])):
+            assert own in [history for history in histories if int(call["item_idx"][row]) in history]
 
 
 # What is learnt beside the towers --------------------------------------------------------------------------
@@ -307,7 +339,16 @@ CHANGED: dict[str, Any] = {
     "dedup": True,
     "uniform_negatives": 9,
     "mask_accidental_hits": False,
-    "mask_history": True,
+    "negatives": "catalogue",
+    "bank_size": 100,
+    "bank_warmup_steps": 10,
+    "mined_negatives": 20,
+    "mined_queries": 3,
+    "mined_depth": 1,
+    "mined_every": 3,
+    "hardest_negatives": 3,
+    "mask_own": "history",
+    "reward": "rating",
     "batch_size": 48,
     "epochs": 3,
     "learning_rate": 0.01,
@@ -319,8 +360,11 @@ BESIDE: dict[str, dict[str, Any]] = {
     "streaming_buckets": FEW,
     "streaming_alpha": {"logq": "streaming"},
     "streaming_initial_gap": {"logq": "streaming"},
+    "negatives": {"logq": "none", "uniform_negatives": 0},
+    "bank_warmup_steps": {"bank_size": 100},
+    **{name: {"mined_negatives": 20} for name in ("mined_queries", "mined_depth", "mined_every")},
 }
-TRIED_ELSEWHERE = {
+TRIED_ELSEWHERE: dict[str, Any] = {
     "patience": test_the_best_epoch_is_kept_and_patience_ends_the_wait,
     "index": "test_each_index_finds_every_film_at_its_own_row",
     "softmax": "test_the_fused_softmax_is_used_and_trains_the_same",
@@ -356,13 +400,26 @@ def test_the_streaming_correction_is_not_that_of_the_counts(
 
 
 @pytest.mark.parametrize("logq", ["none", "counts", "streaming"])
-@pytest.mark.parametrize("other", ["dedup", "corrected_logq", "mask_history"])
-def test_options_go_together(board: TrainingData, options: RunOptions, logq: str, other: str) -> None:
-    if (logq, other) == ("none", "corrected_logq"):
+@pytest.mark.parametrize("softmax", ["plain", "fused"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"dedup": True, "mask_own": "all", "mined_negatives": 5, "hardest_negatives": 7, "reward": "rating"},
+        {"bank_size": 70, "mined_negatives": 5, "hardest_negatives": 7, "mask_own": "history", "reward": "rating"},
+        {"corrected_logq": True, "bank_size": 70, "mined_negatives": 5, "reward": "rating"},
+    ],
+)
+def test_options_go_together(
+    board: TrainingData, options: RunOptions, logq: str, other: dict[str, Any], softmax: str
+) -> None:
+    if "corrected_logq" in other and (logq == "none" or softmax == "fused"):
         pytest.skip("refused, see the contradictions")
     for uniform in (0, 8):
-        channel = fitted(board, options, logq=logq, uniform_negatives=uniform, epochs=1, **{other: True})
+        channel = fitted(board, options, logq=logq, uniform_negatives=uniform, softmax=softmax, epochs=1, **other)
         assert np.isfinite(channel.log.loss).all()
+
+
+CATALOGUE = {"negatives": "catalogue", "logq": "none", "uniform_negatives": 0}
 
 
 @pytest.mark.parametrize(
@@ -373,9 +430,19 @@ def test_options_go_together(board: TrainingData, options: RunOptions, logq: str
         ({"corrected_logq": True, "logq": "none"}, "corrected_logq needs logq"),
         ({"corrected_logq": True, "dedup": True}, "choose one"),
         ({"corrected_logq": True, "mask_accidental_hits": False}, "corrected_logq needs mask_accidental_hits"),
-        ({"corrected_logq": True, "mask_history": True}, "mask_history"),
-        ({"softmax": "fused", "dedup": True}, "softmax = fused does not take"),
-        ({"softmax": "fused", "mask_history": True}, "softmax = fused does not take"),
+        ({"corrected_logq": True, "mask_own": "history"}, "mask_own"),
+        ({"corrected_logq": True, "hardest_negatives": 5}, "hardest_negatives"),
+        ({"corrected_logq": True, "softmax": "fused"}, "softmax = fused does not take"),
+        ({"dedup": True, "bank_size": 9}, "choose one"),
+        ({"bank_warmup_steps": 9}, "needs bank_size"),
+        ({"mined_depth": 9}, "need mined_negatives"),
+        ({"mined_every": 9}, "need mined_negatives"),
+        ({**CATALOGUE, "logq": "counts"}, "set logq = none"),
+        ({**CATALOGUE, "uniform_negatives": 9}, "uniform_negatives = 0"),
+        ({**CATALOGUE, "bank_size": 9}, "no bank_size"),
+        ({**CATALOGUE, "mined_negatives": 9}, "no mined_negatives"),
+        ({**CATALOGUE, "dedup": True}, "no dedup"),
+        ({**CATALOGUE, "mask_accidental_hits": False}, "no accidental hits"),
         ({"dedup": True, "mask_accidental_hits": False}, "no accidental hits"),
         ({"temperature_bounds": (0.2, 0.4)}, "temperature 0.1 must lie inside temperature_bounds 0.2 … 0.4"),
         ({"temperature_bounds": (0.4, 0.05)}, "must lie inside"),

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recall.two_tower.hidden import OwnItems, hidden_columns
 from recall.two_tower.loss import (
     LearnedTemperature,
+    MinedShare,
     corrected_logq_softmax,
     inclusion_log_q,
     mixed_log_q,
@@ -143,15 +145,31 @@ def test_mixed_log_q_at_its_ends() -> None:
     torch.testing.assert_close(mixed_log_q(share, 1, 10**9), torch.log(torch.full((3,), 1 / 3)), atol=1e-6, rtol=0)
 
 
+def test_mined_draws_are_one_more_part_of_the_mixture_by_hand() -> None:
+    share, mined = torch.tensor([0.5, 0.3, 0.2, 0.0]), MinedShare(10, torch.tensor([0.0, 0.1, 0.1, 0.8]))
+    # (6 · .5 + 4/4 + 10 · 0) / 20 = .20 and so on
+    torch.testing.assert_close(mixed_log_q(share, 6, 4, mined=mined), torch.log(torch.tensor([0.2, 0.19, 0.16, 0.45])))
+    # 1 − .5⁶ · .75⁴ · 1, 1 − .7⁶ · .75⁴ · .9¹⁰, 1 − .8⁶ · .75⁴ · .9¹⁰, 1 − .75⁴ · .2¹⁰
+    found = inclusion_log_q(share, 6, 4, mined=mined).exp()
+    expected = torch.tensor([0.995056, 0.987021, 0.971079, 0.99999997])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
 # Hidden items ---------------------------------------------------------------------------------------------
+
+
+def own(*rows: list[int]) -> OwnItems:
+    """The items of each example, one slice after the other."""
+    stop = torch.tensor([len(row) for row in rows]).cumsum(0)
+    start = stop - torch.tensor([len(row) for row in rows])
+    return OwnItems(torch.tensor([item for row in rows for item in row], dtype=torch.long), start, stop)
 
 
 @pytest.mark.parametrize("mask", [True, False])
 def test_own_items_are_no_negatives_by_hand(mask: bool) -> None:
     # The first example hides film 5, the second film 7, which is in two rows; nobody sampled film 9.
-    own = torch.tensor([[5, -1], [9, 7]])
     found = sampled_softmax(
-        QUERIES, ITEMS, ITEM_IDX, temperature=TAU, log_q=LOG_Q, mask_accidental_hits=mask, own_items=own
+        QUERIES, ITEMS, ITEM_IDX, temperature=TAU, log_q=LOG_Q, mask_accidental_hits=mask, own_items=own([5], [9, 7])
     )
     (w, v), repeat = WEIGHTS, 0.0 if mask else WEIGHTS[0][3]
     expected = -math.log(w[0] / (w[0] + w[1] + repeat)) - math.log(v[1] / (v[1] + v[2]))
@@ -159,15 +177,82 @@ def test_own_items_are_no_negatives_by_hand(mask: bool) -> None:
 
 
 def test_own_items_never_hide_the_target() -> None:
-    def loss(own: list[list[int]] | None, mask: bool) -> float:
+    def loss(own_items: OwnItems | None, mask: bool) -> float:
         options = {"temperature": TAU, "log_q": None, "mask_accidental_hits": mask}
-        own_items = None if own is None else torch.tensor(own)
         return float(sampled_softmax(QUERIES, ITEMS, ITEM_IDX, own_items=own_items, **options))
 
-    assert loss([[7], [3]], mask=False) == loss(None, mask=True)  # a target seen before hides its repeats alone
-    assert loss([[-1], [-1]], mask=True) == loss(None, mask=True)
-    assert loss([[-1], [-1]], mask=False) == loss(None, mask=False)
-    assert loss([[5], [-1]], mask=True) < loss(None, mask=True)
+    assert loss(own([7], [3]), mask=False) == loss(None, mask=True)  # a target seen before hides its repeats alone
+    assert loss(own([], []), mask=True) == loss(None, mask=True)
+    assert loss(own([], []), mask=False) == loss(None, mask=False)
+    assert loss(own([5, 5], []), mask=True) == loss(own([5], []), mask=True) < loss(None, mask=True)
+
+
+def test_hidden_columns_by_search() -> None:
+    """Overlapping slices of one array, as examples of one user have, against a comparison of all with all."""
+    generator = torch.Generator().manual_seed(0)
+    item_idx = torch.randint(12, (30,), generator=generator)
+    items = torch.randint(20, (40,), generator=generator)
+    target = torch.randint(30, (9,), generator=generator)
+    start = torch.randint(20, (9,), generator=generator)
+    stop = start + torch.randint(20, (9,), generator=generator)
+    for accidental in (True, False):
+        hidden = hidden_columns(item_idx, target, accidental_hits=accidental, own_items=OwnItems(items, start, stop))
+        assert hidden is not None
+        for first, last in ((0, 9), (0, 4), (4, 9), (8, 9), (5, 5)):
+            expected = set()
+            for row in range(first, last):
+                hides = set(items[start[row] : stop[row]].tolist())
+                if accidental:
+                    hides.add(int(item_idx[target[row]]))
+                columns = [j for j in range(30) if int(item_idx[j]) in hides and j != target[row]]
+                expected |= {30 * (row - first) + j for j in columns}
+            assert set(hidden.of_rows(first, last).tolist()) == expected
+    assert hidden_columns(item_idx, target, accidental_hits=False) is None
+
+
+# The hardest negatives -------------------------------------------------------------------------------------
+
+
+def test_the_hardest_negatives_by_hand() -> None:
+    # Corrected, the first example's row 2 (24.77) beats row 1 (10) and row 3 is its own target again; uncorrected,
+    # row 2 (4.95) does. The second's row 2 (34.10) beats rows 0 and 3 (8.30); uncorrected, row 2 (6.82) does.
+    for log_q, (w, v) in ((LOG_Q, WEIGHTS), (None, PLAIN)):
+        found = sampled_softmax(QUERIES, ITEMS, ITEM_IDX, temperature=TAU, log_q=log_q, hardest=1)
+        expected = -math.log(w[0] / (w[0] + w[2])) - math.log(v[1] / (v[1] + v[2]))
+        assert float(found) == pytest.approx(expected / 2, rel=1e-5)
+    # 18.4726 / (18.4726 + 24.7652): .85038; 49.5303 / (49.5303 + 34.1048): .52391
+    corrected = sampled_softmax(QUERIES, ITEMS, ITEM_IDX, temperature=TAU, log_q=LOG_Q, hardest=1)
+    assert float(corrected) == pytest.approx((0.85038 + 0.52391) / 2, abs=2e-5)
+
+
+def test_the_hardest_negatives_are_those_after_the_correction_and_the_hiding() -> None:
+    rare = torch.log(torch.tensor([0.4, 1e-3, 0.2, 0.4]))  # s/τ of row 1 is the least, its weight the greatest
+    found = sampled_softmax(QUERIES[:1], ITEMS, ITEM_IDX, temperature=TAU, log_q=rare, hardest=1)
+    assert float(found) == pytest.approx(-math.log(WEIGHTS[0][0] / (WEIGHTS[0][0] + 1000)), rel=1e-5)
+    hidden = sampled_softmax(QUERIES[:1], ITEMS, ITEM_IDX, temperature=TAU, log_q=LOG_Q, hardest=1, own_items=own([5]))
+    assert float(hidden) == pytest.approx(-math.log(WEIGHTS[0][0] / (WEIGHTS[0][0] + WEIGHTS[0][1])), rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [3, 4, 100])
+def test_as_many_hardest_as_there_are_is_the_plain_loss(n: int) -> None:
+    found = sampled_softmax(QUERIES, ITEMS, ITEM_IDX, temperature=TAU, log_q=LOG_Q, hardest=n)
+    assert float(found) == loss_of(LOG_Q)
+    alone = sampled_softmax(QUERIES[:1], ITEMS[:1], ITEM_IDX[:1], temperature=TAU, log_q=None, hardest=n)
+    assert float(alone) == 0.0
+
+
+def test_the_gradient_reaches_the_hardest_alone() -> None:
+    u = QUERIES.double().requires_grad_()
+    v = ITEMS.double().requires_grad_()
+    sampled_softmax(u[:1], v, ITEM_IDX, temperature=TAU, log_q=None, hardest=1).backward()
+    chance = math.e**1.6 / (math.e**1.6 + math.e**2)
+    expected = torch.tensor([[-2 * chance, 0], [0, 0], [2 * chance, 0], [0, 0]], dtype=torch.float64)
+    torch.testing.assert_close(v.grad, expected)
+
+    def loss(u: Tensor, v: Tensor) -> Tensor:
+        return sampled_softmax(u, v, ITEM_IDX, temperature=TAU, log_q=LOG_Q.double(), hardest=1)
+
+    assert torch.autograd.gradcheck(loss, (u, v), eps=1e-6, atol=1e-8)
 
 
 # Batches without repeats ----------------------------------------------------------------------------------
