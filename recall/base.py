@@ -30,6 +30,15 @@ class BaseRecall(Component[Any]):
 
     kind: ClassVar[str] = "recall"
 
+    @property
+    def query_time(self) -> bool:
+        """Whether ``as_of`` is read, and taken for the time of the event to predict.
+
+        Such a channel has a leaderboard of its own: what it learns from, is validated on and is asked must all
+        know that time. For any other channel ``as_of`` changes nothing.
+        """
+        return False
+
     def fit(self, data: TrainingData, *, valid: Holdout | None = None, options: RunOptions | None = None) -> Self:
         """Learn from the fit split.
 

@@ -16,6 +16,7 @@ from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import TrainingExamples, query_inputs
 from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries
 from recall.two_tower.network import TwoTowerNetwork
+from recall.two_tower.query_time import QueryTime
 from recall.two_tower.towers import UserInputs
 from recall.two_tower.trainer import TrainingLog, train
 from recall.two_tower.transformer import SequenceInputs
@@ -51,6 +52,10 @@ class TwoTower(EmbeddingRecall):
     network: TwoTowerNetwork
     log: TrainingLog
 
+    @property
+    def query_time(self) -> bool:
+        return self.config.query_time
+
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
         if data.interactions.n_events == 0:
             raise DataError("the two towers need at least one event to learn from")
@@ -59,7 +64,9 @@ class TwoTower(EmbeddingRecall):
         if rating is not None:
             boundaries = bucket_boundaries(_mean_ratings(data))
         self._items = data.items
-        self._encoder = UserEncoder(boundaries, data.users, data.interactions.timestamp is not None)
+        has_times = data.interactions.timestamp is not None
+        query_time = QueryTime.of(data.interactions) if self.query_time else None
+        self._encoder = UserEncoder(boundaries, data.users, has_times, query_time)
         torch.manual_seed(options.seed)
         self.network = self._build_network()
         examples = self._examples(data)
@@ -127,6 +134,8 @@ class TwoTower(EmbeddingRecall):
         encoder = {"has_times": np.array(self._encoder.has_times)}
         if self._encoder.rating_boundaries is not None:
             encoder["rating_boundaries"] = self._encoder.rating_boundaries
+        if self._encoder.query_time is not None:
+            encoder |= self._encoder.query_time.to_arrays()
         bundle.arrays("encoder.npz", encoder)
         bundle.manifest["training"] = asdict(self.log)
 
@@ -136,7 +145,8 @@ class TwoTower(EmbeddingRecall):
         users = UserTable.from_arrays(bundle.arrays("users.npz"), len(vocabulary.users))
         self._items = ItemTable.from_arrays(bundle.arrays("items.npz"), len(vocabulary.items))
         encoder = bundle.arrays("encoder.npz")
-        self._encoder = UserEncoder(encoder.get("rating_boundaries"), users, bool(encoder["has_times"]))
+        has_times, query_time = bool(encoder["has_times"]), QueryTime.from_arrays(encoder)
+        self._encoder = UserEncoder(encoder.get("rating_boundaries"), users, has_times, query_time)
         self.network = self._build_network()
         self.network.load_state_dict(bundle.tensors("network.safetensors"))
         self.network.eval()

@@ -19,6 +19,8 @@ class TwoTowerConfig(ComponentConfig):
         blocks: of the transformer.
         heads: of each block's attention; they share out ``embedding_size``.
         dropout: in the transformer's blocks.
+        query_time: read also when a query is asked, in training the time of the event to predict: how long that is
+            after the latest event of the history, and when.
         history_length: the latest so many events of a history are read.
         half_lives: the history is pooled once per entry, an event counting half for every so many later ones.
         id_dropout: share of movie ids replaced by the unknown id in training, so that content carries new films.
@@ -65,6 +67,7 @@ class TwoTowerConfig(ComponentConfig):
     blocks: int = Field(default=2, ge=1)
     heads: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
+    query_time: bool = False
     history_length: int = Field(default=100, ge=1)
     half_lives: tuple[PositiveFloat, ...] = Field(default=(2.0, 10.0, 50.0), min_length=1)
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -103,6 +106,7 @@ class TwoTowerConfig(ComponentConfig):
     def _no_contradictions(self) -> Self:
         catalogue = self.negatives == "catalogue"
         for wrong, why in (
+            (self.query_time and self.user_encoder != "mlp", "query_time needs user_encoder = mlp"),
             (self.logq != "streaming" and self._sets("streaming_"), "streaming_… options need logq = streaming"),
             (self.corrected_logq and self.logq == "none", "corrected_logq needs logq = counts or streaming"),
             (self.corrected_logq and self.dedup, "corrected_logq is about draws, dedup keeps none twice: choose one"),

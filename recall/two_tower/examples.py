@@ -97,7 +97,7 @@ class TrainingExamples:
         users = self.user_of_event[events]
         before = self.prefixes.activity[events].astype(np.int64)
         history = self.interactions.padded_prefixes(users, before, self.history_length)
-        codes, top_genres = self.encoder.of_prefixes(users, self.prefixes, events)
+        codes, top_genres = self.encoder.of_prefixes(self.interactions, users, self.prefixes, events)
         inputs = UserInputs(
             history=torch.from_numpy(history.item_idx),
             lengths=torch.from_numpy(history.lengths),

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from dataprep.features import TOP_GENRES, PrefixFeatures, query_features
-from reccore import ItemTable, QueryBatch, UserTable
+from recall.two_tower.query_time import QueryTime
+from reccore import Interactions, ItemTable, QueryBatch, UserTable
 from reccore.arrays import FloatArray, IntArray
 
 N_BUCKETS = 10
@@ -84,11 +85,13 @@ class UserEncoder:
         rating_boundaries: boundaries of the mean rating, or None for data without ratings.
         users: facts of the users, may have no columns.
         has_times: whether events come with times.
+        query_time: codes of when a query is asked, or None where that is not to be read.
     """
 
     rating_boundaries: FloatArray | None
     users: UserTable
     has_times: bool = False
+    query_time: QueryTime | None = None
 
     @property
     def has_ratings(self) -> bool:
@@ -104,27 +107,41 @@ class UserEncoder:
     def sizes(self) -> tuple[int, ...]:
         """Number of codes of each column."""
         rating = () if self.rating_boundaries is None else (N_BUCKETS + 1,)
-        return (*rating, ACTIVITY_CODES, *(len(self.users.category_names[c]) + 1 for c in self.users.categories))
+        asked = () if self.query_time is None else self.query_time.sizes
+        return (*rating, ACTIVITY_CODES, *self.fact_sizes, *asked)
 
-    def codes(self, user_idx: IntArray, activity: IntArray, mean_rating: FloatArray | None) -> IntArray:
-        """(B, C) codes; unknown users and missing values are 0."""
+    def codes(
+        self,
+        user_idx: IntArray,
+        activity: IntArray,
+        mean_rating: FloatArray | None,
+        asked: IntArray | None = None,
+    ) -> IntArray:
+        """(B, C) codes; unknown users and missing values are 0. ``asked`` (B, 2) are those of the query's time."""
         columns = []
         if self.rating_boundaries is not None:
             unrated = np.full(len(user_idx), np.nan, dtype=np.float32)
             columns.append(bucket_codes(unrated if mean_rating is None else mean_rating, self.rating_boundaries))
         columns.append(np.minimum(np.log2(activity + 1).astype(np.int64), ACTIVITY_CODES - 1))
         columns.extend(self.users.codes(name, user_idx) + 1 for name in self.users.categories)
+        if asked is not None:
+            columns.extend(asked.T)
         return np.stack(columns, axis=1)
 
     def of_queries(self, queries: QueryBatch, items: ItemTable) -> tuple[IntArray, IntArray]:
         """Codes (B, C) and top genres (B, 3) at the end of each history."""
         features = query_features(queries, items)
-        return self.codes(queries.user_idx, features.activity, features.mean_rating), features.top_genres
+        asked = None if self.query_time is None else self.query_time.of_queries(queries)
+        return self.codes(queries.user_idx, features.activity, features.mean_rating, asked), features.top_genres
 
-    def of_prefixes(self, user_idx: IntArray, prefixes: PrefixFeatures, events: IntArray) -> tuple[IntArray, IntArray]:
-        """The same before the given events, each belonging to the given user."""
+    def of_prefixes(
+        self, interactions: Interactions, user_idx: IntArray, prefixes: PrefixFeatures, events: IntArray
+    ) -> tuple[IntArray, IntArray]:
+        """The same before the given events, each belonging to the given user and asked for when it happened."""
         rating = None if prefixes.mean_rating is None else prefixes.mean_rating[events]
-        codes = self.codes(user_idx, prefixes.activity[events].astype(np.int64), rating)
+        activity = prefixes.activity[events].astype(np.int64)
+        asked = None if self.query_time is None else self.query_time.of_events(interactions, events, activity == 0)
+        codes = self.codes(user_idx, activity, rating, asked)
         return codes, prefixes.top_genres[events].astype(np.int64)
 
 
