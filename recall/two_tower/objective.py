@@ -41,6 +41,7 @@ class Objective:
 
     Raises:
         DataError: ``reward = rating`` and ratings that cannot be rewards.
+        ValueError: ``mined_negatives`` without ``retrieve``.
     """
 
     def __init__(
@@ -69,6 +70,8 @@ class Objective:
         if config.bank_size:
             self.bank = ItemBank(config.bank_size, config.embedding_size, config.bank_warmup_steps).to(device)
         if config.mined_negatives:
+            if retrieve is None:
+                raise ValueError(f"mined_negatives = {config.mined_negatives} need a way to retrieve them")
             self.pool = MinedPool(interactions.n_items, config.mined_negatives).to(device)
 
     def state_dict(self) -> dict[str, Tensor]:
