@@ -42,11 +42,12 @@ class BaseIndex(Component[Any]):
         """Entries of each vector, 0 before ``build``."""
         return self._dimension
 
-    def build(self, vectors: FloatArray) -> Self:
+    def build(self, vectors: FloatArray, seed: int = 0) -> Self:
         """Index the catalogue; what was indexed before is forgotten.
 
         Args:
             vectors: (N, D) float32, one row per item in the order of ``item_idx``.
+            seed: of whatever is drawn at random; the same seed builds the same index.
 
         Raises:
             ValueError: no rows or no columns.
@@ -57,7 +58,7 @@ class BaseIndex(Component[Any]):
             raise ValueError(f"an index needs at least one vector with one entry, got shape {vectors.shape}")
         self._n_items, self._dimension = vectors.shape
         self._vocabulary = None
-        self._build(vectors)
+        self._build(vectors, seed)
         return self
 
     def search(self, queries: FloatArray, k: int, exclude: Exclusions | None = None) -> Candidates:
@@ -114,8 +115,13 @@ class BaseIndex(Component[Any]):
     def is_exact(self) -> bool:
         """Whether ``search`` returns the true best items, always."""
 
+    @property
     @abstractmethod
-    def _build(self, vectors: FloatArray) -> None:
+    def n_bytes(self) -> int:
+        """Memory of what was built, in bytes."""
+
+    @abstractmethod
+    def _build(self, vectors: FloatArray, seed: int) -> None:
         """(N, D) finite, contiguous float32, N and D at least 1."""
 
     @abstractmethod

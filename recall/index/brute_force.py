@@ -8,7 +8,7 @@ import numpy as np
 
 from recall.index.base import BaseIndex
 from reccore import Bundle, Candidates, ComponentConfig, Exclusions, top_k
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 from reccore.candidates import concatenate
 
@@ -16,6 +16,8 @@ from reccore.candidates import concatenate
 CELLS_PER_CHUNK = 4_000_000
 # Items converted to float64 at once.
 ITEMS_PER_BLOCK = 8192
+# Entries of gathered vectors rescored at once: 2 MB in float64 stay in the cache, three times as fast as 32 MB.
+GATHERED_PER_CHUNK = 250_000
 
 
 def dense_scores(queries: FloatArray, vectors: FloatArray) -> FloatArray:
@@ -29,6 +31,25 @@ def dense_scores(queries: FloatArray, vectors: FloatArray) -> FloatArray:
     for start in range(0, len(vectors), ITEMS_PER_BLOCK):
         block = vectors[start : start + ITEMS_PER_BLOCK].astype(np.float64)
         scores[:, start : start + len(block)] = wide @ block.T
+    return scores
+
+
+def rescore(queries: FloatArray, vectors: FloatArray, item_idx: IntArray) -> FloatArray:
+    """(B, n) float32 inner products with the given items, summed in float64; −1 gets the score of item 0."""
+    at = np.maximum(item_idx, 0)
+    scores = np.empty(at.shape, dtype=np.float32)
+    # A matrix product over everything is cheaper than gathering a good part of the catalogue.
+    dense = 8 * at.shape[1] > len(vectors)
+    rows = max(
+        1, CELLS_PER_CHUNK // len(vectors) if dense else GATHERED_PER_CHUNK // max(at[:1].size * vectors.shape[1], 1)
+    )
+    for start in range(0, len(at), rows):
+        chunk = slice(start, start + rows)
+        if dense:
+            scores[chunk] = np.take_along_axis(dense_scores(queries[chunk], vectors), at[chunk], axis=1)
+        else:
+            gathered = vectors[at[chunk]].astype(np.float64)  # (b, n, D)
+            scores[chunk] = np.matmul(gathered, queries[chunk].astype(np.float64)[:, :, None])[:, :, 0]
     return scores
 
 
@@ -57,7 +78,11 @@ class BruteForceIndex(BaseIndex):
     def is_exact(self) -> bool:
         return True
 
-    def _build(self, vectors: FloatArray) -> None:
+    @property
+    def n_bytes(self) -> int:
+        return int(self._vectors.nbytes)
+
+    def _build(self, vectors: FloatArray, seed: int) -> None:
         self._vectors = vectors.copy()
 
     def _search(self, queries: FloatArray, k: int, exclude: Exclusions) -> Candidates:

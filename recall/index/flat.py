@@ -8,16 +8,14 @@ import faiss
 import numpy as np
 
 from recall.index.base import BaseIndex
-from recall.index.brute_force import dense_scores, search_dense
+from recall.index.brute_force import rescore, search_dense
 from reccore import ArtefactError, Bundle, Candidates, ComponentConfig, Exclusions
-from reccore.arrays import BoolArray, FloatArray, IntArray
+from reccore.arrays import BoolArray, FloatArray
 from reccore.bundle import BundleWriter
 
 FILE = "index.faiss"
 # Fetched beyond k and the exclusions, so that a close race at the k-th place is seen.
 SLACK = 8
-# Entries of gathered vectors rescored at once: 32 MB in float64.
-ENTRIES_PER_CHUNK = 4_000_000
 
 
 class FlatConfig(ComponentConfig):
@@ -43,7 +41,11 @@ class FlatIndex(BaseIndex):
     def is_exact(self) -> bool:
         return True
 
-    def _build(self, vectors: FloatArray) -> None:
+    @property
+    def n_bytes(self) -> int:
+        return int(self._vectors.nbytes)
+
+    def _build(self, vectors: FloatArray, seed: int) -> None:
         index = faiss.IndexFlatIP(vectors.shape[1])
         index.add(vectors)
         self._use(index)
@@ -75,27 +77,11 @@ class FlatIndex(BaseIndex):
         """The best ``k`` of the ``n`` items FAISS finds, and for which rows no other item can be better."""
         proposed, at = self._index.search(queries, n)
         fetched = Candidates(at, proposed).keep(~exclude.contains(at))
-        best = fetched.reordered(self._rescore(queries, fetched.item_idx)).head(k)
+        best = fetched.reordered(rescore(queries, self._vectors, fetched.item_idx)).head(k)
         # The error of a float32 inner product is at most D·2⁻²⁴·‖q‖·‖v‖; twice that also covers the rounding.
         norms = np.sqrt(np.einsum("bd,bd->b", queries, queries, dtype=np.float64))
         margin = 2 * (self.dimension + 2) * 2.0**-24 * norms * self._largest_norm
         return best, best.score[:, -1] > proposed[:, -1] + margin
-
-    def _rescore(self, queries: FloatArray, item_idx: IntArray) -> FloatArray:
-        """(B, n) float32 scores of the given items, summed in float64; −1 gets the score of item 0."""
-        at = np.maximum(item_idx, 0)
-        scores = np.empty(at.shape, dtype=np.float32)
-        # A matrix product over everything is cheaper than gathering a good part of the catalogue.
-        dense = 8 * at.shape[1] > self.n_items
-        rows = max(1, ENTRIES_PER_CHUNK // (self.n_items if dense else at.shape[1] * self.dimension))
-        for start in range(0, len(at), rows):
-            chunk = slice(start, start + rows)
-            if dense:
-                scores[chunk] = np.take_along_axis(dense_scores(queries[chunk], self._vectors), at[chunk], axis=1)
-            else:
-                gathered = self._vectors[at[chunk]].astype(np.float64)  # (b, n, D)
-                scores[chunk] = np.matmul(gathered, queries[chunk].astype(np.float64)[:, :, None])[:, :, 0]
-        return scores
 
     def _write_vectors(self, bundle: BundleWriter) -> None:
         bundle.path(FILE).write_bytes(faiss.serialize_index(self._index).tobytes())

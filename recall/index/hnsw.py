@@ -1,0 +1,55 @@
+"""Hierarchical navigable small-world graph (Malkov and Yashunin, TPAMI 2020)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from recall.index.approximate import ApproximateConfig, ApproximateIndex, faiss, hnsw_over
+from reccore import ComponentConfig
+from reccore.arrays import FloatArray, IntArray
+
+
+class HNSWConfig(ApproximateConfig):
+    """Options of ``HNSWIndex``.
+
+    Attributes:
+        neighbours: M, links of an item on each level above the lowest, which has twice as many.
+        ef_construction: items looked at for the links of a new one.
+        ef_search: items kept in view by a search; at least as many as are fetched.
+    """
+
+    neighbours: int = Field(default=24, ge=2, le=256)
+    ef_construction: int = Field(default=100, ge=1)
+    ef_search: int = Field(default=200, ge=1)
+
+
+class HNSWIndex(ApproximateIndex):
+    """A walk over a graph of near items, on vectors in 8-bit codes.
+
+    Groups of more than some ten equal vectors cut the graph apart, so that what lies beyond is not found; measure.
+    The quickest for single queries on some 10⁵ items. The graph takes about 8·M bytes an item; it is built by
+    one thread, so that it is the same each time, at some 3,000 items/s for D = 128.
+    """
+
+    name: ClassVar[str] = "hnsw"
+    Config: ClassVar[type[ComponentConfig]] = HNSWConfig
+    parameter: ClassVar[str] = "ef_search"
+    faiss_class: ClassVar[type[Any]] = faiss.IndexHNSWSQ
+    config: HNSWConfig
+
+    def _build_faiss(self, vectors: FloatArray, seed: int) -> Any:
+        index = faiss.IndexHNSWSQ(
+            vectors.shape[1], faiss.ScalarQuantizer.QT_8bit, self.config.neighbours, faiss.METRIC_INNER_PRODUCT
+        )
+        index.hnsw.rng = faiss.RandomGenerator(seed)
+        return hnsw_over(index, vectors, self.config.ef_construction)
+
+    def _most_effort(self) -> int:
+        return self.n_items
+
+    def _nearest(self, queries: FloatArray, n: int, effort: int) -> IntArray:
+        options = faiss.SearchParametersHNSW(efSearch=max(n, effort))
+        return np.asarray(self._index.search(queries, n, params=options)[1])

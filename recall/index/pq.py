@@ -1,0 +1,53 @@
+"""Product quantisation in an inverted file (Jégou, Douze and Schmid, TPAMI 2011), re-ranked by exact scores."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from recall.index.approximate import faiss, largest_divisor
+from recall.index.ivf import InvertedFile, IVFConfig
+from reccore import ComponentConfig
+from reccore.arrays import FloatArray, IntArray
+
+BITS = 8
+ITERATIONS, VECTORS_PER_CODE_WORD = 8, 64  # more of either hardly moves a code word
+
+
+class PQConfig(IVFConfig):
+    """Options of ``PQIndex``; those of the lists are ``IVFIndex``'s.
+
+    Attributes:
+        subvectors: bytes of a code, at most: the largest divisor of D that is not above it; None takes D/4.
+        rerank: exact scores decide among so many times the items that are wanted.
+    """
+
+    subvectors: int | None = Field(default=None, ge=1)
+    rerank: int = Field(default=4, ge=1)
+
+
+class PQIndex(InvertedFile):
+    """Inverted file of one byte per few entries: for catalogues whose vectors do not fit into memory.
+
+    Codes alone order items too roughly for a recall of .99, so ``rerank`` times the items wanted are fetched and
+    scored by their vectors, which lie memory-mapped on disk.
+    """
+
+    name: ClassVar[str] = "pq"
+    Config: ClassVar[type[ComponentConfig]] = PQConfig
+    alternatives: ClassVar[tuple[dict[str, int], ...]] = ({"rerank": 2}, {"rerank": 4}, {"rerank": 8}, {"rerank": 16})
+    faiss_class: ClassVar[type[Any]] = faiss.IndexIVFPQ
+    config: PQConfig
+
+    def _coded(self, quantizer: Any, dimension: int, seed: int) -> Any:
+        subvectors = largest_divisor(dimension, self.config.subvectors or max(1, dimension // 4))
+        index = faiss.IndexIVFPQ(quantizer, dimension, quantizer.ntotal, subvectors, BITS, faiss.METRIC_INNER_PRODUCT)
+        index.pq.cp.seed = seed
+        index.pq.cp.niter = ITERATIONS
+        index.pq.cp.max_points_per_centroid = VECTORS_PER_CODE_WORD
+        index.pq.cp.min_points_per_centroid = 1  # a small catalogue has what it has
+        return index
+
+    def _nearest(self, queries: FloatArray, n: int, effort: int) -> IntArray:
+        return self._probe(queries, min(n * self.config.rerank, self.n_items), effort)
