@@ -37,6 +37,7 @@ from reccore.bundle import BundleWriter
 from reccore.candidates import ranks_of_targets
 
 VALIDATION_K = 10
+WINDOWS_PER_CHUNK = 64
 
 
 class TwoTower(EmbeddingRecall):
@@ -100,10 +101,20 @@ class TwoTower(EmbeddingRecall):
     def encode_queries(self, queries: QueryBatch) -> FloatArray:
         """(B, D) unit vectors."""
         queries = queries.known_items_only(self._items.n_items)
-        inputs = self._inputs(queries)
         self.network.eval()
-        with torch.inference_mode():
-            return self.network.queries(inputs.to(self.network.genres.device)).cpu().numpy()
+        vectors = np.empty((len(queries), self.config.embedding_size), dtype=np.float32)
+        for rows in self._chunks(queries):
+            inputs = self._inputs(queries.select(rows)).to(self.network.genres.device)
+            with torch.inference_mode():
+                vectors[rows] = self.network.queries(inputs).cpu().numpy()
+        return vectors
+
+    def _chunks(self, queries: QueryBatch) -> list[IntArray]:
+        """Rows to encode together; windows go by length and in numbers whose activations stay in the cache."""
+        if self.config.user_encoder == "mlp":
+            return [np.arange(len(queries))]
+        order = np.argsort(queries.lengths, kind="stable")
+        return np.array_split(order, max(1, -(-len(order) // WINDOWS_PER_CHUNK)))
 
     def encode_items(self) -> FloatArray:
         """(N, D) unit vectors."""
