@@ -404,14 +404,18 @@ def full_gradient(world: dict[str, Tensor]) -> Tensor:
     return items.grad
 
 
-def mean_sampled_gradient(world: dict[str, Tensor], uniform: int, loss: Callable[..., Tensor]) -> Tensor:
-    """Mean over 400 batches of 64 examples and ``uniform`` uniform negatives."""
+def mean_sampled_gradient(
+    world: dict[str, Tensor], uniform: int, loss: Callable[..., Tensor], pool: Tensor | None = None
+) -> Tensor:
+    """Mean over 400 batches of 64 examples, ``uniform`` uniform negatives and 64 of the ``pool``."""
     generator = torch.Generator().manual_seed(2)
     items = world["items"].clone().requires_grad_()
     total = torch.zeros(())
     for _ in range(400):
         drawn = torch.multinomial(world["joint"].flatten(), 64, replacement=True, generator=generator)
         sampled = torch.cat([drawn // 12, torch.randint(40, (uniform,), generator=generator)])
+        if pool is not None:
+            sampled = torch.cat([sampled, torch.multinomial(pool, 64, replacement=True, generator=generator)])
         total = total + loss(world["queries"][drawn % 12], items[sampled], sampled) / 400
     total.backward()
     return items.grad
@@ -465,3 +469,65 @@ def test_the_other_corrections_come_nearer_still(world: dict[str, Tensor]) -> No
     }
     assert error["positive_uncorrected"] < error["corrected"]
     assert error["without_repeats"] < 0.5 * error["by_expected_counts"]
+
+
+def test_mined_negatives_corrected_as_part_of_the_mixture_shift_nothing(world: dict[str, Tensor]) -> None:
+    """A pool of what the first queries find nearest, as the index would give: known chances, so no shift."""
+    nearest = (world["queries"][:6] @ world["items"].T).topk(10, dim=1).indices
+    pool = torch.bincount(nearest.flatten(), minlength=40).float()
+    pool /= pool.sum()
+    right = mixed_log_q(world["share"], 64, 64, mined=MinedShare(64, pool))
+    without = mixed_log_q(world["share"], 64, 64)
+    distinct_right = inclusion_log_q(world["share"], 64, 64, mined=MinedShare(64, pool))
+
+    def mined(u: Tensor, v: Tensor, sampled: Tensor) -> Tensor:
+        return sampled_softmax(u, v, sampled, temperature=0.2, log_q=right[sampled])
+
+    def without_repeats(u: Tensor, v: Tensor, sampled: Tensor) -> Tensor:
+        distinct, row = torch.unique(sampled, return_inverse=True)
+        first = torch.stack([(sampled == item).nonzero()[0, 0] for item in distinct])
+        log_q = distinct_right[distinct]
+        return sampled_softmax(u, v[first], distinct, temperature=0.2, log_q=log_q, target=row[: len(u)])
+
+    def as_if_not_mined(u: Tensor, v: Tensor, sampled: Tensor) -> Tensor:
+        return sampled_softmax(u, v, sampled, temperature=0.2, log_q=without[sampled])
+
+    def uncorrected(u: Tensor, v: Tensor, sampled: Tensor) -> Tensor:
+        return sampled_softmax(u, v, sampled, temperature=0.2, log_q=None)
+
+    exact = full_gradient(world)
+    error = {
+        loss.__name__: float((mean_sampled_gradient(world, 64, loss, pool) - exact).norm() / exact.norm())
+        for loss in (mined, without_repeats, as_if_not_mined, uncorrected)
+    }
+    assert max(error["mined"], error["without_repeats"]) < 0.12
+    assert min(error["as_if_not_mined"], error["uncorrected"]) > 2 * max(error["mined"], error["without_repeats"])
+
+
+def test_a_bank_counted_as_more_draws_does_not_shift_the_gradient_of_the_queries(world: dict[str, Tensor]) -> None:
+    """The targets of earlier batches, their vectors constant: the gradient of queries has all, that of items not."""
+    generator = torch.Generator().manual_seed(5)
+
+    def mean_gradient(n_bank: int, corrected_as: int) -> Tensor:
+        queries = world["queries"].clone().requires_grad_()
+        log_q = mixed_log_q(world["share"], 64 + corrected_as, 64)
+        bank, total = torch.zeros(0, dtype=torch.long), torch.zeros(())
+        for number in range(400):
+            drawn = torch.multinomial(world["joint"].flatten(), 64, replacement=True, generator=generator)
+            columns = torch.cat([drawn // 12, torch.randint(40, (64,), generator=generator), bank])
+            u, v = queries[drawn % 12], world["items"][columns]
+            if number >= 4:
+                total = total + sampled_softmax(u, v, columns, temperature=0.2, log_q=log_q[columns]) / 396
+            bank = torch.cat([bank, drawn // 12])[-n_bank:] if n_bank else bank
+        total.backward()
+        return queries.grad
+
+    queries = world["queries"].clone().requires_grad_()
+    log_softmax = torch.log_softmax(queries @ world["items"].T / 0.2, dim=1)
+    (-(world["joint"].T * log_softmax).sum()).backward()
+    error = {
+        name: float((mean_gradient(*sizes) - queries.grad).norm() / queries.grad.norm())
+        for name, sizes in {"counted": (256, 256), "not counted": (256, 0)}.items()
+    }
+    assert error["counted"] < 0.1
+    assert error["not counted"] > 1.7 * error["counted"]
