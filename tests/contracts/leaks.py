@@ -30,6 +30,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "itemcf": {},
     "mf": {"embedding_size": 4, "epochs": 3},
     "two_tower": {"embedding_size": 8, "hidden_size": 8, "history_length": 6, "epochs": 1, "uniform_negatives": 8},
+    "two_tower.transformer": {
+        "user_encoder": "transformer",
+        "embedding_size": 8,
+        "hidden_size": 8,
+        "history_length": 6,
+        "epochs": 1,
+        "uniform_negatives": 8,
+    },
 }
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -87,7 +95,7 @@ def state_of(channel: BaseRecall, folder: Path) -> dict[str, str]:
 
 
 def fitted(name: str, prepared: Prepared) -> BaseRecall:
-    channel = CHANNELS[name](CONFIGS[name])
+    channel = CHANNELS[name.partition(".")[0]](CONFIGS[name])
     return channel.fit(prepared.training_data(), valid=prepared.split.valid(), options=QUIET)
 
 

@@ -1,6 +1,6 @@
 """What every recall channel promises, run over every registered class.
 
-A channel registered without an entry in ``CONFIGS`` fails the suite.
+A channel registered without an entry in ``CONFIGS`` fails the suite. A variant is named ``channel.variant``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "uniform_negatives": 16,
         "learning_rate": 0.02,
     },
+    "two_tower.transformer": {
+        "user_encoder": "transformer",
+        "embedding_size": 8,
+        "hidden_size": 16,
+        "history_length": 8,
+        "batch_size": 64,
+        "epochs": 25,
+        "uniform_negatives": 16,
+        "learning_rate": 0.02,
+    },
 }
 IMPERSONAL = {"popularity"}
 N_ITEMS = 24
@@ -48,18 +58,24 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def fresh(name: str, board: TrainingData, options: RunOptions = QUIET) -> BaseRecall:
-    return CHANNELS[name](CONFIGS[name]).fit(board, options=options)
+    return CHANNELS[name.partition(".")[0]](CONFIGS[name]).fit(board, options=options)
 
 
 @pytest.fixture(scope="module")
 def fitted(board: TrainingData) -> dict[str, BaseRecall]:
     """Each registered channel, fitted once; no test may fit one of them again."""
-    return {name: fresh(name, board) for name in CHANNELS}
+    return {name: fresh(name, board) for name in CONFIGS}
 
 
-@pytest.fixture(params=list(CHANNELS))
-def channel(request: pytest.FixtureRequest, fitted: dict[str, BaseRecall]) -> BaseRecall:
-    return fitted[request.param]
+@pytest.fixture(params=list(CONFIGS))
+def variant(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def channel(variant: str, fitted: dict[str, BaseRecall]) -> BaseRecall:
+    return fitted[variant]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +100,7 @@ def assert_same(left: Candidates, right: Candidates, *, exact: bool = True) -> N
 
 
 def test_every_registered_channel_has_a_small_config() -> None:
-    assert set(CHANNELS) == set(CONFIGS)
+    assert set(CHANNELS) == {name.partition(".")[0] for name in CONFIGS}
     assert set(CONFIGS) >= IMPERSONAL
 
 
@@ -169,13 +185,13 @@ def test_a_user_number_beyond_the_table_is_a_stranger(channel: BaseRecall) -> No
     assert_same(found.select(slice(0, 1)), found.select(slice(1, 2)), exact=False)
 
 
-def test_wrong_calls(channel: BaseRecall, queries: QueryBatch) -> None:
+def test_wrong_calls(variant: str, channel: BaseRecall, queries: QueryBatch) -> None:
     with pytest.raises(ValueError, match="k must be at least 1"):
         channel.retrieve(queries, 0)
     with pytest.raises(ValueError, match="rows of exclusions"):
         channel.retrieve(queries, 3, exclude=Exclusions.nothing(1))
     with pytest.raises(NotFittedError):
-        type(channel)(CONFIGS[channel.name]).retrieve(queries, 3)
+        type(channel)(CONFIGS[variant]).retrieve(queries, 3)
 
 
 LOAD_AND_RETRIEVE = """
@@ -188,11 +204,11 @@ RunOptions(threads=1).apply_threads()
 folder = Path(sys.argv[1])
 given = np.load(folder / "queries.npz")
 queries = QueryBatch(given["offsets"], given["items"], given["users"], given["as_of"])
-for name in CHANNELS:
-    channel = CHANNELS.load(folder / name)
+for path in sorted(path for path in folder.iterdir() if path.is_dir()):
+    channel = CHANNELS.load(path)
     found = channel.retrieve(queries, 9)
-    np.savez(folder / f"{name}.npz", item_idx=found.item_idx, score=found.score)
-    print(channel.name, channel.vocabulary.fingerprint)
+    np.savez(folder / f"{path.name}.npz", item_idx=found.item_idx, score=found.score)
+    print(path.name, channel.vocabulary.fingerprint)
 """
 
 
@@ -224,34 +240,36 @@ def answers_of_a_fresh_process(
 
 
 def test_loaded_in_a_fresh_process_it_answers_alike(
-    channel: BaseRecall, queries: QueryBatch, answers_of_a_fresh_process: tuple[Path, dict[str, str]]
+    variant: str, channel: BaseRecall, queries: QueryBatch, answers_of_a_fresh_process: tuple[Path, dict[str, str]]
 ) -> None:
     folder, fingerprints = answers_of_a_fresh_process
-    assert fingerprints[channel.name] == channel.vocabulary.fingerprint
-    with np.load(folder / f"{channel.name}.npz") as found:
+    assert fingerprints[variant] == channel.vocabulary.fingerprint
+    with np.load(folder / f"{variant}.npz") as found:
         assert_same(Candidates(found["item_idx"], found["score"]), channel.retrieve(queries, 9))
-    files = {file.suffix for file in (folder / channel.name).rglob("*") if file.is_file()}
+    files = {file.suffix for file in (folder / variant).rglob("*") if file.is_file()}
     assert files <= {".json", ".npz", ".safetensors", ".faiss", ".arrow"}
 
 
-def test_the_same_seed_gives_the_same_answers(channel: BaseRecall, board: TrainingData, queries: QueryBatch) -> None:
-    assert_same(fresh(channel.name, board).retrieve(queries, 9), channel.retrieve(queries, 9))
+def test_the_same_seed_gives_the_same_answers(
+    variant: str, channel: BaseRecall, board: TrainingData, queries: QueryBatch
+) -> None:
+    assert_same(fresh(variant, board).retrieve(queries, 9), channel.retrieve(queries, 9))
 
 
 def test_fitting_changes_neither_the_data_nor_depends_on_an_earlier_fit(
-    channel: BaseRecall, board: TrainingData, queries: QueryBatch
+    variant: str, channel: BaseRecall, board: TrainingData, queries: QueryBatch
 ) -> None:
     events = board.interactions
     before = [events.user_offsets.copy(), events.item_idx.copy(), events.rating.copy(), events.timestamp.copy()]
-    again = fresh(channel.name, board)
+    again = fresh(variant, board)
     again.fit(board, options=QUIET)
     assert_same(again.retrieve(queries, 9), channel.retrieve(queries, 9))
     for old, new in zip(before, [events.user_offsets, events.item_idx, events.rating, events.timestamp], strict=True):
         np.testing.assert_array_equal(new, old)
 
 
-def test_config(channel: BaseRecall) -> None:
+def test_config(variant: str, channel: BaseRecall) -> None:
     cls = type(channel)
     assert cls(channel.config.model_dump(mode="json")).config == channel.config
     with pytest.raises(ConfigError, match="no_such_option"):
-        cls({**CONFIGS[channel.name], "no_such_option": 1})
+        cls({**CONFIGS[variant], "no_such_option": 1})
