@@ -5,13 +5,14 @@ Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recomm
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import numpy as np
 import torch
 
 from recall.embedding import EmbeddingRecall
-from recall.index import INDEXES
+from recall.index import BaseIndex
+from recall.index.choose import create_index
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import TrainingExamples, query_inputs
 from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries
@@ -35,6 +36,7 @@ from reccore import (
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 from reccore.candidates import ranks_of_targets
+from reccore.checkpoint import digest
 
 VALIDATION_K = 10
 WINDOWS_PER_CHUNK = 64
@@ -73,16 +75,36 @@ class TwoTower(EmbeddingRecall):
         examples = self._examples(data)
         validate = None if valid is None or len(valid) == 0 else lambda: self._validation_ndcg(valid)
         self.log = train(
-            self.network, examples, self.config, options, validate=validate, retrieve=self._retrieve_by_present_vectors
+            self.network,
+            examples,
+            self.config,
+            options,
+            validate=validate,
+            retrieve=self._retrieve_by_present_vectors,
+            data=None if options.checkpoint_dir is None else self._fingerprints(data, valid),
         )
         self.network.to("cpu")
         self.network.share_unknown_rows(data.interactions.lengths > 0, data.interactions.item_counts() > 0)
-        self.index = INDEXES[self.config.index]().build(self.encode_items())
+        self.index = self._build_index(options.seed)
+
+    def _fingerprints(self, data: TrainingData, valid: Holdout | None) -> dict[str, str]:
+        """Of all that training reads; a checkpoint says by them what it belongs to."""
+        return {
+            "events": data.interactions.fingerprint,
+            "items": digest(data.items.to_arrays()),
+            "users": digest(data.users.to_arrays()),
+            "network inputs": digest(dict(self.network.named_buffers())),
+            "validation": "none" if valid is None else digest(_arrays(valid)),
+        }
 
     def _retrieve_by_present_vectors(self, queries: QueryBatch, depth: int, exclude: Exclusions) -> IntArray:
         """(B, depth) items while training goes on, through an index like the one to be saved; -1 = none."""
-        index = INDEXES[self.config.index]().build(self.encode_items())
+        index = self._build_index(seed=0)
         return index.search(self.encode_queries(queries), depth, exclude).item_idx
+
+    def _build_index(self, seed: int) -> BaseIndex:
+        vectors = self.encode_items()
+        return create_index(self.config.index, len(vectors), self.config.index_options).build(vectors, seed)
 
     def _build_network(self) -> TwoTowerNetwork:
         content = ItemInputs.of(self._items)
@@ -162,6 +184,13 @@ class TwoTower(EmbeddingRecall):
         self.network.load_state_dict(bundle.tensors("network.safetensors"))
         self.network.eval()
         self.log = TrainingLog(**bundle.manifest["training"])
+
+
+def _arrays(holdout: Holdout) -> dict[str, np.ndarray]:
+    """Queries and targets by name, those that are there."""
+    queries = {column.name: getattr(holdout.queries, column.name) for column in fields(holdout.queries)}
+    columns = {**queries, "target_offsets": holdout.target_offsets, "target_idx": holdout.target_idx}
+    return {name: values for name, values in columns.items() if values is not None}
 
 
 def _mean_ratings(data: TrainingData) -> FloatArray:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from recall.index.choose import create_index
 from reccore import ComponentConfig
 
 
@@ -58,7 +59,9 @@ class TwoTowerConfig(ComponentConfig):
         learning_rate: of Adam, falling to zero along a cosine.
         weight_decay: decoupled, on everything.
         patience: stop after so many epochs without a better validation NDCG@10; the best epoch is kept.
-        index: how the item vectors are searched.
+        index: how the item vectors are searched; ``auto`` is flat for up to 100,000 items and ivf for more. See
+            ``scripts/build_index.py``, which measures before it chooses.
+        index_options: of that index, such as ``{"nprobe": 32}``.
     """
 
     embedding_size: int = Field(default=64, ge=1)
@@ -100,7 +103,8 @@ class TwoTowerConfig(ComponentConfig):
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     patience: int = Field(default=4, ge=1)
-    index: Literal["flat", "brute_force"] = "flat"
+    index: Literal["flat", "brute_force", "ivf", "hnsw", "pq", "auto"] = "flat"
+    index_options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:
@@ -131,6 +135,7 @@ class TwoTowerConfig(ComponentConfig):
             low, high = self.temperature_bounds
             if not low < self.temperature < high:
                 raise ValueError(f"temperature {self.temperature} must lie inside temperature_bounds {low} … {high}")
+        create_index(self.index, 1, self.index_options)  # a wrong option is an error before hours of training
         return self
 
     def _sets(self, prefix: str) -> bool:

@@ -367,6 +367,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 TRIED_ELSEWHERE: dict[str, Any] = {
     "patience": test_the_best_epoch_is_kept_and_patience_ends_the_wait,
     "index": "test_each_index_finds_every_film_at_its_own_row",
+    "index_options": "test_index_two_tower.py",
     "softmax": "test_the_fused_softmax_is_used_and_trains_the_same",
 }
 
@@ -474,7 +475,7 @@ def test_the_fused_softmax_is_used_and_trains_the_same(
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch_size": 1}, {"temperature": 0}, {"id_dropout": 1}, {"half_lives": [0]}, {"index": "hnsw"}]
+    "wrong", [{"batch_size": 1}, {"temperature": 0}, {"id_dropout": 1}, {"half_lives": [0]}, {"index": "annoy"}]
 )
 def test_values_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
@@ -491,7 +492,7 @@ def test_the_seed_decides(board: TrainingData, options: RunOptions, plain: TwoTo
 # Answers -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("index", ["flat", "brute_force"])
+@pytest.mark.parametrize("index", ["flat", "brute_force", "ivf", "hnsw", "pq"])
 def test_each_index_finds_every_film_at_its_own_row(board: TrainingData, options: RunOptions, index: str) -> None:
     channel = fitted(board, options, index=index)
     assert isinstance(channel.index, INDEXES[index])
