@@ -14,11 +14,7 @@ checkpointing. The idea is that of fused linear cross-entropies for language mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,9 +23,9 @@ from torch.autograd.function import once_differentiable
 
 from recall.two_tower.hidden import HiddenColumns, OwnItems, all_but_hardest, hidden_columns
 from reccore import ConfigError, DataError
+from reccore.precision import cpu_products, product_dtype
 
 ROWS_PER_CHUNK = 512  # the least time at B = M = 8,192 with a core to itself; more rows mean more page faults
-CPUINFO = Path("/proc/cpuinfo")
 LEAST_PROBABILITY = 1e-30  # below it fp32 softmax nears underflow and −log p is taken from the logits
 
 
@@ -90,28 +86,6 @@ def fused_sampled_softmax(
         queries, items, temperature, columns, weight, rows_per_chunk, in_bf16
     )
     return loss
-
-
-def product_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where its products are faster than those of float32, else float32.
-
-    On a GPU: CUDA devices from compute capability 8 on, with a PyTorch (2.8 or later) that hands back their fp32
-    sums. On a CPU: x86 with the AMX or AVX-512 bf16 instructions (read from Linux's list of CPU flags, so that a
-    run does not depend on a stopwatch) and a PyTorch with oneDNN. Elsewhere, MPS included, float32.
-    """
-    if device.type == "cuda":
-        fast = torch.cuda.get_device_capability(device)[0] >= 8 and "dtype" in torch.ops.aten.mm.overloads()
-    else:
-        fast = device.type == "cpu" and _cpu_has_bf16()
-    return torch.bfloat16 if fast else torch.float32
-
-
-@cache
-def _cpu_has_bf16() -> bool:
-    if not torch.backends.mkldnn.is_available() or not CPUINFO.exists():
-        return False
-    flags = next((line for line in CPUINFO.read_text().splitlines() if line.startswith("flags")), "").split()
-    return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 def _wants_bf16(queries: Tensor, dtype: torch.dtype | None) -> bool:
@@ -184,7 +158,7 @@ class _FusedSoftmax(torch.autograd.Function):
         tau = temperature.detach().to(wide).reshape(()) if isinstance(temperature, Tensor) else temperature
         reward = queries.new_ones(len(queries), dtype=wide) if weight is None else weight.to(wide)
         share = reward / reward.sum()
-        with torch.autocast(queries.device.type, enabled=False), _cpu_products(queries, in_bf16):
+        with torch.autocast(queries.device.type, enabled=False), cpu_products(queries.device, in_bf16):
             losses, d_queries, d_items = _in_chunks(
                 _Products(in_bf16 and queries.device.type == "cuda"),
                 queries.to(wide) / tau,
@@ -281,30 +255,3 @@ class _Products:
             total += torch.mm(a.bfloat16(), b.bfloat16(), out_dtype=torch.float32)
         else:
             total.addmm_(a, b)
-
-
-@contextmanager
-def _cpu_products(queries: Tensor, in_bf16: bool) -> Iterator[None]:
-    """On a CPU, has oneDNN round fp32 factors to bf16 inside its kernels and hand back its fp32 sums.
-
-    PyTorch's own bf16 product on a CPU rounds the logits to bf16 as well, an error of up to .06 at 1/τ = 20. The
-    switch belongs to the process and is put back at the end of the forward pass.
-    """
-    if queries.device.type != "cpu":
-        yield
-        return
-    switch = getattr(torch.backends.mkldnn, "matmul", None)
-    if switch is None:  # before PyTorch 2.9 the switch had another name
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("medium" if in_bf16 else "highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
-        return
-    before = switch.fp32_precision
-    switch.fp32_precision = "bf16" if in_bf16 else "ieee"
-    try:
-        yield
-    finally:
-        switch.fp32_precision = before

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recall.two_tower.fused import fused_sampled_softmax, product_dtype
+from recall.two_tower.fused import fused_sampled_softmax
 from recall.two_tower.hidden import OwnItems
 from recall.two_tower.loss import sampled_softmax
 from reccore import ConfigError, DataError
+from reccore.precision import product_dtype
 
 CPU = torch.device("cpu")
 needs_bf16 = pytest.mark.skipif(product_dtype(CPU) != torch.bfloat16, reason="this CPU has no bf16 instructions")
@@ -228,7 +229,7 @@ def test_wrong_use() -> None:
 
 
 def test_bf16_is_refused_where_it_would_silently_be_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recall.two_tower.fused._cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("reccore.precision.cpu_has_bf16", lambda: False)
     given = example(4, 6, dtype=torch.float32)
     with pytest.raises(ConfigError, match="no fast bfloat16"):
         fused_sampled_softmax(**given, dtype=torch.bfloat16)
