@@ -323,6 +323,7 @@ def test_a_temperature_is_not_decayed(board: TrainingData, options: RunOptions) 
 CHANGED: dict[str, Any] = {
     "embedding_size": 9,
     "hidden_size": 9,
+    "query_time": True,
     "history_length": 3,
     "half_lives": (1.0, 3.0),
     "id_dropout": 0.2,
