@@ -1,0 +1,141 @@
+"""A trained channel gets another index: chosen by measuring, written in place of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from loguru import logger
+
+from pipeline.fitting import validation_sample
+from pipeline.provenance import data_of
+from recall import CHANNELS
+from recall.embedding import EmbeddingRecall
+from recall.index import BaseIndex
+from recall.index.choose import build_best
+from recall.index.tuning import Sample
+from reccore import Bundle, ConfigError, Exclusions, NotReadyError, RunOptions, Workspace
+from reccore.arrays import FloatArray
+from reccore.bundle import MANIFEST, read_manifest
+
+SAMPLE_QUERIES = 1000
+# Where there are no validation queries: noise added to a unit item vector, as a share of its length.
+PERTURBATION = 0.5
+_WRITTEN_ANEW = ("format_version", "kind", "component", "config", "vocabulary", "libraries", "git_commit", "files")
+
+
+def build_index(
+    workspace: Workspace,
+    name: str,
+    *,
+    kind: str,
+    index_options: Mapping[str, Any] | None,
+    min_recall: float,
+    k: int,
+    options: RunOptions,
+) -> dict[str, Any]:
+    """Choose an index for a trained channel by its measured recall and replace the channel's own by it.
+
+    The sample are validation queries with their histories excluded, as in use; without any, item vectors with
+    noise. The whole bundle is written anew and renamed. Pipelines that rested on the channel go on doing so: what
+    they were built on changes by no more than the recall allows.
+
+    Returns:
+        What happened, as plain values: path, sample, the chosen index, what was measured of each.
+
+    Raises:
+        NotReadyError: the channel is not trained; names the command.
+        ConfigError: a channel without an index, or the kind asked for does not reach the recall.
+    """
+    path = workspace.model(name)
+    channel = _load(path, name)
+    vectors = channel.encode_items()
+    source, queries, exclude = _queries(workspace, name, channel, vectors, options)
+    index, measured = build_best(
+        kind,
+        vectors,
+        lambda exact: Sample.of(exact, queries, k, exclude),
+        min_recall,
+        options=index_options,
+        seed=options.seed,
+    )
+    _replace(workspace, path, channel, index)
+    return {
+        "model": name,
+        "path": str(path),
+        "items": len(vectors),
+        "sample": source,
+        "queries": len(queries),
+        "k": min(k, len(vectors)),
+        "min_recall": min_recall,
+        "index": index.name,
+        "options": index.config.model_dump(mode="json"),
+        "measured": [one.to_dict() for one in measured],
+    }
+
+
+def _load(path: Path, name: str) -> EmbeddingRecall:
+    if not path.exists():
+        model = name if name in CHANNELS else f"MODEL --name {name}"
+        raise NotReadyError(
+            f"channel {name!r} is not trained; run first: PYTHONPATH=. python scripts/train_recall.py --model {model}"
+        )
+    channel = CHANNELS.load(path)
+    if not isinstance(channel, EmbeddingRecall):
+        known = ", ".join(cls for cls in CHANNELS if issubclass(CHANNELS[cls], EmbeddingRecall))
+        raise ConfigError(f"channel {name!r} ({channel.name}) searches without an index; channels with one: {known}")
+    return channel
+
+
+def _queries(
+    workspace: Workspace, name: str, channel: EmbeddingRecall, vectors: FloatArray, options: RunOptions
+) -> tuple[str, FloatArray, Exclusions]:
+    """What to measure with: where it comes from, (B, D) query vectors, and what each must not be offered."""
+    rng = options.generator(6)
+    if (read_manifest(workspace.model(name)) or {}).get("data") is not None:
+        valid = validation_sample(data_of(workspace, [name]), options)
+        if len(valid):
+            rows = np.sort(rng.permutation(len(valid))[:SAMPLE_QUERIES])
+            queries = valid.select(rows).queries
+            return "validation queries", channel.encode_queries(queries), Exclusions.of_history(queries)
+    logger.info("no validation queries: measuring with item vectors to which noise was added")
+    chosen = vectors[rng.permutation(len(vectors))[:SAMPLE_QUERIES]]
+    length = PERTURBATION * np.linalg.norm(chosen, axis=1, keepdims=True) / np.sqrt(chosen.shape[1])
+    noisy = (chosen + length * rng.standard_normal(chosen.shape)).astype(np.float32)
+    return "perturbed item vectors", noisy, Exclusions.nothing(len(noisy))
+
+
+def _replace(workspace: Workspace, path: Path, channel: EmbeddingRecall, index: BaseIndex) -> None:
+    """Write the channel's bundle with the new index; a later fit of the same configuration makes one like it."""
+    before = Bundle.open(path)
+    channel.index = index
+    if "index" in type(channel.config).model_fields:
+        chosen = {"index": index.name, "index_options": index.config.model_dump(mode="json")}
+        channel.config = type(channel.config).parse({**channel.config.model_dump(), **chosen})
+    facts = {name: value for name, value in before.manifest.items() if name not in _WRITTEN_ANEW}
+    channel.save(path, **facts)
+    after = Bundle.open(path).fingerprint
+    for folder in sorted(path.parent.iterdir()):
+        _follow(folder, path.name, before.fingerprint, after)
+
+
+def _follow(folder: Path, part: str, before: str, after: str) -> None:
+    """Let a pipeline that rested on the channel as it was rest on it as it is."""
+    manifest = read_manifest(folder) if folder.is_dir() else None
+    if manifest is None or manifest.get("kind") != "pipeline":
+        return
+    facts = manifest["parts"].get(part)
+    if facts is None or facts["fingerprint"] != before:
+        return
+    facts["fingerprint"] = after
+    temporary = folder / f".{MANIFEST}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(manifest, file, indent=2, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / MANIFEST)
+    logger.info("{} now searches the new index", folder)

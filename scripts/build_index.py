@@ -1,0 +1,91 @@
+"""Choose an index for a trained channel by its measured recall, and put it in place of the channel's own.
+
+    PYTHONPATH=. python scripts/build_index.py --model two_tower
+    PYTHONPATH=. python scripts/build_index.py --model two_tower --index hnsw --min_recall .995 --k 300
+    PYTHONPATH=. python scripts/build_index.py --model two_tower --index ivf --set index_options.n_lists=2000
+
+Recall@k is measured against exact search with validation queries (histories excluded), or with item vectors to which
+noise was added where the data keeps no validation events back. Queries per second are measured in turns with the
+exact index. --index auto takes flat, exact search up to 100,000 items; beyond that ivf and pq (and hnsw up to 250,000
+items) are built and tuned, and the fastest that reaches --min_recall is kept, flat if none is faster. --k should be as
+long as the lists that will be asked for; the pipeline asks for pipeline.per_channel (300).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from pipeline.indexing import build_index
+from recall.index import INDEXES
+from recall.index.choose import AUTO, create_index
+from recall.index.tuning import search_threads
+from reccore import ComponentConfig, ConfigError
+from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+
+MEGABYTE = 1_000_000
+KINDS = (AUTO, *(name for name in INDEXES if name != "brute_force"))
+
+
+class BuildIndexSettings(ComponentConfig):
+    """Options of the command."""
+
+    model: str | None = None
+    name: str | None = None
+    index: str = AUTO
+    index_options: dict[str, Any] = Field(default_factory=dict)
+    min_recall: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    k: int = Field(default=100, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = build_parser(__doc__)
+    parser.add_argument("--model", help="which channel, such as two_tower")
+    parser.add_argument("--name", help="folder under models/ (default: the model's name)")
+    parser.add_argument("--index", choices=KINDS, help="kind of index (default: auto)")
+    parser.add_argument("--min_recall", type=float, help="share of the exact top k to be found (default: 0.99)")
+    parser.add_argument("--k", type=int, help="length of the lists (default: 100)")
+    parser.add_argument("--threads", type=int, help="of the exact search and of the index alike (default: torch's)")
+    args = parser.parse_args(argv)
+    names = ("model", "name", "index", "min_recall", "k", "threads")
+    settings = read_settings(args, {name: getattr(args, name) for name in names})
+    options = run_options(args, settings)
+    job = BuildIndexSettings.parse(settings)
+    if job.model is None and job.name is None:
+        raise ConfigError("--model is missing; give the channel whose index is to be built, such as two_tower")
+    if job.index not in KINDS:
+        raise ConfigError(f"unknown index {job.index!r}; known: {', '.join(KINDS)}")
+    create_index(job.index, 1, job.index_options)
+    with search_threads(job.threads) as threads:
+        result = build_index(
+            workspace(args),
+            job.name or str(job.model),
+            kind=job.index,
+            index_options=job.index_options,
+            min_recall=job.min_recall,
+            k=job.k,
+            options=options,
+        )
+    emit(args, {**result, "threads": threads}, _text(result, threads))
+
+
+def _text(result: dict[str, Any], threads: int) -> str:
+    lines = [
+        f"{result['items']:,} items, recall@{result['k']} over {result['queries']:,} {result['sample']}, "
+        f"{threads} thread{'s' if threads > 1 else ''}",
+        f"{'index':<6} {'build s':>8} {'recall':>7} {'queries/s':>10} {'exact':>8} {'ratio':>6} {'MB':>8}  options",
+    ]
+    for row in result["measured"]:
+        options = ", ".join(f"{name} {value}" for name, value in row["options"].items() if value is not None)
+        lines.append(
+            f"{row['kind']:<6} {row['build_seconds']:>8.2f} {row['recall']:>7.4f} {row['queries_per_second']:>10,.0f} "
+            f"{row['exact_queries_per_second']:>8,.0f} {row['speedup']:>6.1f} {row['n_bytes'] / MEGABYTE:>8,.1f}  "
+            f"{options}".rstrip()
+        )
+    return "\n".join([*lines, f"{result['model']} now searches its {result['index']} index: {result['path']}"])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,116 @@
+"""The index of a trained channel chosen by measuring, as a user would have it done."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dataprep.prepare import Prepared
+from pipeline import load
+from recall import CHANNELS
+from reccore import Bundle, Workspace
+from reccore.bundle import read_manifest
+from tests.pipeline.small import N_MOVIES, N_USERS, user_id
+from tests.scripts.conftest import Command
+
+
+@pytest.fixture
+def without_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small catalogue counts as large, so that structures are built over it."""
+    monkeypatch.setattr("recall.index.approximate.SMALLEST", 1)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_the_channel_and_its_pipeline_search_the_new_index(
+    command: Command, own: Workspace, without_fallback: None, kind: str
+) -> None:
+    path = own.model("two_tower")
+    before = CHANNELS.load(path)
+    old = Bundle.open(path).manifest
+    ended = command("build_index", "--data_dir", own.root, "--model", "two_tower", "--index", kind, "--k", 5, "--json")
+    assert ended.code == 0, ended.err
+    result = ended.json
+    assert (result["index"], result["items"], result["k"]) == (kind, N_MOVIES, 5)
+    assert (result["sample"], result["queries"]) == ("validation queries", N_USERS)
+    assert [row["kind"] for row in result["measured"]] == ["flat", kind]
+    assert result["measured"][1]["recall_at_least"] >= 0.99
+    after = CHANNELS.load(path)
+    assert after.index.name == kind  # type: ignore[attr-defined]
+    assert after.config.index == kind
+    assert after.index.config.model_dump() == after.config.index_options == result["options"]  # type: ignore[attr-defined]
+    manifest = Bundle.open(path).manifest
+    for fact in ("seed", "data", "metrics", "training", "vocabulary"):
+        assert manifest[fact] == old[fact]
+    users = Prepared.load(own.prepared).split.valid().queries
+    left, right = (channel.retrieve(users, 5).item_idx for channel in (before, after))
+    shared = [np.isin(a, b).mean() for a, b in zip(left, right, strict=True)]
+    assert np.mean(shared) >= 0.99
+    assert load(own.model("pipeline")).recommend(user=user_id(1), k=3).items
+    assert command("recommend", "--data_dir", own.root, "--user", user_id(1)).code == 0
+    assert command("evaluate_recall", "--data_dir", own.root, "--models", "two_tower").code == 0
+
+
+def test_auto_keeps_a_small_catalogue_exact(command: Command, own: Workspace) -> None:
+    ended = command("build_index", "--data_dir", own.root, "--model", "two_tower")
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[-1].startswith("two_tower now searches its flat index")
+    assert read_manifest(own.model("two_tower"))["config"]["index"] == "flat"  # type: ignore[index]
+
+
+def test_without_validation_events_item_vectors_are_asked_for(command: Command, own: Workspace) -> None:
+    train = ("train_recall", "--data_dir", own.root, "--model", "two_tower", "--name", "all", "--protocol", "none")
+    small = [f"--set={option}" for option in ("epochs=1", "embedding_size=4", "hidden_size=4", "uniform_negatives=0")]
+    assert command(*train, *small).code == 0
+    ended = command("build_index", "--data_dir", own.root, "--model", "two_tower", "--name", "all", "--json")
+    assert ended.code == 0, ended.err
+    assert (ended.json["model"], ended.json["sample"]) == ("all", "perturbed item vectors")
+
+
+def test_a_pipeline_of_another_training_is_left_alone(command: Command, own: Workspace) -> None:
+    """A pipeline that had lost touch with its channel does not regain it by a new index."""
+    options = ["--set=epochs=1", "--set=embedding_size=4", "--set=hidden_size=4", "--set=uniform_negatives=0"]
+    assert command("train_recall", "--data_dir", own.root, "--model", "two_tower", *options).code == 0
+    assert command("build_index", "--data_dir", own.root, "--model", "two_tower").code == 0
+    assert "trained again" in command("recommend", "--data_dir", own.root, "--user", user_id(1)).sentence
+
+
+WRONG = [
+    ([], "--model is missing"),
+    (["--model", "svd"], "channel 'svd' is not trained; run first: PYTHONPATH=. python scripts/train_recall.py"),
+    (["--model", "popularity"], "'popularity' (popularity) searches without an index; channels with one: two_tower"),
+    (["--model", "mf"], "searches without an index"),
+    (["--model", "deepfm"], "is a ranking bundle, a recall bundle is needed"),
+    (["--model", "two_tower", "--min_recall", "1"], "min_recall: Input should be less than 1"),
+    (["--model", "two_tower", "--min_recall", "0"], "min_recall: Input should be greater than 0"),
+    (["--model", "two_tower", "--min_recall", "nan"], "min_recall: "),
+    (["--model", "two_tower", "--k", "0"], "k: Input should be greater than or equal to 1"),
+    (["--model", "two_tower", "--threads", "0"], "threads: "),
+    (["--model", "two_tower", "--index", "annoy"], "invalid choice: 'annoy'"),
+    (["--model", "two_tower", "--set", "index=annoy"], "unknown index 'annoy'; known: auto, flat, ivf, hnsw, pq"),
+    (["--model", "two_tower", "--set", "nprobe=3"], "nprobe: no such option"),
+    (["--model", "two_tower", "--set", "index_options.nprobe=3"], "need its kind, not auto: got nprobe"),
+    (["--model", "two_tower", "--index", "ivf", "--set", "index_options.lists=3"], "lists: no such option"),
+    (["--model", "two_tower", "--name", "a/b"], "not a usable model name"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), WRONG)
+def test_wrong_use(command: Command, trained: Workspace, argv: list[str], message: str) -> None:
+    before = Bundle.open(trained.model("two_tower")).fingerprint
+    assert message in command("build_index", "--data_dir", trained.root, *argv).sentence
+    assert Bundle.open(trained.model("two_tower")).fingerprint == before
+
+
+def test_before_training(command: Command, tmp_path: Workspace) -> None:
+    sentence = command("build_index", "--data_dir", tmp_path, "--model", "two_tower").sentence
+    assert sentence.endswith("scripts/train_recall.py --model two_tower")
+
+
+def test_a_recall_out_of_reach_changes_nothing(
+    command: Command, own: Workspace, without_fallback: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recall.index.tuning.lower_bound", lambda recall: 0.5)
+    before = Bundle.open(own.model("two_tower")).fingerprint
+    sentence = command("build_index", "--data_dir", own.root, "--model", "two_tower", "--index", "hnsw").sentence
+    assert "the hnsw index finds 0.5000 of the exact top 100 at most" in sentence
+    assert Bundle.open(own.model("two_tower")).fingerprint == before
