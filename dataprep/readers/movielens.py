@@ -68,22 +68,28 @@ def read_100k(folder: Path, show: bool) -> RawData:
 def _read_dat(folder: Path, scale: Scale, show: bool) -> tuple[RawTable, RawTable]:
     fields = (USER, MOVIE, RATING, TIME)
     ratings = read_delimited(folder / "ratings.dat", DOUBLE_COLONS, fields, scale=scale, show=show)
-    path = folder / "movies.dat"
+    return ratings, read_movies_dat(folder / "movies.dat", show)
+
+
+def read_movies_dat(path: Path, show: bool) -> RawTable:
+    """movies.dat of ml-1m and ml-10m: id, title with year, genres."""
     columns = (MOVIE, text("title"), text("genres"))
-    movies = read_delimited(path, text_dialect(path, DOUBLE_COLONS), columns, show=show)
-    return ratings, piped_movie_records(movies)
+    return piped_movie_records(read_delimited(path, text_dialect(path, DOUBLE_COLONS), columns, show=show))
+
+
+def read_users_dat(path: Path, show: bool) -> RawTable:
+    """users.dat of ml-1m: id, gender, coded age and occupation, zip."""
+    code = Field("occupation", Kind.ID)
+    users = read_delimited(path, DOUBLE_COLONS, (USER, text("gender"), AGE, code, text("zip")), show=show)
+    unknown = np.asarray(users.table["occupation"]) >= len(ML_1M_OCCUPATIONS)
+    users = users.reject(unknown, "occupation is not a code of ml-1m")
+    return user_records(users, pa.array(ML_1M_OCCUPATIONS).take(column(users, "occupation")))
 
 
 def read_1m(folder: Path, show: bool) -> RawData:
     """ml-1m: ratings.dat, movies.dat, users.dat with coded ages and occupations."""
     ratings, movies = _read_dat(folder, Scale.WHOLE_STARS, show)
-    code = Field("occupation", Kind.ID)
-    fields = (USER, text("gender"), AGE, code, text("zip"))
-    users = read_delimited(folder / "users.dat", DOUBLE_COLONS, fields, show=show)
-    unknown = np.asarray(users.table["occupation"]) >= len(ML_1M_OCCUPATIONS)
-    users = users.reject(unknown, "occupation is not a code of ml-1m")
-    names = pa.array(ML_1M_OCCUPATIONS).take(column(users, "occupation"))
-    return RawData("ml-1m", TIE_FILE, ratings, movies, user_records(users, names))
+    return RawData("ml-1m", TIE_FILE, ratings, movies, read_users_dat(folder / "users.dat", show))
 
 
 def read_10m(folder: Path, show: bool) -> RawData:

@@ -15,6 +15,7 @@ from dataprep.cleaning import clean_genres, parse_dates, split_genres, split_tit
 from dataprep.readers.blocks import first_line, line_blocks
 from dataprep.readers.delimited import header_names, read_delimited
 from dataprep.readers.fields import CSV, Field, Kind
+from dataprep.readers.movielens import read_movies_dat, read_users_dat
 from dataprep.readers.parquet import parquet_columns, read_parquet
 from dataprep.readers.raw import RawData, RawTable
 from dataprep.readers.records import column, movie_records, user_records
@@ -32,8 +33,9 @@ def read_own(interactions: Path, items: Path | None, users: Path | None, show: b
     Args:
         interactions: userId, movieId or itemId; optionally rating, timestamp (Unix seconds, dates or ISO 8601
             in UTC), position. Without times the file's order counts.
-        items: movieId or itemId; optionally title, year, genres (a list, or text such as ``A|B``).
-        users: userId; optionally age, gender, occupation, zip.
+        items: movieId or itemId; optionally title, year, genres (a list, or text such as ``A|B``); or the
+            movies.dat of a MovieLens release.
+        users: userId; optionally age, gender, occupation, zip; or the users.dat of ml-1m.
         show: show progress.
 
     Raises:
@@ -59,6 +61,8 @@ def read_own(interactions: Path, items: Path | None, users: Path | None, show: b
 
 
 def _items(path: Path, show: bool) -> RawTable:
+    if path.suffix == ".dat":
+        return read_movies_dat(_existing(path), show)
     raw = _read(path, {}, {"title": Kind.TEXT, "year": Kind.LOOSE_INT, "genres": Kind.TEXT}, show, item=True)
     raw = _filled(raw, {"title": pa.string(), "year": pa.int64(), "genres": pa.string()})
     raw = raw.reject(np.asarray(pc.fill_null(pc.greater(raw.table["year"], 9999), False)), "year is over 9999")
@@ -73,6 +77,8 @@ def _items(path: Path, show: bool) -> RawTable:
 
 
 def _users(path: Path, show: bool) -> RawTable:
+    if path.suffix == ".dat":
+        return read_users_dat(_existing(path), show)
     text = {"gender": Kind.TEXT, "occupation": Kind.TEXT, "zip": Kind.TEXT}
     raw = _read(path, {"userId": Kind.ID}, {"age": Kind.LOOSE_INT, **text}, show)
     raw = _filled(raw, {"age": pa.int64(), **dict.fromkeys(text, pa.string())})
@@ -92,9 +98,7 @@ def _read(
     path: Path, required: dict[str, Kind], optional: dict[str, Kind], show: bool, *, item: bool = False
 ) -> RawTable:
     """Read Parquet or CSV, whichever it is; with ``item`` also movieId or itemId, which comes out as movieId."""
-    if not path.is_file():
-        raise DataError(f"{path} is {'a folder, one file is needed' if path.is_dir() else 'not there'}")
-    with path.open("rb") as file:
+    with _existing(path).open("rb") as file:
         is_parquet = file.read(4) == b"PAR1"
     if not is_parquet and path.suffix in {".parquet", ".pq"}:
         raise DataError(f"{path} is {'empty' if not path.stat().st_size else 'no Parquet file'}")
@@ -115,6 +119,12 @@ def _read(
     else:
         raw = _read_csv(path, separator, names, kinds, show)
     return replace(raw, table=raw.table.rename_columns({"itemId": "movieId"} if "itemId" in kinds else {}))
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path} is {'a folder, one file is needed' if path.is_dir() else 'not there'}")
+    return path
 
 
 def _item_name(path: Path, names: Sequence[str]) -> str:

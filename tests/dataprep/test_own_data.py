@@ -143,6 +143,21 @@ def test_users(tmp_path, suffix):
     assert rows(out / "users.parquet") == [(1, 30, "25-34", None, "writer", None), (2, None, None, None, None, None)]
 
 
+def test_items_and_users_of_movielens_1m(tmp_path):
+    events = _put(tmp_path, "e.parquet", EVENTS)
+    movies, users = tmp_path / "movies.dat", tmp_path / "users.dat"
+    movies.write_bytes("5::Amélie (2001)::Comedy|Romance\n7::Heat (1995)::Crime\n".encode("latin-1"))
+    users.write_text("1::F::25::6::10001\n2::M::1::10::48067\n")
+    out, _ = _run(tmp_path, events, movies, users)
+    assert rows(out / "movies.parquet")[:2] == [
+        (5, "Amélie", 2001, ["Comedy", "Romance"]),
+        (7, "Heat", 1995, ["Crime"]),
+    ]
+    assert [row[3:5] for row in rows(out / "users.parquet")] == [("F", "doctor/health care"), ("M", "K-12 student")]
+    with pytest.raises(DataError, match="not there"):
+        _run(tmp_path, events, tmp_path / "none.dat")
+
+
 def test_bad_rows_of_parquet_are_found_by_number(tmp_path):
     events = {
         "userId": pa.array([1.0, 1.5, None, -2.0, 3.0, 4.0, float("nan")]),
