@@ -1,8 +1,10 @@
-"""How a run is carried out, as opposed to what is computed: seed, device, progress, threads."""
+"""How a run is carried out, as opposed to what is computed: seed, device, progress, checkpoints."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,12 +22,26 @@ class RunOptions:
         progress: show progress bars and lines.
         threads: CPU threads of torch; by default its own choice, which heeds ``OMP_NUM_THREADS`` and the cores
             the process may use.
+        checkpoint_dir: where a training that takes epochs writes down how far it is; None = nowhere.
+        checkpoint_minutes: time between checkpoints, beside the one after each epoch; changes no result.
+        resume: go on from the checkpoint in ``checkpoint_dir``, where there is one, to the same result as without
+            the interruption. Otherwise a checkpoint found there is discarded.
+        log_dir: where a training that takes epochs writes its curves for TensorBoard, in a folder for each
+            training; None = nowhere.
     """
 
     seed: int = 0
     device: str = "auto"
     progress: bool = True
     threads: int | None = None
+    checkpoint_dir: Path | None = None
+    checkpoint_minutes: float = 10.0
+    resume: bool = False
+    log_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.checkpoint_minutes < math.inf:
+            raise ConfigError(f"checkpoint_minutes must be more than 0, got {self.checkpoint_minutes}")
 
     def torch_device(self) -> torch.device:
         """The device to compute on.

@@ -17,14 +17,20 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def progress(label: str, total: int | None, *, unit: str = "it", enabled: bool = True) -> Iterator[Callable[..., None]]:
+def progress(
+    label: str, total: int | None, *, unit: str = "it", enabled: bool = True, initial: int = 0
+) -> Iterator[Callable[..., None]]:
     """Yield ``advance(n=1, **facts)``; ``facts`` such as ``loss=0.3`` are shown beside the count.
+
+    ``initial`` of them were done before, in another process; they do not count for the speed shown.
 
     Everything goes to stderr. Off a terminal one line is logged each ten seconds.
     """
     if enabled and sys.stderr.isatty():
         scale = unit == "B"
-        with tqdm(total=total, desc=label, unit=unit, unit_scale=scale, dynamic_ncols=True, leave=False) as bar:
+        with tqdm(
+            total=total, desc=label, unit=unit, unit_scale=scale, initial=initial, dynamic_ncols=True, leave=False
+        ) as bar:
 
             def advance(n: int = 1, **facts: float) -> None:
                 if facts:
@@ -34,7 +40,7 @@ def progress(label: str, total: int | None, *, unit: str = "it", enabled: bool =
             yield advance
         return
 
-    done, started, last = 0, time.monotonic(), time.monotonic()
+    done, started, last = initial, time.monotonic(), time.monotonic()
 
     def report(n: int = 1, **facts: float) -> None:
         nonlocal done, last
@@ -44,7 +50,16 @@ def progress(label: str, total: int | None, *, unit: str = "it", enabled: bool =
             last = now
             share = f" ({done / total:.0%})" if total else ""
             shown = "".join(f", {name} {value:.4g}" for name, value in facts.items())
-            logger.info("{}: {:,} {}{}, {:,.0f} {}/s{}", label, done, unit, share, done / (now - started), unit, shown)
+            logger.info(
+                "{}: {:,} {}{}, {:,.0f} {}/s{}",
+                label,
+                done,
+                unit,
+                share,
+                (done - initial) / (now - started),
+                unit,
+                shown,
+            )
 
     yield report
 

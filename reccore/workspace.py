@@ -37,6 +37,15 @@ class Workspace:
     def reports(self) -> Path:
         return self.root / "reports"
 
+    @property
+    def runs(self) -> Path:
+        """Curves of trainings, for ``tensorboard --logdir``."""
+        return self.root / "runs"
+
+    def checkpoint(self, name: str) -> Path:
+        """Where the training of a model writes down how far it is; gone once the model is saved."""
+        return self.root / "checkpoints" / self.model(name).name
+
     def model(self, name: str) -> Path:
         """Folder of a trained component.
 

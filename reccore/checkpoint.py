@@ -1,0 +1,204 @@
+"""Where a long training stands, on disk: enough to go on and end with the same result, to the bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from loguru import logger
+from torch import Tensor
+
+from reccore.bundle import Bundle, read_manifest, write_bundle
+from reccore.errors import ArtefactError, ConfigError
+
+KIND = "checkpoint"
+LAYOUT = 1
+"""Of the state; counted up when a trainer's state changes its meaning."""
+STATE = "state.json"
+TENSORS = "state.safetensors"
+MAX_DIFFERENCES = 5
+
+Tree: TypeAlias = Any
+"""Dicts, lists and tuples of tensors, numbers, texts, booleans and None."""
+
+
+class Checkpoints:
+    """The checkpoint of one training: written now and then, each replacing the one before.
+
+    Args:
+        folder: where it lies; its parent is made.
+        component: name of what is trained.
+        identity: everything that decides the result, as JSON-able values: config, seed, data. A checkpoint with
+            another identity is not gone on from.
+        every_minutes: time between checkpoints within an epoch.
+
+    Raises:
+        ArtefactError: ``folder`` cannot be made, or is something else than a checkpoint.
+    """
+
+    def __init__(self, folder: Path, *, component: str, identity: Mapping[str, Any], every_minutes: float) -> None:
+        self.folder = folder
+        self.component = component
+        self.identity = json.loads(json.dumps(identity))
+        self.every_seconds = 60.0 * every_minutes
+        self._last = time.monotonic()
+        manifest = read_manifest(folder)
+        if folder.exists() and (manifest is None or manifest.get("kind") != KIND):
+            raise ArtefactError(f"{folder} exists and is not a checkpoint; move it away")
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            for torn in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a run that was killed while writing
+                shutil.rmtree(torn)
+        except OSError as error:
+            raise ArtefactError(f"no checkpoints can be written to {folder}: {error}") from error
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for another one."""
+        return time.monotonic() - self._last >= self.every_seconds
+
+    def write(self, state: Tree, **where: Any) -> bool:
+        """Write ``state``, with ``where`` (epoch, batch) in the manifest; False if the disk refused.
+
+        Training is worth more than one checkpoint of it, so that a full disk is an error in the log and no end.
+        The former checkpoint is then still there.
+        """
+        self._last = time.monotonic()
+        tensors: dict[str, Tensor] = {}
+        try:
+            with write_bundle(
+                self.folder,
+                kind=KIND,
+                component=self.component,
+                layout=LAYOUT,
+                identity=self.identity,
+                where=where,
+            ) as bundle:
+                bundle.path(STATE).write_text(json.dumps(_pack(state, tensors)), encoding="utf-8")
+                bundle.tensors(TENSORS, tensors)
+        except ArtefactError as error:
+            logger.error("no checkpoint of {}, training goes on: {}", _shown(where), error)
+            return False
+        logger.debug("checkpoint of {} at {}", _shown(where), self.folder)
+        return True
+
+    def read(self) -> Tree | None:
+        """The state written last; None where there is none.
+
+        Raises:
+            ArtefactError: damaged, or written by another version.
+            ConfigError: of a training with another identity; names what differs.
+        """
+        if not self.folder.exists():
+            return None
+        way_out = "train without --resume to start from the beginning"
+        try:
+            bundle = Bundle.open(self.folder, kind=KIND)
+            if bundle.manifest.get("component") != self.component or bundle.manifest.get("layout") != LAYOUT:
+                raise ArtefactError(f"{self.folder} was not written by this version of {self.component}")
+            written = json.loads(bundle.file(STATE).read_text(encoding="utf-8"))
+            tensors = bundle.tensors(TENSORS)
+        except (ArtefactError, ValueError) as error:
+            raise ArtefactError(f"cannot resume: {error}; {way_out}") from error
+        differences = _differences(bundle.manifest["identity"], self.identity)
+        if differences:
+            shown = "; ".join(differences[:MAX_DIFFERENCES]) + ("; …" if len(differences) > MAX_DIFFERENCES else "")
+            raise ConfigError(
+                f"cannot resume: the checkpoint at {self.folder} is of another training: {shown}. "
+                f"Give what it was started with, or {way_out}"
+            )
+        return _unpack(written, tensors)
+
+    def discard(self) -> None:
+        """Remove the checkpoint, if there is one, with a line in the log."""
+        manifest = read_manifest(self.folder)
+        if manifest is not None:
+            logger.warning(
+                "the checkpoint of an unfinished training ({}) is discarded; --resume would have gone on from it",
+                _shown(manifest.get("where", {})),
+            )
+        drop_checkpoint(self.folder)
+
+
+def drop_checkpoint(folder: Path) -> None:
+    """Remove a checkpoint that is no longer needed, if there is one."""
+    if has_checkpoint(folder):
+        shutil.rmtree(folder)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a checkpoint lies there, whole or damaged."""
+    manifest = read_manifest(folder)
+    return manifest is not None and manifest.get("kind") == KIND
+
+
+def digest(arrays: Mapping[str, np.ndarray | Tensor]) -> str:
+    """Hex digest that two sets of named arrays share exactly when they are the same."""
+    total = hashlib.sha256()
+    for name, values in sorted(arrays.items()):
+        plain = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+        total.update(f"{name} {plain.dtype} {plain.shape} ".encode())
+        total.update(np.ascontiguousarray(plain).reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
+
+
+def _shown(where: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in where.items()) or "a training"
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What changed between two nested dicts, in words."""
+    found: list[str] = []
+    for key in sorted({*then, *now}):
+        old, new, name = then.get(key), now.get(key), f"{prefix}{key}"
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{name}.")
+        elif old != new:
+            found.append(f"{name} was {_short(old)} and is {_short(new)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"
+
+
+def _pack(tree: Tree, tensors: dict[str, Tensor]) -> Any:
+    """JSON-able twin of ``tree``, with every tensor put into ``tensors`` and named by a number.
+
+    Raises:
+        TypeError: something that neither JSON nor safetensors can hold.
+    """
+    if tree is None or isinstance(tree, (bool, int, float, str)):
+        return tree
+    if isinstance(tree, Tensor):
+        name, value = str(len(tensors)), tree.detach().cpu()
+        memory = value.untyped_storage().data_ptr()
+        if any(memory == held.untyped_storage().data_ptr() for held in tensors.values()):
+            value = value.clone()  # safetensors takes no two that share memory
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(tree, (list, tuple)):
+        return {type(tree).__name__: [_pack(part, tensors) for part in tree]}
+    if isinstance(tree, Mapping):
+        return {"dict": [[_pack(key, tensors), _pack(part, tensors)] for key, part in tree.items()]}
+    raise TypeError(f"a checkpoint cannot hold a {type(tree).__name__}")
+
+
+def _unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Tree:
+    """Inverse of ``_pack``; tensors are copied into memory of their own, aligned as when they were made."""
+    if not isinstance(packed, dict):
+        return packed
+    ((kind, held),) = packed.items()
+    if kind == "tensor":
+        return tensors[held].clone()
+    if kind == "dict":
+        return {_unpack(key, tensors): _unpack(part, tensors) for key, part in held}
+    parts = [_unpack(part, tensors) for part in held]
+    return tuple(parts) if kind == "tuple" else parts
