@@ -53,7 +53,8 @@ class TwoTowerConfig(ComponentConfig):
             the example's user, later ones too.
         reward: what an example counts, ``none`` 1, ``rating`` the target's rating as a share of the highest.
         softmax: ``plain`` writes out all logits of a batch; ``fused`` forms loss and gradients in chunks of rows,
-            in bf16 where the machine has it; ``auto`` is fused where a batch has 2²⁴ logits or more.
+            in bf16 where the machine has it; ``auto`` is fused where batches have above 2²¹
+            logits.
         batch_size: examples of a training step.
         epochs: passes over the training events.
         learning_rate: of Adam, falling to zero along a cosine.

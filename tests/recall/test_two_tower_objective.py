@@ -377,8 +377,20 @@ def test_the_state_between_batches_can_be_stored() -> None:
     assert objective_of().state_dict() == {}
 
 
-@pytest.mark.parametrize(("softmax", "fused"), [("auto", [2]), ("fused", [1, 2]), ("plain", [])])
-def test_auto_fuses_large_batches(monkeypatch: pytest.MonkeyPatch, softmax: str, fused: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("config", "n_columns"),
+    [
+        ({}, 2),
+        ({"uniform_negatives": 1}, 3),
+        ({"uniform_negatives": 1, "bank_size": 2}, 5),
+        ({"mined_negatives": 2}, 4),
+        (CATALOGUE, 4),
+    ],
+)
+@pytest.mark.parametrize("softmax", ["auto", "fused", "plain"])
+def test_auto_fuses_large_batches(
+    monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], n_columns: int, softmax: str
+) -> None:
     calls: list[int] = []
 
     def counted(queries: Tensor, *rest: Any, **more: Any) -> Tensor:
@@ -386,14 +398,14 @@ def test_auto_fuses_large_batches(monkeypatch: pytest.MonkeyPatch, softmax: str,
         return objective.sampled_softmax(queries, *rest, **more)
 
     monkeypatch.setattr(objective, "fused_sampled_softmax", counted)
-    monkeypatch.setattr(objective, "FUSED_FROM", 4)
-    goal = objective_of(softmax=softmax)
-    step(goal, [0], [0])
-    step(goal, [0, 1], [0, 3])
-    assert calls == fused
+    for limit in (2 * n_columns - 1, 2 * n_columns):  # two examples
+        monkeypatch.setattr(objective, "FUSED_ABOVE", limit)
+        calls.clear()
+        step(objective_of(Answers(), **config, softmax=softmax), [0, 1], [0, 3])
+        assert bool(calls) == (softmax == "fused" or (softmax == "auto" and limit < 2 * n_columns))
 
 
 def test_auto_leaves_the_2025_correction_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objective, "FUSED_FROM", 1)
+    monkeypatch.setattr(objective, "FUSED_ABOVE", 1)
     one, other = objective_of(corrected_logq=True), objective_of(corrected_logq=True, softmax="plain")
     assert step(one, [0, 1], [0, 3]) == step(other, [0, 1], [0, 3])
