@@ -38,7 +38,7 @@ def ablate(
     """Train every row with every seed, evaluate them, and write ``reports/<name>*``.
 
     Args:
-        workspace: data root; the runs are kept under its ``runs/<name>/`` and not trained again.
+        workspace: data root; the runs are kept under its ``ablations/<name>/`` and not trained again.
         rows: what is compared.
         baseline: name of the row that the others are compared with.
         seeds: of the trainings; every row has all of them.
@@ -55,7 +55,8 @@ def ablate(
 
     Raises:
         ConfigError: rows, seeds or names that do not fit each other; before anything is trained.
-        DataError: the split holds nothing, or the baseline could not be trained.
+        DataError: the split holds nothing, a row asks for times that the data has not, or the baseline could not be
+            trained.
     """
     _check(rows, baseline, seeds, plot)
     options.torch_device()  # a device that is not there fails now, not as the failure of every row
@@ -63,7 +64,10 @@ def ablate(
     workspace.model(name)
     prepared = load_for_training(workspace, input_path, protocol)
     holdout, label = choose_holdout(prepared, split, None)
-    job = Job(kept, input_path, protocol, options, prepared, holdout, jobs)
+    timed = None
+    if any(row.query_time for row in rows):
+        timed = (prepared.split.test if split == "test" else prepared.split.valid)(query_time=True)
+    job = Job(kept, input_path, protocol, options, prepared, holdout, timed, jobs)
     rows = sorted(rows, key=lambda row: (row.name != baseline, row.name))
     results, failures = run_all(job, [Run(row, seed) for row in rows for seed in seeds])
     found = [RowResult(row, [result for result in results if result.run.row == row]) for row in rows]

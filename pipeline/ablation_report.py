@@ -163,11 +163,18 @@ class Ablation:
                 f"{len(self.job.holdout):,} users",
                 "full catalogue ranked, seen items filtered",
                 "ties unknown" if tied is None else f"{tied:.1%} of targets tied in time",
-                "query time not seen",
+                self.query_time(),
                 f"{'seeds' if len(self.seeds) > 1 else 'seed'} {', '.join(map(str, self.seeds))}",
                 f"trained on {' and '.join(machines)}",
             ]
         )
+
+    def query_time(self) -> str:
+        """Which rows were told the time of the event to predict, for the line about them all."""
+        told = [result.row.name for result in self.rows if result.row.query_time]
+        if not told:
+            return "query time not seen"
+        return f"QUERY TIME SEEN by {', '.join(told)} (separate leaderboard: what it is worth to know that time)"
 
     def to_markdown(self) -> str:
         """The report for people."""
@@ -212,6 +219,7 @@ class Ablation:
         return {
             "name": result.row.name,
             "model": result.row.model,
+            "query_time": result.row.query_time,
             "config": dict(result.row.config),
             "change": self.change(result),
             "minutes": result.minutes,

@@ -1,6 +1,6 @@
 """The runs of an ablation: every row with every seed, trained where it is missing, and evaluated.
 
-Every row is trained once per seed into ``<data root>/runs/<name>/``, apart from the channels in use. What is there
+Every row is trained once per seed into ``<data root>/ablations/<name>/``, apart from the channels in use. What is there
 already with the same configuration, data and seed is not trained again, so that a killed run goes on where it was.
 """
 
@@ -40,11 +40,13 @@ class Row:
         name: of the line and, with the seed, of its bundles.
         model: registered name of the channel.
         config: all its options.
+        query_time: whether it is told the time of the event to predict.
     """
 
     name: str
     model: str
     config: Mapping[str, Any]
+    query_time: bool = False
 
     @classmethod
     def parse(cls, name: str, settings: Mapping[str, Any], *, source: str) -> Row:
@@ -63,7 +65,8 @@ class Row:
             if "model" not in options:
                 raise ConfigError(f"model is missing; known: {', '.join(CHANNELS)}")
             model = options.pop("model")
-            return cls(name, model, CHANNELS[model](options).config.model_dump(mode="json"))
+            channel = CHANNELS[model](options)
+            return cls(name, model, channel.config.model_dump(mode="json"), channel.query_time)
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
 
@@ -102,13 +105,13 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunsWorkspace(Workspace):
-    """A data root whose models lie under ``runs/<name>/``, where no other command takes them for channels in use."""
+    """A data root whose models lie under ``ablations/<name>/``, so that nothing takes them for channels in use."""
 
     name: str = "ablation"
 
     @property
     def models(self) -> Path:
-        return self.root / "runs" / self.name
+        return self.root / "ablations" / self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +124,7 @@ class Job:
         options: device and progress; the seed is each run's own.
         prepared: the data that these stand for.
         holdout: what is evaluated on.
+        timed_holdout: the same users and targets, for rows that are told when the target happened; None = no such row.
         jobs: runs trained at the same time, each in a process of its own.
     """
 
@@ -130,6 +134,7 @@ class Job:
     options: RunOptions
     prepared: Prepared
     holdout: Holdout
+    timed_holdout: Holdout | None = None
     jobs: int = 1
 
 
@@ -252,8 +257,9 @@ def _evaluate(job: Job, run: Run) -> RunResult:
             f"{job.workspace.model(run.name)} was changed while it was evaluated; run the command again"
         )
     channel = CHANNELS.load(job.workspace.model(run.name))
-    offer = channel.retrieve(job.holdout.queries, max(KS))
+    holdout = job.timed_holdout if run.row.query_time and job.timed_holdout is not None else job.holdout
+    offer = channel.retrieve(holdout.queries, max(KS))
     data = job.prepared.training_data()
-    evaluation = measure(run.row.name, offer, job.holdout, data, KS, job.options.seed)
+    evaluation = measure(run.row.name, offer, holdout, data, KS, job.options.seed)
     shares = bucket_shares(offer, popularity_buckets(data.interactions.item_counts()), k=min(KS))
     return RunResult(run, evaluation, shares, facts)

@@ -1,9 +1,10 @@
 """Train a channel with one thing changed at a time, over several seeds, and say what each change is worth.
 
 Every TOML file of a folder is a row: what train_recall.py --config takes. A row says only what differs where it
-extends another: extends = "streaming.toml". Options given by --set hold for every row. Writes a Markdown and a
-JSON report, the figures of every user and, with --plot, a plot of popularity to <data_dir>/reports/. What has been
-trained before, with the same configuration, data and seed, is not trained again.
+extends another, extends = "streaming.toml"; a file whose name starts with _ is no row and only extended. Options
+given by --set hold for every row. What has been trained before, with the same configuration, data and seed, is not
+trained again. Writes a Markdown and a JSON report, the figures of every user and, with --plot, a plot of popularity
+to <data_dir>/reports/.
 
     PYTHONPATH=. python scripts/ablate.py --configs configs/ml-100k/ablation --baseline streaming --seeds 0,1,2
     PYTHONPATH=. python scripts/ablate.py --configs configs/ml-100k/ablation --baseline streaming \
@@ -76,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=("valid", "test"), help="which held-out events (default: valid)")
     parser.add_argument("--plot", metavar="ROWS", help="rows whose popularity is drawn, separated by commas")
     parser.add_argument("--jobs", type=int, help="runs trained at the same time (default: 1)")
-    parser.add_argument("--name", help="of the report and of the folder under runs/ (default: ablation)")
+    parser.add_argument("--name", help="of the report and of the folder under ablations/ (default: ablation)")
     args = parser.parse_args(argv)
     settings = read_settings(args, {name: getattr(args, name) for name in AblateSettings.model_fields})
     options = run_options(args, settings)
@@ -108,7 +109,7 @@ def read_rows(folder: Path, settings: Mapping[str, Any]) -> list[Row]:
     """
     if not folder.is_dir():
         raise ConfigError(f"--configs {folder} is not a folder; give one that holds a TOML file for every row")
-    files = sorted(folder.glob("[!.]*.toml"))
+    files = sorted(folder.glob("[!._]*.toml"))
     if not files:
         raise ConfigError(f"--configs {folder} holds no TOML file; put one there for every row")
     rows = []

@@ -60,7 +60,7 @@ def test_a_killed_run_goes_on_and_only_what_changed_is_trained_again(own: Worksp
     go(own, PLAIN, Row.parse("wide", {"model": "mf", "embedding_size": 6}, source="wide.toml"), seeds=(1,))
     assert calls == ["wide-seed1"]
     calls.clear()
-    kept = own.root / "runs" / "ablation"
+    kept = own.root / "ablations" / "ablation"
     (kept / "plain-seed0.json").unlink()  # killed between the bundle and the note of its minutes
     note = json.loads((kept / "plain-seed1.json").read_text())
     (kept / "plain-seed1.json").write_text(json.dumps({**note, "fingerprint": "of another bundle"}))
@@ -78,7 +78,7 @@ def test_the_split_asked_for_is_the_one_measured(own: Workspace) -> None:
         assert found.label == f"leave_one_out ({name})"
         for result in found.rows:
             for run in result.runs:
-                channel = CHANNELS.load(own.root / "runs" / "ablation" / run.run.name)
+                channel = CHANNELS.load(own.root / "ablations" / "ablation" / run.run.name)
                 expected = per_query_metrics(channel.retrieve(holdout.queries, 100), holdout, (10,))["ndcg@10"]
                 np.testing.assert_array_equal(run.evaluation.per_query["ndcg@10"], expected)
     assert {path.name for path in own.reports.glob("ablation*")} == {
@@ -139,6 +139,19 @@ def test_wrong_plans_fail_before_anything_is_trained(
     with pytest.raises(ConfigError, match=message):
         go(trained, **options)
     assert calls == []
+
+
+def test_a_row_that_reads_the_query_time_is_asked_with_it_and_says_so(own: Workspace) -> None:
+    plain = Row.parse("plain", {"model": "two_tower", **small.CHANNELS["two_tower"], "epochs": 1}, source="a")
+    timed = Row.parse("timed", {"model": "two_tower", **plain.config, "query_time": True}, source="b")
+    found = go(own, plain, timed, seeds=(0,))
+    holdout = Prepared.load(own.prepared).split.valid(query_time=True)
+    channel = CHANNELS.load(own.root / "ablations" / "ablation" / "timed-seed0")
+    expected = per_query_metrics(channel.retrieve(holdout.queries, 100), holdout, (100,))["ndcg@100"]
+    np.testing.assert_array_equal(found.rows[1].runs[0].evaluation.per_query["ndcg@100"], expected)
+    assert "QUERY TIME SEEN by timed (separate leaderboard" in found.about()
+    assert [row["query_time"] for row in found.to_dict()["rows"]] == [False, True]
+    assert "query time not seen" in go(own, plain, seeds=(0,)).about()
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ from tests.scripts.conftest import Command
 def configs(tmp_path: Path) -> Path:
     folder = tmp_path / "rows"
     folder.mkdir()
-    (tmp_path / "base.toml").write_text('model = "mf"\nembedding_size = 4\nepochs = 3\n')
-    (folder / "plain.toml").write_text('extends = "../base.toml"\n')
+    (folder / "_base.toml").write_text('model = "mf"\nembedding_size = 4\nepochs = 3\n')
+    (folder / "plain.toml").write_text('extends = "_base.toml"\n')
     (folder / "wide.toml").write_text('extends = "plain.toml"\nembedding_size = 16\n')
     return folder
 
@@ -69,7 +69,7 @@ WRONG = [
 def test_wrong_options(command: Command, trained: Workspace, configs: Path, argv: list[str], message: str) -> None:
     ended = command("ablate", "--data_dir", trained.root, "--configs", configs, *argv)
     assert message in ended.sentence
-    assert not (trained.root / "runs").exists()
+    assert not (trained.root / "ablations").exists()
 
 
 ROWS = [
