@@ -25,6 +25,7 @@ from reccore.arrays import IntArray
 from reccore.checkpoint import Checkpoints
 from reccore.interrupt import held_back
 from reccore.metrics_log import new_run
+from reccore.precision import training_products
 from reccore.progress import progress
 from reccore.random_state import generator_state, set_torch_states, torch_states
 
@@ -200,10 +201,12 @@ class Trainer:
     def _step(self, rows: IntArray) -> tuple[int, float, float]:
         """One batch; its size, its loss, and the norm of its gradient before clipping."""
         inputs, targets = self.examples.batch(rows)
-        loss = self.objective(inputs.to(self.device), targets.to(self.device), self.examples.events(rows), self.draws)
-        value = self._finite("loss", loss.item(), rows)
+        events = self.examples.events(rows)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        with training_products(self.device):
+            loss = self.objective(inputs.to(self.device), targets.to(self.device), events, self.draws)
+            value = self._finite("loss", loss.item(), rows)
+            loss.backward()
         norm = self._finite(
             "gradient's norm", torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM).item(), rows
         )
