@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from loguru import logger
 
 from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
 from dataprep.splits import parse_protocol
@@ -20,6 +22,7 @@ from ranking import RANKERS
 from recall import CHANNELS
 from reccore import Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
 from reccore.bundle import read_manifest
+from reccore.checkpoint import drop_checkpoint, has_checkpoint
 from reccore.workspace import require
 
 VALIDATION_KS = (10, 100)
@@ -43,27 +46,35 @@ def train_channel(
     """Fit one recall channel on the fit split, validate it, and save it under ``models/``.
 
     Returns:
-        What happened, as plain values: path, config, seconds, validation metrics (None without a split).
+        What happened, as plain values: path, config, seconds, how the epochs went (None for a channel without
+        them), validation metrics (None without a split).
     """
     channel = CHANNELS[model](settings)  # a wrong option fails before any data is read
-    path = _model_folder(workspace, name or model, channel.kind)
+    name = name or model
+    path = _model_folder(workspace, name, channel.kind)
+    checkpoint = workspace.checkpoint(name)
+    if options.resume and not has_checkpoint(checkpoint):
+        logger.warning("there is no checkpoint at {}: training starts from the beginning", checkpoint)
     if input_path is not None and input_path.parts[-2:] == (workspace.prepared.name, TRAIN_FILE):
         require(input_path, "prepared data", "prepare_two_tower_data.py")
     prepared = load_for_training(workspace, input_path, protocol)
     valid = validation_sample(prepared, options)
     started = perf_counter()
-    channel.fit(prepared.training_data(), valid=valid, options=options)
+    kept = replace(options, checkpoint_dir=checkpoint, log_dir=workspace.runs / name)
+    channel.fit(prepared.training_data(), valid=valid, options=kept)
     seconds = perf_counter() - started
     metrics = None
     if len(valid):
         metrics = summary(channel.retrieve(valid.queries, max(VALIDATION_KS)), valid)
     channel.save(path, seed=options.seed, data=prepared.provenance, metrics=metrics)
+    drop_checkpoint(checkpoint)
     return {
         "model": model,
         "path": str(path),
         "config": channel.config.model_dump(mode="json"),
         "protocol": prepared.split.protocol,
         "seconds": round(seconds, 2),
+        "training": (read_manifest(path) or {}).get("training"),
         "validation": metrics,
     }
 

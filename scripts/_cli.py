@@ -51,8 +51,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; {self.prog} --help lists the options\n")
 
 
-def build_parser(description: str | None, *, training: bool = False) -> argparse.ArgumentParser:
-    """A parser with the common options; training commands also get ``--name`` and ``--protocol``."""
+def build_parser(
+    description: str | None, *, training: bool = False, resumable: bool = False
+) -> argparse.ArgumentParser:
+    """A parser with the common options; training commands also get ``--name`` and ``--protocol``.
+
+    Those whose training writes checkpoints are ``resumable``, by ``--resume``.
+    """
     parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     common = parser.add_argument_group("common options")
     common.add_argument("--data_dir", type=Path, default=Path("data"), help="data root (default: data)")
@@ -67,6 +72,20 @@ def build_parser(description: str | None, *, training: bool = False) -> argparse
     )
     common.add_argument("--device", help="auto, cpu, cuda or mps (default: auto)")
     common.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    if resumable:
+        training_options = parser.add_argument_group("options of long trainings")
+        training_options.add_argument(
+            "--resume",
+            action="store_true",
+            default=None,
+            help="go on where an interrupted training wrote its last checkpoint, to the same result",
+        )
+        training_options.add_argument(
+            "--checkpoint_minutes",
+            type=float,
+            metavar="MINUTES",
+            help="time between checkpoints, beside the one after each epoch (default: 10)",
+        )
     if training:
         common.add_argument("--name", help="folder under models/ (default: the model's name)")
         common.add_argument(
@@ -153,7 +172,7 @@ def _with_nulls(value: Any) -> Any:
 
 
 def run_options(args: argparse.Namespace, settings: dict[str, Any] | None = None) -> RunOptions:
-    """Run options; ``seed`` and ``device`` are taken out of the settings and count where no flag is given."""
+    """Run options; what settings say of them is taken out, and counts where no flag is given."""
     settings = {} if settings is None else settings
     configured = {name: settings.pop(name, default) for name, default in (("seed", 0), ("device", "auto"))}
     seed = configured["seed"] if args.seed is None else args.seed
@@ -162,7 +181,23 @@ def run_options(args: argparse.Namespace, settings: dict[str, Any] | None = None
     device = str(configured["device"] if args.device is None else args.device)
     if not DEVICES.fullmatch(device):
         raise ConfigError(f"device must be auto, cpu, cuda, cuda:<number> or mps, got {device!r}")
-    return RunOptions(seed=seed, device=device)
+    return RunOptions(seed=seed, device=device, **_checkpointing(args, settings))
+
+
+def _checkpointing(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    """``resume`` and ``checkpoint_minutes`` of a resumable command, as far as they are given."""
+    if "resume" not in vars(args):
+        return {}
+    given: dict[str, Any] = {}
+    for name, kinds in (("resume", (bool,)), ("checkpoint_minutes", (int, float))):
+        flag, configured = getattr(args, name), settings.pop(name, None)
+        value = configured if flag is None else flag
+        if value is None:
+            continue
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise ConfigError(f"{name} must be {'true or false' if bool in kinds else 'a number'}, got {value!r}")
+        given[name] = value
+    return given
 
 
 def take(config: type[S], settings: dict[str, Any]) -> S:

@@ -4,6 +4,10 @@
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192
     PYTHONPATH=. python scripts/train_recall.py --model itemcf --set neighbours=100 --set half_life=5
     PYTHONPATH=. python scripts/train_recall.py --model mf --input my_events.parquet --protocol none
+    PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192 --resume
+
+A training that takes epochs writes a checkpoint after each and every 10 minutes, and its curves for
+`tensorboard --logdir <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume goes on.
 
 --input takes Parquet with raw ids: userId, movieId (or itemId), optionally rating, timestamp or position.
 Without it the prepared data is used. Every option of the channel can be given by --set or --config.
@@ -30,7 +34,7 @@ class TrainRecallSettings(ComponentConfig):
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__, training=True)
+    parser = build_parser(__doc__, training=True, resumable=True)
     parser.add_argument("--model", choices=list(CHANNELS), help="which channel")
     parser.add_argument("--input", type=Path, metavar="FILE.parquet", help="events to learn from")
     parser.add_argument("--epochs", type=int, help="passes over the data")
@@ -59,6 +63,12 @@ def main(argv: list[str] | None = None) -> None:
 def _text(result: dict[str, Any]) -> str:
     validation = result["validation"]
     lines = [f"{result['model']} trained in {result['seconds']:.1f} s, saved to {result['path']}"]
+    if result["training"] is not None:
+        epochs = result["training"]
+        lines.append(
+            f"{len(epochs['loss'])} epochs, the best of them epoch {epochs['best_epoch']}: "
+            f"{epochs['minutes']:.1f} minutes, {epochs['samples_per_second']:,.0f} samples/s"
+        )
     if validation is None:
         lines.append(f"no validation: protocol {result['protocol']} keeps no events back")
     else:
