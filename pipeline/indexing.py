@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
-from pipeline.fitting import validation_sample
 from pipeline.provenance import data_of
 from recall import CHANNELS
 from recall.embedding import EmbeddingRecall
 from recall.index import BaseIndex
 from recall.index.choose import build_best
 from recall.index.tuning import Sample
-from reccore import Bundle, ConfigError, Exclusions, NotReadyError, RunOptions, Workspace
+from reccore import Bundle, ConfigError, DataError, Exclusions, Holdout, NotReadyError, RunOptions, Workspace
 from reccore.arrays import FloatArray
 from reccore.bundle import MANIFEST, read_manifest
 
@@ -96,17 +95,27 @@ def _queries(
 ) -> tuple[str, FloatArray, Exclusions]:
     """What to measure with: where it comes from, (B, D) query vectors, and what each must not be offered."""
     rng = options.generator(6)
-    if (read_manifest(workspace.model(name)) or {}).get("data") is not None:
-        valid = validation_sample(data_of(workspace, [name]), options)
-        if len(valid):
-            rows = np.sort(rng.permutation(len(valid))[:SAMPLE_QUERIES])
-            queries = valid.select(rows).queries
-            return "validation queries", channel.encode_queries(queries), Exclusions.of_history(queries)
+    valid = _validation(workspace, name, channel)
+    if valid is not None and len(valid):
+        rows = np.sort(rng.permutation(len(valid))[:SAMPLE_QUERIES])
+        queries = valid.select(rows).queries
+        return "validation queries", channel.encode_queries(queries), Exclusions.of_history(queries)
     logger.info("no validation queries: measuring with item vectors to which noise was added")
     chosen = vectors[rng.permutation(len(vectors))[:SAMPLE_QUERIES]]
     length = PERTURBATION * np.linalg.norm(chosen, axis=1, keepdims=True) / np.sqrt(chosen.shape[1])
     noisy = (chosen + length * rng.standard_normal(chosen.shape)).astype(np.float32)
     return "perturbed item vectors", noisy, Exclusions.nothing(len(noisy))
+
+
+def _validation(workspace: Workspace, name: str, channel: EmbeddingRecall) -> Holdout | None:
+    """Validation queries of the data that the channel was fitted on; None where that data is not at hand."""
+    if (read_manifest(workspace.model(name)) or {}).get("data") is None:
+        return None
+    try:
+        return data_of(workspace, [name]).split.valid(query_time=channel.query_time)
+    except (NotReadyError, DataError) as error:
+        logger.warning("the data of {} is not at hand: {}", name, error)
+        return None
 
 
 def _replace(workspace: Workspace, path: Path, channel: EmbeddingRecall, index: BaseIndex) -> None:

@@ -80,4 +80,5 @@ def _nearest(vectors: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 
 def _product_dtype() -> torch.dtype:
     """bf16 where the CPU multiplies it natively: lists need no more than two digits of a cosine."""
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # PyTorch before 2.6 cannot tell
+    return torch.bfloat16 if has_bf16 is not None and has_bf16() else torch.float32

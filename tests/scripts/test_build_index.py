@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -66,6 +69,14 @@ def test_without_validation_events_item_vectors_are_asked_for(command: Command, 
     assert (ended.json["model"], ended.json["sample"]) == ("all", "perturbed item vectors")
 
 
+def test_without_the_data_item_vectors_are_asked_for(command: Command, own: Workspace) -> None:
+    shutil.rmtree(own.processed)
+    ended = command("build_index", "--data_dir", own.root, "--model", "two_tower", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["sample"] == "perturbed item vectors"
+    assert "the data of two_tower is not at hand" in ended.err
+
+
 def test_a_pipeline_of_another_training_is_left_alone(command: Command, own: Workspace) -> None:
     """A pipeline that had lost touch with its channel does not regain it by a new index."""
     options = ["--set=epochs=1", "--set=embedding_size=4", "--set=hidden_size=4", "--set=uniform_negatives=0"]
@@ -101,7 +112,7 @@ def test_wrong_use(command: Command, trained: Workspace, argv: list[str], messag
     assert Bundle.open(trained.model("two_tower")).fingerprint == before
 
 
-def test_before_training(command: Command, tmp_path: Workspace) -> None:
+def test_before_training(command: Command, tmp_path: Path) -> None:
     sentence = command("build_index", "--data_dir", tmp_path, "--model", "two_tower").sentence
     assert sentence.endswith("scripts/train_recall.py --model two_tower")
 
