@@ -63,8 +63,8 @@ class Checkpoints:
         """Whether it is time for another one."""
         return time.monotonic() - self._last >= self.every_seconds
 
-    def write(self, state: Tree, **where: Any) -> bool:
-        """Write ``state``, with ``where`` (epoch, batch) in the manifest; False if the disk refused.
+    def write(self, state: Tree, where: str) -> bool:
+        """Write ``state``, with ``where`` (such as "epoch 3") in the manifest; False if the disk refused.
 
         Training is worth more than one checkpoint of it, so that a full disk is an error in the log and no end.
         The former checkpoint is then still there.
@@ -83,9 +83,9 @@ class Checkpoints:
                 bundle.path(STATE).write_text(json.dumps(_pack(state, tensors)), encoding="utf-8")
                 bundle.tensors(TENSORS, tensors)
         except ArtefactError as error:
-            logger.error("no checkpoint of {}, training goes on: {}", _shown(where), error)
+            logger.error("no checkpoint of {}, training goes on: {}", where, error)
             return False
-        logger.debug("checkpoint of {} at {}", _shown(where), self.folder)
+        logger.debug("checkpoint of {} at {}", where, self.folder)
         return True
 
     def read(self) -> Tree | None:
@@ -121,7 +121,7 @@ class Checkpoints:
         if manifest is not None:
             logger.warning(
                 "the checkpoint of an unfinished training ({}) is discarded; --resume would have gone on from it",
-                _shown(manifest.get("where", {})),
+                manifest.get("where"),
             )
         drop_checkpoint(self.folder)
 
@@ -146,10 +146,6 @@ def digest(arrays: Mapping[str, np.ndarray | Tensor]) -> str:
         total.update(f"{name} {plain.dtype} {plain.shape} ".encode())
         total.update(np.ascontiguousarray(plain).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
-
-
-def _shown(where: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in where.items()) or "a training"
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
