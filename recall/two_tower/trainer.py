@@ -285,7 +285,9 @@ class Trainer:
         if self.checkpoints is None:
             return
         self.curves.log.flush()
-        written = self.checkpoints.write(self.state_dict(), epoch=self.epoch, batches_done=self.batch)
+        written = self.checkpoints.write(
+            self.state_dict(), f"epoch {self.epoch}, {self.batch} of {self.n_batches} batches"
+        )
         if interrupted():
             if written:
                 logger.warning("interrupted; the same command with --resume goes on from here")
