@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 
 import numpy as np
 import torch
+from loguru import logger
 
 from recall.embedding import EmbeddingRecall
 from recall.index import BaseIndex
@@ -16,6 +17,8 @@ from recall.index.choose import create_index
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import TrainingExamples, query_inputs
 from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries
+from recall.two_tower.graph import ItemGraph, cooccurrence_graph
+from recall.two_tower.graph_files import read_item_graph
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.query_time import QueryTime
 from recall.two_tower.towers import UserInputs
@@ -62,6 +65,7 @@ class TwoTower(EmbeddingRecall):
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
         if data.interactions.n_events == 0:
             raise DataError("the two towers need at least one event to learn from")
+        self._graph = self._item_graph(data, options) if self.config.use_gcn else None
         rating = data.interactions.rating
         boundaries = None
         if rating is not None:
@@ -106,9 +110,26 @@ class TwoTower(EmbeddingRecall):
         vectors = self.encode_items()
         return create_index(self.config.index, len(vectors), self.config.index_options).build(vectors, seed)
 
+    def _item_graph(self, data: TrainingData, options: RunOptions) -> ItemGraph:
+        """The graph given, or that of co-occurrence in the fit split."""
+        config = self.config
+        if config.item_adj is not None:
+            graph = read_item_graph(config.item_adj, data.vocabulary.items)
+        else:
+            graph = cooccurrence_graph(
+                data.interactions,
+                neighbours=config.gcn_neighbours,
+                window=config.gcn_window,
+                progress=options.progress,
+            )
+        logger.info(
+            "item graph: {:,} edges, {:,} of {:,} items have none", graph.n_edges, graph.n_isolated, graph.n_items
+        )
+        return graph
+
     def _build_network(self) -> TwoTowerNetwork:
         content = ItemInputs.of(self._items)
-        return TwoTowerNetwork(content, self._encoder, self.config)
+        return TwoTowerNetwork(content, self._encoder, self.config, self._graph)
 
     def _examples(self, data: TrainingData) -> TrainingExamples | WindowExamples:
         if self.config.user_encoder == "transformer":
@@ -170,6 +191,8 @@ class TwoTower(EmbeddingRecall):
         if self._encoder.query_time is not None:
             encoder |= self._encoder.query_time.to_arrays()
         bundle.arrays("encoder.npz", encoder)
+        if self._graph is not None:
+            bundle.arrays("graph.npz", self._graph.to_arrays())
         bundle.manifest["training"] = asdict(self.log)
 
     def _read(self, bundle: Bundle) -> None:
@@ -180,6 +203,7 @@ class TwoTower(EmbeddingRecall):
         encoder = bundle.arrays("encoder.npz")
         has_times, query_time = bool(encoder["has_times"]), QueryTime.from_arrays(encoder)
         self._encoder = UserEncoder(encoder.get("rating_boundaries"), users, has_times, query_time)
+        self._graph = ItemGraph.from_arrays(bundle.arrays("graph.npz")) if self.config.use_gcn else None
         self.network = self._build_network()
         self.network.load_state_dict(bundle.tensors("network.safetensors"))
         self.network.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
@@ -22,6 +23,11 @@ class TwoTowerConfig(ComponentConfig):
         dropout: in the transformer's blocks.
         query_time: read also when a query is asked, in training the time of the event to predict: how long that is
             after the latest event of the history, and when.
+        use_gcn: mix item vectors with those of their neighbours in an item–item graph.
+        gcn_layers: steps over the graph that neighbours may be away.
+        gcn_neighbours: edges that each item brings into the graph of co-occurrence, the heaviest.
+        gcn_window: items occur together where they lie at most so many events apart in a history.
+        item_adj: file with a graph to take instead, as it is (``graph_files.read_item_graph``); None = none.
         history_length: the latest so many events of a history are read.
         half_lives: the history is pooled once per entry, an event counting half for every so many later ones.
         id_dropout: share of movie ids replaced by the unknown id in training, so that content carries new films.
@@ -72,6 +78,11 @@ class TwoTowerConfig(ComponentConfig):
     heads: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     query_time: bool = False
+    use_gcn: bool = False
+    gcn_layers: int = Field(default=1, ge=1)
+    gcn_neighbours: int = Field(default=20, ge=1)
+    gcn_window: int = Field(default=50, ge=1)
+    item_adj: Path | None = None
     history_length: int = Field(default=100, ge=1)
     half_lives: tuple[PositiveFloat, ...] = Field(default=(2.0, 10.0, 50.0), min_length=1)
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -112,6 +123,12 @@ class TwoTowerConfig(ComponentConfig):
         catalogue = self.negatives == "catalogue"
         for wrong, why in (
             (self.query_time and self.user_encoder != "mlp", "query_time needs user_encoder = mlp"),
+            (not self.use_gcn and self._sets("gcn_"), "gcn_… options need use_gcn"),
+            (not self.use_gcn and self.item_adj is not None, "item_adj needs use_gcn"),
+            (
+                self.item_adj is not None and self._shapes_graph(),
+                "item_adj is taken as it is: no gcn_neighbours, gcn_window",
+            ),
             (self.logq != "streaming" and self._sets("streaming_"), "streaming_… options need logq = streaming"),
             (self.corrected_logq and self.logq == "none", "corrected_logq needs logq = counts or streaming"),
             (self.corrected_logq and self.dedup, "corrected_logq is about draws, dedup keeps none twice: choose one"),
@@ -138,6 +155,10 @@ class TwoTowerConfig(ComponentConfig):
                 raise ValueError(f"temperature {self.temperature} must lie inside temperature_bounds {low} … {high}")
         create_index(self.index, 1, self.index_options)  # a wrong option is an error before hours of training
         return self
+
+    def _shapes_graph(self) -> bool:
+        """Whether any option of the graph of co-occurrence differs from its default."""
+        return self._sets("gcn_neighbours") or self._sets("gcn_window")
 
     def _sets(self, prefix: str) -> bool:
         """Whether any option whose name starts so differs from its default."""

@@ -9,7 +9,9 @@ from torch.nn import functional as F
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.features import ItemInputs, UserEncoder
 from recall.two_tower.frequency import FrequencyEstimator
+from recall.two_tower.graph import ItemGraph
 from recall.two_tower.loss import LearnedTemperature
+from recall.two_tower.propagation import GraphPropagation
 from recall.two_tower.towers import ItemTower, MLPUserTower, UserInputs
 from recall.two_tower.transformer import SequenceInputs, TransformerUserTower
 from reccore.arrays import BoolArray
@@ -18,7 +20,7 @@ ITEMS_PER_CHUNK = 65_536
 
 
 class TwoTowerNetwork(nn.Module):
-    """The item tower, the user tower, and the catalogue's content as buffers.
+    """The item tower, the user tower, and the catalogue's content as buffers; with a graph, item vectors go over it.
 
     What the loss learns beside them (``frequency``, ``temperature``) lives here too, to be saved with them.
     """
@@ -26,13 +28,16 @@ class TwoTowerNetwork(nn.Module):
     genres: Tensor
     codes: Tensor
 
-    def __init__(self, content: ItemInputs, encoder: UserEncoder, config: TwoTowerConfig) -> None:
+    def __init__(
+        self, content: ItemInputs, encoder: UserEncoder, config: TwoTowerConfig, graph: ItemGraph | None = None
+    ) -> None:
         super().__init__()
         n_items, n_genres = content.genres.shape
         self.n_items = n_items
         self.register_buffer("genres", content.genres, persistent=False)
         self.register_buffer("codes", content.codes, persistent=False)
         self.item_tower = ItemTower(n_items, content, config)
+        self.propagation = None if graph is None else GraphPropagation(graph, config.gcn_layers)
         self.user_tower: MLPUserTower | TransformerUserTower
         if config.user_encoder == "mlp":
             self.user_tower = MLPUserTower(encoder.users.n_users, n_genres, encoder.sizes, config)
@@ -66,6 +71,13 @@ class TwoTowerNetwork(nn.Module):
 
     def items(self, item_idx: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Unit vectors (M, D) of the given items."""
+        if self.propagation is None:
+            return self._own_vectors(item_idx, generator)
+        vectors: Tensor = self.propagation(item_idx, lambda near: self._own_vectors(near, generator))
+        return vectors
+
+    def _own_vectors(self, item_idx: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(M, D) of the item tower, before any propagation."""
         vectors: Tensor = self.item_tower(item_idx, self.genres[item_idx], self.codes[item_idx], generator)
         return vectors
 
@@ -85,7 +97,8 @@ class TwoTowerNetwork(nn.Module):
         """Unit vectors (N, D) of all items, in chunks, without gradients."""
         with torch.inference_mode():
             every = torch.arange(self.n_items, device=self.genres.device)
-            return torch.cat([self.items(part) for part in torch.split(every, ITEMS_PER_CHUNK)])
+            vectors = torch.cat([self._own_vectors(part) for part in torch.split(every, ITEMS_PER_CHUNK)])
+            return vectors if self.propagation is None else self.propagation.whole(vectors)
 
     def queries(self, inputs: UserInputs | SequenceInputs, generator: torch.Generator | None = None) -> Tensor:
         """Unit vectors (B, D)."""

@@ -347,8 +347,11 @@ def _machine(device: torch.device) -> dict[str, Any]:
 
 
 def _optimiser(network: TwoTowerNetwork, config: TwoTowerConfig) -> torch.optim.Optimizer:
-    """AdamW; a learned temperature is not decayed, which would draw it to the middle of its bounds."""
-    temperature = [] if network.temperature is None else [network.temperature.position]
-    rest = [p for p in network.parameters() if all(p is not t for t in temperature)]
-    groups = [{"params": rest}] + ([{"params": temperature, "weight_decay": 0.0}] if temperature else [])
+    """AdamW; not decayed are a learned temperature, which that would draw to the middle of its bounds, and the
+    shares of a graph's layers, which it would make equal."""
+    undecayed = [] if network.temperature is None else [network.temperature.position]
+    if network.propagation is not None:
+        undecayed.append(network.propagation.logits)
+    rest = [p for p in network.parameters() if all(p is not u for u in undecayed)]
+    groups = [{"params": rest}] + ([{"params": undecayed, "weight_decay": 0.0}] if undecayed else [])
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)

@@ -355,6 +355,10 @@ CHANGED: dict[str, Any] = {
     "mask_own": "history",
     "reward": "rating",
     "batch_size": 48,
+    "use_gcn": True,
+    "gcn_layers": 2,
+    "gcn_neighbours": 3,
+    "gcn_window": 1,
     "epochs": 3,
     "learning_rate": 0.01,
     "weight_decay": 0.1,
@@ -368,10 +372,12 @@ BESIDE: dict[str, dict[str, Any]] = {
     "negatives": {"logq": "none", "uniform_negatives": 0},
     "bank_warmup_steps": {"bank_size": 100},
     **{name: {"user_encoder": "transformer"} for name in ("blocks", "heads", "dropout")},
+    **{name: {"use_gcn": True} for name in ("gcn_layers", "gcn_neighbours", "gcn_window")},
     **{name: {"mined_negatives": 20} for name in ("mined_queries", "mined_depth", "mined_every")},
 }
 TRIED_ELSEWHERE: dict[str, Any] = {
     "patience": test_the_best_epoch_is_kept_and_patience_ends_the_wait,
+    "item_adj": "test_two_tower_gcn.py",
     "index": "test_each_index_finds_every_film_at_its_own_row",
     "index_options": "test_index_two_tower.py",
     "softmax": "test_the_fused_softmax_is_used_and_trains_the_same",
