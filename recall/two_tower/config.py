@@ -83,7 +83,7 @@ class TwoTowerConfig(ComponentConfig):
     gcn_neighbours: int = Field(default=20, ge=1)
     gcn_window: int = Field(default=50, ge=1)
     item_adj: Path | None = None
-    history_length: int = Field(default=100, ge=1)
+    history_length: int = Field(default=50, ge=1)
     half_lives: tuple[PositiveFloat, ...] = Field(default=(2.0, 10.0, 50.0), min_length=1)
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
     user_dropout: float = Field(default=0.5, ge=0, le=1)
