@@ -41,6 +41,7 @@ class TwoTowerConfig(ComponentConfig):
         streaming_buckets: H, buckets of each of those arrays.
         streaming_alpha: α, weight of the newest gap.
         streaming_initial_gap: batches between two appearances of an item, before any was seen.
+        streaming_warm_up: average an item's first 1/α gaps evenly, so that the estimate is of use from the first epoch.
         corrected_logq: leave the positive uncorrected and weight the example by 1 − P̂ (RecSys 2025).
         dedup: keep each item of a batch once, and correct by the chance that a batch holds it.
         negatives: ``sampled`` takes the targets of the batch and what is drawn beside them, ``catalogue`` every item
@@ -95,6 +96,7 @@ class TwoTowerConfig(ComponentConfig):
     streaming_buckets: int = Field(default=65_536, ge=1)
     streaming_alpha: float = Field(default=0.01, gt=0, lt=1)
     streaming_initial_gap: float = Field(default=100.0, ge=1)
+    streaming_warm_up: bool = True
     corrected_logq: bool = False
     dedup: bool = False
     negatives: Literal["sampled", "catalogue"] = "sampled"

@@ -27,24 +27,37 @@ class FrequencyEstimator(nn.Module):
         n_hashes: m, independent pairs of arrays.
         n_buckets: H, buckets of each array.
         alpha: α, weight of the newest gap; small for exact, large for fast to follow a change.
+        warm_up: average the first 1/α gaps of a bucket with equal weight instead of drawing them slowly into
+            ``initial_gap``: not in the paper, whose estimate needs some 1/α appearances of an item to forget its
+            start, more than most items make in an epoch.
         initial_gap: B before anything was seen, at least 1. Items never seen keep p̂ = 1 / initial_gap.
         seed: of the hashes.
     """
 
     last_step: Tensor
     gap: Tensor
+    n_gaps: Tensor
     step: Tensor
     salts: Tensor
 
     def __init__(
-        self, n_hashes: int = 1, n_buckets: int = 65_536, alpha: float = 0.01, initial_gap: float = 100.0, seed: int = 0
+        self,
+        n_hashes: int = 1,
+        n_buckets: int = 65_536,
+        alpha: float = 0.01,
+        initial_gap: float = 100.0,
+        *,
+        warm_up: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.n_buckets = n_buckets
         self.alpha = alpha
+        self.warm_up = warm_up
         salts = torch.randint(1 << 32, (n_hashes, 1), generator=torch.Generator().manual_seed(seed))
         self.register_buffer("last_step", torch.zeros(n_hashes, n_buckets, dtype=torch.int64))
         self.register_buffer("gap", torch.full((n_hashes, n_buckets), float(initial_gap)))
+        self.register_buffer("n_gaps", torch.zeros(n_hashes, n_buckets))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("salts", salts)
 
@@ -54,10 +67,11 @@ class FrequencyEstimator(nn.Module):
         self.step += 1
         buckets = self._buckets(item_idx)
         # Repeated buckets are written several times with one and the same value, computed before the writing.
-        gap = torch.lerp(
-            self.gap.gather(1, buckets), (self.step - self.last_step.gather(1, buckets)).to(self.gap.dtype), self.alpha
-        )
-        self.gap.scatter_(1, buckets, gap)
+        newest = (self.step - self.last_step.gather(1, buckets)).to(self.gap.dtype)
+        n_gaps = self.n_gaps.gather(1, buckets) + 1
+        weight = (1 / n_gaps).clamp(min=self.alpha) if self.warm_up else torch.full_like(n_gaps, self.alpha)
+        self.gap.scatter_(1, buckets, torch.lerp(self.gap.gather(1, buckets), newest, weight))
+        self.n_gaps.scatter_(1, buckets, n_gaps)
         self.last_step.scatter_(1, buckets, self.step.expand_as(buckets))
 
     def inclusion(self, item_idx: Tensor) -> Tensor:

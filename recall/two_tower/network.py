@@ -50,6 +50,7 @@ class TwoTowerNetwork(nn.Module):
                 config.streaming_buckets,
                 config.streaming_alpha,
                 config.streaming_initial_gap,
+                warm_up=config.streaming_warm_up,
             )
         self.temperature: LearnedTemperature | None = None
         if config.temperature_bounds is not None:

@@ -35,6 +35,16 @@ def test_the_start_is_forgotten_at_the_rate_of_alpha() -> None:
     assert float(1 / estimator.inclusion(EVERY)[0]) == pytest.approx(4 + 0.8**10 * 6, rel=1e-5)
 
 
+def test_warmed_up_the_first_gaps_are_averaged() -> None:
+    # Film 0 comes at steps 1, 3, 8: gaps 1, 2, 5. With α = .4 the third weighs .4, more than a third.
+    batches = [[0], [1], [0], [1], [1], [1], [1], [0]]
+    found = [
+        after(batches[:n], alpha=alpha, warm_up=True).inclusion(EVERY) for n, alpha in ((3, 0.1), (8, 0.1), (8, 0.4))
+    ]
+    assert [float(1 / p[0]) for p in found] == pytest.approx([1.5, 8 / 3, 0.6 * 1.5 + 0.4 * 5])
+    assert [float(1 / p[2]) for p in found] == pytest.approx([10.0] * 3)  # never seen
+
+
 @pytest.mark.parametrize("n_hashes", [1, 3])
 def test_equals_a_slow_loop_where_buckets_are_shared(n_hashes: int) -> None:
     rng = np.random.default_rng(0)
