@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -265,11 +265,15 @@ def user_table(people: pa.Table | None, users: IdMap) -> UserTable:
     return UserTable(len(users), categories, category_names)
 
 
-def read_holdout(path: Path, prepared: Prepared) -> Holdout:
+def read_holdout(path: Path, prepared: Prepared, *, query_time: bool = False) -> Holdout:
     """Targets of a held-out file; one row per target, grouped by user.
 
     The history of a query is everything of that user in ``prepared``; an unknown user has an empty one, and
-    an unknown movie stays a target that nothing can hit. No row is dropped.
+    an unknown movie stays a target that nothing can hit. No row is dropped. With ``query_time`` a query is asked
+    at the earliest time of its targets.
+
+    Raises:
+        DataError: not a file of events; or ``query_time`` without a column timestamp.
     """
     table = read_events(path)
     raw_users = table["userId"].to_numpy()
@@ -280,12 +284,11 @@ def read_holdout(path: Path, prepared: Prepared) -> Holdout:
     known = users >= 0
     queries = events.queries(np.where(known, users, 0), np.where(known, events.lengths[np.where(known, users, 0)], 0))
     targets = prepared.vocabulary.items.encode(table["movieId"].to_numpy()[order])
-    queries = type(queries)(
-        queries.history_offsets,
-        queries.history_idx,
-        users,
-        queries.as_of,
-        queries.history_rating,
-        queries.history_time,
-    )
-    return Holdout(queries, offsets_from_lengths(counts), targets)
+    queries = replace(queries, user_idx=users)
+    offsets = offsets_from_lengths(counts)
+    if query_time:
+        if "timestamp" not in table.column_names:
+            raise DataError(f"--query_time needs a column timestamp, and {path} has {', '.join(table.column_names)}")
+        earliest = np.minimum.reduceat(table["timestamp"].to_numpy()[order], offsets[:-1])
+        queries = replace(queries, as_of=earliest)
+    return Holdout(queries, offsets, targets)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reccore import ConfigError, DataError, Holdout, Interactions
+from reccore import ConfigError, DataError, Holdout, Interactions, QueryBatch
 from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
 
 
@@ -61,12 +61,21 @@ class Split:
         if events.timestamp is not None:
             previous = np.maximum(first - 1, events.user_offsets[users])
             tied = (start[users] > 0) & (events.timestamp[first] == events.timestamp[previous])
-            if query_time:
-                queries = replace(queries, as_of=events.timestamp[first])
-        elif query_time:
-            raise DataError("--query_time needs timestamps, and this data set has none")
+        if query_time:
+            queries = asked_at(events, first, queries)
         targets = events.item_idx[ragged_positions(first, counts)]
         return Holdout(queries, offsets_from_lengths(counts), targets, tied)
+
+
+def asked_at(events: Interactions, targets: IntArray, queries: QueryBatch) -> QueryBatch:
+    """The same queries, asked when the events ``targets`` (B,) happened: what ``--query_time`` means.
+
+    Raises:
+        DataError: the events have no times.
+    """
+    if events.timestamp is None:
+        raise DataError("--query_time needs timestamps, and this data set has none")
+    return replace(queries, as_of=events.timestamp[targets])
 
 
 class Protocol(ABC):

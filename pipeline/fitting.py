@@ -58,7 +58,7 @@ def train_channel(
     if input_path is not None and input_path.parts[-2:] == (workspace.prepared.name, TRAIN_FILE):
         require(input_path, "prepared data", "prepare_two_tower_data.py")
     prepared = load_for_training(workspace, input_path, protocol)
-    valid = validation_sample(prepared, options)
+    valid = validation_sample(prepared, options, query_time=channel.query_time)
     started = perf_counter()
     kept = replace(options, checkpoint_dir=checkpoint, log_dir=workspace.runs / name)
     channel.fit(prepared.training_data(), valid=valid, options=kept)
@@ -66,13 +66,15 @@ def train_channel(
     metrics = None
     if len(valid):
         metrics = summary(channel.retrieve(valid.queries, max(VALIDATION_KS)), valid)
-    channel.save(path, seed=options.seed, data=prepared.provenance, metrics=metrics)
+    facts = {"data": prepared.provenance, "metrics": metrics, "query_time": channel.query_time}
+    channel.save(path, seed=options.seed, **facts)
     drop_checkpoint(checkpoint)
     return {
         "model": model,
         "path": str(path),
         "config": channel.config.model_dump(mode="json"),
         "protocol": prepared.split.protocol,
+        "query_time": channel.query_time,
         "seconds": round(seconds, 2),
         "training": (read_manifest(path) or {}).get("training"),
         "validation": metrics,
@@ -110,7 +112,8 @@ def train_ranker(
         )
     items = prepared.training_data().items
     reranker = None if config.reranker is None else build_reranker(config, channels, items, prepared.vocabulary)
-    valid = validation_sample(prepared, options)
+    query_time = any(channel.query_time for channel in channels.values())
+    valid = validation_sample(prepared, options, query_time=query_time)
     data = make_ranking_data(prepared, workspace, channels, config, valid, max_queries=max_queries, options=options)
     train, stop = (data.train.select(np.flatnonzero(part)) for part in (~data.kept_out, data.kept_out))
     if not np.any(train.labels[TASK] == 1.0):
@@ -132,7 +135,7 @@ def train_ranker(
     if len(valid):
         ranked = data.valid.candidates.reordered(ranker.score(data.valid.queries, data.valid.candidates))
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
-    ranker.save(path, seed=options.seed, data=prepared.provenance, metrics=metrics)
+    ranker.save(path, seed=options.seed, data=prepared.provenance, metrics=metrics, query_time=query_time)
     pipeline = assemble(
         config,
         channels=channels,
@@ -148,15 +151,20 @@ def train_ranker(
         "config": ranker.config.model_dump(mode="json"),
         "training_queries": len(train),
         "stopping_queries": len(stop),
+        "query_time": query_time,
         "missed_positives": 0 if train.missed is None else int(train.missed.sum()),
         "seconds": round(seconds, 2),
         "validation": metrics,
     }
 
 
-def validation_sample(prepared: Prepared, options: RunOptions) -> Holdout:
-    """Validation queries: all of them, or as many as are needed, drawn at random."""
-    valid = prepared.split.valid()
+def validation_sample(prepared: Prepared, options: RunOptions, *, query_time: bool = False) -> Holdout:
+    """Validation queries: all of them, or as many as are needed, drawn at random.
+
+    Raises:
+        DataError: ``query_time`` with data that has no times.
+    """
+    valid = prepared.split.valid(query_time=query_time)
     if len(valid) <= VALIDATION_QUERIES:
         return valid
     return valid.select(np.sort(options.generator(4).choice(len(valid), VALIDATION_QUERIES, replace=False)))

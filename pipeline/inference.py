@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,11 @@ class Pipeline:
         self.vocabulary = vocabulary
         self.histories = histories
 
+    @property
+    def query_time(self) -> bool:
+        """Whether a channel reads ``as_of`` as the time for which films are asked."""
+        return any(source.channel.query_time for source in self.sources)
+
     def run(
         self, queries: QueryBatch, k: int, *, exclude: Exclusions | None = None, degrade: bool = False
     ) -> tuple[Candidates, Trace]:
@@ -131,6 +137,7 @@ class Pipeline:
         history: Sequence[int] | None = None,
         k: int = 10,
         exclude: Sequence[int] = (),
+        as_of: int | None = None,
         degrade: bool = False,
     ) -> Answer:
         """Recommend films to one user.
@@ -140,14 +147,17 @@ class Pipeline:
             history: raw movie ids, oldest first; may be empty. Unknown ids are passed over and reported.
             k: number of films.
             exclude: raw movie ids not to offer, beside the history.
+            as_of: Unix seconds for which films are asked, by default now; only for a pipeline in which a channel
+                reads the query's time. The history is taken as it is, later events and all.
 
         Raises:
-            DataError: neither user nor history, an unknown user without a history, k below 1, or ids that are
-                no whole numbers.
+            DataError: neither user nor history, an unknown user without a history, k below 1, ids that are
+                no whole numbers, or an ``as_of`` that nothing would read.
         """
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
         query, unknown = self._query(user, history)
+        query = self._asked_at(query, as_of)
         more = self.vocabulary.items.encode(_raw_ids("exclude", exclude))
         excluded = np.concatenate([query.history_idx, more])
         exclusions = Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)
@@ -168,6 +178,16 @@ class Pipeline:
         idx = self.vocabulary.items.encode(raw)
         query = QueryBatch.from_histories([idx[idx >= 0].tolist()], user_idx=user_idx)
         return query, tuple(raw[idx < 0].tolist())
+
+    def _asked_at(self, query: QueryBatch, as_of: int | None) -> QueryBatch:
+        if not self.query_time:
+            if as_of is not None:
+                raise DataError(
+                    f"as_of {as_of} would change nothing: no channel of this pipeline reads the query's time; "
+                    "leave it out, or build the pipeline with a channel trained with --query_time"
+                )
+            return query
+        return replace(query, as_of=np.array([int(time.time()) if as_of is None else as_of], dtype=np.int64))
 
     def _describe(self, candidates: Candidates, column: int) -> Recommendation:
         item = int(candidates.item_idx[0, column])

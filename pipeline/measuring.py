@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, evaluate_candi
 from evaluation.metrics import metric_name
 from evaluation.report import Protocol
 from pipeline.trace import Trace
-from reccore import Candidates, DataError, Holdout, NotReadyError, TrainingData, Workspace
+from recall import BaseRecall
+from reccore import Candidates, ConfigError, DataError, Holdout, NotReadyError, TrainingData, Workspace
 from reccore.bundle import read_manifest
 
 
@@ -53,15 +54,53 @@ def trained(workspace: Workspace, kind: str) -> tuple[str, ...]:
     return names
 
 
-def choose_holdout(prepared: Prepared, split: str, test_file: Path | None) -> tuple[Holdout, str]:
+def check_query_time(channels: Mapping[str, BaseRecall], query_time: bool) -> tuple[str, ...]:
+    """Names of the channels that read the query's time, which all channels of one table must be given or none.
+
+    A channel that does not read it has the same figures either way, and may stand on both leaderboards.
+
+    Raises:
+        ConfigError: some read it and it is not given, or it is given and nobody reads it.
+    """
+    readers = tuple(name for name, channel in channels.items() if channel.query_time)
+    if readers and not query_time:
+        raise ConfigError(
+            f"{', '.join(readers)} learnt with the time of the event to predict, which has a leaderboard of its own; "
+            "add --query_time, or leave it out"
+        )
+    if query_time and not readers:
+        raise ConfigError(
+            f"--query_time is for channels trained with it, and none of {', '.join(channels)} was; leave it out, or "
+            "run first: PYTHONPATH=. python scripts/train_recall.py --model two_tower --query_time"
+        )
+    return readers
+
+
+def query_time_section(readers: Sequence[str]) -> list[tuple[str, str]]:
+    """What a report says where the query's time was given: the heading and the text, or nothing."""
+    if not readers:
+        return []
+    text = (
+        "Every query came with the time of the event to predict. It was read by "
+        f"{', '.join(readers)}, and by what builds on them. These figures are not to be compared with those of a "
+        "report without query time."
+    )
+    return [("The query's time", text)]
+
+
+def choose_holdout(
+    prepared: Prepared, split: str, test_file: Path | None, *, query_time: bool = False
+) -> tuple[Holdout, str]:
     """The queries to evaluate on, and how to call them in a report.
 
     Raises:
-        DataError: the protocol leaves nothing to evaluate on.
+        DataError: the protocol leaves nothing to evaluate on; or ``query_time`` with data that has no times.
     """
     if test_file is not None:
-        return read_holdout(test_file, prepared), f"{prepared.split.protocol}, tested on {test_file.name}"
-    holdout = prepared.split.test() if split == "test" else prepared.split.valid()
+        holdout = read_holdout(test_file, prepared, query_time=query_time)
+        return holdout, f"{prepared.split.protocol}, tested on {test_file.name}"
+    choose = prepared.split.test if split == "test" else prepared.split.valid
+    holdout = choose(query_time=query_time)
     if len(holdout) == 0:
         raise DataError(
             f"protocol {prepared.split.protocol} leaves no {split} events; train with --protocol leave_one_out, "
@@ -70,8 +109,9 @@ def choose_holdout(prepared: Prepared, split: str, test_file: Path | None) -> tu
     return holdout, f"{prepared.split.protocol} ({split})"
 
 
-def report_stem(what: str, split: str, test_file: Path | None) -> str:
+def report_stem(what: str, split: str, test_file: Path | None, *, query_time: bool = False) -> str:
     """Name of a report's files: the test split's own name is plain, others say what they were measured on."""
+    what = f"{what}_query_time" if query_time else what
     if test_file is not None:
         return f"{what}_{test_file.stem}"
     return what if split == "test" else f"{what}_{split}"

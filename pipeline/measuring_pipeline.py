@@ -12,7 +12,15 @@ from evaluation.plots import plot_funnel, plot_intervals, plot_trade_off
 from evaluation.report import Protocol, Report, metric_label
 from pipeline.builder import PIPELINE, load
 from pipeline.inference import Pipeline
-from pipeline.measuring import Measured, choose_holdout, measure, order_by, report_stem
+from pipeline.measuring import (
+    Measured,
+    check_query_time,
+    choose_holdout,
+    measure,
+    order_by,
+    query_time_section,
+    report_stem,
+)
 from pipeline.provenance import data_of
 from pipeline.stages import RerankSelector
 from pipeline.trace import Trace
@@ -21,14 +29,25 @@ from reccore import Candidates, Exclusions, Holdout, Workspace
 
 
 def evaluate_pipeline(
-    workspace: Workspace, *, split: str = "test", ks: Sequence[int] = (10, 20, 50, 100, 200), seed: int = 0
+    workspace: Workspace,
+    *,
+    split: str = "test",
+    query_time: bool = False,
+    ks: Sequence[int] = (10, 20, 50, 100, 200),
+    seed: int = 0,
 ) -> Measured:
-    """Measure the pipeline after every stage, beside its channels; writes ``reports/pipeline*``."""
+    """Measure the pipeline after every stage, beside its channels; writes ``reports/pipeline*``.
+
+    Raises:
+        ConfigError: see ``check_query_time``.
+        DataError: see ``choose_holdout``.
+    """
     ks, by = check_ks(ks), order_by(ks)
     pipeline = load(workspace.model(PIPELINE))
     config = pipeline.config
+    readers = check_query_time({source.name: source.channel for source in pipeline.sources}, query_time)
     prepared = data_of(workspace, [*config.channels, *([config.ranker] if config.ranker else [])])
-    holdout, label = choose_holdout(prepared, split, None)
+    holdout, label = choose_holdout(prepared, split, None, query_time=query_time)
     data = prepared.training_data()
 
     def measured(name: str, offer: Candidates) -> Evaluation:
@@ -44,7 +63,7 @@ def evaluate_pipeline(
     comparisons += [compare(later, earlier, by, seed=seed) for earlier, later in pairwise(last)]
     _, trace = pipeline.run(holdout.queries, min(ks))
 
-    stem = report_stem("pipeline", split, None)
+    stem = report_stem("pipeline", split, None, query_time=query_time)
     funnel = _funnel(stages, holdout, min(ks))
     curve = trade_off_curve(pipeline, before_select, holdout, data, seed)
     figures = _pipeline_figures(workspace.reports, stem, pipeline, [*channels, *last], by, funnel, curve)
@@ -52,6 +71,7 @@ def evaluate_pipeline(
         dataset=str(prepared.source["dataset"]),
         split=label,
         users=len(holdout),
+        query_time=query_time,
         tied_share=best.tied_share,
         seed=seed,
     )
@@ -63,11 +83,13 @@ def evaluate_pipeline(
         sections=[
             ("The funnel", _funnel_table(funnel)),
             *([("The reranker's trade-off", trade_off_table(curve))] if curve else []),
+            *query_time_section(readers),
             ("One pass over all users", f"```\n{trace}\n```"),
         ],
         figures=figures,
         facts={
             "best_channel": best.name,
+            "reads_query_time": list(readers),
             "funnel": [{"stage": stage, "kept": kept} for stage, kept in funnel],
             "trade_off": curve,
             "trace": trace.to_dict(),

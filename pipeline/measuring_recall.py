@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from loguru import logger
+
 from evaluation.evaluate import Evaluation, compare, leaderboard
 from evaluation.metrics import check_ks
 from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals
 from evaluation.report import Protocol, Report
 from pipeline.builder import load_channels
 from pipeline.fitting import MERGED
-from pipeline.measuring import Measured, choose_holdout, measure, order_by, report_stem, trained
+from pipeline.measuring import (
+    Measured,
+    check_query_time,
+    choose_holdout,
+    measure,
+    order_by,
+    query_time_section,
+    report_stem,
+    trained,
+)
 from pipeline.provenance import data_of
+from recall import BaseRecall
 from recall.merge import MergeConfig, merge
 from reccore import Exclusions, Workspace
 
@@ -26,16 +38,26 @@ def evaluate_recall(
     split: str = "test",
     test_file: Path | None = None,
     include_seen: bool = False,
+    query_time: bool = False,
     merging: MergeConfig | None = None,
     ks: Sequence[int] = RECALL_KS,
     seed: int = 0,
 ) -> Measured:
-    """Compare trained channels and their merge; writes ``reports/recall*``."""
+    """Compare trained channels and their merge; writes ``reports/recall*``.
+
+    Without ``names`` all trained channels are compared, save those that read the query's time where it is not given.
+
+    Raises:
+        ConfigError: see ``check_query_time``.
+        DataError: see ``choose_holdout``.
+    """
     ks, by = check_ks(ks), order_by(ks)
-    names = tuple(names) if names else trained(workspace, "recall")
-    channels = load_channels(workspace, names)
-    prepared = data_of(workspace, names)
-    holdout, label = choose_holdout(prepared, split, test_file)
+    channels = load_channels(workspace, tuple(names) if names else trained(workspace, "recall"))
+    if not names and not query_time:
+        channels = _without_readers(channels)
+    readers = check_query_time(channels, query_time)
+    prepared = data_of(workspace, tuple(channels))
+    holdout, label = choose_holdout(prepared, split, test_file, query_time=query_time)
     exclude = Exclusions.nothing(len(holdout)) if include_seen else Exclusions.of_history(holdout.queries)
     data = prepared.training_data()
     offers = {name: channel.retrieve(holdout.queries, max(ks), exclude=exclude) for name, channel in channels.items()}
@@ -46,13 +68,14 @@ def evaluate_recall(
         (measure(name, offer, holdout, data, ks, seed) for name, offer in offers.items()),
         by,
     )
-    stem = report_stem("recall", split, test_file)
+    stem = report_stem("recall", split, test_file, query_time=query_time)
     comparisons = [compare(evaluations[0], other, by, seed=seed) for other in evaluations[1:]]
     protocol = Protocol(
         dataset=str(prepared.source["dataset"]),
         split=label,
         users=len(holdout),
         seen_filtered=not include_seen,
+        query_time=query_time,
         tied_share=evaluations[0].tied_share,
         seed=seed,
     )
@@ -61,10 +84,22 @@ def evaluate_recall(
         protocol=protocol,
         evaluations=evaluations,
         comparisons=comparisons,
+        sections=query_time_section(readers),
+        facts={"reads_query_time": list(readers)},
         figures=_recall_figures(workspace.reports, stem, evaluations, ks),
     )
     markdown, _ = report.write(workspace.reports, stem)
     return Measured(evaluations, comparisons, protocol, markdown, report.to_dict())
+
+
+def _without_readers(channels: dict[str, BaseRecall]) -> dict[str, BaseRecall]:
+    """The channels that do not read the query's time; all of them where there is no other."""
+    plain = {name: channel for name, channel in channels.items() if not channel.query_time}
+    left_out = [name for name in channels if name not in plain]
+    if not plain or not left_out:
+        return channels
+    logger.info("{} read the query's time and are left out; add --query_time to compare them", ", ".join(left_out))
+    return plain
 
 
 def _recall_figures(

@@ -15,6 +15,7 @@ import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared
+from dataprep.splits import asked_at
 from pipeline.builder import assemble
 from pipeline.config import PipelineConfig
 from pipeline.inference import Pipeline
@@ -57,8 +58,13 @@ class LabelWindow:
     later: Exclusions
 
 
-def label_window(prepared: Prepared, *, max_queries: int | None, options: RunOptions) -> LabelWindow:
-    """The last ``min(10, 20%)`` fit events of every user; at most ``max_queries`` of them, drawn at random."""
+def label_window(
+    prepared: Prepared, *, max_queries: int | None, query_time: bool = False, options: RunOptions
+) -> LabelWindow:
+    """The last ``min(10, 20%)`` fit events of every user; at most ``max_queries`` of them, drawn at random.
+
+    With ``query_time`` each query is asked at the time of its label event.
+    """
     fit = prepared.split.fit()
     n_labels = np.minimum(LABEL_EVENTS, (fit.lengths * LABEL_SHARE).astype(np.int64))
     start = fit.lengths - n_labels
@@ -67,11 +73,14 @@ def label_window(prepared: Prepared, *, max_queries: int | None, options: RunOpt
     if max_queries is not None and len(users) > max_queries:
         chosen = np.sort(options.generator(3).choice(len(users), max_queries, replace=False))
         users, stops = users[chosen], stops[chosen]
-    target = fit.item_idx[fit.user_offsets[users] + stops]
+    target = fit.user_offsets[users] + stops
+    queries = fit.queries(users, stops)
+    if query_time:
+        queries = asked_at(fit, target, queries)
     remaining = fit.lengths[users] - stops - 1
-    later_items = fit.item_idx[ragged_positions(fit.user_offsets[users] + stops + 1, remaining)]
+    later_items = fit.item_idx[ragged_positions(target + 1, remaining)]
     later = Exclusions(offsets_from_lengths(remaining), later_items)
-    return LabelWindow(start, Holdout.single(fit.queries(users, stops), target), later)
+    return LabelWindow(start, Holdout.single(queries, fit.item_idx[target]), later)
 
 
 def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = None) -> tuple[FloatArray, IntArray]:
@@ -134,8 +143,12 @@ def make_ranking_data(
     max_queries: int | None,
     options: RunOptions,
 ) -> RankingData:
-    """Refit the channels before the label window and collect candidates from them; ``valid`` meets the originals."""
-    window = label_window(prepared, max_queries=max_queries, options=options)
+    """Refit the channels before the label window and collect candidates from them; ``valid`` meets the originals.
+
+    Where a channel reads the query's time, every query of the window knows it, as those of ``valid`` must.
+    """
+    query_time = any(channel.query_time for channel in channels.values())
+    window = label_window(prepared, max_queries=max_queries, query_time=query_time, options=options)
     window_data = prepared.training_data(prepared.split.interactions.first(window.start))
     refitted = {name: refit(channel, window_data, workspace.model(name), options) for name, channel in channels.items()}
 

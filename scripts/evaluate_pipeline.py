@@ -4,6 +4,9 @@ Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
 
     PYTHONPATH=. python scripts/evaluate_pipeline.py
     PYTHONPATH=. python scripts/evaluate_pipeline.py --split valid --json
+
+A pipeline with a channel trained with --query_time is measured with --query_time: every query then knows when the
+event to predict happens. That is labelled, and written to reports of its own.
 """
 
 from __future__ import annotations
@@ -23,16 +26,20 @@ class EvaluatePipelineSettings(ComponentConfig):
     """Options of the command."""
 
     split: Literal["valid", "test"] = "test"
+    query_time: bool = False
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = build_parser(__doc__)
     parser.add_argument("--split", choices=("valid", "test"), help="which held-out events (default: test)")
+    parser.add_argument(
+        "--query_time", action="store_true", default=None, help="queries know when the event to predict happens"
+    )
     args = parser.parse_args(argv)
-    settings = read_settings(args, {"split": args.split})
+    settings = read_settings(args, {"split": args.split, "query_time": args.query_time})
     options = run_options(args, settings)
     job = EvaluatePipelineSettings.parse(settings)
-    measured = evaluate_pipeline(workspace(args), split=job.split, seed=options.seed)
+    measured = evaluate_pipeline(workspace(args), split=job.split, query_time=job.query_time, seed=options.seed)
     emit(args, {**measured.data, "report": str(measured.report)}, pipeline_text(measured))
 
 

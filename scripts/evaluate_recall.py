@@ -8,6 +8,9 @@ Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
 
 --test takes Parquet with raw ids, one row per target; the history of a user is everything of that user in the
 data that the models were fitted on, which for this purpose is trained with --protocol none.
+
+--query_time tells every query when the event to predict happens. Channels trained with --query_time need it; what
+it gives is labelled, and written to reports of its own, since it does not compare with results without it.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ class EvaluateRecallSettings(ComponentConfig):
     test: Path | None = None
     ks: Lengths = RECALL_KS
     include_seen: bool = False
+    query_time: bool = False
     merge: MergeConfig = MergeConfig()
 
 
@@ -47,8 +51,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--include_seen", action="store_true", default=None, help="let channels offer films of the history again"
     )
+    parser.add_argument(
+        "--query_time", action="store_true", default=None, help="queries know when the event to predict happens"
+    )
     args = parser.parse_args(argv)
-    names = ("models", "split", "test", "ks", "include_seen")
+    names = ("models", "split", "test", "ks", "include_seen", "query_time")
     settings = read_settings(args, {name: getattr(args, name) for name in names})
     options = run_options(args, settings)
     job = EvaluateRecallSettings.parse(settings)
@@ -60,6 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         split=job.split or "test",
         test_file=job.test,
         include_seen=job.include_seen,
+        query_time=job.query_time,
         merging=job.merge,
         ks=job.ks,
         seed=options.seed,

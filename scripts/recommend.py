@@ -3,6 +3,10 @@
 PYTHONPATH=. python scripts/recommend.py --user 1 --k 10
 PYTHONPATH=. python scripts/recommend.py --history 1,50,172 --k 5
 PYTHONPATH=. python scripts/recommend.py --history "" --trace
+PYTHONPATH=. python scripts/recommend.py --user 1 --as_of 1537757040
+
+--as_of is for a pipeline with a channel trained with --query_time, which is asked for films of that moment:
+now, unless another is given. Any other pipeline knows no more of time than the history tells.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ class RecommendSettings(ComponentConfig):
     history: RawIds | None = None
     k: int = Field(default=10, ge=1)
     exclude: RawIds = ()
+    as_of: int | None = Field(default=None, ge=0, lt=2**62)
     trace: bool = False
 
 
@@ -34,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--history", help="raw movie ids, oldest first, separated by commas; may be empty")
     parser.add_argument("--k", type=int, help="number of films (default: 10)")
     parser.add_argument("--exclude", help="raw movie ids not to offer, separated by commas")
+    parser.add_argument("--as_of", type=int, help="Unix seconds to recommend for, where query time is read (now)")
     parser.add_argument("--trace", action="store_true", default=None, help="show what each stage did")
     args = parser.parse_args(argv)
     settings = read_settings(args, {name: getattr(args, name) for name in RecommendSettings.model_fields})
@@ -42,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     if job.user is None and job.history is None:
         raise ConfigError("give --user ID, --history IDS, or both")
     pipeline = load(workspace(args).model(PIPELINE))
-    answer = pipeline.recommend(user=job.user, history=job.history, k=job.k, exclude=job.exclude)
+    answer = pipeline.recommend(user=job.user, history=job.history, k=job.k, exclude=job.exclude, as_of=job.as_of)
     result = {
         "user": job.user,
         "history": list(answer.history),

@@ -348,6 +348,21 @@ def test_held_out_rows_are_grouped_and_none_is_dropped(workspace: Workspace, tmp
     )
 
 
+def test_held_out_queries_know_their_time_only_where_they_are_to(workspace: Workspace, tmp_path: Path) -> None:
+    prepared = prepare(workspace, NoSplit())
+    path = tmp_path / "held.parquet"
+    columns = {"userId": [33, 4, 13, 33], "movieId": [12, 5, 6, 6], "timestamp": [90, 50, 70, 80]}
+    pq.write_table(pa.table(columns), path)
+    assert read_holdout(path, prepared, query_time=True).queries.as_of.tolist() == [50, 70, 80]  # users 4, 13, 33
+    without = holdout_file(tmp_path, [(33, 12), (4, 5), (13, 6), (33, 6)])
+    untimed = read_holdout(without, prepared)
+    pq.write_table(pa.table(columns), path)
+    np.testing.assert_array_equal(read_holdout(path, prepared).queries.as_of, untimed.queries.as_of)
+    pq.write_table(pa.table(columns).drop_columns(["timestamp"]), path)
+    with pytest.raises(DataError, match=r"--query_time needs a column timestamp, and .* has userId, movieId"):
+        read_holdout(path, prepared, query_time=True)
+
+
 def test_unknown_users_and_films_of_a_held_out_file_are_misses(workspace: Workspace, tmp_path: Path) -> None:
     prepared = prepare(workspace, NoSplit())
     found = read_holdout(holdout_file(tmp_path, [(3, 6), (4, 6), (13, 6)]), prepared)

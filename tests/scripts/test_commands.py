@@ -122,6 +122,25 @@ def test_recommendations_for_people(command: Command, trained: Workspace) -> Non
     assert first not in [item["movie_id"] for item in without["recommendations"]]
 
 
+def test_query_time_from_training_to_a_recommendation(command: Command, own: Workspace) -> None:
+    root = ("--data_dir", own.root)
+    flags = ("--model", "two_tower", "--name", "told", "--logq", "none", "--query_time", *TWO_TOWER)
+    text = command("train_recall", *root, *flags).out
+    assert "validation (query time seen): hit_rate@10 0." in text
+    config = json.loads((own.model("told") / "manifest.json").read_text())["config"]
+    assert (config["query_time"], config["logq"]) == (True, "none")
+    assert "QUERY TIME SEEN" not in command("evaluate_recall", *root).out
+    assert "told learnt with" in command("evaluate_recall", *root, "--models", "told").sentence
+    table = command("evaluate_recall", *root, "--models", "told,mf", "--query_time").out
+    assert "QUERY TIME SEEN (separate leaderboard)" in table.splitlines()[0]
+    assert str(own.reports / "recall_query_time.md") in table
+    settings = ("--set", 'pipeline.channels=["popularity", "told"]', "--set", "pipeline.vectors_of=told")
+    assert command("train_ranking", *root, "--epochs", 1, "--max_queries", 40, *settings).code == 0
+    whole = command("evaluate_pipeline", *root, "--query_time")
+    assert "QUERY TIME SEEN" in whole.out.splitlines()[0], whole.err
+    assert command("recommend", *root, "--user", user_id(1), "--as_of", 1_000_000_500, "--json").code == 0
+
+
 def test_flags_beat_set_and_set_beats_the_file(command: Command, own: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('model = "mf"\nembedding_size = 3\nepochs = 3\nreg = 0.3\nseed = 3\nname = "from_file"\n')

@@ -1,0 +1,175 @@
+"""Query time through every job: asked for, labelled, kept apart, and never given where it was not asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dataprep.prepare import Prepared
+from pipeline import load
+from pipeline.builder import load_channels
+from pipeline.config import PipelineConfig
+from pipeline.fitting import train_channel, train_ranker
+from pipeline.measuring_pipeline import evaluate_pipeline
+from pipeline.measuring_recall import evaluate_recall
+from pipeline.training import label_window, make_ranking_data
+from recall import BaseRecall
+from reccore import ConfigError, DataError, QueryBatch, Workspace
+from tests.pipeline import small
+from tests.pipeline.small import N_USERS, QUIET, RANKER, movie_id, user_id
+
+READER = "reader"
+CHANNELS = ("popularity", READER)
+PIPELINE: dict[str, Any] = {
+    "channels": list(CHANNELS),
+    "per_channel": 30,
+    "candidates": 25,
+    "fill": "popularity",
+    "vectors_of": READER,
+}
+
+
+@pytest.fixture(scope="module")
+def space(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A root with a channel that reads the query's time, and a pipeline on it; tests must not write models into it."""
+    space = small.copy_of(trained.root, tmp_path_factory.mktemp("query_time"))
+    settings = {**small.CHANNELS["two_tower"], "query_time": True}
+    train_channel(space, "two_tower", settings, name=READER, options=QUIET)
+    train_ranker(space, "deepfm", RANKER, PIPELINE, options=QUIET)
+    return space
+
+
+def manifest(space: Workspace, name: str) -> dict[str, Any]:
+    return json.loads((space.model(name) / "manifest.json").read_text())
+
+
+# Channels --------------------------------------------------------------------------------------------------
+
+
+def test_the_label_is_on_the_model(space: Workspace) -> None:
+    assert manifest(space, READER)["query_time"] is True
+    assert manifest(space, "two_tower")["query_time"] is False
+    assert manifest(space, "deepfm")["query_time"] is True
+
+
+def test_validation_while_training_is_that_of_the_report(space: Workspace) -> None:
+    valid = evaluate_recall(space, names=[READER], split="valid", query_time=True)
+    stored = manifest(space, READER)["metrics"]["ndcg@10"]
+    assert valid.evaluations[0].mean("ndcg@10") == pytest.approx(stored, abs=1e-5)
+
+
+def test_a_report_with_query_time_says_so_and_is_a_file_of_its_own(space: Workspace) -> None:
+    plain = evaluate_recall(space)
+    told = evaluate_recall(space, query_time=True)
+    assert {e.name for e in plain.evaluations} == {"popularity", "itemcf", "mf", "two_tower", "merged"}
+    assert {e.name for e in told.evaluations} == {e.name for e in plain.evaluations} | {READER}
+    assert (plain.report.name, told.report.name) == ("recall.md", "recall_query_time.md")
+    for measured, seen in ((plain, False), (told, True)):
+        data = json.loads(measured.report.with_suffix(".json").read_text())
+        assert data["protocol"]["query_time"] is seen
+        assert data["reads_query_time"] == ([READER] if seen else [])
+        text = measured.report.read_text()
+        assert ("QUERY TIME SEEN (separate leaderboard)" in text) is seen
+        assert ("It was read by reader" in text) is seen
+        assert ("query time not seen" in text) is not seen
+    # Who does not read it has the same figures on either.
+    by_name = {e.name: e for e in told.evaluations}
+    for evaluation in (e for e in plain.evaluations if e.name != "merged"):
+        for metric, values in evaluation.per_query.items():
+            np.testing.assert_array_equal(by_name[evaluation.name].per_query[metric], values)
+
+
+def test_the_two_do_not_mix(space: Workspace) -> None:
+    with pytest.raises(ConfigError, match=r"reader learnt with the time of the event to predict.*add --query_time"):
+        evaluate_recall(space, names=[READER, "mf"])
+    with pytest.raises(ConfigError, match="none of mf, popularity was"):
+        evaluate_recall(space, names=["mf", "popularity"], query_time=True)
+
+
+def test_what_is_given_is_the_time_of_the_target(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[QueryBatch] = []
+    original = BaseRecall.retrieve
+
+    def spy(channel: BaseRecall, queries: QueryBatch, *args: Any, **options: Any) -> Any:
+        asked.append(queries)
+        return original(channel, queries, *args, **options)
+
+    monkeypatch.setattr(BaseRecall, "retrieve", spy)
+    evaluate_recall(space, names=[READER], query_time=True)
+    evaluate_recall(space, names=["two_tower"])
+    events = Prepared.load(space.prepared).split.interactions
+    last = events.user_offsets[1:] - 1
+    np.testing.assert_array_equal(asked[0].as_of, events.timestamp[last])
+    np.testing.assert_array_equal(asked[1].as_of, events.timestamp[last - 1])
+
+
+# The pipeline ----------------------------------------------------------------------------------------------
+
+
+def test_the_ranker_learns_from_queries_that_know_it(space: Workspace) -> None:
+    prepared = Prepared.load(space.prepared)
+    fit = prepared.split.fit()
+    channels = load_channels(space, CHANNELS)
+    config = PipelineConfig.parse({**PIPELINE, "ranker": "deepfm"})
+    valid = prepared.split.valid(query_time=True)
+    found = make_ranking_data(prepared, space, channels, config, valid, max_queries=20, options=QUIET)
+    queries = found.train.queries
+    target = fit.user_offsets[queries.user_idx] + queries.lengths  # the event after each history
+    np.testing.assert_array_equal(queries.as_of, fit.timestamp[target])
+    plain = label_window(prepared, max_queries=20, options=QUIET).holdout.queries
+    np.testing.assert_array_equal(plain.as_of, fit.timestamp[target - 1])
+
+
+def test_a_pipeline_with_a_reader_is_measured_with_query_time_only(space: Workspace, trained: Workspace) -> None:
+    with pytest.raises(ConfigError, match="add --query_time"):
+        evaluate_pipeline(space)
+    measured = evaluate_pipeline(space, query_time=True)
+    assert measured.report.name == "pipeline_query_time.md"
+    assert "QUERY TIME SEEN" in measured.report.read_text()
+    assert measured.data["reads_query_time"] == [READER]
+    assert measured.data["protocol"]["query_time"] is True
+    with pytest.raises(ConfigError, match="--query_time is for channels trained with it"):
+        evaluate_pipeline(trained, query_time=True)
+
+
+def test_a_recommendation_is_for_now_unless_told_otherwise(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = load(space.model("pipeline"))
+    asked: list[int] = []
+    original = pipeline.run
+
+    def spy(queries: QueryBatch, *args: Any, **options: Any) -> Any:
+        asked.extend(queries.as_of.tolist())
+        return original(queries, *args, **options)
+
+    monkeypatch.setattr(pipeline, "run", spy)
+    monkeypatch.setattr("pipeline.inference.time.time", lambda: 1_234_567_890.9)
+    pipeline.recommend(user=user_id(0), k=3)
+    pipeline.recommend(history=[movie_id(1)], k=3)
+    pipeline.recommend(user=user_id(0), k=3, as_of=1_000_000_000)
+    assert asked == [1_234_567_890, 1_234_567_890, 1_000_000_000]
+
+
+def test_without_a_reader_as_of_is_refused(trained: Workspace) -> None:
+    pipeline = load(trained.model("pipeline"))
+    assert not pipeline.query_time
+    with pytest.raises(DataError, match="as_of 5 would change nothing"):
+        pipeline.recommend(user=user_id(0), as_of=5)
+
+
+# Data without times ----------------------------------------------------------------------------------------
+
+
+def test_data_without_times(own: Workspace, tmp_path: Path) -> None:
+    table = pq.read_table(own.prepared / "train.parquet").drop_columns(["timestamp"])
+    file = tmp_path / "untimed.parquet"
+    pq.write_table(table.replace_schema_metadata(None), file)
+    settings = {**small.CHANNELS["two_tower"], "query_time": True}
+    for protocol in ("leave_one_out", "none"):
+        with pytest.raises(DataError, match="query_time needs timestamps"):
+            train_channel(own, "two_tower", settings, input_path=file, protocol=protocol, options=QUIET)
+    assert len(Prepared.load(own.prepared).split.valid()) == N_USERS
