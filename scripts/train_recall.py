@@ -4,13 +4,16 @@
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192
     PYTHONPATH=. python scripts/train_recall.py --model itemcf --set neighbours=100 --set half_life=5
     PYTHONPATH=. python scripts/train_recall.py --model mf --input my_events.parquet --protocol none
+    PYTHONPATH=. python scripts/train_recall.py --model two_tower --user_encoder transformer --logq streaming
+    PYTHONPATH=. python scripts/train_recall.py --model two_tower --query_time --name two_tower_query_time
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192 --resume
 
 A training that takes epochs writes a checkpoint after each and every 10 minutes, and its curves for
 `tensorboard --logdir <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume goes on.
 
 --input takes Parquet with raw ids: userId, movieId (or itemId), optionally rating, timestamp or position.
-Without it the prepared data is used. Every option of the channel can be given by --set or --config.
+Without it the prepared data is used. Every option of the channel can be given by --set or --config; the most used
+have flags of their own, below.
 """
 
 from __future__ import annotations
@@ -33,19 +36,29 @@ class TrainRecallSettings(ComponentConfig):
     input: Path | None = None
 
 
+CHANNEL_FLAGS: dict[str, dict[str, Any]] = {
+    "epochs": {"type": int, "help": "passes over the data"},
+    "batch_size": {"type": int, "help": "examples per training step"},
+    "learning_rate": {"type": float},
+    "embedding_size": {"type": int},
+    "logq": {"choices": ("none", "counts", "streaming"), "help": "correct sampled logits by log Q, and whence Q"},
+    "user_encoder": {"choices": ("mlp", "transformer"), "help": "how the two-tower reads a history"},
+    "query_time": {"action": "store_true", "help": "read the time of the event to predict: a leaderboard of its own"},
+    "use_gcn": {"action": "store_true", "help": "mix item vectors with those of their neighbours in an item graph"},
+    "item_adj": {"type": Path, "metavar": "FILE", "help": "the graph for --use_gcn, not that of co-occurrence"},
+}
+"""Flags that set the channel's option of the same name, and what argparse is told of each."""
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = build_parser(__doc__, training=True, resumable=True)
     parser.add_argument("--model", choices=list(CHANNELS), help="which channel")
     parser.add_argument("--input", type=Path, metavar="FILE.parquet", help="events to learn from")
-    parser.add_argument("--epochs", type=int, help="passes over the data")
-    parser.add_argument("--batch_size", type=int, help="examples per training step")
-    parser.add_argument("--learning_rate", type=float)
-    parser.add_argument("--embedding_size", type=int)
-    parser.add_argument("--use_gcn", action="store_true", default=None, help="mix item vectors over an item graph")
-    parser.add_argument("--item_adj", type=Path, metavar="FILE", help="that graph; by default co-occurrence")
+    channel = parser.add_argument_group("options of the channel, where it has them")
+    for name, told in CHANNEL_FLAGS.items():
+        channel.add_argument(f"--{name}", default=None, **told)
     args = parser.parse_args(argv)
-    channel = ("epochs", "batch_size", "learning_rate", "embedding_size", "use_gcn", "item_adj")
-    names = ("model", "name", "protocol", "input", *channel)
+    names = (*TrainRecallSettings.model_fields, *CHANNEL_FLAGS)
     settings = read_settings(args, {name: getattr(args, name) for name in names})
     options = run_options(args, settings)
     job = take(TrainRecallSettings, settings)
@@ -75,7 +88,8 @@ def _text(result: dict[str, Any]) -> str:
     if validation is None:
         lines.append(f"no validation: protocol {result['protocol']} keeps no events back")
     else:
-        lines.append("validation: " + ", ".join(f"{name} {value:.4f}" for name, value in validation.items()))
+        seen = " (query time seen)" if result["query_time"] else ""
+        lines.append(f"validation{seen}: " + ", ".join(f"{name} {value:.4f}" for name, value in validation.items()))
     return "\n".join(lines)
 
 

@@ -125,6 +125,18 @@ class TwoTowerConfig(ComponentConfig):
         catalogue = self.negatives == "catalogue"
         for wrong, why in (
             (self.query_time and self.user_encoder != "mlp", "query_time needs user_encoder = mlp"),
+            (
+                self.user_encoder != "mlp" and self._sets("half_lives", "user_dropout"),
+                "half_lives and user_dropout need user_encoder = mlp",
+            ),
+            (
+                self.user_encoder != "transformer" and self._sets("blocks", "heads", "dropout"),
+                "blocks, heads and dropout need user_encoder = transformer",
+            ),
+            (
+                self.embedding_size % self.heads > 0 and self.user_encoder == "transformer",
+                f"embedding_size {self.embedding_size} does not share out among {self.heads} heads",
+            ),
             (not self.use_gcn and self._sets("gcn_"), "gcn_… options need use_gcn"),
             (not self.use_gcn and self.item_adj is not None, "item_adj needs use_gcn"),
             (
@@ -162,7 +174,7 @@ class TwoTowerConfig(ComponentConfig):
         """Whether any option of the graph of co-occurrence differs from its default."""
         return self._sets("gcn_neighbours") or self._sets("gcn_window")
 
-    def _sets(self, prefix: str) -> bool:
+    def _sets(self, *prefixes: str) -> bool:
         """Whether any option whose name starts so differs from its default."""
         fields = type(self).model_fields
-        return any(getattr(self, name) != fields[name].default for name in fields if name.startswith(prefix))
+        return any(getattr(self, name) != fields[name].default for name in fields if name.startswith(prefixes))

@@ -519,6 +519,11 @@ CATALOGUE = {"negatives": "catalogue", "logq": "none", "uniform_negatives": 0}
         ({"temperature_bounds": 0.5}, "temperature_bounds"),
         ({"streaming_initial_gap": 0.5, "logq": "streaming"}, "streaming_initial_gap"),
         ({"streaming_alpha": 1.0, "logq": "streaming"}, "streaming_alpha"),
+        ({"user_encoder": "transformer", "half_lives": (1.0,)}, "need user_encoder = mlp"),
+        ({"user_encoder": "transformer", "user_dropout": 0.1}, "need user_encoder = mlp"),
+        ({"user_encoder": "transformer", "embedding_size": 10, "heads": 4}, "10 does not share out among 4 heads"),
+        ({"blocks": 3}, "need user_encoder = transformer"),
+        ({"dropout": 0.0}, "need user_encoder = transformer"),
     ],
 )
 def test_contradictions(wrong: dict[str, Any], why: str) -> None:
