@@ -106,7 +106,7 @@ class TwoTowerNetwork(nn.Module):
         if isinstance(inputs, SequenceInputs):
             vectors: Tensor = self.user_tower(inputs, lambda item_idx: self.items(item_idx, generator), generator)
         else:
-            vectors = self.user_tower(inputs, self.item_tower.ids.weight, generator)
+            vectors = self.user_tower(inputs, self.item_tower.ids, generator)
         return vectors
 
 

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.features import TOP_GENRES, ItemInputs
+from recall.two_tower.pooling import decayed_pools
+from recall.two_tower.tables import Table
 
 EMBEDDING_SCALE = 0.05
 
@@ -18,6 +20,13 @@ EMBEDDING_SCALE = 0.05
 def embedding(n: int, size: int) -> nn.Embedding:
     """An embedding table with small random rows."""
     table = nn.Embedding(n, size)
+    nn.init.normal_(table.weight, std=EMBEDDING_SCALE)
+    return table
+
+
+def large_embedding(n: int, size: int) -> Table:
+    """The same, of which a batch reads a few rows out of many."""
+    table = Table(n, size)
     nn.init.normal_(table.weight, std=EMBEDDING_SCALE)
     return table
 
@@ -33,7 +42,7 @@ class ItemTower(nn.Module):
         size = config.embedding_size
         self.n_items = n_items
         self.id_dropout = config.id_dropout
-        self.ids = embedding(n_items + 1, size)
+        self.ids = large_embedding(n_items + 1, size)
         self.genres = nn.Linear(content.genres.shape[1], size, bias=False) if content.genres.shape[1] else None
         self.codes = nn.ModuleList(embedding(n, size) for n in content.sizes)
         self.hidden = nn.Linear(size, config.hidden_size)
@@ -89,14 +98,14 @@ class MLPUserTower(nn.Module):
     The pools read the item tower's own id table, so that a film means the same on both sides.
     """
 
-    decay: Tensor
+    half_lives: Tensor
 
     def __init__(self, n_users: int, n_genres: int, code_sizes: Sequence[int], config: TwoTowerConfig) -> None:
         super().__init__()
         size = config.embedding_size
         self.config = config
         self.n_users = n_users
-        self.users = embedding(n_users + 1, size)  # row n_users: unknown
+        self.users = large_embedding(n_users + 1, size)  # row n_users: unknown
         self.genres = nn.Embedding(n_genres + 1, size, padding_idx=0)
         nn.init.normal_(self.genres.weight[1:], std=EMBEDDING_SCALE)
         self.codes = nn.ModuleList(embedding(n, size) for n in code_sizes)
@@ -105,10 +114,10 @@ class MLPUserTower(nn.Module):
         self.out = nn.Linear(config.hidden_size, size)
         nn.init.zeros_(self.out.weight)  # starts as the plain mean of the pools
         nn.init.zeros_(self.out.bias)
-        self.register_buffer("decay", torch.tensor([-1.0 / h for h in config.half_lives]), persistent=False)
+        self.register_buffer("half_lives", torch.tensor(config.half_lives), persistent=False)
 
-    def forward(self, inputs: UserInputs, item_ids: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Unit vectors (B, D); ``item_ids`` (N+1, D) is the item tower's id table."""
+    def forward(self, inputs: UserInputs, item_ids: Table, generator: torch.Generator | None) -> Tensor:
+        """Unit vectors (B, D); ``item_ids`` is the item tower's id table."""
         pools = self._pools(inputs, item_ids, generator)  # (B, H, D)
         about = self._about(inputs, generator)  # (B, D)
         x = (pools * self.mix).mean(dim=1) + about
@@ -116,19 +125,13 @@ class MLPUserTower(nn.Module):
         x = x + self.out(F.gelu(self.hidden(wide)))
         return F.normalize(x, dim=-1)
 
-    def _pools(self, inputs: UserInputs, item_ids: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _pools(self, inputs: UserInputs, item_ids: Table, generator: torch.Generator | None) -> Tensor:
         """(B, H, D) weighted means of the history's id embeddings, one per half-life; 0 for an empty history."""
         history = inputs.history
-        kept = history >= 0
         if self.training and self.config.history_dropout > 0:
             draws = torch.rand(history.shape, generator=generator).to(history.device)
-            kept = kept & (draws >= self.config.history_dropout)
-        slots = torch.arange(history.shape[1], device=history.device)
-        age = (inputs.lengths[:, None] - 1 - slots).clamp(min=0)  # (B, T), 0 = latest
-        weight = torch.exp2(age[:, None, :] * self.decay[:, None]) * kept[:, None, :]  # (B, H, T)
-        weight = weight / weight.sum(dim=-1, keepdim=True).clamp(min=1e-9)
-        vectors = F.embedding(history.clamp(min=0), item_ids)  # (B, T, D)
-        return torch.bmm(weight, vectors)
+            history = torch.where(draws < self.config.history_dropout, -1, history)
+        return decayed_pools(item_ids, history, inputs.lengths, self.half_lives)
 
     def _about(self, inputs: UserInputs, generator: torch.Generator | None) -> Tensor:
         """(B, D) sum of what is known beside the history."""

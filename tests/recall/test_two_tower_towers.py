@@ -130,9 +130,9 @@ def inputs_of(histories: list[list[int]], length: int = 4, **other: Any) -> User
 
 def test_pools_by_hand(board: TrainingData) -> None:
     network, _ = network_of(board)
-    ids = network.item_tower.ids.weight
+    ids = network.item_tower.ids
     pools = network.user_tower._pools(inputs_of([[3, 5, 8], [], [7, 1, 2, 4, 6]]), ids, None)
-    e = ids.detach()
+    e = ids.weight.detach()
     one = (0.25 * e[3] + 0.5 * e[5] + e[8]) / 1.75
     four = (2**-0.5 * e[3] + 2**-0.25 * e[5] + e[8]) / (2**-0.5 + 2**-0.25 + 1)
     torch.testing.assert_close(pools[0], torch.stack([one, four]))

@@ -1,0 +1,150 @@
+"""Means of a history's vectors in which an event counts half for every so many later ones.
+
+    pool_h(x) = Σ_i 2^(−age_i / half-life_h) · e(x_i) / Σ_i 2^(−age_i / half-life_h)
+
+Written out, the vectors of 8,192 histories of 50 events take 200 MB, and their gradients as much again, to be
+scattered back row by row. On a CPU one kernel goes through the events instead, reads each row of the table where it
+lies and adds it to all pools of its history; another does the same backwards, into one row for each distinct item.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from recall.two_tower.tables import Table, row_gradient
+from recall.two_tower.threads import in_parts
+
+
+def decayed_pools(table: Table, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
+    """(B, H, D) weighted means of the rows of ``table``, one per half-life; 0 for a history without events.
+
+    Args:
+        table: (N, D) vectors; gradients flow to it.
+        history: (B, T) rows, oldest first; below 0 = no event, or one left out.
+        lengths: (B,) slot after the latest event of each history, from which ages are counted.
+        half_lives: (H,) in events.
+
+    Costs B·T·H·D multiply-adds and, beside the result, memory for one row of each distinct item.
+    """
+    weight = table.fresh(history)
+    if table.sparse_gradients and weight.requires_grad and torch.is_grad_enabled():
+        pools: Tensor = _Pools.apply(weight, history, lengths, half_lives)  # type: ignore[no-untyped-call]
+        return pools
+    return written_out(weight, history, lengths, half_lives)
+
+
+def written_out(weight: Tensor, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
+    """The same by way of the (B, T, D) vectors: on accelerators, and where no gradient is wanted."""
+    slots = torch.arange(history.shape[1], device=history.device)
+    age = (lengths[:, None] - 1 - slots).clamp(min=0)  # (B, T), 0 = latest
+    share = torch.exp2(-age[:, None, :] / half_lives[:, None]) * (history >= 0)[:, None, :]  # (B, H, T)
+    share = share / share.sum(dim=-1, keepdim=True).clamp(min=LEAST_WEIGHT)
+    vectors = F.embedding(history.clamp(min=0), weight)  # (B, T, D)
+    return torch.bmm(share.to(weight.dtype), vectors)
+
+
+LEAST_WEIGHT = 1e-9
+
+
+class _Pools(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
+        age = torch.arange(max(history.shape[1], 1))
+        power = torch.exp2(-age / half_lives[:, None]).to(weight.dtype)  # (H, T)
+        pools = weight.new_empty(len(history), len(half_lives), weight.shape[1])
+        scale = weight.new_empty(len(history), len(half_lives))
+        events = history.numpy(), lengths.numpy(), power.numpy()
+        in_parts(_pool, weight.detach().numpy(), *events, pools.numpy(), scale.numpy(), LEAST_WEIGHT)
+        ctx.events, ctx.scale, ctx.shape = events, scale, weight.shape
+        return pools
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        history, lengths, power = ctx.events
+        present = np.zeros(ctx.shape[0], dtype=np.bool_)
+        _mark(history.reshape(-1), present)
+        rows = np.flatnonzero(present)
+        position = np.empty(len(present), dtype=np.int32)
+        position[rows] = np.arange(len(rows), dtype=np.int32)
+        values = grad.new_zeros(len(rows), ctx.shape[1])
+        scaled = (grad * ctx.scale[:, :, None]).numpy()
+        in_parts(_pool_backward, scaled, history, lengths, power, position, values.numpy())
+        return row_gradient(ctx.shape, torch.from_numpy(rows), values), None, None, None
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _pool(
+    weight: np.ndarray,
+    history: np.ndarray,
+    lengths: np.ndarray,
+    power: np.ndarray,
+    pools: np.ndarray,
+    scale: np.ndarray,
+    least: float,
+    part: int,
+    n_parts: int,
+) -> None:
+    """Fill ``pools`` (B, H, D) and ``scale`` (B, H), the reciprocal of each pool's total weight."""
+    n, n_pools = len(history), len(power)
+    for row in range(part * n // n_parts, (part + 1) * n // n_parts):
+        pools[row] = 0
+        scale[row] = 0
+        for slot in range(history.shape[1]):
+            item = history[row, slot]
+            if item < 0:
+                continue
+            age = max(lengths[row] - 1 - slot, 0)
+            for pool in range(n_pools):
+                w = power[pool, age]
+                scale[row, pool] += w
+                for d in range(weight.shape[1]):
+                    pools[row, pool, d] += w * weight[item, d]
+        for pool in range(n_pools):
+            scale[row, pool] = 1 / max(scale[row, pool], least)
+            for d in range(weight.shape[1]):
+                pools[row, pool, d] *= scale[row, pool]
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _pool_backward(
+    grad: np.ndarray,
+    history: np.ndarray,
+    lengths: np.ndarray,
+    power: np.ndarray,
+    position: np.ndarray,
+    values: np.ndarray,
+    part: int,
+    n_parts: int,
+) -> None:
+    """Add each event's share of ``grad`` (B, H, D) to its item's row of ``values`` (R, D).
+
+    Each thread has columns of its own, so that none waits for another and sums do not depend on their number.
+    """
+    size, n_pools = values.shape[1], len(power)
+    low, high = part * size // n_parts, (part + 1) * size // n_parts
+    for row in range(len(history)):
+        for slot in range(history.shape[1]):
+            item = history[row, slot]
+            if item < 0:
+                continue
+            age = max(lengths[row] - 1 - slot, 0)
+            at = position[item]
+            for pool in range(n_pools):
+                w = power[pool, age]
+                for d in range(low, high):
+                    values[at, d] += w * grad[row, pool, d]
+
+
+@njit(cache=True)
+def _mark(rows: np.ndarray, present: np.ndarray) -> None:
+    for row in rows:
+        if row >= 0:
+            present[row] = True
