@@ -20,6 +20,8 @@ from recall.two_tower.examples import Examples
 from recall.two_tower.mining import Retrieve
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.objective import Objective
+from recall.two_tower.optimiser import DeferredAdamW, clip_gradients
+from recall.two_tower.tables import Table
 from reccore import ArtefactError, RecommenderError, RunOptions
 from reccore.arrays import IntArray
 from reccore.checkpoint import Checkpoints
@@ -189,6 +191,7 @@ class Trainer:
                 now=self._now(),
             )
             advance(n_samples, loss=loss, epoch=self.epoch)
+        self.optimiser.settle()
         self.log.loss.append(self.total / len(self.examples))
         figures = {"loss": self.log.loss[-1]}
         if self.validate is not None:
@@ -207,9 +210,7 @@ class Trainer:
             loss = self.objective(inputs.to(self.device), targets.to(self.device), events, self.draws)
             value = self._finite("loss", loss.item(), rows)
             loss.backward()
-        norm = self._finite(
-            "gradient's norm", torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM).item(), rows
-        )
+        norm = self._finite("gradient's norm", clip_gradients(self.network.parameters(), GRADIENT_NORM).item(), rows)
         self.optimiser.step()
         self.schedule.step()
         return len(targets), value, norm
@@ -346,7 +347,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
     return {"device": device.type, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
 
 
-def _optimiser(network: TwoTowerNetwork, config: TwoTowerConfig) -> torch.optim.Optimizer:
+def _optimiser(network: TwoTowerNetwork, config: TwoTowerConfig) -> DeferredAdamW:
     """AdamW; not decayed are a learned temperature, which that would draw to the middle of its bounds, and the
     shares of a graph's layers, which it would make equal."""
     undecayed = [] if network.temperature is None else [network.temperature.position]
@@ -354,4 +355,5 @@ def _optimiser(network: TwoTowerNetwork, config: TwoTowerConfig) -> torch.optim.
         undecayed.append(network.propagation.logits)
     rest = [p for p in network.parameters() if all(p is not u for u in undecayed)]
     groups = [{"params": rest}] + ([{"params": undecayed, "weight_decay": 0.0}] if undecayed else [])
-    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    tables = [module for module in network.modules() if isinstance(module, Table)]
+    return DeferredAdamW(groups, tables, lr=config.learning_rate, weight_decay=config.weight_decay)
