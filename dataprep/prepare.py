@@ -16,6 +16,8 @@ from loguru import logger
 from dataprep.events import read_events, to_interactions, write_events
 from dataprep.features import item_statistics
 from dataprep.splits import LeaveLastN, Protocol, Split, parse_protocol
+from dataprep.tags import TagEvents, with_tags
+from dataprep.title_vectors import TITLE, title_vectors
 from reccore import (
     Bundle,
     ConfigError,
@@ -35,7 +37,9 @@ from reccore.bundle import file_sha256
 from reccore.workspace import require
 
 TRAIN_FILE = "train.parquet"
+TAGS_FILE = "tags.npz"
 MOVIE_COLUMNS = ("movieId", "title", "year", "genres")
+TAG_COLUMNS = ("userId", "movieId", "tag", "timestamp")
 USER_CATEGORIES = ("gender", "age", "occupation")
 
 
@@ -45,10 +49,11 @@ class Prepared:
 
     Attributes:
         split: events with their cuts.
-        items: facts of the catalogue, without statistics (those depend on the events that may be known).
+        items: facts of the catalogue, without statistics and tags (those depend on the events that may be known).
         users: facts of the users.
         vocabulary: what the indices mean.
         source: where it came from: ``dataset``, ``input`` (a path or None), ``tie_order``.
+        tags: who called what how, or None; which of them a model may know depends on its events.
     """
 
     split: Split
@@ -56,15 +61,19 @@ class Prepared:
     users: UserTable
     vocabulary: Vocabulary
     source: dict[str, Any]
+    tags: TagEvents | None = None
 
     def training_data(self, interactions: Interactions | None = None) -> TrainingData:
-        """The fit split, or the given part of it, with item statistics of exactly those events."""
+        """The fit split, or the given part of it, with item statistics and tags of exactly those events."""
         events = self.split.fit() if interactions is None else interactions
-        return TrainingData(events, with_statistics(self.items, events), self.users, self.vocabulary)
+        items = with_statistics(self.items, events)
+        if self.tags is not None:
+            items = with_tags(items, self.tags, events)
+        return TrainingData(events, items, self.users, self.vocabulary)
 
     def resplit(self, protocol: Protocol) -> Prepared:
         """The same events under another protocol."""
-        return Prepared(protocol.split(self.split.interactions), self.items, self.users, self.vocabulary, self.source)
+        return replace(self, split=protocol.split(self.split.interactions))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -82,6 +91,8 @@ class Prepared:
             b.arrays("cuts.npz", {"fit_stop": split.fit_stop, "valid_stop": split.valid_stop})
             b.arrays("items.npz", self.items.to_arrays())
             b.arrays("users.npz", self.users.to_arrays())
+            if self.tags is not None:
+                b.arrays(TAGS_FILE, self.tags.to_arrays())
             parts = {
                 TRAIN_FILE: split.fit(),
                 "valid.parquet": events.between(split.fit_stop, split.valid_stop),
@@ -96,26 +107,20 @@ class Prepared:
         bundle = Bundle.open(path, kind="prepared")
         vocabulary = bundle.vocabulary()
         events, cuts = Interactions.load(path), bundle.arrays("cuts.npz")
+        has_tags = TAGS_FILE in bundle.manifest["files"]
         return cls(
             split=Split(events, cuts["fit_stop"], cuts["valid_stop"], bundle.manifest["protocol"]),
             items=ItemTable.from_arrays(bundle.arrays("items.npz"), len(vocabulary.items)),
             users=UserTable.from_arrays(bundle.arrays("users.npz"), len(vocabulary.users)),
             vocabulary=vocabulary,
             source=dict(bundle.manifest["source"]),
+            tags=TagEvents.from_arrays(bundle.arrays(TAGS_FILE)) if has_tags else None,
         )
 
 
 def with_statistics(items: ItemTable, events: Interactions) -> ItemTable:
     """The item table with statistics of the given events."""
-    return ItemTable(
-        n_items=items.n_items,
-        title=items.title,
-        year=items.year,
-        genre_names=items.genre_names,
-        genre_offsets=items.genre_offsets,
-        genre_idx=items.genre_idx,
-        statistics=item_statistics(events),
-    )
+    return replace(items, statistics=item_statistics(events))
 
 
 def prepare(workspace: Workspace, protocol: Protocol | None = None) -> Prepared:
@@ -178,6 +183,7 @@ def _prepare(path: Path, workspace: Workspace, protocol: Protocol, source: dict[
     events = read_events(path)
     movies = _read_optional(workspace.processed / "movies.parquet", MOVIE_COLUMNS)
     people = _read_optional(workspace.processed / "users.parquet", ("userId",))
+    tags = _read_optional(workspace.processed / "tags.parquet", TAG_COLUMNS)
     vocabulary = Vocabulary(
         users=IdMap.of(events["userId"].to_numpy()),
         items=IdMap.of(events["movieId"].to_numpy(), *([movies["movieId"].to_numpy()] if movies else [])),
@@ -189,6 +195,7 @@ def _prepare(path: Path, workspace: Workspace, protocol: Protocol, source: dict[
         users=user_table(people, vocabulary.users),
         vocabulary=vocabulary,
         source=source,
+        tags=TagEvents.of(tags, vocabulary) if tags else None,
     )
     logger.info(
         "{:,} events of {:,} users over {:,} items, protocol {}",
@@ -224,13 +231,16 @@ def item_table(movies: pa.Table | None, items: IdMap) -> ItemTable:
     at = IdMap(listed).encode(items.ids)
     aligned = movies.take(pa.array(first[np.maximum(at, 0)], mask=at < 0))
     names, offsets, genre_idx = _genres(aligned["genres"].combine_chunks())
+    title = np.array(aligned["title"].fill_null("").to_pylist(), dtype=object)
+    of_titles = title_vectors(title)
     return ItemTable(
         n_items=len(items),
-        title=np.array(aligned["title"].fill_null("").to_pylist(), dtype=object),
+        title=title,
         year=aligned["year"].fill_null(0).to_numpy().astype(np.int64),
         genre_names=names,
         genre_offsets=offsets,
         genre_idx=genre_idx,
+        vectors={} if of_titles is None else {TITLE: of_titles},
     )
 
 

@@ -1,0 +1,166 @@
+"""Tags that users gave films, and what a model may know of them.
+
+A tag is an act of a user: it says that the user knows the film, and it has a time. So it counts only as part of an
+event that may be known. Of the given events, normally the fit split, a tag by user u on film i counts if
+
+* (u, i) is one of them: a tag on a held-out film would name the answer, and a tag on a film without an event cannot be
+  told from that without looking at what is held out;
+* it is dated no later than the last of u's: what u says afterwards lies beyond u's cut, and under ``global_time``
+  beyond the cut of all.
+
+Both look at nothing but the given events, so what is held out cannot change what a film is called.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reccore import Interactions, ItemTable, Vocabulary
+from reccore.arrays import BoolArray, IntArray, offsets_from_lengths
+
+MIN_USERS = 2
+"""A tag that only one user has is a private note ("in netflix queue")."""
+MIN_ITEMS = 3
+MAX_TAGS = 1000
+MAX_PER_ITEM = 16
+
+
+@dataclass(frozen=True, eq=False)
+class TagEvents:
+    """Who called what how, and when: A different (user, item, tag), each at its first time.
+
+    Attributes:
+        names: (T,) the tags, normalised and sorted.
+        user_idx: (A,) int64.
+        item_idx: (A,) int64.
+        tag_idx: (A,) int64 in 0 … T-1.
+        timestamp: (A,) int64, Unix seconds.
+    """
+
+    names: tuple[str, ...]
+    user_idx: IntArray
+    item_idx: IntArray
+    tag_idx: IntArray
+    timestamp: IntArray
+
+    def __len__(self) -> int:
+        return len(self.tag_idx)
+
+    @classmethod
+    def of(cls, table: pa.Table, vocabulary: Vocabulary, *, min_users: int = MIN_USERS) -> TagEvents:
+        """Read a table (userId, movieId, tag, timestamp); unknown users and films and empty tags are left out.
+
+        Tags with fewer users than ``min_users`` are left out at once: over fewer events they have no more.
+        """
+        distinct = pc.unique(table["tag"].combine_chunks())
+        normal = np.array([normalise(text) for text in distinct.to_pylist()], dtype=object)
+        names, code = np.unique(normal.astype(np.str_), return_inverse=True)
+        tag_idx = code[pc.index_in(table["tag"], value_set=distinct).to_numpy()].astype(np.int64)
+        user_idx = vocabulary.users.encode(table["userId"].to_numpy())
+        item_idx = vocabulary.items.encode(table["movieId"].to_numpy())
+        every = cls(tuple(names.tolist()), user_idx, item_idx, tag_idx, table["timestamp"].to_numpy().astype(np.int64))
+        known = every.select((user_idx >= 0) & (item_idx >= 0) & (names != "")[tag_idx])
+        first = np.lexsort((known.timestamp, known.item_idx, known.user_idx, known.tag_idx))
+        ordered = known.select(first)
+        repeated = np.zeros(len(ordered), dtype=np.bool_)
+        repeated[1:] = np.logical_and.reduce(
+            [np.diff(column) == 0 for column in (ordered.tag_idx, ordered.user_idx, ordered.item_idx)]
+        )
+        return ordered.select(~repeated)._of_several_users(min_users)
+
+    def select(self, rows: IntArray | BoolArray) -> TagEvents:
+        """The given rows."""
+        parts = (self.user_idx, self.item_idx, self.tag_idx, self.timestamp)
+        return TagEvents(self.names, *(part[rows] for part in parts))
+
+    def _of_several_users(self, min_users: int) -> TagEvents:
+        kept = distinct_count(self.tag_idx, self.user_idx, len(self.names)) >= min_users
+        rows = self.select(kept[self.tag_idx])
+        names = tuple(name for name, keep in zip(self.names, kept, strict=True) if keep)
+        return replace(rows, names=names, tag_idx=(np.cumsum(kept) - 1)[rows.tag_idx].astype(np.int64))
+
+    def known_from(self, events: Interactions) -> TagEvents:
+        """The rows that count, given these events: see the top of the file. O(A log A + E)."""
+        if len(self) == 0 or events.n_events == 0:
+            return self.select(np.zeros(0, dtype=np.int64))
+        users = np.unique(self.user_idx)
+        theirs = np.zeros(events.n_users, dtype=np.bool_)
+        theirs[users] = True
+        rows = np.flatnonzero(np.repeat(theirs, events.lengths))  # events of those who tag: mostly few
+        pairs = np.unique(events.user_idx[rows] * events.n_items + events.item_idx[rows])
+        known = np.isin(self.user_idx * events.n_items + self.item_idx, pairs)
+        if events.timestamp is not None:
+            some = events.lengths > 0
+            last = np.full(events.n_users, np.iinfo(np.int64).min)
+            last[some] = events.timestamp[events.user_offsets[1:][some] - 1]
+            known &= self.timestamp <= last[self.user_idx]
+        return self.select(known)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Plain arrays for a bundle."""
+        columns = ("user_idx", "item_idx", "tag_idx", "timestamp")
+        return {"names": np.array(self.names, dtype=np.str_)} | {name: getattr(self, name) for name in columns}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> TagEvents:
+        """Inverse of ``to_arrays``."""
+        names = tuple(str(name) for name in arrays["names"])
+        return cls(names, *(arrays[name] for name in ("user_idx", "item_idx", "tag_idx", "timestamp")))
+
+
+def normalise(tag: str) -> str:
+    """Lower case, one form of every letter, single blanks: ``" Sci-Fi\u00a0 EPIC"`` is ``"sci-fi epic"``."""
+    return " ".join(unicodedata.normalize("NFKC", tag).casefold().split())
+
+
+def distinct_count(group: IntArray, value: IntArray, n_groups: int) -> IntArray:
+    """(n_groups,) number of different values in each group."""
+    width = int(value.max(initial=0)) + 1
+    return np.bincount(np.unique(group * width + value) // width, minlength=n_groups).astype(np.int64)
+
+
+def with_tags(
+    items: ItemTable,
+    tags: TagEvents,
+    events: Interactions,
+    *,
+    min_users: int = MIN_USERS,
+    min_items: int = MIN_ITEMS,
+    max_tags: int = MAX_TAGS,
+    max_per_item: int = MAX_PER_ITEM,
+) -> ItemTable:
+    """The item table with the tags that the given events let it know.
+
+    Args:
+        items: the catalogue.
+        tags: all tags there are.
+        events: what may be known, normally the fit split.
+        min_users: users that a tag needs among those that count.
+        min_items: films that it needs.
+        max_tags: so many tags, those on the most films, ties to the alphabet.
+        max_per_item: so many of a film's tags, those of the most users, ties to the tag on more films.
+    """
+    known = tags.known_from(events)
+    on_items = distinct_count(known.tag_idx, known.item_idx, len(known.names))
+    by_users = distinct_count(known.tag_idx, known.user_idx, len(known.names))
+    order = np.argsort(-on_items, kind="stable")
+    chosen = order[(on_items[order] >= max(min_items, 1)) & (by_users[order] >= max(min_users, 1))][:max_tags]
+    place = np.full(len(known.names), -1, dtype=np.int64)
+    place[chosen] = np.arange(len(chosen))
+    read = known.select(place[known.tag_idx] >= 0)
+    width = max(len(chosen), 1)
+    pairs, n_users = np.unique(read.item_idx * width + place[read.tag_idx], return_counts=True)
+    item, tag = pairs // width, pairs % width
+    best_first = np.lexsort((tag, -n_users, item))
+    item, tag = item[best_first], tag[best_first]
+    rank = np.arange(len(item)) - np.searchsorted(item, item)
+    kept = rank < max_per_item
+    offsets = offsets_from_lengths(np.bincount(item[kept], minlength=items.n_items))
+    names = tuple(known.names[t] for t in chosen)
+    return replace(items, tag_names=names, tag_offsets=offsets, tag_idx=tag[kept].astype(np.int64))
