@@ -16,7 +16,7 @@ from recall.index import BaseIndex
 from recall.index.choose import create_index
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import TrainingExamples, query_inputs
-from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries
+from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries, columns_to_read
 from recall.two_tower.graph import ItemGraph, cooccurrence_graph
 from recall.two_tower.graph_files import read_item_graph
 from recall.two_tower.network import TwoTowerNetwork
@@ -70,7 +70,7 @@ class TwoTower(EmbeddingRecall):
         boundaries = None
         if rating is not None:
             boundaries = bucket_boundaries(_mean_ratings(data))
-        self._items = data.items
+        self._items = columns_to_read(data.items, self.config)
         has_times = data.interactions.timestamp is not None
         query_time = QueryTime.of(data.interactions) if self.query_time else None
         self._encoder = UserEncoder(boundaries, data.users, has_times, query_time)

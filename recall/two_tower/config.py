@@ -23,6 +23,8 @@ class TwoTowerConfig(ComponentConfig):
         dropout: in the transformer's blocks.
         query_time: read also when a query is asked, in training the time of the event to predict: how long that is
             after the latest event of the history, and when.
+        tags: the item tower reads the tags that users of the fit split gave; an error where there are none.
+        title_vectors: it reads a fixed vector of the title, alike for alike spellings; an error where there is none.
         use_gcn: mix item vectors with those of their neighbours in an item–item graph.
         gcn_layers: steps over the graph that neighbours may be away.
         gcn_neighbours: edges that each item brings into the graph of co-occurrence, the heaviest.
@@ -79,6 +81,8 @@ class TwoTowerConfig(ComponentConfig):
     heads: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     query_time: bool = False
+    tags: bool = False
+    title_vectors: bool = False
     use_gcn: bool = False
     gcn_layers: int = Field(default=1, ge=1)
     gcn_neighbours: int = Field(default=20, ge=1)

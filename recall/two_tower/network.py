@@ -27,6 +27,8 @@ class TwoTowerNetwork(nn.Module):
 
     genres: Tensor
     codes: Tensor
+    tags: Tensor
+    vectors: Tensor
 
     def __init__(
         self, content: ItemInputs, encoder: UserEncoder, config: TwoTowerConfig, graph: ItemGraph | None = None
@@ -36,6 +38,9 @@ class TwoTowerNetwork(nn.Module):
         self.n_items = n_items
         self.register_buffer("genres", content.genres, persistent=False)
         self.register_buffer("codes", content.codes, persistent=False)
+        self.register_buffer("tags", content.tags, persistent=False)
+        self.register_buffer("vectors", content.vectors, persistent=False)
+        self.code_sizes, self.n_tags = content.sizes, content.n_tags
         self.item_tower = ItemTower(n_items, content, config)
         self.propagation = None if graph is None else GraphPropagation(graph, config.gcn_layers)
         self.user_tower: MLPUserTower | TransformerUserTower
@@ -70,6 +75,11 @@ class TwoTowerNetwork(nn.Module):
         queries: Tensor = self.user_tower.over_vectors(inputs, read.view(*history.shape, -1), generator)  # type: ignore[operator]
         return queries, items
 
+    @property
+    def content(self) -> ItemInputs:
+        """The catalogue's content, where the network is."""
+        return ItemInputs(self.genres, self.codes, self.code_sizes, self.tags, self.vectors, self.n_tags)
+
     def items(self, item_idx: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Unit vectors (M, D) of the given items."""
         if self.propagation is None:
@@ -79,7 +89,7 @@ class TwoTowerNetwork(nn.Module):
 
     def _own_vectors(self, item_idx: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(M, D) of the item tower, before any propagation."""
-        vectors: Tensor = self.item_tower(item_idx, self.genres[item_idx], self.codes[item_idx], generator)
+        vectors: Tensor = self.item_tower(item_idx, self.content.of_items(item_idx), generator)
         return vectors
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.features import TOP_GENRES, ItemInputs
 from recall.two_tower.pooling import decayed_pools
+from recall.two_tower.propagation import sparse_product
 from recall.two_tower.tables import Table
 
 EMBEDDING_SCALE = 0.05
@@ -32,7 +33,7 @@ def large_embedding(n: int, size: int) -> Table:
 
 
 class ItemTower(nn.Module):
-    """movieId, multi-label genres, and codes (year, popularity, mean rating) → unit vector.
+    """movieId, multi-label genres, codes (year, popularity, mean rating), tags and vectors → unit vector.
 
     Row N of the id table is the unknown film: it stands in for ids dropped in training.
     """
@@ -45,23 +46,43 @@ class ItemTower(nn.Module):
         self.ids = large_embedding(n_items + 1, size)
         self.genres = nn.Linear(content.genres.shape[1], size, bias=False) if content.genres.shape[1] else None
         self.codes = nn.ModuleList(embedding(n, size) for n in content.sizes)
+        self.tags = embedding(content.n_tags, size) if content.n_tags else None
+        self.vectors = nn.Linear(content.vectors.shape[1], size, bias=False) if content.vectors.shape[1] else None
         self.hidden = nn.Linear(size, config.hidden_size)
         self.out = nn.Linear(config.hidden_size, size)
         nn.init.zeros_(self.out.weight)  # starts as the plain sum of embeddings
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, item_idx: Tensor, genres: Tensor, codes: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Unit vectors (M, D) of M items; ``generator`` draws the ids to drop in training."""
+    def forward(self, item_idx: Tensor, content: ItemInputs, generator: torch.Generator | None) -> Tensor:
+        """Unit vectors (M, D) of M items.
+
+        Args:
+            item_idx: (M,) int64, N = unknown.
+            content: of these M items, in this order.
+            generator: draws the ids to drop in training.
+        """
         if self.training and self.id_dropout > 0:
             dropped = torch.rand(len(item_idx), generator=generator).to(item_idx.device) < self.id_dropout
             item_idx = torch.where(dropped, self.n_items, item_idx)
         x = self.ids(item_idx)  # (M, D)
         if self.genres is not None:
-            x = x + self.genres(genres)
+            x = x + self.genres(content.genres)
         for column, table in enumerate(self.codes):
-            x = x + table(codes[:, column])
+            x = x + table(content.codes[:, column])
+        if self.tags is not None:
+            x = x + mean_rows(self.tags.weight, content.tags)
+        if self.vectors is not None:
+            x = x + self.vectors(content.vectors)
         x = x + self.out(F.gelu(self.hidden(x)))
         return F.normalize(x, dim=-1)
+
+
+def mean_rows(table: Tensor, idx: Tensor) -> Tensor:
+    """(M, D) mean of the rows of ``table`` (T, D) that ``idx`` (M, P) names, -1 = none; 0 without any."""
+    kept = (idx >= 0).to(table.dtype)
+    weights = kept / kept.sum(dim=1, keepdim=True).clamp(min=1.0)
+    offsets = torch.arange(0, idx.numel() + 1, idx.shape[1], device=idx.device)
+    return sparse_product(offsets, idx.clamp(min=0).flatten(), weights.flatten(), table)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,9 @@ def test_every_item_column_moves_the_vector(board: TrainingData) -> None:
 
     def vector(item: int = 3, genre: int = 0, year: int = 5, count: int = 2, rating: int = 2) -> torch.Tensor:
         genres = torch.nn.functional.one_hot(torch.tensor([genre]), 2).float()
-        return tower(torch.tensor([item]), genres, torch.tensor([[year, count, rating]]), None)
+        content = network.content.of_items(torch.tensor([item]))
+        content = replace(content, genres=genres, codes=torch.tensor([[year, count, rating]]))
+        return tower(torch.tensor([item]), content, None)
 
     for change in ({"item": 4}, {"genre": 1}, {"year": 6}, {"count": 3}, {"rating": 3}):
         assert (vector(**change) - vector()).abs().max() > 1e-4
@@ -179,7 +182,7 @@ def test_dropped_ids_are_the_unknown_film(board: TrainingData) -> None:
     network, _ = network_of(board, id_dropout=0.5)
     every = torch.arange(24)
     whole = network.items(every)
-    unknown = network.item_tower(torch.full((24,), 24), network.genres, network.codes, None)
+    unknown = network.item_tower(torch.full((24,), 24), network.content, None)
     drawn = network.train().items(every, torch.Generator().manual_seed(0))
     kept = (drawn == whole).all(dim=1)
     assert 4 <= int(kept.sum()) <= 20
