@@ -384,6 +384,8 @@ TRIED_ELSEWHERE: dict[str, Any] = {
     "index": "test_each_index_finds_every_film_at_its_own_row",
     "index_options": "test_index_two_tower.py",
     "softmax": "test_the_fused_softmax_is_used_and_trains_the_same",
+    "tags": "test_two_tower_content.py",
+    "title_vectors": "test_two_tower_content.py",
 }
 
 
