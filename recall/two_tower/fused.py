@@ -25,8 +25,9 @@ from recall.two_tower.hidden import HiddenColumns, OwnItems, all_but_hardest, hi
 from reccore import ConfigError, DataError
 from reccore.precision import cpu_products, product_dtype
 
+SAFE_EXPONENT = 30.0
+"""Scores this far from 0 leave fp32 room for the sum of their exponentials, times 1/q, without a shift."""
 ROWS_PER_CHUNK = 512  # the least time at B = M = 8,192 with a core to itself; more rows mean more page faults
-LEAST_PROBABILITY = 1e-30  # below it fp32 softmax nears underflow and −log p is taken from the logits
 
 
 def fused_sampled_softmax(
@@ -46,7 +47,7 @@ def fused_sampled_softmax(
 ) -> Tensor:
     """The value and gradients of :func:`recall.two_tower.loss.sampled_softmax` in bounded memory.
 
-    Costs 6·B·M·D operations, and 2·``rows_per_chunk``·M + (B + M)·D numbers beside its inputs. The gradients are
+    Costs 6·B·M·D operations, and ``rows_per_chunk``·M + (B + M)·D numbers beside its inputs. The gradients are
     ready when the forward pass ends; backward multiplies them by its one incoming number, so second derivatives
     do not exist. Where no gradient is wanted, only the loss is formed.
 
@@ -131,15 +132,20 @@ class _Columns:
     hidden: HiddenColumns | None
     hardest: int | None
 
-    def apply_to(self, logits: Tensor, start: int) -> None:
-        """From products of the examples from ``start`` on (R, M) to their logits, in place."""
-        if self.log_q is not None:
-            logits -= self.log_q
-        stop = start + len(logits)
+    def importance(self, like: Tensor) -> Tensor:
+        """(M,) weight of each column's exponential: 1/q, as a multiple of the least one."""
+        if self.log_q is None:
+            return like.new_ones(len(like))
+        return torch.exp(self.log_q.max() - self.log_q)
+
+    def hide_in(self, scores: Tensor, start: int) -> None:
+        """Set hidden columns of the uncorrected scores (R, M) of the examples from ``start`` on to −inf."""
+        stop = start + len(scores)
         if self.hidden is not None:
-            logits.view(-1).index_fill_(0, self.hidden.of_rows(start, stop), -torch.inf)
+            scores.view(-1).index_fill_(0, self.hidden.of_rows(start, stop), -torch.inf)
         if self.hardest is not None:
-            logits.masked_fill_(all_but_hardest(logits, self.target[start:stop], self.hardest), -torch.inf)
+            logits = scores if self.log_q is None else scores - self.log_q
+            scores.masked_fill_(all_but_hardest(logits, self.target[start:stop], self.hardest), -torch.inf)
 
 
 class _FusedSoftmax(torch.autograd.Function):
@@ -199,41 +205,48 @@ def _in_chunks(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Losses (B,), and d loss/d ``scaled`` (B, D) and d loss/d ``items`` (M, D) or None."""
     (n_examples, _), n_items = scaled.shape, len(items)
-    height = min(rows_per_chunk, n_examples)
-    # Two buffers serve all chunks: fresh ones would cost more in page faults than the softmax in arithmetic.
-    logits_buffer = scaled.new_empty(height, n_items)
-    softmax_buffer = scaled.new_empty(height, n_items)
+    # One buffer serves all chunks: fresh ones would cost more in page faults than the softmax in arithmetic.
+    buffer = scaled.new_empty(min(rows_per_chunk, n_examples), n_items)
     losses = scaled.new_empty(n_examples)
     d_scaled = torch.empty_like(scaled) if with_gradients else None
     d_items = torch.zeros_like(items) if with_gradients else None
+    # exp(s − log q) = exp(s)/q. The factor 1/q depends on the column alone, so it goes into the (M, D) factors of the
+    # products, with a column of its own that sums them up: the R×M scores are passed over to take exponentials only.
+    importance = columns.importance(items)  # (M,)
+    weighted = torch.cat([importance[:, None] * items, importance[:, None]], dim=1)  # (M, D+1)
+    sums = scaled.new_empty(len(buffer), weighted.shape[1])
+    needs_shift = _largest_score(scaled, items) > SAFE_EXPONENT
     for start in range(0, n_examples, rows_per_chunk):
         stop = min(start + rows_per_chunk, n_examples)
-        rows, logits, softmax = scaled[start:stop], logits_buffer[: stop - start], softmax_buffer[: stop - start]
-        products.into(logits, rows, items.T)  # (R, M)
-        columns.apply_to(logits, start)
-        torch.softmax(logits, dim=1, out=softmax)
-        target = columns.target[start:stop, None]  # (R, 1)
-        probability = softmax.gather(1, target)
-        losses[start:stop] = _loss(logits, probability, target)
+        rows, scores, rest = scaled[start:stop], buffer[: stop - start], sums[: stop - start]
+        products.into(scores, rows, items.T)  # (R, M)
+        columns.hide_in(scores, start)
+        if needs_shift:
+            scores -= scores.amax(dim=1, keepdim=True)
+        target = columns.target[start:stop]  # (R,)
+        # The target is taken out and added in full precision: as P approaches 1, G = P − target is what is left over.
+        own_score = scores.gather(1, target[:, None]).squeeze(1)
+        exponentials = scores.scatter_(1, target[:, None], -torch.inf).exp_()
+        products.into(rest, exponentials, weighted)
+        own = own_score.exp() * importance[target]
+        total = own + rest[:, -1]
+        losses[start:stop] = total.log() - own_score - importance[target].log()
         if d_scaled is None or d_items is None:
             continue
-        # G = P − target, taken here so that bf16 rounds the difference and not its terms.
-        softmax.scatter_(1, target, probability - 1)
-        products.into(d_scaled[start:stop], softmax, items)
-        products.add_to(d_items, softmax.T, rows * share[start:stop, None])
-    if d_scaled is not None:
+        doubt = (rest[:, -1] / total)[:, None]  # 1 − P of the target
+        torch.addcmul(rest[:, :-1] / total[:, None], doubt, items[target], value=-1, out=d_scaled[start:stop])
+        products.add_to(d_items, exponentials.T, rows * (share[start:stop] / total)[:, None])
+        pull = rows * share[start:stop, None] * doubt / importance[target, None]
+        d_items.index_add_(0, target, pull, alpha=-1)
+    if d_scaled is not None and d_items is not None:
         d_scaled *= share[:, None]
+        d_items *= importance[:, None]
     return losses, d_scaled, d_items
 
 
-def _loss(logits: Tensor, probability: Tensor, target: Tensor) -> Tensor:
-    """(R,) −log of the target's probability (R, 1); rows where that underflows take it from their logits."""
-    loss = -probability.log()
-    far = (probability < LEAST_PROBABILITY).squeeze(1)
-    if far.any():
-        rows = logits[far]
-        loss[far] = torch.logsumexp(rows, dim=1, keepdim=True) - rows.gather(1, target[far])
-    return loss.squeeze(1)
+def _largest_score(scaled: Tensor, items: Tensor) -> float:
+    """No score is greater, by Cauchy and Schwarz."""
+    return float(scaled.norm(dim=1).max() * items.norm(dim=1).max()) if len(scaled) and len(items) else 0.0
 
 
 class _Products:
