@@ -51,6 +51,7 @@ def written_out(weight: Tensor, history: Tensor, lengths: Tensor, half_lives: Te
 
 
 LEAST_WEIGHT = 1e-9
+TOGETHER = 4
 
 
 class _Pools(torch.autograd.Function):
@@ -58,6 +59,7 @@ class _Pools(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
         age = torch.arange(max(history.shape[1], 1))
         power = torch.exp2(-age / half_lives[:, None]).to(weight.dtype)  # (H, T)
+        power = F.pad(power, (0, 0, 0, -len(power) % TOGETHER))  # pools of weight 0 fill the last group
         pools = weight.new_empty(len(history), len(half_lives), weight.shape[1])
         scale = weight.new_empty(len(history), len(half_lives))
         events = history.numpy(), lengths.numpy(), power.numpy()
@@ -75,8 +77,9 @@ class _Pools(torch.autograd.Function):
         position = np.empty(len(present), dtype=np.int32)
         position[rows] = np.arange(len(rows), dtype=np.int32)
         values = grad.new_zeros(len(rows), ctx.shape[1])
-        scaled = (grad * ctx.scale[:, :, None]).numpy()
-        in_parts(_pool_backward, scaled, history, lengths, power, position, values.numpy())
+        scaled = grad.new_zeros(len(grad), len(power), grad.shape[2])
+        torch.mul(grad, ctx.scale[:, :, None], out=scaled[:, : grad.shape[1]])
+        in_parts(_pool_backward, scaled.numpy(), history, lengths, power, position, values.numpy())
         return row_gradient(ctx.shape, torch.from_numpy(rows), values), None, None, None
 
 
@@ -92,25 +95,35 @@ def _pool(
     part: int,
     n_parts: int,
 ) -> None:
-    """Fill ``pools`` (B, H, D) and ``scale`` (B, H), the reciprocal of each pool's total weight."""
-    n, n_pools = len(history), len(power)
+    """Fill ``pools`` (B, H, D) and ``scale`` (B, H), the reciprocal of each pool's total weight.
+
+    ``power`` has at least H rows, as many as ``TOGETHER`` divides; a row of the table is passed over once for so many.
+    """
+    n, n_pools = len(history), pools.shape[1]
+    total = np.zeros(len(power), dtype=pools.dtype)
+    sums = np.zeros((len(power), pools.shape[2]), dtype=pools.dtype)
     for row in range(part * n // n_parts, (part + 1) * n // n_parts):
-        pools[row] = 0
-        scale[row] = 0
+        total[:] = 0
+        sums[:] = 0
         for slot in range(history.shape[1]):
             item = history[row, slot]
             if item < 0:
                 continue
             age = max(lengths[row] - 1 - slot, 0)
+            vector = weight[item]
+            for pool in range(0, len(power), TOGETHER):
+                a, b, c, d = power[pool, age], power[pool + 1, age], power[pool + 2, age], power[pool + 3, age]
+                g, h, k, m = sums[pool], sums[pool + 1], sums[pool + 2], sums[pool + 3]
+                for i in range(len(vector)):
+                    g[i] += a * vector[i]
+                    h[i] += b * vector[i]
+                    k[i] += c * vector[i]
+                    m[i] += d * vector[i]
             for pool in range(n_pools):
-                w = power[pool, age]
-                scale[row, pool] += w
-                for d in range(weight.shape[1]):
-                    pools[row, pool, d] += w * weight[item, d]
+                total[pool] += power[pool, age]
         for pool in range(n_pools):
-            scale[row, pool] = 1 / max(scale[row, pool], least)
-            for d in range(weight.shape[1]):
-                pools[row, pool, d] *= scale[row, pool]
+            scale[row, pool] = 1 / max(total[pool], least)
+            pools[row, pool] = sums[pool] * scale[row, pool]
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -124,9 +137,10 @@ def _pool_backward(
     part: int,
     n_parts: int,
 ) -> None:
-    """Add each event's share of ``grad`` (B, H, D) to its item's row of ``values`` (R, D).
+    """Add each event's share of ``grad`` (B, H, D) to its item's row of ``values`` (R, D); H divides by TOGETHER.
 
-    Each thread has columns of its own, so that none waits for another and sums do not depend on their number.
+    Each thread has columns of its own, so that none waits for another and sums do not depend on their number. Pools
+    are taken ``TOGETHER`` at a time, which passes over a row of ``values`` once for all of them.
     """
     size, n_pools = values.shape[1], len(power)
     low, high = part * size // n_parts, (part + 1) * size // n_parts
@@ -136,11 +150,13 @@ def _pool_backward(
             if item < 0:
                 continue
             age = max(lengths[row] - 1 - slot, 0)
-            at = position[item]
-            for pool in range(n_pools):
-                w = power[pool, age]
-                for d in range(low, high):
-                    values[at, d] += w * grad[row, pool, d]
+            value = values[position[item], low:high]
+            for pool in range(0, n_pools, TOGETHER):
+                a, b, c, d = power[pool, age], power[pool + 1, age], power[pool + 2, age], power[pool + 3, age]
+                g, h = grad[row, pool, low:high], grad[row, pool + 1, low:high]
+                k, m = grad[row, pool + 2, low:high], grad[row, pool + 3, low:high]
+                for i in range(high - low):
+                    value[i] += a * g[i] + b * h[i] + c * k[i] + d * m[i]
 
 
 @njit(cache=True)
