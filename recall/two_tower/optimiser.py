@@ -83,6 +83,7 @@ class DeferredAdamW(torch.optim.AdamW):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Like any optimiser's; what is counted per row keeps its own number format."""
         super().load_state_dict(state_dict)
+        self._group_of = {p: group for group in self.param_groups for p in group["params"]}  # the groups are new ones
         parameters = [p for group in self.param_groups for p in group["params"]]
         for number, kept in state_dict["state"].items():
             for name in BOOKS:
