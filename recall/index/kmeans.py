@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reccore.arrays import FloatArray, IntArray
+from reccore.precision import product_dtype
 
 # Vectors a centre is learned from; more of them hardly move it.
 VECTORS_PER_CENTRE = 16
@@ -67,7 +68,7 @@ def _seeds(sample: Tensor, n_centres: int, rng: np.random.Generator) -> Tensor:
 
 def _nearest(vectors: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Which centre has the greatest inner product with each vector, and that product."""
-    dtype = _product_dtype()
+    dtype = product_dtype(vectors.device)  # lists need no more than two digits of a cosine
     columns = centres.to(dtype).T.contiguous()
     rows = max(1, CELLS_PER_CHUNK // len(centres))
     at = torch.empty(len(vectors), dtype=torch.int64)
@@ -76,9 +77,3 @@ def _nearest(vectors: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         best = (vectors[start : start + rows].to(dtype) @ columns).max(dim=1)
         at[start : start + rows], score[start : start + rows] = best.indices, best.values.float()
     return at, score
-
-
-def _product_dtype() -> torch.dtype:
-    """bf16 where the CPU multiplies it natively: lists need no more than two digits of a cosine."""
-    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # PyTorch before 2.6 cannot tell
-    return torch.bfloat16 if has_bf16 is not None and has_bf16() else torch.float32
