@@ -170,11 +170,11 @@ class TwoTower(EmbeddingRecall):
 
     def _validation_ndcg(self, valid: Holdout) -> float:
         """NDCG@10 of the first target, over the whole catalogue, seen items filtered."""
-        items = self.network.catalogue()
+        items = self.encode_items()
         total = 0.0
         for start in range(0, len(valid), 1024):
             part = valid.select(np.arange(start, min(start + 1024, len(valid))))
-            scores = self.encode_queries(part.queries) @ items.cpu().numpy().T
+            scores = self.encode_queries(part.queries) @ items.T
             Exclusions.of_history(part.queries).mask_scores(scores)
             ranks = ranks_of_targets(scores, part.target_idx[part.target_offsets[:-1]])
             total += float(np.where(ranks < VALIDATION_K, 1.0 / np.log2(ranks + 2.0), 0.0).sum())

@@ -46,10 +46,6 @@ class Examples(Protocol):
     def __len__(self) -> int:
         """Targets of an epoch."""
 
-    @property
-    def item_counts(self) -> IntArray:
-        """(N,) how often each item is a target in an epoch."""
-
     def batches(self, shuffle: np.random.Generator) -> list[IntArray]:
         """What ``batch`` takes, for each of an epoch's ``n_batches`` batches, in random order."""
 
@@ -78,11 +74,6 @@ class TrainingExamples:
 
     def __len__(self) -> int:
         return self.interactions.n_events
-
-    @property
-    def item_counts(self) -> IntArray:
-        """(N,) how often each item is a target in an epoch."""
-        return self.interactions.item_counts()
 
     def batches(self, shuffle: np.random.Generator) -> list[IntArray]:
         """The events of each of an epoch's ``n_batches`` batches, in random order."""

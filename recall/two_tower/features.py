@@ -171,6 +171,13 @@ class UserEncoder:
         asked = () if self.query_time is None else self.query_time.sizes
         return (*rating, ACTIVITY_CODES, *self.fact_sizes, *asked)
 
+    def fact_codes(self, user_idx: IntArray) -> IntArray:
+        """(B, F) codes of what is known of users beside their events; 0 = unknown."""
+        codes = np.empty((len(user_idx), len(self.users.categories)), dtype=np.int64)
+        for column, name in enumerate(self.users.categories):
+            codes[:, column] = self.users.codes(name, user_idx) + 1
+        return codes
+
     def codes(
         self,
         user_idx: IntArray,
@@ -184,7 +191,7 @@ class UserEncoder:
             unrated = np.full(len(user_idx), np.nan, dtype=np.float32)
             columns.append(bucket_codes(unrated if mean_rating is None else mean_rating, self.rating_boundaries))
         columns.append(np.minimum(np.log2(activity + 1).astype(np.int64), ACTIVITY_CODES - 1))
-        columns.extend(self.users.codes(name, user_idx) + 1 for name in self.users.categories)
+        columns.extend(self.fact_codes(user_idx).T)
         if asked is not None:
             columns.extend(asked.T)
         return np.stack(columns, axis=1)

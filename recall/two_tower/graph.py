@@ -82,11 +82,11 @@ class ItemGraph:
 
 
 def cooccurrence_graph(
-    interactions: Interactions, *, neighbours: int, window: int, shrinkage: float = 0.0, progress: bool = False
+    interactions: Interactions, *, neighbours: int, window: int, progress: bool = False
 ) -> ItemGraph:
     """Items joined where users chose them within ``window`` events of each other.
 
-    The weight of an edge is the cosine of co-occurrence, c(i, j) / (√(c_i · c_j) + shrinkage), where c(i, j) counts the
+    The weight of an edge is the cosine of co-occurrence, c(i, j) / √(c_i · c_j), where c(i, j) counts the
     pairs of events of i and j at most ``window`` apart in one history, and c_i the events of i. Each item brings
     its ``neighbours`` heaviest edges, and keeps those that others bring. Linear in events: 2 · window · E
     multiply-adds. Events must be those of the fit split alone, since later ones would give away what is to be
@@ -100,7 +100,6 @@ def cooccurrence_graph(
         norm=norm,
         neighbours=neighbours,
         window=window,
-        shrinkage=shrinkage,
         progress="item graph" if progress else None,
     )
     return ItemGraph.of(nearest)

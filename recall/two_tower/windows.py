@@ -33,12 +33,6 @@ def gap_codes(time: IntArray, offsets: IntArray) -> IntArray:
     return np.minimum(codes, GAP_CODES - 1)
 
 
-def fact_codes(encoder: UserEncoder, user_idx: IntArray) -> IntArray:
-    """(B, C) codes of what is known of users beside their events; 0 = unknown."""
-    columns = [encoder.users.codes(name, user_idx) + 1 for name in encoder.users.categories]
-    return np.stack(columns, axis=1) if columns else np.zeros((len(user_idx), 0), dtype=np.int64)
-
-
 def sequence_inputs(queries: QueryBatch, encoder: UserEncoder, history_length: int) -> SequenceInputs:
     """One query at the end of the latest ``history_length`` events of each history."""
     length = int(min(history_length, max(queries.lengths.max(initial=0), 1)))
@@ -55,7 +49,7 @@ def sequence_inputs(queries: QueryBatch, encoder: UserEncoder, history_length: i
     return _inputs(
         history,
         continued=queries.lengths > length,
-        facts=fact_codes(encoder, queries.user_idx),
+        facts=encoder.fact_codes(queries.user_idx),
         asked=rows * (length + 1) + history.lengths,
     )
 
@@ -73,18 +67,13 @@ class WindowExamples:
         # A batch is at least one window.
         fewest_windows = int(-(-interactions.lengths // config.history_length).sum())
         self.n_batches = min(math.ceil(interactions.n_events / config.batch_size), fewest_windows)
-        self.facts = fact_codes(encoder, np.arange(interactions.n_users))
+        self.facts = encoder.fact_codes(np.arange(interactions.n_users))
         rating, time = interactions.rating, interactions.timestamp
         self.ratings = None if rating is None else rating_codes(rating)
         self.gaps = None if time is None else gap_codes(time, interactions.user_offsets)
 
     def __len__(self) -> int:
         return self.interactions.n_events
-
-    @property
-    def item_counts(self) -> IntArray:
-        """(N,) how often each item is a target in an epoch."""
-        return self.interactions.item_counts()
 
     def batches(self, shuffle: np.random.Generator) -> list[IntArray]:
         """Windows (n, 3) of each batch: user, first target, end of targets, counted from the user's first event.
