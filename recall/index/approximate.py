@@ -13,6 +13,7 @@ from pydantic import Field
 
 from recall.index.base import BaseIndex
 from recall.index.brute_force import rescore, search_dense
+from recall.index.flat import FILE, read_faiss
 from reccore import ArtefactError, Bundle, Candidates, ComponentConfig, Exclusions
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
@@ -20,7 +21,6 @@ from reccore.bundle import BundleWriter
 # The types that FAISS declares leave out most of what it exports, and are wrong for some of the rest.
 faiss: Any = typed_faiss
 
-FILE = "index.faiss"
 VECTORS = "vectors.npy"
 # A smaller catalogue is searched exactly: one matrix product is quicker than any structure.
 SMALLEST = 1000
@@ -152,10 +152,7 @@ class ApproximateIndex(BaseIndex):
 
     def _read_faiss(self, bundle: Bundle) -> Any:
         path = bundle.file(FILE)
-        try:
-            index = faiss.read_index(str(path))
-        except RuntimeError as error:
-            raise ArtefactError(f"{path} is not a FAISS index: {error}") from error
+        index = read_faiss(path)
         if not isinstance(index, self.faiss_class):
             raise ArtefactError(f"{path} holds FAISS's {type(index).__name__}, not {self.faiss_class.__name__}")
         if (index.ntotal, index.d) != self._vectors.shape:

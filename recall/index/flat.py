@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import faiss
 import numpy as np
@@ -16,6 +17,18 @@ from reccore.bundle import BundleWriter
 FILE = "index.faiss"
 # Fetched beyond k and the exclusions, so that a close race at the k-th place is seen.
 SLACK = 8
+
+
+def read_faiss(path: Path) -> Any:
+    """The FAISS index in a file.
+
+    Raises:
+        ArtefactError: it holds none.
+    """
+    try:
+        return faiss.read_index(str(path))
+    except RuntimeError as error:
+        raise ArtefactError(f"{path} is not a FAISS index: {error}") from error
 
 
 class FlatConfig(ComponentConfig):
@@ -88,10 +101,7 @@ class FlatIndex(BaseIndex):
 
     def _read_vectors(self, bundle: Bundle) -> tuple[int, int]:
         path = bundle.file(FILE)
-        try:
-            index = faiss.read_index(str(path))
-        except RuntimeError as error:
-            raise ArtefactError(f"{path} is not a FAISS index: {error}") from error
+        index = read_faiss(path)
         if not isinstance(index, faiss.IndexFlatIP):
             raise ArtefactError(f"{path} holds a {type(index).__name__}, an IndexFlatIP is needed")
         self._use(index)
