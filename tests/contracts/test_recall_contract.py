@@ -26,30 +26,22 @@ from reccore import (
 )
 from reccore.arrays import offsets_from_lengths
 
+TWO_TOWER: dict[str, Any] = {
+    "embedding_size": 8,
+    "hidden_size": 16,
+    "history_length": 8,
+    "batch_size": 64,
+    "epochs": 25,
+    "uniform_negatives": 16,
+    "learning_rate": 0.02,
+}
 # Small enough for the checkerboard of 24 films; channels that do not personalise have no colour to recover.
 CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {},
     "itemcf": {"neighbours": 12},
     "mf": {"embedding_size": 2, "epochs": 10},
-    "two_tower": {
-        "embedding_size": 8,
-        "hidden_size": 16,
-        "history_length": 8,
-        "batch_size": 64,
-        "epochs": 25,
-        "uniform_negatives": 16,
-        "learning_rate": 0.02,
-    },
-    "two_tower.transformer": {
-        "user_encoder": "transformer",
-        "embedding_size": 8,
-        "hidden_size": 16,
-        "history_length": 8,
-        "batch_size": 64,
-        "epochs": 25,
-        "uniform_negatives": 16,
-        "learning_rate": 0.02,
-    },
+    "two_tower": TWO_TOWER,
+    "two_tower.transformer": {**TWO_TOWER, "user_encoder": "transformer"},
 }
 IMPERSONAL = {"popularity"}
 N_ITEMS = 24
