@@ -1,0 +1,1 @@
+"""TMDb: fetching movies, and their documents as four related tables."""
