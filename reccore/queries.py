@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from reccore.arrays import BoolArray, FloatArray, IntArray, check_offsets, offsets_from_lengths, ragged_positions
 
 UNKNOWN_TIME = -1
+V = TypeVar("V", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,33 @@ class PaddedHistory:
         return self.item_idx >= 0
 
 
+@dataclass(frozen=True, eq=False)
+class LatestEvents:
+    """Where the latest ``T`` events of each of B rows lie in flat event arrays, oldest first, padded on the right.
+
+    Attributes:
+        at: (B, T) int64 places in the flat arrays, 0 where padded.
+        lengths: (B,) int64, number of valid slots.
+    """
+
+    at: IntArray
+    lengths: IntArray
+
+    @classmethod
+    def of(cls, starts: IntArray, stops: IntArray, length: int) -> LatestEvents:
+        """``[max(start, stop - length), stop)`` of every row, B·T work."""
+        kept = np.minimum(stops - starts, length)
+        slots = np.arange(length, dtype=np.int64)
+        return cls(np.where(slots < kept[:, None], (stops - kept)[:, None] + slots, 0), kept)
+
+    def take(self, values: npt.NDArray[V], fill: int) -> npt.NDArray[V]:
+        """(B, T) of flat ``values`` (L,), ``fill`` where padded."""
+        if len(values) == 0:
+            return np.full(self.at.shape, fill, dtype=values.dtype)
+        valid = np.arange(self.at.shape[1]) < self.lengths[:, None]
+        return np.where(valid, values[self.at], np.asarray(fill, dtype=values.dtype))
+
+
 def gather_latest(
     starts: IntArray,
     stops: IntArray,
@@ -46,21 +74,12 @@ def gather_latest(
     time: IntArray | None = None,
 ) -> PaddedHistory:
     """Gather ``[max(start, stop - length), stop)`` of flat event arrays into padded rows, B·T work."""
-    kept = np.minimum(stops - starts, length)
-    slots = np.arange(length, dtype=np.int64)
-    valid = slots[None, :] < kept[:, None]
-    at = np.where(valid, (stops - kept)[:, None] + slots[None, :], 0)
-
-    def take(values: npt.NDArray[Any], fill: int) -> npt.NDArray[Any]:
-        if len(values) == 0:
-            return np.full(at.shape, fill, dtype=values.dtype)
-        return np.where(valid, values[at], np.asarray(fill, dtype=values.dtype))
-
+    events = LatestEvents.of(starts, stops, length)
     return PaddedHistory(
-        item_idx=take(item_idx, -1),
-        lengths=kept,
-        rating=None if rating is None else take(rating, 0),
-        time=None if time is None else take(time, 0),
+        item_idx=events.take(item_idx, -1),
+        lengths=events.lengths,
+        rating=None if rating is None else events.take(rating, 0),
+        time=None if time is None else events.take(time, 0),
     )
 
 

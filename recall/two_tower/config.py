@@ -128,7 +128,6 @@ class TwoTowerConfig(ComponentConfig):
     def _no_contradictions(self) -> Self:
         catalogue = self.negatives == "catalogue"
         for wrong, why in (
-            (self.query_time and self.user_encoder != "mlp", "query_time needs user_encoder = mlp"),
             (
                 self.user_encoder != "mlp" and self._sets("half_lives", "user_dropout"),
                 "half_lives and user_dropout need user_encoder = mlp",

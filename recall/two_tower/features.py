@@ -168,8 +168,12 @@ class UserEncoder:
     def sizes(self) -> tuple[int, ...]:
         """Number of codes of each column."""
         rating = () if self.rating_boundaries is None else (N_BUCKETS + 1,)
-        asked = () if self.query_time is None else self.query_time.sizes
-        return (*rating, ACTIVITY_CODES, *self.fact_sizes, *asked)
+        return (*rating, ACTIVITY_CODES, *self.fact_sizes, *self.when_sizes)
+
+    @property
+    def when_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each column of when a query is asked."""
+        return () if self.query_time is None else self.query_time.sizes
 
     def fact_codes(self, user_idx: IntArray) -> IntArray:
         """(B, F) codes of what is known of users beside their events; 0 = unknown."""

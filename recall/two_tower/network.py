@@ -47,7 +47,9 @@ class TwoTowerNetwork(nn.Module):
         if config.user_encoder == "mlp":
             self.user_tower = MLPUserTower(encoder.users.n_users, n_genres, encoder.sizes, config)
         else:
-            self.user_tower = TransformerUserTower(encoder.fact_sizes, encoder.has_ratings, encoder.has_times, config)
+            self.user_tower = TransformerUserTower(
+                encoder.fact_sizes, encoder.has_ratings, encoder.has_times, config, encoder.when_sizes
+            )
         self.frequency: FrequencyEstimator | None = None
         if config.logq == "streaming":
             self.frequency = FrequencyEstimator(

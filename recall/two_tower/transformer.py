@@ -39,6 +39,7 @@ class SequenceInputs:
         ratings: (W, T) int64 codes of the ratings, or None.
         gaps: (W, T) int64 codes of the time since the event before, or None.
         asked: (P,) int64, window·(T + 1) + position of each query.
+        when: (P, 2) int64 codes of when each query is asked, or None.
     """
 
     history: Tensor
@@ -47,6 +48,7 @@ class SequenceInputs:
     ratings: Tensor | None
     gaps: Tensor | None
     asked: Tensor
+    when: Tensor | None = None
 
     @property
     def owner(self) -> Tensor:
@@ -61,6 +63,7 @@ class SequenceInputs:
             None if self.ratings is None else self.ratings.to(device),
             None if self.gaps is None else self.gaps.to(device),
             self.asked.to(device),
+            None if self.when is None else self.when.to(device),
         )
 
 
@@ -73,9 +76,17 @@ class TransformerUserTower(nn.Module):
         fact_sizes: number of codes of each column of the user's facts.
         has_ratings: whether events come with ratings.
         has_times: whether events come with times.
+        when_sizes: number of codes of each column of when a query is asked; none where that is not read.
     """
 
-    def __init__(self, fact_sizes: Sequence[int], has_ratings: bool, has_times: bool, config: TwoTowerConfig) -> None:
+    def __init__(
+        self,
+        fact_sizes: Sequence[int],
+        has_ratings: bool,
+        has_times: bool,
+        config: TwoTowerConfig,
+        when_sizes: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         size = config.embedding_size
         self.config = config
@@ -87,6 +98,7 @@ class TransformerUserTower(nn.Module):
         self.hidden_event = nn.Parameter(torch.zeros(size))
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.moment = Moment(when_sizes, config) if when_sizes else None
         self.norm = nn.LayerNorm(size)
 
     def forward(
@@ -103,6 +115,8 @@ class TransformerUserTower(nn.Module):
         for block in self.blocks:
             x = block(x, generator)
         asked = x.flatten(0, 1)[inputs.asked]  # (P, D)
+        if self.moment is not None and inputs.when is not None:
+            asked = self.moment(asked, inputs.when)
         return F.normalize(self.norm(asked), dim=-1)
 
     def _start(self, inputs: SequenceInputs) -> Tensor:
@@ -158,6 +172,35 @@ class Block(nn.Module):
             return x
         kept = torch.rand(x.shape[0], 1, x.shape[2], generator=generator) >= self.dropout
         return x * (kept.to(x.dtype) / (1 - self.dropout)).to(x.device)
+
+
+class Moment(nn.Module):
+    """When a query is asked, joined to what its history says.
+
+    It comes after the attention, where a query is a row of its own. So keys and values of a history are the same
+    whenever it is asked; and in training, where the query at position j is asked at the time of event j + 1, that
+    time reaches this one query and no other: nothing is read there but its own row and its own codes.
+
+    Args:
+        sizes: number of codes of each column of when a query is asked.
+    """
+
+    def __init__(self, sizes: Sequence[int], config: TwoTowerConfig) -> None:
+        super().__init__()
+        size = config.embedding_size
+        self.codes = nn.ModuleList(embedding(n, size) for n in sizes)
+        self.hidden_norm = nn.LayerNorm(size)
+        self.hidden = nn.Linear(size, config.hidden_size)
+        self.out = nn.Linear(config.hidden_size, size)
+        nn.init.zeros_(self.out.weight)  # starts as the plain sum; learns what moment and history say together
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, when: Tensor) -> Tensor:
+        """(P, D) → (P, D) of P queries; ``when`` (P, C) are their codes."""
+        for column, table in enumerate(self.codes):
+            x = x + table(when[:, column])
+        mixed: Tensor = self.out(F.gelu(self.hidden(self.hidden_norm(x))))
+        return x + mixed
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

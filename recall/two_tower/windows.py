@@ -12,8 +12,8 @@ from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.features import UserEncoder
 from recall.two_tower.transformer import GAP_CODES, RATING_CODES, SequenceInputs
 from reccore import Interactions, QueryBatch
-from reccore.arrays import FloatArray, IntArray, offsets_from_lengths, ragged_positions, row_of_each
-from reccore.queries import PaddedHistory, gather_latest
+from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths, ragged_positions, row_of_each
+from reccore.queries import LatestEvents
 
 LENGTH_NOISE = 0.1
 """Windows are batched by length times 1 ± this, so that batches are even and still differ between epochs."""
@@ -37,20 +37,17 @@ def sequence_inputs(queries: QueryBatch, encoder: UserEncoder, history_length: i
     """One query at the end of the latest ``history_length`` events of each history."""
     length = int(min(history_length, max(queries.lengths.max(initial=0), 1)))
     ratings, times = queries.history_rating, queries.history_time
-    history = gather_latest(
-        queries.history_offsets[:-1],
-        queries.history_offsets[1:],
-        length,
-        queries.history_idx,
-        None if ratings is None else rating_codes(ratings),  # type: ignore[arg-type]
-        None if times is None else gap_codes(times, queries.history_offsets),
-    )
+    latest = LatestEvents.of(queries.history_offsets[:-1], queries.history_offsets[1:], length)
     rows = np.arange(len(queries))
     return _inputs(
-        history,
+        latest,
+        queries.history_idx,
+        ratings=None if ratings is None else rating_codes(ratings),
+        gaps=None if times is None else gap_codes(times, queries.history_offsets),
         continued=queries.lengths > length,
         facts=encoder.fact_codes(queries.user_idx),
-        asked=rows * (length + 1) + history.lengths,
+        asked=rows * (length + 1) + latest.lengths,
+        when=None if encoder.query_time is None else encoder.query_time.of_queries(queries),
     )
 
 
@@ -63,6 +60,7 @@ class WindowExamples:
 
     def __init__(self, interactions: Interactions, encoder: UserEncoder, config: TwoTowerConfig) -> None:
         self.interactions = interactions
+        self.query_time = encoder.query_time
         self.history_length = config.history_length
         # A batch is at least one window.
         fewest_windows = int(-(-interactions.lengths // config.history_length).sum())
@@ -114,32 +112,46 @@ class WindowExamples:
         read_from = np.maximum(start - 1, 0)
         offset = self.interactions.user_offsets[user]
         length = int(max((stop - 1 - read_from).max(), 1))
-        history = gather_latest(
-            offset + read_from,
-            offset + stop - 1,
-            length,
-            self.interactions.item_idx,
-            self.ratings,  # type: ignore[arg-type]
-            self.gaps,
-        )
+        latest = LatestEvents.of(offset + read_from, offset + stop - 1, length)
         n_targets = stop - start
         row = row_of_each(offsets_from_lengths(n_targets))
         position = ragged_positions(start - read_from, n_targets)
+        events = self.events(windows)
         inputs = _inputs(
-            history,
+            latest,
+            self.interactions.item_idx,
+            ratings=self.ratings,
+            gaps=self.gaps,
             continued=read_from > 0,
             facts=self.facts[user],
             asked=row * (length + 1) + position,
+            when=self._asked_at(events, first=events == offset[row]),
         )
-        return inputs, torch.from_numpy(self.interactions.item_idx[self.events(windows)])
+        return inputs, torch.from_numpy(self.interactions.item_idx[events])
+
+    def _asked_at(self, events: IntArray, first: BoolArray) -> IntArray | None:
+        """(P, 2) codes of queries asked when each target happened, with the event before it as the latest read."""
+        return None if self.query_time is None else self.query_time.of_events(self.interactions, events, first)
 
 
-def _inputs(history: PaddedHistory, *, continued: np.ndarray, facts: IntArray, asked: IntArray) -> SequenceInputs:
+def _inputs(
+    latest: LatestEvents,
+    items: IntArray,
+    *,
+    ratings: IntArray | None,
+    gaps: IntArray | None,
+    continued: BoolArray,
+    facts: IntArray,
+    asked: IntArray,
+    when: IntArray | None,
+) -> SequenceInputs:
+    """Tensors of the windows ``latest`` of flat items, rating codes and gap codes (L,)."""
     return SequenceInputs(
-        history=torch.from_numpy(history.item_idx),
+        history=torch.from_numpy(latest.take(items, -1)),
         continued=torch.from_numpy(continued.astype(np.int64)),
         facts=torch.from_numpy(facts),
-        ratings=None if history.rating is None else torch.from_numpy(history.rating),
-        gaps=None if history.time is None else torch.from_numpy(history.time),
+        ratings=None if ratings is None else torch.from_numpy(latest.take(ratings, 0)),
+        gaps=None if gaps is None else torch.from_numpy(latest.take(gaps, 0)),
         asked=torch.from_numpy(asked),
+        when=None if when is None else torch.from_numpy(when),
     )

@@ -15,7 +15,7 @@ from recall import TwoTower
 from recall.two_tower.examples import TrainingExamples
 from recall.two_tower.features import UserEncoder
 from recall.two_tower.query_time import GAP_CODES, MOMENTS, QueryTime
-from reccore import ConfigError, DataError, Interactions, QueryBatch, RunOptions
+from reccore import DataError, Interactions, QueryBatch, RunOptions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import FIRST_DAY, training_data
 
@@ -59,14 +59,21 @@ def split() -> Split:
     return fashions()
 
 
-@pytest.fixture(scope="module")
-def reader(split: Split) -> TwoTower:
-    return fitted(split, query_time=True)
+@pytest.fixture(scope="module", params=["mlp", "transformer"])
+def user_encoder(request: pytest.FixtureRequest) -> dict[str, Any]:
+    if request.param == "mlp":
+        return {}
+    return {"user_encoder": "transformer", "blocks": 1, "epochs": 6}
 
 
 @pytest.fixture(scope="module")
-def plain(split: Split) -> TwoTower:
-    return fitted(split)
+def reader(split: Split, user_encoder: dict[str, Any]) -> TwoTower:
+    return fitted(split, query_time=True, **user_encoder)
+
+
+@pytest.fixture(scope="module")
+def plain(split: Split, user_encoder: dict[str, Any]) -> TwoTower:
+    return fitted(split, **user_encoder)
 
 
 def at(queries: QueryBatch, as_of: int) -> QueryBatch:
@@ -156,7 +163,9 @@ def test_as_of_changes_what_readers_offer_and_nothing_else(reader: TwoTower, pla
 
 
 def test_fitting_without_it_does_not_depend_on_when_validation_is_asked(plain: TwoTower, split: Split) -> None:
-    told = TwoTower(TINY).fit(training_data(split.fit()), valid=split.valid(query_time=True), options=QUIET)
+    told = TwoTower(plain.config.model_dump()).fit(
+        training_data(split.fit()), valid=split.valid(query_time=True), options=QUIET
+    )
     assert (told.log.loss, told.log.validation) == (plain.log.loss, plain.log.validation)
 
 
@@ -167,6 +176,18 @@ def test_long_after_training_is_the_end_of_it(reader: TwoTower, split: Split) ->
     np.testing.assert_array_equal(reader.encode_queries(near), reader.encode_queries(at(queries, end + 10**9)))
     unknown = reader.encode_queries(at(queries, -1))
     assert np.isfinite(unknown).all()
+
+
+def test_a_query_asked_before_its_latest_event_counts_as_asked_with_it(reader: TwoTower, split: Split) -> None:
+    queries = split.test().queries
+    latest = queries.history_time[queries.history_offsets[1:] - 1]
+    codes = reader._encoder.query_time
+    early = codes.of_queries(replace(queries, as_of=latest - 10))
+    np.testing.assert_array_equal(early[:, 0], 1)  # the same second: no gap is negative
+    same_span = early[:, 1] == codes.of_queries(replace(queries, as_of=latest))[:, 1]
+    assert same_span.mean() > 0.9
+    one, other = (reader.encode_queries(replace(queries, as_of=when)) for when in (latest - 10, latest))
+    np.testing.assert_array_equal(one[same_span], other[same_span])
 
 
 def test_loaded_it_answers_the_same(reader: TwoTower, split: Split, tmp_path: Path) -> None:
@@ -181,8 +202,6 @@ def test_it_needs_times(split: Split) -> None:
     without = training_data(replace(split.fit(), timestamp=None))
     with pytest.raises(DataError, match="query_time needs timestamps"):
         TwoTower({**TINY, "query_time": True}).fit(without, options=QUIET)
-    with pytest.raises(ConfigError, match="query_time needs user_encoder = mlp"):
-        TwoTower({"query_time": True, "user_encoder": "transformer"})
 
 
 # What must not be known without it -------------------------------------------------------------------------

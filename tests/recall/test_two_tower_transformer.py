@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.features import ItemInputs, UserEncoder
 from recall.two_tower.network import TwoTowerNetwork
+from recall.two_tower.query_time import QueryTime
 from recall.two_tower.transformer import Block, SequenceInputs
 from recall.two_tower.windows import WindowExamples, gap_codes, rating_codes, sequence_inputs
 from reccore import Interactions, QueryBatch, TrainingData
@@ -48,7 +50,8 @@ def random_events(lengths: list[int], n_items: int = 40, seed: int = 0) -> Inter
 
 def network_of(data: TrainingData, **changes: Any) -> tuple[TwoTowerNetwork, UserEncoder]:
     torch.manual_seed(0)
-    encoder = UserEncoder(np.linspace(1, 5, 9, dtype=np.float32), data.users, has_times=True)
+    query_time = QueryTime.of(data.interactions) if changes.get("query_time") else None
+    encoder = UserEncoder(np.linspace(1, 5, 9, dtype=np.float32), data.users, has_times=True, query_time=query_time)
     network = TwoTowerNetwork(ItemInputs.of(data.items), encoder, config_of(**changes))
     for parameter in network.parameters():  # as if trained: no part stays silent
         nn.init.normal_(parameter, std=0.3)
@@ -128,6 +131,52 @@ def test_a_window_trains_exactly_the_queries_that_are_asked() -> None:
     np.testing.assert_array_equal(inputs.owner, np.repeat(np.arange(4), windows[:, 2]))
 
 
+def test_in_a_window_each_query_is_asked_when_its_target_happened() -> None:
+    data = training_data(random_events([5, 1, 4, 0, 9]))
+    network, encoder = network_of(data, query_time=True)
+    events = data.interactions
+    examples = WindowExamples(events, encoder, config_of())
+    # Whole histories, and a window that begins at the sixth event of a user: it reads one event before.
+    inputs, targets = examples.batch(np.array([[0, 0, 5], [1, 0, 1], [2, 0, 4], [4, 5, 6]]))
+    users, stops = np.repeat([0, 1, 2, 4], [5, 1, 4, 1]), np.array([*range(5), 0, *range(4), 5])
+    target = events.user_offsets[users] + stops
+    np.testing.assert_array_equal(targets, events.item_idx[target])
+    queries = replace(events.queries(users, stops), as_of=events.timestamp[target])
+    asked = sequence_inputs(queries, encoder, 5)
+    np.testing.assert_array_equal(inputs.when, asked.when)
+    whole = stops < 5
+    found, expected = vectors_at(network, inputs), vectors_at(network, asked)
+    np.testing.assert_allclose(found[whole], expected[whole], atol=1e-12)
+    untold = vectors_at(network, sequence_inputs(events.queries(users, stops), encoder, 5))
+    assert np.abs(untold - expected).max(axis=1)[stops > 0].min() > 1e-3  # as of the latest event: another query
+
+
+def test_the_time_of_a_target_reaches_its_own_query_alone() -> None:
+    data = training_data(random_events([5, 5]))
+    network, encoder = network_of(data, query_time=True)
+    events = data.interactions
+    windows = np.array([[0, 0, 5], [1, 0, 5]])
+    before, _ = WindowExamples(events, encoder, config_of()).batch(windows)
+    for row in range(10):  # the codes of one query
+        inputs = replace(before, when=before.when.clone())
+        inputs.when[row] = torch.tensor([33 - inputs.when[row, 0], 31 - inputs.when[row, 1]])
+        moved = np.abs(vectors_at(network, inputs) - vectors_at(network, before)).max(axis=1)
+        assert np.flatnonzero(moved > 0).tolist() == [row]
+    # The time of the last event of user 0 itself: it is read by nobody, and predicted by the fifth query.
+    later = events.timestamp.copy()
+    later[4] += 10**7
+    moved_events = replace(events, timestamp=later)
+    inputs, _ = WindowExamples(moved_events, encoder, config_of()).batch(windows)
+    moved = np.abs(vectors_at(network, inputs) - vectors_at(network, before)).max(axis=1)
+    assert np.flatnonzero(moved > 0).tolist() == [4]
+    # That of an event within: its own query, and those that have read it.
+    later = events.timestamp.copy()
+    later[2] = (later[1] + 3 * later[2]) // 4
+    inputs, _ = WindowExamples(replace(events, timestamp=later), encoder, config_of()).batch(windows)
+    moved = np.abs(vectors_at(network, inputs) - vectors_at(network, before)).max(axis=1)
+    assert set(np.flatnonzero(moved > 0)) <= {2, 3, 4}
+
+
 def test_a_training_step_encodes_history_and_samples_as_they_are_encoded_apart() -> None:
     data = training_data(random_events([5, 3]))
     network, encoder = network_of(data)
@@ -153,13 +202,16 @@ def test_long_histories_are_read_from_their_end() -> None:
     assert trained.continued.tolist() == [1]
 
 
-@pytest.mark.parametrize("part", ["order", "rating", "time", "fact", "continued"])
+@pytest.mark.parametrize("part", ["order", "rating", "time", "fact", "continued", "gap asked", "moment asked"])
 def test_everything_it_is_said_to_read_matters(part: str) -> None:
     data = training_data(random_events([4, 4, 4, 4]))
-    network, encoder = network_of(data)
+    network, encoder = network_of(data, query_time=True)
     inputs = sequence_inputs(data.interactions.queries(), encoder, 5)
     before = vectors_at(network, inputs)
-    if part == "order":
+    if part.endswith("asked"):
+        column = ("gap asked", "moment asked").index(part)
+        inputs.when[:, column] = encoder.when_sizes[column] - 1 - inputs.when[:, column]
+    elif part == "order":
         inputs.history[:] = inputs.history[:, [1, 0, 2, 3]]
     elif part == "rating":
         inputs.ratings[:, 1] = 11 - inputs.ratings[:, 1]
@@ -256,7 +308,7 @@ def gradient_norms(network: TwoTowerNetwork) -> dict[str, Tensor]:
 
 def test_every_part_learns() -> None:
     data = training_data(random_events([9, 7]))
-    network, encoder = network_of(data, history_dropout=0.3)
+    network, encoder = network_of(data, history_dropout=0.3, query_time=True)
     network.train()
     examples = WindowExamples(data.interactions, encoder, config_of())
     inputs, targets = examples.batch(np.concatenate(examples.batches(np.random.default_rng(0))))
