@@ -1,7 +1,8 @@
 """The runs of an ablation: every row with every seed, trained where it is missing, and evaluated.
 
 Every row is trained once per seed into ``<data root>/ablations/<name>/``, apart from the channels in use. What is there
-already with the same configuration, data and seed is not trained again, so that a killed run goes on where it was.
+already with the same configuration, data and seed is not trained again, and a training that was broken off goes on
+from its last checkpoint, so that a killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from evaluation.report import metric_label, write_text
 from pipeline.fitting import train_channel
 from pipeline.measuring import measure
 from recall import CHANNELS
-from reccore import ArtefactError, Bundle, ConfigError, Holdout, RecommenderError, RunOptions, Workspace
+from reccore import ArtefactError, Bundle, ConfigError, Holdout, RecommenderError, ResumeError, RunOptions, Workspace
 from reccore.bundle import read_manifest
+from reccore.checkpoint import has_checkpoint
 
 KS = (10, 100)
 HEADLINE, BESIDE = "ndcg@10", "hit_rate@10"
@@ -112,6 +114,9 @@ class RunsWorkspace(Workspace):
     @property
     def models(self) -> Path:
         return self.root / "ablations" / self.name
+
+    def checkpoint(self, name: str) -> Path:
+        return self.models / "checkpoints" / self.model(name).name
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,22 +221,32 @@ def _train_missing(job: Job, runs: Sequence[Run]) -> Iterator[tuple[str, str | N
 def _train(
     workspace: RunsWorkspace, run: Run, input_path: Path | None, protocol: str | None, options: RunOptions
 ) -> tuple[str, str | None]:
-    """Train one run and note beside its bundle how long it took."""
-    try:
-        result = train_channel(
+    """Train one run, from its checkpoint where there is one, and note beside its bundle how long it took."""
+
+    def trained(*, resume: bool) -> dict[str, Any]:
+        return train_channel(
             workspace,
             run.row.model,
             run.row.config,
             name=run.name,
             input_path=input_path,
             protocol=protocol,
-            options=options,
+            options=replace(options, resume=resume),
         )
+
+    resume = has_checkpoint(workspace.checkpoint(run.name))
+    try:
+        try:
+            result = trained(resume=resume)
+        except ResumeError:  # the row, the data or the code has changed since
+            resume = False
+            result = trained(resume=False)
     except RecommenderError as error:  # the other rows are worth having all the same; the report names this one
         return run.name, str(error)
     path = workspace.model(run.name)
     note = {
-        "seconds": result["seconds"],
+        # What was trained before a break counts too.
+        "seconds": round(60 * result["training"]["minutes"], 2) if resume else result["seconds"],
         "device": str(options.torch_device()),
         "threads": torch.get_num_threads(),
         "fingerprint": Bundle.open(path).fingerprint,

@@ -17,6 +17,7 @@ from reccore.errors import (
     NotFittedError,
     NotReadyError,
     RecommenderError,
+    ResumeError,
 )
 from reccore.exclusions import Exclusions
 from reccore.interactions import Interactions
@@ -46,6 +47,7 @@ __all__ = [
     "QueryBatch",
     "RankingSamples",
     "RecommenderError",
+    "ResumeError",
     "RunOptions",
     "TrainingData",
     "UserTable",

@@ -15,7 +15,7 @@ from loguru import logger
 from torch import Tensor
 
 from reccore.bundle import Bundle, read_manifest, write_bundle
-from reccore.errors import ArtefactError, ConfigError
+from reccore.errors import ArtefactError, ResumeError
 
 KIND = "checkpoint"
 LAYOUT = 1
@@ -92,8 +92,8 @@ class Checkpoints:
         """The state written last; None where there is none.
 
         Raises:
-            ArtefactError: damaged, or written by another version.
-            ConfigError: of a training with another identity; names what differs.
+            ResumeError: damaged, written by another version, or of a training with another identity; names what
+                differs.
         """
         if not self.folder.exists():
             return None
@@ -105,11 +105,11 @@ class Checkpoints:
             written = json.loads(bundle.file(STATE).read_text(encoding="utf-8"))
             tensors = bundle.tensors(TENSORS)
         except (ArtefactError, ValueError) as error:
-            raise ArtefactError(f"cannot resume: {error}; {way_out}") from error
+            raise ResumeError(f"cannot resume: {error}; {way_out}") from error
         differences = _differences(bundle.manifest["identity"], self.identity)
         if differences:
             shown = "; ".join(differences[:MAX_DIFFERENCES]) + ("; …" if len(differences) > MAX_DIFFERENCES else "")
-            raise ConfigError(
+            raise ResumeError(
                 f"cannot resume: the checkpoint at {self.folder} is of another training: {shown}. "
                 f"Give what it was started with, or {way_out}"
             )

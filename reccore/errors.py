@@ -17,6 +17,10 @@ class ArtefactError(RecommenderError):
     """A saved bundle is missing, damaged, of another format, or does not fit its neighbours."""
 
 
+class ResumeError(RecommenderError):
+    """A training cannot go on from the checkpoint that is there: damaged, of another version or another training."""
+
+
 class NotReadyError(RecommenderError):
     """A command was run before the one it depends on; the message names that command."""
 

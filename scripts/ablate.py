@@ -3,8 +3,8 @@
 Every TOML file of a folder is a row: what train_recall.py --config takes. A row says only what differs where it
 extends another, extends = "streaming.toml"; a file whose name starts with _ is no row and only extended. Options
 given by --set hold for every row. What has been trained before, with the same configuration, data and seed, is not
-trained again. Writes a Markdown and a JSON report, the figures of every user and, with --plot, a plot of popularity
-to <data_dir>/reports/.
+trained again, and a training that was broken off goes on from its last checkpoint. Writes a Markdown and a JSON
+report, the figures of every user and, with --plot, a plot of popularity to <data_dir>/reports/.
 
     PYTHONPATH=. python scripts/ablate.py --configs configs/ml-100k/ablation --baseline streaming --seeds 0,1,2
     PYTHONPATH=. python scripts/ablate.py --configs configs/ml-100k/ablation --baseline streaming \

@@ -21,9 +21,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
+
 from pipeline.fitting import train_channel
 from recall import CHANNELS
 from reccore import ComponentConfig, ConfigError
+from reccore.checkpoint import has_checkpoint
 from scripts._cli import build_parser, emit, read_settings, run, run_options, take, workspace
 
 
@@ -64,15 +67,21 @@ def main(argv: list[str] | None = None) -> None:
     job = take(TrainRecallSettings, settings)
     if job.model is None:
         raise ConfigError(f"--model is missing; known: {', '.join(CHANNELS)}")
-    result = train_channel(
-        workspace(args),
-        job.model,
-        settings,
-        name=job.name,
-        input_path=job.input,
-        protocol=job.protocol,
-        options=options,
-    )
+    space = workspace(args)
+    try:
+        result = train_channel(
+            space,
+            job.model,
+            settings,
+            name=job.name,
+            input_path=job.input,
+            protocol=job.protocol,
+            options=options,
+        )
+    except KeyboardInterrupt:
+        if has_checkpoint(space.checkpoint(job.name or job.model)):
+            logger.warning("the same command with --resume goes on from here")
+        raise
     emit(args, result, _text(result))
 
 

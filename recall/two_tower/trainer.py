@@ -22,7 +22,7 @@ from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.objective import Objective
 from recall.two_tower.optimiser import DeferredAdamW, clip_gradients
 from recall.two_tower.tables import Table
-from reccore import ArtefactError, RecommenderError, RunOptions
+from reccore import RecommenderError, ResumeError, RunOptions
 from reccore.arrays import IntArray
 from reccore.checkpoint import Checkpoints
 from reccore.interrupt import held_back
@@ -85,8 +85,7 @@ def train(
 
     Raises:
         TrainingError: the loss or a gradient is not a number; names epoch, batch and events.
-        ConfigError: the checkpoint to go on from is of another config, seed or data.
-        ArtefactError: it is damaged or of another version.
+        ResumeError: the checkpoint to go on from is of another config, seed or data, damaged or of another version.
     """
     trainer = Trainer(network, examples, config, options, validate=validate, retrieve=retrieve)
     if options.checkpoint_dir is not None:
@@ -271,7 +270,7 @@ class Trainer:
         try:
             self.load_state_dict(state)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise ArtefactError(
+            raise ResumeError(
                 f"cannot resume: the checkpoint at {checkpoints.folder} does not fit this version of the code "
                 f"({error}); train without --resume to start from the beginning"
             ) from error
@@ -291,7 +290,7 @@ class Trainer:
         )
         if interrupted():
             if written:
-                logger.warning("interrupted; the same command with --resume goes on from here")
+                logger.warning("interrupted; what is done is kept in the checkpoint at {}", self.checkpoints.folder)
             raise KeyboardInterrupt
 
     def state_dict(self) -> dict[str, Any]:

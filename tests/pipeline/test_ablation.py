@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.ablation import ablate
 from pipeline.ablation_report import Ablation, RowResult
 from pipeline.ablation_runs import Job, Row, Run, RunResult, RunsWorkspace
 from recall import CHANNELS
+from recall.two_tower.trainer import Trainer
 from reccore import ConfigError, DataError, Workspace
 from tests.pipeline import small
 
@@ -69,6 +71,57 @@ def test_a_killed_run_goes_on_and_only_what_changed_is_trained_again(own: Worksp
     calls.clear()
     go(own, PLAIN, protocol="leave_last_2")
     assert calls == ["plain-seed0", "plain-seed1"]
+
+
+TOWERS = {"model": "two_tower", **small.CHANNELS["two_tower"], "epochs": 3}
+
+
+class Killed(Exception):
+    """The end of a process, as far as a training is concerned."""
+
+
+def count_steps(monkeypatch: pytest.MonkeyPatch, end_after: int | None = None) -> list[int]:
+    """Sizes of the batches trained from here on; ``Killed`` instead of the one after so many."""
+    steps: list[int] = []
+    step = Trainer._step
+
+    def counted(trainer: Trainer, rows: Any) -> tuple[int, float, float]:
+        if len(steps) == end_after:
+            raise Killed
+        steps.append(len(rows))
+        return step(trainer, rows)
+
+    monkeypatch.setattr(Trainer, "_step", counted)
+    return steps
+
+
+def test_a_training_broken_off_in_the_middle_goes_on_from_its_checkpoint(
+    own: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Row.parse("plain", TOWERS, source="plain.toml")
+    kept = replace(small.QUIET, checkpoint_minutes=1e-9)
+    with monkeypatch.context() as patched:
+        every = count_steps(patched)
+        expected = go(own, row, seeds=(0,), name="whole")
+    for name, first in (("broken", len(every) - 2), ("changed", 3)):
+        with monkeypatch.context() as patched:
+            count_steps(patched, end_after=first)
+            with pytest.raises(Killed):
+                go(own, row, seeds=(0,), name=name, options=kept)
+    assert not list((own.root / "checkpoints").iterdir())  # those of the channels in use
+    with monkeypatch.context() as patched:
+        steps = count_steps(patched)
+        found = go(own, row, seeds=(0,), name="broken")
+        assert len(steps) == 2
+        again = go(own, Row.parse("plain", {**TOWERS, "epochs": 1}, source="plain.toml"), seeds=(0,), name="changed")
+        assert len(steps) == 2 + len(every) // 3  # of another row: begun anew
+    (one,), (other,) = expected.rows[0].runs, found.rows[0].runs
+    for metric, values in one.evaluation.per_query.items():
+        np.testing.assert_array_equal(other.evaluation.per_query[metric], values)
+    log = json.loads((own.root / "ablations" / "broken" / "plain-seed0" / "manifest.json").read_text())["training"]
+    assert other.facts["seconds"] == pytest.approx(60 * log["minutes"], abs=0.01)
+    assert again.rows[0].runs[0].run.row.config["epochs"] == 1
+    assert not list((own.root / "ablations").glob("*/checkpoints/*"))
 
 
 def test_the_split_asked_for_is_the_one_measured(own: Workspace) -> None:

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from recall import TwoTower
 from recall.two_tower import trainer
 from recall.two_tower.curves import BATCHES_PER_POINT
-from reccore import ConfigError, Holdout, RunOptions, TrainingData
+from reccore import Holdout, ResumeError, RunOptions, TrainingData
 from tests.recall.test_two_tower import TINY, last_events
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,7 +153,7 @@ def test_another_config_or_seed_is_refused(
 ) -> None:
     kept = replace(options, checkpoint_dir=tmp_path / "c")
     fitted(split, kept)
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(ResumeError, match=named):
         fitted(split, replace(kept, resume=True, seed=seed), **changes)
 
 
@@ -162,10 +162,10 @@ def test_other_data_is_refused(split: tuple[TrainingData, Holdout], options: Run
     kept = replace(options, checkpoint_dir=tmp_path / "c")
     fitted(split, kept)
     fewer = replace(data, interactions=data.interactions.first(data.interactions.lengths - 1))
-    with pytest.raises(ConfigError, match=r"data\.events was"):
+    with pytest.raises(ResumeError, match=r"data\.events was"):
         fitted((fewer, valid), replace(kept, resume=True))
     others = Holdout.single(valid.queries, valid.target_idx[::-1].copy())
-    with pytest.raises(ConfigError, match=r"another training: data\.validation was"):
+    with pytest.raises(ResumeError, match=r"another training: data\.validation was"):
         fitted((data, others), replace(kept, resume=True))
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from loguru import logger
 
-from reccore import ArtefactError, ConfigError, RunOptions
+from reccore import ArtefactError, ConfigError, ResumeError, RunOptions
 from reccore.bundle import BundleWriter
 from reccore.checkpoint import Checkpoints, digest, drop_checkpoint, has_checkpoint
 from reccore.interrupt import held_back
@@ -82,7 +82,7 @@ def test_what_cannot_be_held_is_said(tmp_path: Path) -> None:
 )
 def test_another_training_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], named: str) -> None:
     checkpoints(tmp_path / "c").write({"x": 1}, "epoch 1")
-    with pytest.raises(ConfigError, match=named) as refused:
+    with pytest.raises(ResumeError, match=named) as refused:
         checkpoints(tmp_path / "c", **changes).read()
     assert "half_lives was" not in str(refused.value)
     assert checkpoints(tmp_path / "c").read() == {"x": 1}
@@ -100,7 +100,7 @@ def test_damage_is_said(tmp_path: Path, damage: str) -> None:
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(bytes(content))
-    with pytest.raises((ArtefactError, ConfigError), match=r"c\b.*--resume|is not a checkpoint"):
+    with pytest.raises((ArtefactError, ResumeError), match=r"c\b.*--resume|is not a checkpoint"):
         checkpoints(tmp_path / "c").read()
 
 
@@ -108,7 +108,7 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
     checkpoints(tmp_path / "c").write({"x": 1}, "epoch 1")
     file = tmp_path / "c" / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "layout": 0}))
-    with pytest.raises(ArtefactError, match="not written by this version of thing; train without --resume"):
+    with pytest.raises(ResumeError, match="not written by this version of thing; train without --resume"):
         checkpoints(tmp_path / "c").read()
 
 
