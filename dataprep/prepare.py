@@ -15,6 +15,7 @@ from loguru import logger
 
 from dataprep.events import read_events, to_interactions, write_events
 from dataprep.features import item_statistics
+from dataprep.labels import pairs_of_lists
 from dataprep.splits import LeaveLastN, Protocol, Split, parse_protocol
 from dataprep.tags import TagEvents, with_tags
 from dataprep.title_vectors import TITLE, title_vectors
@@ -32,7 +33,7 @@ from reccore import (
     Workspace,
     write_bundle,
 )
-from reccore.arrays import IntArray, offsets_from_lengths
+from reccore.arrays import offsets_from_lengths
 from reccore.bundle import file_sha256
 from reccore.workspace import require
 
@@ -230,7 +231,7 @@ def item_table(movies: pa.Table | None, items: IdMap) -> ItemTable:
     listed, first = np.unique(movies["movieId"].to_numpy(), return_index=True)
     at = IdMap(listed).encode(items.ids)
     aligned = movies.take(pa.array(first[np.maximum(at, 0)], mask=at < 0))
-    names, offsets, genre_idx = _genres(aligned["genres"].combine_chunks())
+    names, row, genre_idx = pairs_of_lists(aligned["genres"].combine_chunks())
     title = np.array(aligned["title"].fill_null("").to_pylist(), dtype=object)
     of_titles = title_vectors(title)
     return ItemTable(
@@ -238,23 +239,10 @@ def item_table(movies: pa.Table | None, items: IdMap) -> ItemTable:
         title=title,
         year=aligned["year"].fill_null(0).to_numpy().astype(np.int64),
         genre_names=names,
-        genre_offsets=offsets,
+        genre_offsets=offsets_from_lengths(np.bincount(row, minlength=len(items))),
         genre_idx=genre_idx,
         vectors={} if of_titles is None else {TITLE: of_titles},
     )
-
-
-def _genres(lists: pa.ListArray) -> tuple[tuple[str, ...], IntArray, IntArray]:
-    """Sorted names (G,), and the labels of the N movies in CSR: offsets (N+1,), genres 0 … G-1 in the lists' order."""
-    labels = pc.list_flatten(lists).cast(pa.string())
-    names = sorted(name for name in pc.unique(labels).to_pylist() if name)
-    genre = pc.index_in(labels, value_set=pa.array(names, pa.string())).fill_null(-1).to_numpy().astype(np.int64)
-    row = pc.list_parent_indices(lists).to_numpy().astype(np.int64)
-    named = np.flatnonzero(genre >= 0)
-    _, first = np.unique(row[named] * len(names) + genre[named], return_index=True)
-    kept = named[np.sort(first)]
-    offsets = offsets_from_lengths(np.bincount(row[kept], minlength=len(lists)))
-    return tuple(names), offsets, genre[kept]
 
 
 def user_table(people: pa.Table | None, users: IdMap) -> UserTable:

@@ -21,9 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataprep.labels import frequent_labels
 from reccore import Interactions, ItemTable, Vocabulary
-from reccore.arrays import BoolArray, IntArray, offsets_from_lengths
+from reccore.arrays import BoolArray, IntArray
 
+TAG = "tag"
+"""Name of these labels among ``ItemTable.labels``."""
 MIN_USERS = 2
 """A tag that only one user has is a private note ("in netflix queue")."""
 MIN_ITEMS = 3
@@ -147,20 +150,20 @@ def with_tags(
         max_per_item: so many of a film's tags, those of the most users, ties to the tag on more films.
     """
     known = tags.known_from(events)
-    on_items = distinct_count(known.tag_idx, known.item_idx, len(known.names))
     by_users = distinct_count(known.tag_idx, known.user_idx, len(known.names))
-    order = np.argsort(-on_items, kind="stable")
-    chosen = order[(on_items[order] >= max(min_items, 1)) & (by_users[order] >= max(min_users, 1))][:max_tags]
-    place = np.full(len(known.names), -1, dtype=np.int64)
-    place[chosen] = np.arange(len(chosen))
-    read = known.select(place[known.tag_idx] >= 0)
-    width = max(len(chosen), 1)
-    pairs, n_users = np.unique(read.item_idx * width + place[read.tag_idx], return_counts=True)
+    read = known.select(by_users[known.tag_idx] >= min_users)
+    width = max(len(known.names), 1)
+    pairs, n_users = np.unique(read.item_idx * width + read.tag_idx, return_counts=True)
     item, tag = pairs // width, pairs % width
-    best_first = np.lexsort((tag, -n_users, item))
-    item, tag = item[best_first], tag[best_first]
-    rank = np.arange(len(item)) - np.searchsorted(item, item)
-    kept = rank < max_per_item
-    offsets = offsets_from_lengths(np.bincount(item[kept], minlength=items.n_items))
-    names = tuple(known.names[t] for t in chosen)
-    return replace(items, tag_names=names, tag_offsets=offsets, tag_idx=tag[kept].astype(np.int64))
+    on_items = np.bincount(tag, minlength=width)
+    best_first = np.lexsort((tag, -on_items[tag], -n_users, item))
+    labels = frequent_labels(
+        item[best_first],
+        tag[best_first],
+        known.names,
+        items.n_items,
+        min_items=min_items,
+        max_labels=max_tags,
+        max_per_item=max_per_item,
+    )
+    return replace(items, labels={**items.labels, TAG: labels})

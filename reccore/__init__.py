@@ -21,6 +21,7 @@ from reccore.errors import (
 )
 from reccore.exclusions import Exclusions
 from reccore.interactions import Interactions
+from reccore.labels import Labels
 from reccore.options import RunOptions
 from reccore.queries import PaddedHistory, QueryBatch
 from reccore.samples import Holdout, RankingSamples, TrainingData
@@ -41,6 +42,7 @@ __all__ = [
     "IdMap",
     "Interactions",
     "ItemTable",
+    "Labels",
     "NotFittedError",
     "NotReadyError",
     "PaddedHistory",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
-from reccore.arrays import FloatArray, IntArray, check_offsets, offsets_from_lengths, row_of_each
+from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
+from reccore.labels import Labels
 
 UNKNOWN_YEAR = 0
-_MAPPINGS = ("vectors", "statistics")
+_MAPPINGS = ("numbers", "vectors", "statistics")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +26,8 @@ class ItemTable:
         genre_names: names of the G genres.
         genre_offsets: (N+1,) int64 CSR offsets into ``genre_idx``.
         genre_idx: (L,) int64 in 0…G-1.
-        tag_names: names of the T tags that are read.
-        tag_offsets: (N+1,) int64 CSR offsets into ``tag_idx``.
-        tag_idx: (L',) int64 in 0…T-1; what most users say of an item first.
+        labels: name → further features with several values per item, such as ``tag`` or ``director``.
+        numbers: name → (N,) float32 facts that depend on no event, such as ``runtime``; NaN = unknown.
         vectors: name → (N, D) float32, such as ``title``; zero rows where nothing is known.
         statistics: name → (N,) float32, such as ``count`` and ``mean_rating`` **of the fit split**;
             NaN where an item has none.
@@ -39,9 +39,8 @@ class ItemTable:
     genre_names: tuple[str, ...] = ()
     genre_offsets: IntArray | None = None
     genre_idx: IntArray | None = None
-    tag_names: tuple[str, ...] = ()
-    tag_offsets: IntArray | None = None
-    tag_idx: IntArray | None = None
+    labels: Mapping[str, Labels] = field(default_factory=dict)
+    numbers: Mapping[str, FloatArray] = field(default_factory=dict)
     vectors: Mapping[str, FloatArray] = field(default_factory=dict)
     statistics: Mapping[str, FloatArray] = field(default_factory=dict)
 
@@ -50,8 +49,15 @@ class ItemTable:
             values = getattr(self, name)
             if values is not None and values.shape != (self.n_items,):
                 raise ValueError(f"{name} must have shape ({self.n_items},), got {values.shape}")
-        _check_labels("genre", self.n_items, len(self.genre_names), self.genre_offsets, self.genre_idx)
-        _check_labels("tag", self.n_items, len(self.tag_names), self.tag_offsets, self.tag_idx)
+        if (self.genre_offsets is None) != (self.genre_idx is None):
+            raise ValueError("genre_offsets and genre_idx come together")
+        if self.genres is not None:
+            self.genres.check("genre", self.n_items)
+        for name, labels in self.labels.items():
+            labels.check(name, self.n_items)
+        for name, values in self.numbers.items():
+            if values.shape != (self.n_items,):
+                raise ValueError(f"numbers {name} must have shape ({self.n_items},), got {values.shape}")
         for name, rows in self.vectors.items():
             if rows.ndim != 2 or len(rows) != self.n_items:
                 raise ValueError(f"vectors {name} must have shape ({self.n_items}, D), got {rows.shape}")
@@ -61,23 +67,29 @@ class ItemTable:
         return len(self.genre_names)
 
     @property
-    def n_tags(self) -> int:
-        return len(self.tag_names)
+    def genres(self) -> Labels | None:
+        """The genres as labels; None without them."""
+        if self.genre_offsets is None or self.genre_idx is None:
+            return None
+        return Labels(self.genre_names, self.genre_offsets, self.genre_idx)
 
     def genre_matrix(self) -> FloatArray:
-        """(N, G) float32 multi-hot; (N, 0) without genres."""
-        matrix = np.zeros((self.n_items, self.n_genres), dtype=np.float32)
-        if self.genre_offsets is not None and self.genre_idx is not None:
-            matrix[row_of_each(self.genre_offsets), self.genre_idx] = 1.0
-        return matrix
+        """(N, G) float32 multi-hot; zeros where nothing is known."""
+        genres = self.genres
+        return np.zeros((self.n_items, self.n_genres), dtype=np.float32) if genres is None else genres.matrix()
 
     def genres_of(self, item: int) -> list[str]:
         """Genre names of one item."""
-        return _labels_of(item, self.genre_names, self.genre_offsets, self.genre_idx)
+        return [] if self.genres is None else self.genres.of(item)
 
-    def tags_of(self, item: int) -> list[str]:
-        """Tags of one item, the most frequent first."""
-        return _labels_of(item, self.tag_names, self.tag_offsets, self.tag_idx)
+    def with_columns(self, names: Collection[str]) -> ItemTable:
+        """The same without those ``labels``, ``numbers`` and ``vectors`` that are not named; all else stays."""
+        return replace(
+            self,
+            labels={name: labels for name, labels in self.labels.items() if name in names},
+            numbers={name: values for name, values in self.numbers.items() if name in names},
+            vectors={name: rows for name, rows in self.vectors.items() if name in names},
+        )
 
     def label(self, item: int, movie_id: int | None = None) -> str:
         """Title and year for people; where the title is unknown, the raw id if it is given, else the bare index."""
@@ -89,17 +101,17 @@ class ItemTable:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays for a bundle; strings become fixed-width unicode, so no pickle is needed."""
         arrays: dict[str, np.ndarray] = {"genre_names": np.array(self.genre_names, dtype=np.str_)}
-        for name in ("year", "genre_offsets", "genre_idx", "tag_offsets", "tag_idx"):
+        for name in ("year", "genre_offsets", "genre_idx"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
-        if self.tag_offsets is not None:
-            arrays["tag_names"] = np.array(self.tag_names, dtype=np.str_)
         if self.title is not None:
             encoded = [str(title).encode() for title in self.title]
             arrays["title_bytes"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
             arrays["title_offsets"] = offsets_from_lengths(np.array([len(b) for b in encoded], dtype=np.int64))
         for prefix in _MAPPINGS:
             arrays |= {f"{prefix}.{name}": values for name, values in getattr(self, prefix).items()}
+        for name, labels in self.labels.items():
+            arrays |= {f"labels.{name}.{part}": values for part, values in labels.to_arrays().items()}
         return arrays
 
     @classmethod
@@ -109,10 +121,10 @@ class ItemTable:
         if "title_bytes" in arrays:
             raw, at = arrays["title_bytes"].tobytes(), arrays["title_offsets"]
             title = np.array([raw[a:b].decode() for a, b in pairwise(at)], dtype=object)
-        mappings = {
-            prefix: {k.removeprefix(f"{prefix}."): v for k, v in arrays.items() if k.startswith(f"{prefix}.")}
-            for prefix in _MAPPINGS
-        }
+        labels: dict[str, dict[str, np.ndarray]] = {}
+        for key, values in _under("labels", arrays).items():
+            name, _, part = key.rpartition(".")
+            labels.setdefault(name, {})[part] = values
         return cls(
             n_items=n_items,
             title=title,
@@ -120,30 +132,13 @@ class ItemTable:
             genre_names=tuple(str(name) for name in arrays["genre_names"]),
             genre_offsets=arrays.get("genre_offsets"),
             genre_idx=arrays.get("genre_idx"),
-            tag_names=tuple(str(name) for name in arrays.get("tag_names", ())),
-            tag_offsets=arrays.get("tag_offsets"),
-            tag_idx=arrays.get("tag_idx"),
-            **mappings,
+            labels={name: Labels.from_arrays(parts) for name, parts in labels.items()},
+            **{prefix: _under(prefix, arrays) for prefix in _MAPPINGS},
         )
 
 
-def _check_labels(name: str, n_items: int, n_names: int, offsets: IntArray | None, idx: IntArray | None) -> None:
-    """Raise ``ValueError`` unless the CSR column gives each of the items labels in 0 … n_names - 1."""
-    if (offsets is None) != (idx is None):
-        raise ValueError(f"{name}_offsets and {name}_idx come together")
-    if offsets is None or idx is None:
-        return
-    check_offsets(f"{name}_offsets", offsets, len(idx))
-    if len(offsets) != n_items + 1:
-        raise ValueError(f"{name}_offsets must have {n_items + 1} entries, got {len(offsets)}")
-    if len(idx) and (idx.min() < 0 or idx.max() >= n_names):
-        raise ValueError(f"{name}_idx must lie in 0…{n_names - 1}")
-
-
-def _labels_of(item: int, names: tuple[str, ...], offsets: IntArray | None, idx: IntArray | None) -> list[str]:
-    if offsets is None or idx is None:
-        return []
-    return [names[label] for label in idx[offsets[item] : offsets[item + 1]]]
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {k.removeprefix(f"{prefix}."): v for k, v in arrays.items() if k.startswith(f"{prefix}.")}
 
 
 @dataclass(frozen=True, eq=False)

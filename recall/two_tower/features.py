@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from dataprep.features import TOP_GENRES, PrefixFeatures, query_features
+from dataprep.tags import TAG
 from dataprep.title_vectors import TITLE
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.query_time import QueryTime
 from reccore import DataError, Interactions, ItemTable, QueryBatch, UserTable
-from reccore.arrays import FloatArray, IntArray, row_of_each
+from reccore.arrays import FloatArray, IntArray
 
 N_BUCKETS = 10
 MISSING = 0
@@ -52,21 +53,22 @@ class ItemInputs:
         genres: (N, G) float32, rows sum to 1 or 0.
         codes: (N, C) int64, column c in 0 … sizes[c] - 1.
         sizes: number of codes of each column.
-        tags: (N, P) int64, each row's tags 0 … n_tags - 1 first and then -1; P = 0 without tags.
+        labels: one (N, P) int64 per feature with several values per item, such as tags; each row's labels
+            0 … label_sizes[f] - 1 first and then -1.
+        label_sizes: number of labels of each.
         vectors: (N, V) float32, the table's vectors side by side; V = 0 without any.
-        n_tags: T.
     """
 
     genres: Tensor
     codes: Tensor
     sizes: tuple[int, ...]
-    tags: Tensor
+    labels: tuple[Tensor, ...]
+    label_sizes: tuple[int, ...]
     vectors: Tensor
-    n_tags: int = 0
 
     @classmethod
     def of(cls, items: ItemTable) -> ItemInputs:
-        """Everything the table has: genres, year, quantile buckets of the statistics, tags, vectors."""
+        """Everything the table has: genres, year, quantile buckets of statistics and numbers, labels, vectors."""
         genres = items.genre_matrix()
         genres /= np.maximum(genres.sum(axis=1, keepdims=True), 1.0)
         columns, sizes = [], []
@@ -74,8 +76,7 @@ class ItemInputs:
         if year is not None:
             columns.append(year)
             sizes.append(YEAR_CODES)
-        for name in sorted(items.statistics):
-            values = items.statistics[name]
+        for values in (kind[name] for kind in (items.statistics, items.numbers) for name in sorted(kind)):
             columns.append(bucket_codes(values, bucket_boundaries(values)))
             sizes.append(N_BUCKETS + 1)
         codes = np.stack(columns, axis=1) if columns else np.zeros((items.n_items, 0), dtype=np.int64)
@@ -85,9 +86,9 @@ class ItemInputs:
             torch.from_numpy(genres),
             torch.from_numpy(codes),
             tuple(sizes),
-            torch.from_numpy(padded_tags(items)),
+            tuple(torch.from_numpy(items.labels[name].padded()) for name in sorted(items.labels)),
+            tuple(len(items.labels[name]) for name in sorted(items.labels)),
             torch.from_numpy(vectors),
-            items.n_tags,
         )
 
     def of_items(self, item_idx: Tensor) -> ItemInputs:
@@ -96,20 +97,9 @@ class ItemInputs:
             self,
             genres=self.genres[item_idx],
             codes=self.codes[item_idx],
-            tags=self.tags[item_idx],
+            labels=tuple(lists[item_idx] for lists in self.labels),
             vectors=self.vectors[item_idx],
         )
-
-
-def padded_tags(items: ItemTable) -> IntArray:
-    """(N, P) tags of each item, then -1; P is the longest list's length."""
-    if items.tag_offsets is None or items.tag_idx is None:
-        return np.full((items.n_items, 0), -1, dtype=np.int64)
-    lengths = np.diff(items.tag_offsets)
-    tags = np.full((items.n_items, lengths.max(initial=0)), -1, dtype=np.int64)
-    row = row_of_each(items.tag_offsets)
-    tags[row, np.arange(len(row)) - items.tag_offsets[row]] = items.tag_idx
-    return tags
 
 
 def columns_to_read(items: ItemTable, config: TwoTowerConfig) -> ItemTable:
@@ -119,7 +109,7 @@ def columns_to_read(items: ItemTable, config: TwoTowerConfig) -> ItemTable:
         DataError: tags or title vectors are to be read, and the table has none.
     """
     again = "prepare it again with PYTHONPATH=. python scripts/prepare_two_tower_data.py"
-    if config.tags and items.n_tags == 0:
+    if config.tags and not items.labels.get(TAG):
         raise DataError(
             "tags = true needs tags, and this data has none that are frequent enough in the fit split; where the data "
             f"set has tags, {again}, else set tags = false"
@@ -129,13 +119,7 @@ def columns_to_read(items: ItemTable, config: TwoTowerConfig) -> ItemTable:
             "title_vectors = true needs vectors of the titles, and this data has none; where the data set has titles, "
             f"{again}, else set title_vectors = false"
         )
-    return replace(
-        items,
-        tag_names=items.tag_names if config.tags else (),
-        tag_offsets=items.tag_offsets if config.tags else None,
-        tag_idx=items.tag_idx if config.tags else None,
-        vectors={TITLE: items.vectors[TITLE]} if config.title_vectors else {},
-    )
+    return items.with_columns([TAG] * config.tags + [TITLE] * config.title_vectors)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,6 @@ class TwoTowerNetwork(nn.Module):
 
     genres: Tensor
     codes: Tensor
-    tags: Tensor
     vectors: Tensor
 
     def __init__(
@@ -38,9 +37,11 @@ class TwoTowerNetwork(nn.Module):
         self.n_items = n_items
         self.register_buffer("genres", content.genres, persistent=False)
         self.register_buffer("codes", content.codes, persistent=False)
-        self.register_buffer("tags", content.tags, persistent=False)
+        self._labels = [f"labels{number}" for number in range(len(content.labels))]
+        for name, labels in zip(self._labels, content.labels, strict=True):
+            self.register_buffer(name, labels, persistent=False)
         self.register_buffer("vectors", content.vectors, persistent=False)
-        self.code_sizes, self.n_tags = content.sizes, content.n_tags
+        self.code_sizes, self.label_sizes = content.sizes, content.label_sizes
         self.item_tower = ItemTower(n_items, content, config)
         self.propagation = None if graph is None else GraphPropagation(graph, config.gcn_layers)
         self.user_tower: MLPUserTower | TransformerUserTower
@@ -80,7 +81,8 @@ class TwoTowerNetwork(nn.Module):
     @property
     def content(self) -> ItemInputs:
         """The catalogue's content, where the network is."""
-        return ItemInputs(self.genres, self.codes, self.code_sizes, self.tags, self.vectors, self.n_tags)
+        labels = tuple(getattr(self, name) for name in self._labels)
+        return ItemInputs(self.genres, self.codes, self.code_sizes, labels, self.label_sizes, self.vectors)
 
     def items(self, item_idx: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Unit vectors (M, D) of the given items."""

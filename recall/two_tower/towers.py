@@ -33,7 +33,7 @@ def large_embedding(n: int, size: int) -> Table:
 
 
 class ItemTower(nn.Module):
-    """movieId, multi-label genres, codes (year, popularity, mean rating), tags and vectors → unit vector.
+    """movieId, multi-label genres, codes (year, popularity, mean rating), further labels and vectors → unit vector.
 
     Row N of the id table is the unknown film: it stands in for ids dropped in training.
     """
@@ -46,7 +46,7 @@ class ItemTower(nn.Module):
         self.ids = large_embedding(n_items + 1, size)
         self.genres = nn.Linear(content.genres.shape[1], size, bias=False) if content.genres.shape[1] else None
         self.codes = nn.ModuleList(embedding(n, size) for n in content.sizes)
-        self.tags = embedding(content.n_tags, size) if content.n_tags else None
+        self.labels = nn.ParameterList(embedding(n, size).weight for n in content.label_sizes)
         self.vectors = nn.Linear(content.vectors.shape[1], size, bias=False) if content.vectors.shape[1] else None
         self.hidden = nn.Linear(size, config.hidden_size)
         self.out = nn.Linear(config.hidden_size, size)
@@ -69,8 +69,8 @@ class ItemTower(nn.Module):
             x = x + self.genres(content.genres)
         for column, table in enumerate(self.codes):
             x = x + table(content.codes[:, column])
-        if self.tags is not None:
-            x = x + mean_rows(self.tags.weight, content.tags)
+        for table, labels in zip(self.labels, content.labels, strict=True):
+            x = x + mean_rows(table, labels)
         if self.vectors is not None:
             x = x + self.vectors(content.vectors)
         x = x + self.out(F.gelu(self.hidden(x)))

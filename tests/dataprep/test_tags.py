@@ -11,7 +11,7 @@ import pytest
 
 from dataprep.prepare import Prepared
 from dataprep.splits import GlobalTime, LeaveLastN, Protocol
-from dataprep.tags import TagEvents, normalise, with_tags
+from dataprep.tags import TAG, TagEvents, normalise, with_tags
 from reccore import IdMap, Interactions, ItemTable, Vocabulary
 from tests.contracts.leaks import DAY, N_ITEMS, Plant, after, changed, prepared_of, world
 
@@ -89,7 +89,7 @@ COUNTED = [
 
 def listed(**options: Any) -> tuple[tuple[str, ...], list[list[str]]]:
     table = with_tags(ItemTable(4), tags_of(COUNTED, min_users=1), EVENTS, **{"min_items": 2, **options})
-    return table.tag_names, [table.tags_of(i) for i in range(4)]
+    return table.labels[TAG].names, [table.labels[TAG].of(i) for i in range(4)]
 
 
 def test_tags_are_counted_by_hand() -> None:
@@ -116,7 +116,7 @@ def test_every_limit_limits(options: dict[str, int], names: tuple[str, ...], sec
 def test_private_notes_have_no_say_even_when_frequent() -> None:
     notes = [(3, movie, "seen with anna", 100) for movie in (10, 20, 30, 40)]
     table = with_tags(ItemTable(4), tags_of([*COUNTED, *notes], min_users=1), EVENTS, min_items=2)
-    assert "seen with anna" not in table.tag_names
+    assert "seen with anna" not in table.labels[TAG].names
 
 
 def test_through_arrays_and_back() -> None:
@@ -140,8 +140,7 @@ def world_of_tags() -> TagEvents:
 
 
 def tags_learnt(prepared: Prepared) -> dict[str, np.ndarray]:
-    arrays = prepared.training_data().items.to_arrays()
-    return {name: arrays[name] for name in ("tag_names", "tag_offsets", "tag_idx")}
+    return prepared.training_data().items.labels[TAG].to_arrays()
 
 
 def check_tags_know_only_the_fit_split(protocol: Protocol) -> None:
@@ -219,8 +218,8 @@ def test_tags_from_beyond_the_fit_split_are_caught(
 def test_a_refit_before_the_label_window_forgets_its_tags() -> None:
     prepared = replace(prepared_of(world(), LeaveLastN(1)), tags=tags_of_the_last_events())
     fit = prepared.split.fit()
-    assert prepared.training_data().items.n_tags == 1
-    assert prepared.training_data(fit.first(fit.lengths - 1)).items.n_tags == 0
+    assert len(prepared.training_data().items.labels[TAG]) == 1
+    assert len(prepared.training_data(fit.first(fit.lengths - 1)).items.labels[TAG]) == 0
 
 
 def tags_of_the_last_events() -> TagEvents:

@@ -12,9 +12,9 @@ import torch
 
 from recall.two_tower import TwoTower
 from recall.two_tower.config import TwoTowerConfig
-from recall.two_tower.features import ItemInputs, columns_to_read, padded_tags
+from recall.two_tower.features import ItemInputs, columns_to_read
 from recall.two_tower.towers import ItemTower, mean_rows
-from reccore import DataError, ItemTable, RunOptions, TrainingData
+from reccore import DataError, ItemTable, Labels, RunOptions, TrainingData
 from tests.helpers import checkerboard
 
 QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
@@ -28,9 +28,13 @@ def rich_board() -> TrainingData:
     lists = [([0] if i % 2 == 0 else []) + ([1] if i % 3 == 0 else []) for i in range(n)]
     items = replace(
         board.items,
-        tag_names=("even", "third"),
-        tag_offsets=np.cumsum([0, *map(len, lists)]),
-        tag_idx=np.array([tag for tags in lists for tag in tags]),
+        labels={
+            "tag": Labels(
+                ("even", "third"),
+                np.cumsum([0, *map(len, lists)]),
+                np.array([tag for tags in lists for tag in tags]),
+            )
+        },
         vectors={"title": np.eye(3, dtype=np.float32)[np.arange(n) % 3], "plot": np.ones((n, 2), dtype=np.float32)},
     )
     return replace(board, items=items)
@@ -53,16 +57,19 @@ def test_means_of_rows_by_hand_and_by_autograd() -> None:
 def test_inputs_hold_what_the_table_holds() -> None:
     table = ItemTable(
         3,
-        tag_names=("a", "b", "c"),
-        tag_offsets=np.array([0, 2, 2, 3]),
-        tag_idx=np.array([2, 0, 1]),
+        labels={
+            "tag": Labels(("a", "b", "c"), np.array([0, 2, 2, 3]), np.array([2, 0, 1])),
+            "cast": Labels(("d",), np.array([0, 0, 0, 1]), np.array([0])),
+        },
+        numbers={"runtime": np.array([90, np.nan, 150], dtype=np.float32)},
         vectors={"z": np.array([[1], [2], [3]], dtype=np.float32), "y": np.zeros((3, 2), dtype=np.float32)},
     )
     found = ItemInputs.of(table)
-    assert found.tags.tolist() == [[2, 0], [-1, -1], [1, -1]]
+    assert [labels.tolist() for labels in found.labels] == [[[-1], [-1], [0]], [[2, 0], [-1, -1], [1, -1]]]
+    assert found.label_sizes == (1, 3)
+    assert (found.codes[:, 0].tolist(), found.sizes) == ([1, 0, 10], (11,))
     assert found.vectors.tolist() == [[0, 0, 1], [0, 0, 2], [0, 0, 3]]
-    assert found.of_items(torch.tensor([2, 0])).tags.tolist() == [[1, -1], [2, 0]]
-    assert padded_tags(ItemTable(2)).shape == (2, 0)
+    assert found.of_items(torch.tensor([2, 0])).labels[1].tolist() == [[1, -1], [2, 0]]
 
 
 def test_tags_and_vectors_move_the_item_tower() -> None:
@@ -71,9 +78,9 @@ def test_tags_and_vectors_move_the_item_tower() -> None:
     tower = ItemTower(24, content, TwoTowerConfig(**SMALL)).eval()
     one = content.of_items(torch.tensor([5]))
     plain = tower(torch.tensor([5]), one, None)
-    for change in ({"tags": torch.tensor([[1, 0]])}, {"vectors": one.vectors + 1}):
+    for change in ({"labels": (torch.tensor([[1, 0]]),)}, {"vectors": one.vectors + 1}):
         assert (tower(torch.tensor([5]), replace(one, **change), None) - plain).abs().max() > 1e-3
-    same = tower(torch.tensor([5]), replace(one, tags=torch.tensor([[-1, -1]])), None)
+    same = tower(torch.tensor([5]), replace(one, labels=(torch.tensor([[-1, -1]]),)), None)
     torch.testing.assert_close(same, plain)  # film 5 has no tag
 
 
@@ -81,7 +88,7 @@ def test_tags_and_vectors_move_the_item_tower() -> None:
     ("config", "columns"),
     [
         ({}, set()),
-        ({"tags": True}, {"tag_names", "tag_offsets", "tag_idx"}),
+        ({"tags": True}, {"labels.tag.names", "labels.tag.offsets", "labels.tag.idx"}),
         ({"title_vectors": True}, {"vectors.title"}),
     ],
 )
@@ -89,7 +96,7 @@ def test_a_bundle_carries_what_is_read_and_no_more(config: dict[str, Any], colum
     channel = fitted(**config)
     channel.save(tmp_path / "model")
     with np.load(tmp_path / "model" / "items.npz", allow_pickle=False) as arrays:
-        optional = {name for name in arrays.files if name.startswith(("tag_", "vectors."))}
+        optional = {name for name in arrays.files if name.startswith(("labels.", "vectors."))}
     assert optional == columns
     again = TwoTower.load(tmp_path / "model")
     np.testing.assert_array_equal(again.encode_items(), channel.encode_items())

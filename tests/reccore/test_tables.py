@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reccore import ItemTable
+from reccore import ItemTable, Labels
 
 FULL: dict[str, Any] = {
     "title": np.array(["Élan", ""], dtype=object),
@@ -15,9 +15,8 @@ FULL: dict[str, Any] = {
     "genre_names": ("A", "B"),
     "genre_offsets": np.array([0, 1, 1]),
     "genre_idx": np.array([1]),
-    "tag_names": ("dark", "très bon"),
-    "tag_offsets": np.array([0, 2, 2]),
-    "tag_idx": np.array([1, 0]),
+    "labels": {"tag": Labels(("dark", "très bon"), np.array([0, 2, 2]), np.array([1, 0]))},
+    "numbers": {"runtime": np.array([np.nan, 97], dtype=np.float32)},
     "vectors": {"title": np.array([[0.6, 0.8], [0, 0]], dtype=np.float32), "plot": np.ones((2, 3), dtype=np.float32)},
     "statistics": {"count": np.array([4, np.nan], dtype=np.float32)},
 }
@@ -26,9 +25,22 @@ FULL: dict[str, Any] = {
 def test_labels_of_an_item() -> None:
     table = ItemTable(2, **FULL)
     assert (table.genres_of(0), table.genres_of(1)) == (["B"], [])
-    assert (table.tags_of(0), table.tags_of(1)) == (["très bon", "dark"], [])
-    assert (table.n_genres, table.n_tags) == (2, 2)
-    assert (ItemTable(2).tags_of(0), ItemTable(2).n_tags) == ([], 0)
+    assert (table.labels["tag"].of(0), table.labels["tag"].of(1)) == (["très bon", "dark"], [])
+    assert (table.n_genres, len(table.labels["tag"])) == (2, 2)
+    assert (ItemTable(2).genres_of(0), ItemTable(2).genres) == ([], None)
+
+
+def test_labels_as_rectangles() -> None:
+    labels = Labels(("a", "b", "c"), np.array([0, 2, 2, 3]), np.array([2, 0, 1]))
+    assert labels.padded().tolist() == [[2, 0], [-1, -1], [1, -1]]
+    assert labels.matrix().tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    assert Labels((), np.zeros(3, dtype=np.int64), np.zeros(0, dtype=np.int64)).padded().shape == (2, 0)
+
+
+def test_only_the_named_optional_columns() -> None:
+    table = ItemTable(2, **FULL).with_columns(("tag", "plot", "nothing of the kind"))
+    assert (list(table.labels), list(table.numbers), list(table.vectors)) == (["tag"], [], ["plot"])
+    assert (table.n_genres, list(table.statistics)) == (2, ["count"])
 
 
 def test_through_arrays_and_back() -> None:
@@ -39,7 +51,12 @@ def test_through_arrays_and_back() -> None:
         if isinstance(values, dict):
             assert list(found) == list(values)
             for key, rows in values.items():
-                np.testing.assert_array_equal(found[key], rows)
+                if isinstance(rows, Labels):
+                    assert found[key].names == rows.names
+                    np.testing.assert_array_equal(found[key].offsets, rows.offsets)
+                    np.testing.assert_array_equal(found[key].idx, rows.idx)
+                else:
+                    np.testing.assert_array_equal(found[key], rows)
         else:
             assert list(found) == list(values)
     assert all(values.dtype != object for values in table.to_arrays().values())  # no pickle
@@ -48,15 +65,16 @@ def test_through_arrays_and_back() -> None:
 def test_absent_columns_stay_absent() -> None:
     assert set(ItemTable(2).to_arrays()) == {"genre_names"}
     again = ItemTable.from_arrays(ItemTable(2).to_arrays(), 2)
-    assert (again.tag_names, again.tag_offsets, dict(again.vectors)) == ((), None, {})
+    assert (dict(again.labels), dict(again.numbers), dict(again.vectors)) == ({}, {}, {})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tag_idx": None}, "tag_offsets and tag_idx come together"),
-        ({"tag_offsets": np.array([0, 2])}, "tag_offsets must have 3 entries, got 2"),
-        ({"tag_idx": np.array([0, 2])}, r"tag_idx must lie in 0…1"),
+        ({"genre_idx": None}, "genre_offsets and genre_idx come together"),
+        ({"labels": {"tag": Labels(("a",), np.array([0, 1]), np.array([0]))}}, "tag_offsets must have 3 entries"),
+        ({"labels": {"tag": Labels(("a",), np.array([0, 1, 1]), np.array([1]))}}, r"tag_idx must lie in 0…0"),
+        ({"numbers": {"runtime": np.zeros(3, dtype=np.float32)}}, r"numbers runtime must have shape \(2,\)"),
         ({"genre_idx": np.array([-1])}, r"genre_idx must lie in 0…1"),
         ({"vectors": {"title": np.zeros((3, 2), dtype=np.float32)}}, r"vectors title must have shape \(2, D\)"),
         ({"vectors": {"title": np.zeros(2, dtype=np.float32)}}, r"vectors title must have shape \(2, D\)"),
