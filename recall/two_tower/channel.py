@@ -22,7 +22,8 @@ from recall.two_tower.graph_files import read_item_graph
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.query_time import QueryTime
 from recall.two_tower.towers import UserInputs
-from recall.two_tower.trainer import TrainingLog, train
+from recall.two_tower.trainer import train
+from recall.two_tower.training_log import TrainingLog
 from recall.two_tower.transformer import SequenceInputs
 from recall.two_tower.windows import WindowExamples, sequence_inputs
 from reccore import (

@@ -5,31 +5,31 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
 from loguru import logger
 from torch import Tensor
 
+from recall.two_tower.breaks import begin, state_of
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.curves import TrainingCurves
 from recall.two_tower.examples import Examples
 from recall.two_tower.mining import Retrieve
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.objective import Objective
-from recall.two_tower.optimiser import DeferredAdamW, clip_gradients
-from recall.two_tower.tables import Table
-from reccore import RecommenderError, ResumeError, RunOptions
+from recall.two_tower.optimiser import clip_gradients
+from recall.two_tower.schedule import optimiser_of, schedule_of
+from recall.two_tower.training_log import TrainingLog
+from reccore import RecommenderError, RunOptions
 from reccore.arrays import IntArray
 from reccore.checkpoint import Checkpoints
 from reccore.interrupt import held_back
 from reccore.metrics_log import new_run
 from reccore.precision import training_products
 from reccore.progress import progress
-from reccore.random_state import generator_state, set_torch_states, torch_states
+from reccore.random_state import generator_state
 
 COMPONENT = "two_tower"
 GRADIENT_NORM = 5.0
@@ -39,25 +39,6 @@ EVENTS_NAMED = 5
 
 class TrainingError(RecommenderError):
     """Training went wrong in a way that more epochs do not mend."""
-
-
-@dataclass
-class TrainingLog:
-    """What happened.
-
-    Attributes:
-        loss: mean of each epoch.
-        validation: figure of each epoch; empty without validation.
-        best_epoch: which epoch was kept.
-        minutes: in all, validation included; after a break, those of the steps that counted.
-        samples_per_second: training alone.
-    """
-
-    loss: list[float] = field(default_factory=list)
-    validation: list[float] = field(default_factory=list)
-    best_epoch: int = 0
-    minutes: float = 0.0
-    samples_per_second: float = 0.0
 
 
 def train(
@@ -96,7 +77,7 @@ def train(
             identity=identity,
             every_minutes=options.checkpoint_minutes,
         )
-        trainer.begin(trainer.checkpoints, resume=options.resume)
+        begin(trainer, trainer.checkpoints, resume=options.resume)
     return trainer.run()
 
 
@@ -118,8 +99,8 @@ class Trainer:
         self.device = options.torch_device()
         network.to(self.device)
         self.n_batches = examples.n_batches
-        self.optimiser = _optimiser(network, config)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, T_max=self.n_batches * config.epochs)
+        self.optimiser = optimiser_of(network, config)
+        self.schedule = schedule_of(self.optimiser, self.n_batches * config.epochs)
         n_in_batch = len(examples) / self.n_batches
         self.objective = Objective(network, examples.interactions, n_in_batch, config, self.device, retrieve=retrieve)
         self.shuffle, self.draws = options.generator(1), options.torch_generator(2)
@@ -133,8 +114,6 @@ class Trainer:
         self.epoch_shuffle = generator_state(self.shuffle)  # at the beginning of the epoch under way
         self.n_samples, self.step_seconds = 0, 0.0
         self.started = perf_counter()
-
-    # Running ----------------------------------------------------------------------------------------------
 
     @property
     def step(self) -> int:
@@ -164,7 +143,9 @@ class Trainer:
         elif self.best is not None:
             self.network.load_state_dict(self.best)
         self.network.eval()
-        self._close_log()
+        self.log.minutes = self.seconds / 60
+        self.log.samples_per_second = self.n_samples / max(self.step_seconds, 1e-9)
+        self.log.show()
         return self.log
 
     def _epoch(self, advance: Callable[..., None], interrupted: Callable[[], bool]) -> None:
@@ -241,40 +222,10 @@ class Trainer:
             now["temperature"] = self.network.temperature().item()
         return now
 
-    def _close_log(self) -> None:
-        log = self.log
-        log.minutes = self._seconds / 60
-        log.samples_per_second = self.n_samples / max(self.step_seconds, 1e-9)
-        logger.info(
-            "{} epochs in {:.1f} minutes, the best of them epoch {}{}; {:,.0f} samples/s",
-            len(log.loss),
-            log.minutes,
-            log.best_epoch,
-            f" (validation {max(log.validation):.4f})" if log.validation else "",
-            log.samples_per_second,
-        )
-
     @property
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
         """Since the beginning, those before a break included."""
         return self.log.minutes * 60 + perf_counter() - self.started
-
-    # Breaks -----------------------------------------------------------------------------------------------
-
-    def begin(self, checkpoints: Checkpoints, *, resume: bool) -> None:
-        """Take up the checkpoint that is there, or discard it."""
-        state = checkpoints.read() if resume else None
-        if state is None:
-            checkpoints.discard()
-            return
-        try:
-            self.load_state_dict(state)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise ResumeError(
-                f"cannot resume: the checkpoint at {checkpoints.folder} does not fit this version of the code "
-                f"({error}); train without --resume to start from the beginning"
-            ) from error
-        logger.info("resumed: {} of {} batches of epoch {} are done", self.batch, self.n_batches, self.epoch)
 
     def _pause(self, interrupted: Callable[[], bool]) -> None:
         """Write a checkpoint; stop here if that is wished.
@@ -286,73 +237,9 @@ class Trainer:
             return
         self.curves.log.flush()
         written = self.checkpoints.write(
-            self.state_dict(), f"epoch {self.epoch}, {self.batch} of {self.n_batches} batches"
+            state_of(self), f"epoch {self.epoch}, {self.batch} of {self.n_batches} batches"
         )
         if interrupted():
             if written:
                 logger.warning("interrupted; what is done is kept in the checkpoint at {}", self.checkpoints.folder)
             raise KeyboardInterrupt
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the training depends on, but for what the identity stands for."""
-        log = asdict(self.log)
-        log["minutes"] = self._seconds / 60
-        return {
-            "network": self.network.state_dict(),
-            "best": self.best,
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "objective": self.objective.state_dict(),
-            "shuffle": generator_state(self.shuffle) if self.batch == 0 else self.epoch_shuffle,
-            "draws": self.draws.get_state(),
-            "torch": torch_states(self.device),
-            "log": log,
-            "position": [self.epoch, self.batch, self.total, self.n_samples, self.step_seconds],
-            "curves": self.curves.window,
-            "run_folder": None if self.run_folder is None else self.run_folder.name,
-            "machine": _machine(self.device),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Stand where ``state_dict`` was taken."""
-        self.network.load_state_dict(state["network"])
-        self.best = state["best"]
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.objective.load_state_dict(state["objective"])
-        self.shuffle.bit_generator.state = state["shuffle"]
-        self.draws.set_state(state["draws"])
-        set_torch_states(state["torch"], self.device)
-        self.log = TrainingLog(**state["log"])
-        self.epoch, self.batch, self.total, self.n_samples, self.step_seconds = state["position"]
-        self.curves_before = {"window": state["curves"]}
-        if self.options.log_dir is not None and state["run_folder"] is not None:
-            self.run_folder = self.options.log_dir / state["run_folder"]
-            self.curves_before["after_step"] = self.step
-        self._warn_of_another_machine(state["machine"])
-
-    def _warn_of_another_machine(self, before: Mapping[str, Any]) -> None:
-        changed = [
-            f"{name} was {before.get(name)} and is {value}"
-            for name, value in _machine(self.device).items()
-            if before.get(name) != value
-        ]
-        if changed:
-            logger.warning("the result may differ from one without a break in its last digits: {}", "; ".join(changed))
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    """What the last digits of a result depend on."""
-    return {"device": device.type, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
-
-
-def _optimiser(network: TwoTowerNetwork, config: TwoTowerConfig) -> DeferredAdamW:
-    """AdamW; not decayed are a learned temperature, which that would draw to the middle of its bounds, and the
-    shares of a graph's layers, which it would make equal."""
-    undecayed = [] if network.temperature is None else [network.temperature.position]
-    if network.propagation is not None:
-        undecayed.append(network.propagation.logits)
-    rest = [p for p in network.parameters() if all(p is not u for u in undecayed)]
-    groups = [{"params": rest}] + ([{"params": undecayed, "weight_decay": 0.0}] if undecayed else [])
-    tables = [module for module in network.modules() if isinstance(module, Table)]
-    return DeferredAdamW(groups, tables, lr=config.learning_rate, weight_decay=config.weight_decay)
