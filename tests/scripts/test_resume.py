@@ -1,0 +1,53 @@
+"""A training command that is killed goes on with --resume, to the model it would have come to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from reccore import Workspace
+from reccore.checkpoint import has_checkpoint
+from tests.pipeline import small
+from tests.scripts.conftest import Command
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SECONDS = 120
+
+
+def test_a_killed_training_goes_on_with_resume(command: Command, own: Workspace) -> None:
+    settings = {**small.CHANNELS["two_tower"], "epochs": 3, "logq": "streaming"}
+    argv = ["--data_dir", str(own.root), "--model", "two_tower", "--device", "cpu", "--checkpoint_minutes", "1e-6"]
+    argv += [f"--set={name}={value}" for name, value in settings.items()]
+    whole = command("train_recall", *argv, "--name", "whole")
+    assert whole.code == 0, whole.err
+
+    where = {**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    program = [sys.executable, "scripts/train_recall.py", *argv, "--name", "killed"]
+    with subprocess.Popen(program, cwd=REPOSITORY, env=where, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + SECONDS
+        while not has_checkpoint(own.checkpoint("killed")):
+            assert process.poll() is None, "it ended before its first checkpoint"
+            assert time.monotonic() < until, f"no checkpoint within {SECONDS} s"
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not own.model("killed").exists()
+
+    resumed = command("train_recall", *argv, "--name", "killed", "--resume")
+    assert resumed.code == 0, resumed.err
+    assert "resumed: " in resumed.err
+    one, other = (load_file(own.model(name) / "network.safetensors") for name in ("whole", "killed"))
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        assert torch.equal(values, other[name]), name
+    logs = [json.loads((own.model(name) / "manifest.json").read_text())["training"] for name in ("whole", "killed")]
+    assert logs[0]["loss"] == logs[1]["loss"]
+    assert not has_checkpoint(own.checkpoint("killed"))
