@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from reccore.errors import ConfigError, RecommenderError
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
 
+HINT = re.compile(r"PYTHONPATH=\. python scripts/[\w/]+\.py(?! --data_dir)")
 DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 MAX_SEED = 2**32 - 1  # the most that every library takes
 
@@ -234,6 +236,19 @@ def facts_text(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def with_data_dir(sentence: str, argv: list[str] | None) -> str:
+    """The commands that a sentence tells to run, with the data root that this one was given.
+
+    Who raises an error knows the command that helps, and seldom what root was asked for; here both are known.
+    """
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--data_dir")
+    root = finder.parse_known_args(argv)[0].data_dir
+    if root is None:
+        return sentence
+    return HINT.sub(lambda hint: f"{hint.group()} --data_dir {shlex.quote(root)}", sentence)
+
+
 def run(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:
     """Run a command: logs to stderr, errors a user can act on as one sentence and exit code 2."""
     logger.remove()
@@ -242,7 +257,7 @@ def run(main: Callable[[list[str] | None], None], argv: list[str] | None = None)
         main(argv)
         sys.stdout.flush()
     except RecommenderError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_data_dir(str(error), argv)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

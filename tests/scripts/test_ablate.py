@@ -98,5 +98,5 @@ def test_folders_without_rows_and_roots_without_data(command: Command, tmp_path:
     assert "holds no TOML file" in command("ablate", "--configs", tmp_path / "empty").sentence
     root = tmp_path / "data"
     ended = command("ablate", "--data_dir", root, "--configs", configs, "--baseline", "plain")
-    assert ended.sentence.endswith("scripts/prepare_two_tower_data.py")
+    assert ended.sentence.endswith(f"scripts/prepare_two_tower_data.py --data_dir {root}")
     assert not root.exists()

@@ -114,7 +114,7 @@ def test_wrong_use(command: Command, trained: Workspace, argv: list[str], messag
 
 def test_before_training(command: Command, tmp_path: Path) -> None:
     sentence = command("build_index", "--data_dir", tmp_path, "--model", "two_tower").sentence
-    assert sentence.endswith("scripts/train_recall.py --model two_tower")
+    assert sentence.endswith(f"scripts/train_recall.py --data_dir {tmp_path} --model two_tower")
 
 
 def test_a_recall_out_of_reach_changes_nothing(

@@ -170,6 +170,30 @@ def test_errors_end_with_one_sentence_and_a_code(
     assert captured.err == ("error: no such file\n" if code == 2 else "interrupted\n")
 
 
+@pytest.mark.parametrize(
+    ("argv", "given"),
+    [
+        ([], ""),
+        (["--seed", "3"], ""),
+        (["--seed", "3", "--data_dir", "my/data"], " --data_dir my/data"),
+        (["--data_dir=my data", "--other"], " --data_dir 'my data'"),
+    ],
+)
+def test_commands_in_a_sentence_are_for_the_root_that_was_given(
+    argv: list[str], given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = "PYTHONPATH=. python scripts/train_recall.py"
+    crawl = "PYTHONPATH=. python scripts/data_collector/run.py"
+
+    def main(argv: list[str] | None) -> None:
+        raise DataError(f"nothing there; run first: {train} --model mf or {crawl}, or {train} --data_dir there")
+
+    with pytest.raises(SystemExit):
+        run(main, argv)
+    expected = f"{train}{given} --model mf or {crawl}{given}, or {train} --data_dir there"
+    assert capsys.readouterr().err == f"error: nothing there; run first: {expected}\n"
+
+
 def test_a_bug_is_not_dressed_up_as_a_user_error() -> None:
     def main(argv: list[str] | None) -> None:
         raise ZeroDivisionError
