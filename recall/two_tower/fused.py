@@ -42,6 +42,7 @@ def fused_sampled_softmax(
     target: Tensor | None = None,
     own_items: OwnItems | None = None,
     hardest: int | None = None,
+    repeats: Tensor | None = None,
     rows_per_chunk: int = ROWS_PER_CHUNK,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
@@ -62,6 +63,8 @@ def fused_sampled_softmax(
         target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
         own_items: further items that are no negatives of an example; never hides its target.
         hardest: beside its target only so many columns of each example stay, those with the greatest logits.
+        repeats: (M,) how often each item was drawn, where each is given once: as a negative a column stands for so
+            many, as an example's target for one. Columns that are equal need not be multiplied more than once.
         rows_per_chunk: queries taken at a time; changes memory and speed, not the result.
         dtype: what the factors of the products are rounded to, sums being fp32: ``torch.bfloat16`` or
             ``torch.float32``; None = :func:`product_dtype`. Inputs in float64 are computed in float64 throughout.
@@ -75,14 +78,14 @@ def fused_sampled_softmax(
     """
     if rows_per_chunk < 1:
         raise ConfigError(f"rows_per_chunk is {rows_per_chunk}; it has to be at least 1")
-    _check_shapes(queries, items, item_idx, log_q, weight, target)
+    _check_shapes(queries, items, item_idx, log_q, weight, target, repeats)
     if (log_q is not None and log_q.requires_grad) or (weight is not None and weight.requires_grad):
         raise DataError("log_q and weight are constants of the fused softmax; detach them or use sampled_softmax")
     in_bf16 = _wants_bf16(queries, dtype)
     if target is None:
         target = torch.arange(len(queries), device=queries.device)
     hidden = hidden_columns(item_idx, target, accidental_hits=mask_accidental_hits, own_items=own_items)
-    columns = _Columns(target, log_q, hidden, hardest)
+    columns = _Columns(target, log_q, hidden, hardest, repeats)
     loss: Tensor = _FusedSoftmax.apply(  # type: ignore[no-untyped-call]
         queries, items, temperature, columns, weight, rows_per_chunk, in_bf16
     )
@@ -105,6 +108,7 @@ def _check_shapes(
     log_q: Tensor | None,
     weight: Tensor | None,
     target: Tensor | None,
+    repeats: Tensor | None,
 ) -> None:
     n_examples, n_items = len(queries), len(items)
     too_few = target is None and n_items < n_examples
@@ -118,6 +122,7 @@ def _check_shapes(
         ("log_q", log_q, n_items),
         ("weight", weight, n_examples),
         ("target", target, n_examples),
+        ("repeats", repeats, n_items),
     ):
         if values is not None and values.shape != (n,):
             raise DataError(f"{name} has shape {tuple(values.shape)}; ({n},) is needed")
@@ -131,12 +136,12 @@ class _Columns:
     log_q: Tensor | None  # (M,)
     hidden: HiddenColumns | None
     hardest: int | None
+    repeats: Tensor | None  # (M,)
 
-    def importance(self, like: Tensor) -> Tensor:
-        """(M,) weight of each column's exponential: 1/q, as a multiple of the least one."""
-        if self.log_q is None:
-            return like.new_ones(len(like))
-        return torch.exp(self.log_q.max() - self.log_q)
+    def importance(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(M,) weight of each column's exponential, 1/q as a multiple of the least one: as a target, as a negative."""
+        once = like.new_ones(len(like)) if self.log_q is None else torch.exp(self.log_q.max() - self.log_q)
+        return once, once if self.repeats is None else once * self.repeats
 
     def hide_in(self, scores: Tensor, start: int) -> None:
         """Set hidden columns of the uncorrected scores (R, M) of the examples from ``start`` on to −inf."""
@@ -212,7 +217,7 @@ def _in_chunks(
     d_items = torch.zeros_like(items) if with_gradients else None
     # exp(s − log q) = exp(s)/q. The factor 1/q depends on the column alone, so it goes into the (M, D) factors of the
     # products, with a column of its own that sums them up: the R×M scores are passed over to take exponentials only.
-    importance = columns.importance(items)  # (M,)
+    as_target, importance = columns.importance(items)  # (M,)
     weighted = torch.cat([importance[:, None] * items, importance[:, None]], dim=1)  # (M, D+1)
     sums = scaled.new_empty(len(buffer), weighted.shape[1])
     needs_shift = _largest_score(scaled, items) > SAFE_EXPONENT
@@ -228,9 +233,9 @@ def _in_chunks(
         own_score = scores.gather(1, target[:, None]).squeeze(1)
         exponentials = scores.scatter_(1, target[:, None], -torch.inf).exp_()
         products.into(rest, exponentials, weighted)
-        own = own_score.exp() * importance[target]
+        own = own_score.exp() * as_target[target]
         total = own + rest[:, -1]
-        losses[start:stop] = total.log() - own_score - importance[target].log()
+        losses[start:stop] = total.log() - own_score - as_target[target].log()
         if d_scaled is None or d_items is None:
             continue
         doubt = (rest[:, -1] / total)[:, None]  # 1 − P of the target

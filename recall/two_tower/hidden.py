@@ -83,6 +83,7 @@ def hidden_columns(
     item_idx: Tensor, target: Tensor, *, accidental_hits: bool, own_items: OwnItems | None = None
 ) -> HiddenColumns | None:
     """``HiddenColumns``, or None where nothing is to be hidden."""
+    accidental_hits = accidental_hits and len(item_idx) > 0 and int(torch.bincount(item_idx).max()) > 1
     if not accidental_hits and own_items is None:
         return None
     return HiddenColumns(item_idx, target, accidental_hits=accidental_hits, own_items=own_items)

@@ -114,6 +114,7 @@ def sampled_softmax(
     target: Tensor | None = None,
     own_items: OwnItems | None = None,
     hardest: int | None = None,
+    repeats: Tensor | None = None,
 ) -> Tensor:
     """Mean corrected softmax cross-entropy of B examples over M ≥ B sampled items.
 
@@ -129,6 +130,8 @@ def sampled_softmax(
         own_items: further items that are no negatives of an example; never hides its target.
         hardest: beside its target only so many columns of each example stay, those with the greatest s^c. They
             are the largest terms of the softmax's sum, so the loss is a lower bound of that over all columns.
+        repeats: (M,) how often each item was drawn, where each is given once: as a negative a column stands for so
+            many, as an example's target for one, just as if the repeats were columns and accidental hits hidden.
 
     Returns:
         Σ_i w_i · −log softmax_i(s^c)_i / Σ_i w_i with s^c(x_i, y_j) = ⟨u_i, v_j⟩/τ − log q_j.
@@ -143,6 +146,9 @@ def sampled_softmax(
         logits = logits.flatten().index_fill(0, hidden.of_rows(0, len(logits)), -torch.inf).view_as(logits)
     if hardest is not None:
         logits = logits.masked_fill(all_but_hardest(logits, target, hardest), -torch.inf)
+    if repeats is not None:
+        log_repeats = repeats.to(logits.dtype).log()
+        logits = (logits + log_repeats).scatter_add(1, target[:, None], -log_repeats[target, None])
     return _mean(F.cross_entropy(logits, target, reduction="none"), weight)
 
 

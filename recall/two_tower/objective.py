@@ -68,6 +68,8 @@ class Objective:
             self.share = (counts / counts.sum()).to(device=device, dtype=torch.float32)
         self.rewards = rating_rewards(interactions) if config.reward == "rating" else None  # (E,)
         self.fuses = config.softmax == "fused" or (config.softmax == "auto" and self._is_large())
+        # Popular items are drawn again and again: of 8,192 events of ML-32M's popularity 3,500 are of different films.
+        self.merges = config.mask_accidental_hits and not (config.corrected_logq or config.hardest_negatives)
         self.bank: ItemBank | None = None
         self.pool: MinedPool | None = None
         if config.bank_size:
@@ -102,17 +104,19 @@ class Objective:
         """
         config, network = self.config, self.network
         self._mine_when_due(draws)
-        sampled, row_of_target = self._sample(targets, draws)
+        sampled, row_of_target, repeats = self._sample(targets, draws)
         columns, bank = sampled, None
         if self.bank is not None:
             bank, bank_items = self.bank.rows()
             columns = torch.cat([sampled, bank_items])
+            if repeats is not None:
+                repeats = torch.cat([repeats, torch.ones_like(bank_items)])  # older vectors differ from one another
         log_q = self._log_q(targets, columns, n_bank=len(columns) - len(sampled))
         temperature = config.temperature if network.temperature is None else network.temperature()
         weight = None if self.rewards is None else torch.from_numpy(self.rewards[events]).to(targets.device)
         queries, items = network(inputs, sampled, draws)
         if self.bank is not None:
-            self.bank.push(items[: len(targets)], targets)
+            self.bank.push(items[: len(targets)] if row_of_target is None else items[row_of_target], targets)
         vectors = items if bank is None else torch.cat([items, bank])
         if config.corrected_logq and log_q is not None:
             return corrected_logq_softmax(
@@ -130,22 +134,29 @@ class Objective:
             target=row_of_target,
             own_items=self._own_items(inputs, events),
             hardest=config.hardest_negatives or None,
+            repeats=repeats,
         )
 
-    def _sample(self, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """(M,) items whose vectors are learnt in this step, and each example's row there; None = 0 … B−1."""
+    def _sample(self, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What is drawn, each item once where the loss can be told how often.
+
+        Returns:
+            (M,) items whose vectors are learnt in this step; each example's row there, None = 0 … B−1; (M,) how often
+            each was drawn, None = as often as it is there.
+        """
         n_items, device = self.network.n_items, targets.device
         if self.config.negatives == "catalogue":
-            return torch.arange(n_items, device=device), targets
+            return torch.arange(n_items, device=device), targets, None
         uniform = torch.randint(n_items, (self.config.uniform_negatives,), generator=draws).to(device)
         parts = [targets, uniform]  # the targets stand first
         if self.pool is not None:
             parts.append(self.pool.draw(draws))
         sampled = torch.cat(parts)
-        if not self.config.dedup:
-            return sampled, None
-        sampled = torch.unique(sampled)  # sorted
-        return sampled, torch.searchsorted(sampled, targets)
+        if not self.merges:
+            return sampled, None, None
+        distinct, row, repeats = torch.unique(sampled, return_inverse=True, return_counts=True)
+        # The correction of ``dedup`` is for items kept once; else a column stands for all its draws.
+        return distinct, row[: len(targets)], None if self.config.dedup else repeats
 
     def _log_q(self, targets: Tensor, columns: Tensor, n_bank: int) -> Tensor | None:
         """(M,) of the softmax's columns, once the (B,) targets are taken in; None = uncorrected.

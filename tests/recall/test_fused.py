@@ -84,6 +84,30 @@ def test_targets_anywhere_own_items_and_the_hardest_as_in_the_plain_form(
     )
 
 
+@pytest.mark.parametrize("corrected", [True, False])
+@pytest.mark.parametrize("owned", [True, False])
+@pytest.mark.parametrize("loss", [fused_sampled_softmax, sampled_softmax])
+def test_an_item_given_once_with_its_repeats_is_the_item_given_again_and_again(
+    loss: Any, owned: bool, corrected: bool
+) -> None:
+    given = example(24, 60, films=20)
+    distinct, row, repeats = torch.unique(given["item_idx"], return_inverse=True, return_counts=True)
+    assert repeats.max() > 2
+    of_film = example(1, len(distinct))  # one vector and one log q per film
+    once = given | {"items": of_film["items"], "item_idx": distinct, "log_q": of_film["log_q"] if corrected else None}
+    vectors = of_film["items"][row].detach().requires_grad_()
+    each = given | {"items": vectors, "log_q": of_film["log_q"][row] if corrected else None}
+    own = torch.randint(20, (50,), generator=torch.Generator().manual_seed(1))
+    options = {"own_items": OwnItems(own, torch.arange(24), torch.arange(24) + 3) if owned else None}
+    value, d_queries, d_items, d_tau = value_and_gradients(loss, once, target=row[:24], repeats=repeats, **options)
+    expected, d_queries_each, d_items_each, d_tau_each = value_and_gradients(sampled_softmax, each, **options)
+    summed = torch.zeros_like(d_items).index_add_(0, row, d_items_each)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(d_queries, d_queries_each)
+    torch.testing.assert_close(d_items, summed)
+    torch.testing.assert_close(d_tau, d_tau_each)
+
+
 def test_the_catalogue_as_columns_by_hand() -> None:
     # Scores 2, 0, 1.6 of three films at τ = .5; the target is the last: −ln(e^1.6 / (e² + 1 + e^1.6)).
     items = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])

@@ -177,11 +177,16 @@ def test_a_single_event_is_enough(options: RunOptions, uniform: int, loss: dict[
 def seen_by_the_loss(
     board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch, **config: Any
 ) -> list[dict[str, Any]]:
-    """What every training step hands to the loss."""
+    """What every training step hands to the loss, with the ``targets`` (n,) and all other ``draws``, by item."""
     calls: list[dict[str, Any]] = []
 
     def record(queries: Tensor, items: Tensor, item_idx: Tensor, **rest: Any) -> Tensor:
-        calls.append({"n": len(queries), "item_idx": item_idx, **rest})
+        targets, repeats = item_idx[rest["target"]], rest["repeats"]
+        assert len(item_idx.unique()) == len(item_idx)
+        others = torch.ones_like(item_idx) if repeats is None else repeats.clone()  # none are told with dedup
+        others -= torch.bincount(rest["target"], minlength=len(others)) if repeats is not None else 0
+        draws = torch.repeat_interleave(item_idx, others)
+        calls.append({"n": len(queries), "item_idx": item_idx, "targets": targets, "draws": draws, **rest})
         return sampled_softmax(queries, items, item_idx, **rest)
 
     monkeypatch.setattr(objective, "sampled_softmax", record)
@@ -198,7 +203,7 @@ def test_the_correction_is_that_of_the_batches_really_drawn(
     n_in_batch = {64: 60, 450: 240, 10_000: 480}[batch_size]
     expected = mixed_log_q(share, n_in_batch, 8)
     for call in calls:
-        assert (call["n"], len(call["item_idx"])) == (n_in_batch, n_in_batch + 8)
+        assert (len(call["targets"]), len(call["draws"])) == (n_in_batch, 8)
         torch.testing.assert_close(call["log_q"], expected[call["item_idx"]])
 
 
@@ -206,7 +211,7 @@ def test_an_epoch_takes_every_event_once(
     board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = seen_by_the_loss(board, options, monkeypatch)
-    targets = [np.concatenate([call["item_idx"][: call["n"]] for call in epoch]) for epoch in (calls[:8], calls[8:])]
+    targets = [np.concatenate([call["targets"] for call in epoch]) for epoch in (calls[:8], calls[8:])]
     for epoch in targets:
         assert np.bincount(epoch, minlength=24).tolist() == board.interactions.item_counts().tolist()
     assert np.any(targets[0] != targets[1])  # in another order
@@ -216,7 +221,7 @@ def test_uniform_negatives_are_uniform(
     board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = seen_by_the_loss(board, options, monkeypatch, uniform_negatives=3000, epochs=1)
-    counts = np.bincount(np.concatenate([call["item_idx"][call["n"] :] for call in calls]), minlength=24)
+    counts = np.bincount(np.concatenate([call["draws"] for call in calls]), minlength=24)
     np.testing.assert_allclose(counts / counts.sum(), 1 / 24, rtol=0.15)
 
 
@@ -224,12 +229,13 @@ def test_without_repeats_every_film_is_in_a_batch_once(
     board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     same: dict[str, Any] = {"epochs": 1, "id_dropout": 0.0}  # so that both draw as many random numbers
-    plain = seen_by_the_loss(board, options, monkeypatch, **same)
+    usually = seen_by_the_loss(board, options, monkeypatch, **same)
     share = torch.from_numpy(board.interactions.item_counts() / 480).float()
     expected = inclusion_log_q(share, 60, 8)
-    for call, usual in zip(seen_by_the_loss(board, options, monkeypatch, dedup=True, **same), plain, strict=True):
-        assert call["item_idx"].tolist() == sorted(set(usual["item_idx"].tolist()))  # of the same draws
-        assert torch.equal(call["item_idx"][call["target"]], usual["item_idx"][: usual["n"]])
+    for call, usual in zip(seen_by_the_loss(board, options, monkeypatch, dedup=True, **same), usually, strict=True):
+        assert call["repeats"] is None
+        assert torch.equal(call["item_idx"], usual["item_idx"])  # of the same draws
+        assert torch.equal(call["targets"], usual["targets"])
         torch.testing.assert_close(call["log_q"], expected[call["item_idx"]])
 
 
@@ -243,7 +249,7 @@ def test_the_history_is_hidden_as_the_query_reads_it(
     histories = [board.interactions.history(user).tolist() for user in range(60)]
     for call in seen_by_the_loss(board, options, monkeypatch, epochs=1, mask_own="history"):
         for row, own in enumerate(rows_of_own(call["own_items"])):
-            target = int(call["item_idx"][row])
+            target = int(call["targets"][row])
             before = [
                 history[: history.index(target)][-TINY["history_length"] :]
                 for history in histories
@@ -260,7 +266,7 @@ def test_all_items_of_the_user_are_hidden(
     for call in seen_by_the_loss(board, options, monkeypatch, epochs=1, mask_own="all"):
         assert len(call["own_items"].item_idx) < 60 * 8  # users of several examples are there once
         for row, own in enumerate(rows_of_own(call["own_items"])):
-            assert own in [history for history in histories if int(call["item_idx"][row]) in history]
+            assert own in [history for history in histories if int(call["targets"][row]) in history]
 
 
 # What is learnt beside the towers --------------------------------------------------------------------------
@@ -273,7 +279,7 @@ def test_the_streaming_estimate_sees_every_batch_and_corrects_by_it(
     calls = seen_by_the_loss(board, options, monkeypatch, **estimate)
     gap, last = np.full(24, 4.0), np.zeros(24)
     for step, call in enumerate(calls, start=1):
-        held = np.unique(call["item_idx"][: call["n"]])
+        held = np.unique(call["targets"])
         gap[held] = 0.99 * gap[held] + 0.01 * (step - last[held])
         last[held] = step
         share = 1 - (1 - np.minimum(1 / gap, 0.99)) ** (1 / 60)
@@ -453,7 +459,7 @@ def test_every_query_brings_its_own_items_and_reward(
     assert sum(call["n"] for call in calls) == 480
     for call in calls:
         for row, own in enumerate(rows_of_own(call["own_items"])):
-            film, reward = int(call["item_idx"][row]), pytest.approx(call["weight"][row].item())
+            film, reward = int(call["targets"][row]), pytest.approx(call["weight"][row].item())
             fits = [
                 user
                 for user, history in enumerate(histories)
@@ -485,9 +491,8 @@ def test_mined_films_are_those_retrieved_by_the_vectors_of_the_moment(
     assert [len(found) for found, _ in minings] == [5, 5]
     assert np.abs(minings[0][1] - minings[1][1]).max() > 1e-3
     for number, call in enumerate(calls):
-        drawn = call["item_idx"][call["n"] :].tolist()
-        assert len(drawn) == 6
-        assert set(drawn) <= set(minings[number // 8][0].ravel().tolist())
+        assert len(call["draws"]) == 6
+        assert set(call["draws"].tolist()) <= set(minings[number // 8][0].ravel().tolist())
 
 
 CATALOGUE = {"negatives": "catalogue", "logq": "none", "uniform_negatives": 0}
