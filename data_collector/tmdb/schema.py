@@ -129,7 +129,8 @@ FOREIGN_KEYS = (
 SORTED_BY: dict[str, tuple[str, ...]] = {
     MOVIES: ("tmdbId",),
     PEOPLE: ("personId",),
-    MOVIE_PEOPLE: ("tmdbId", "creditId"),
+    MOVIE_PEOPLE: ("tmdbId",),
     MOVIE_COMPANIES: ("tmdbId", "position"),
 }
-"""Order of the rows. Credits lie together by movie, so that a movie's are found without reading the whole table."""
+"""Order of the rows. A movie's credits lie together, so that they are found without reading the whole table; first its
+cast, then its crew, each in TMDb's order."""

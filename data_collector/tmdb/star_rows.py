@@ -1,0 +1,257 @@
+"""Checked movies → rows of the four tables, some hundred movies at a time.
+
+The rows still carry what the merging needs and the tables do not: ``doc``, the number of the document they come from,
+and categories as numbers. Texts are in Unicode's form NFC, without NUL characters and without blanks at their ends;
+an empty text is null. Numbers that cannot be true are null, and so are zeros where TMDb writes 0 for "unknown".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_collector.tmdb import schema
+from data_collector.tmdb.documents import Movie
+
+INT32_MAX = 2**31 - 1
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+# More than all films of a year cost or earn together; beyond it somebody's finger rested on a key.
+MOST_MONEY = 100_000_000_000
+# The longest film ever shown took 35 days.
+MOST_MINUTES = 60 * 24 * 40
+_DAY = r"^[12]\d{3}-\d{2}-\d{2}$"
+_IMDB_ID = r"^tt\d+$"
+
+
+class Categories:
+    """Numbers for the few texts of a column, in the order of their first appearance."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def encode(self, texts: pa.Array) -> pa.Array:
+        """(n,) int32; null for null."""
+        coded = texts.dictionary_encode()
+        numbers = [self._numbers.setdefault(text, len(self._numbers)) for text in coded.dictionary.to_pylist()]
+        return pa.array(numbers, pa.int32()).take(coded.indices)
+
+    def decode(self, numbers: pa.ChunkedArray) -> pa.DictionaryArray:
+        """(n,) texts as a dictionary in alphabetical order, whatever the order of appearance."""
+        texts = sorted(self._numbers)
+        place = np.empty(len(texts), dtype=np.int32)
+        place[[self._numbers[text] for text in texts]] = np.arange(len(texts), dtype=np.int32)
+        indices = pa.array(place, pa.int32()).take(numbers.combine_chunks())
+        return pa.DictionaryArray.from_arrays(indices, pa.array(texts, pa.string()))
+
+
+@dataclass
+class Coding:
+    """What goes on from chunk to chunk.
+
+    Attributes:
+        categories: column → its texts.
+        nulled: what was wrong → values that became null for it.
+    """
+
+    categories: dict[str, Categories] = field(
+        default_factory=lambda: {name: Categories() for name in ("department", "job", "knownForDepartment")}
+    )
+    nulled: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a movie comes from: the number of its document, the language asked for, Unix seconds of the fetch."""
+
+    doc: int
+    language: str
+    fetched: float
+
+
+def rows_of(movies: Sequence[tuple[Source, Movie]], coding: Coding) -> dict[str, pa.Table]:
+    """Rows by table; ``people`` has one for every credit.
+
+    Beside the tables' own columns each has ``doc`` int32, and ``people`` also ``fetched`` float64 seconds.
+    ``department``, ``job`` and ``knownForDepartment`` are int32 numbers of ``coding``, ``gender`` TMDb's code.
+    """
+    movie_people, people = _credit_rows(movies, coding)
+    return {
+        schema.MOVIES: _movie_rows(movies, coding),
+        schema.PEOPLE: people,
+        schema.MOVIE_PEOPLE: movie_people,
+        schema.MOVIE_COMPANIES: _company_rows(movies),
+    }
+
+
+def _movie_rows(movies: Sequence[tuple[Source, Movie]], coding: Coding) -> pa.Table:
+    found = [movie for _, movie in movies]
+    nulled = coding.nulled
+
+    def texts(name: str) -> pa.Array:
+        return clean([getattr(movie, name) for movie in found])
+
+    def in_english(name: str) -> pa.Array:
+        return clean([movie.translated(name, "en") for movie in found])
+
+    def number(name: str, most: float, kind: pa.DataType, *, least: float = 0) -> pa.Array:
+        return _in_range([getattr(movie, name) for movie in found], least, most, kind, name, nulled)
+
+    original_overview = clean([movie.translated("overview", movie.original_language) for movie in found])
+    votes = number("vote_count", INT32_MAX, pa.int32())
+    average = number("vote_average", 10, pa.float32())
+    original_title = texts("original_title")
+    columns = {
+        "tmdbId": pa.array([movie.id for movie in found], pa.int64()),
+        "imdbId": _matching(texts("imdb_id"), _IMDB_ID, "imdb_id", nulled),
+        "title": pc.coalesce(texts("title"), in_english("title"), original_title),
+        "originalTitle": original_title,
+        "originalLanguage": texts("original_language"),
+        "overview": pc.coalesce(texts("overview"), in_english("overview"), original_overview),
+        "releaseDate": _days(texts("release_date"), nulled),
+        "runtime": _unknown_if_zero(number("runtime", MOST_MINUTES, pa.int32())),
+        "budget": _unknown_if_zero(number("budget", MOST_MONEY, pa.int64())),
+        "revenue": _unknown_if_zero(number("revenue", MOST_MONEY, pa.int64())),
+        "voteAverage": pc.if_else(pc.greater(votes, 0), average, None),
+        "voteCount": votes,
+        "popularity": number("popularity", FLOAT32_MAX, pa.float32()),
+        "genres": _name_lists([[genre.name for genre in movie.genres] for movie in found]),
+        "keywords": _name_lists([[keyword.name for keyword in movie.keywords.keywords] for movie in found]),
+        "countries": _name_lists([[place.iso_3166_1 for place in movie.production_countries] for movie in found]),
+        "spokenLanguages": _name_lists([[spoken.iso_639_1 for spoken in movie.spoken_languages] for movie in found]),
+        "posterPath": texts("poster_path"),
+        "language": pa.array([source.language for source, _ in movies], pa.string()),
+        "fetched": moments([source.fetched for source, _ in movies]),
+        "doc": pa.array([source.doc for source, _ in movies], pa.int32()),
+    }
+    return pa.table(columns)
+
+
+def _credit_rows(movies: Sequence[tuple[Source, Movie]], coding: Coding) -> tuple[pa.Table, pa.Table]:
+    """Credits (cast of all movies, then their crew) and what they say of their people."""
+    cast = [credit for _, movie in movies for credit in movie.credits.cast]
+    crew = [credit for _, movie in movies for credit in movie.credits.crew]
+    n_cast = np.array([len(movie.credits.cast) for _, movie in movies], dtype=np.int64)
+    n_crew = np.array([len(movie.credits.crew) for _, movie in movies], dtype=np.int64)
+    place = np.concatenate([np.repeat(np.arange(len(movies)), n_cast), np.repeat(np.arange(len(movies)), n_crew)])
+    everyone = [*cast, *crew]
+    ids = pa.array([credit.id for credit in everyone], pa.int64())
+    docs = pa.array(np.array([source.doc for source, _ in movies], dtype=np.int32)[place])
+    encode = {name: categories.encode for name, categories in coding.categories.items()}
+    acting = pa.array([schema.CAST_DEPARTMENT], pa.string()).take(pa.array(np.zeros(len(cast), np.int64)))
+    departments = pa.concat_arrays([acting, clean([credit.department for credit in crew])])
+    jobs = pa.concat_arrays([pa.nulls(len(cast), pa.string()), clean([credit.job for credit in crew])])
+    characters = pa.concat_arrays([clean([credit.character for credit in cast]), pa.nulls(len(crew), pa.string())])
+    orders = pa.array([credit.order for credit in cast], pa.int64())
+    billing = _in_range(orders, 0, INT32_MAX, pa.int32(), "order", coding.nulled)
+    credits = {
+        "creditId": pa.array([credit.credit_id for credit in everyone], pa.string()),
+        "tmdbId": pa.array(np.array([movie.id for _, movie in movies], dtype=np.int64)[place]),
+        "personId": ids,
+        "department": encode["department"](departments),
+        "job": encode["job"](jobs),
+        "character": characters,
+        "billing": pa.concat_arrays([billing, pa.nulls(len(crew), pa.int32())]),
+        "doc": docs,
+    }
+    genders = [credit.gender for credit in everyone]
+    popularity = [credit.popularity for credit in everyone]
+    known_for = clean([credit.known_for_department for credit in everyone])
+    people = {
+        "personId": ids,
+        "name": clean([credit.name for credit in everyone]),
+        "gender": _in_range(genders, 0, len(schema.GENDERS) - 1, pa.int32(), "gender", coding.nulled),
+        "knownForDepartment": encode["knownForDepartment"](known_for),
+        "popularity": _in_range(popularity, 0, FLOAT32_MAX, pa.float32(), "popularity of a person", coding.nulled),
+        "profilePath": clean([credit.profile_path for credit in everyone]),
+        "doc": docs,
+        "fetched": pa.array(np.array([source.fetched for source, _ in movies])[place]),
+    }
+    return pa.table(credits), pa.table(people)
+
+
+def _company_rows(movies: Sequence[tuple[Source, Movie]]) -> pa.Table:
+    companies = [company for _, movie in movies for company in movie.production_companies]
+    lengths = np.array([len(movie.production_companies) for _, movie in movies], dtype=np.int64)
+    place = np.repeat(np.arange(len(movies)), lengths)
+    starts = np.cumsum(lengths) - lengths
+    columns = {
+        "tmdbId": pa.array(np.array([movie.id for _, movie in movies], dtype=np.int64)[place]),
+        "companyId": pa.array([company.id for company in companies], pa.int64()),
+        "name": clean([company.name for company in companies]),
+        "originCountry": clean([company.origin_country for company in companies]),
+        "position": pa.array((np.arange(len(companies)) - starts[place]).astype(np.int32)),
+        "doc": pa.array(np.array([source.doc for source, _ in movies], dtype=np.int32)[place]),
+    }
+    return pa.table(columns)
+
+
+def clean(texts: Sequence[str | None]) -> pa.Array:
+    """(n,) string: form NFC, no NUL, no blanks at the ends; null for what is empty then."""
+    column = pa.array(texts, pa.string())
+    column = pc.replace_substring(column, "\0", "")
+    column = pc.utf8_trim_whitespace(pc.utf8_normalize(column, "NFC"))
+    return pc.if_else(pc.equal(column, ""), None, column)
+
+
+def _name_lists(lists: Sequence[Sequence[str | None]]) -> pa.Array:
+    """(n,) list of string: names cleaned, empty and repeated ones left out, in the order given."""
+    rows = np.repeat(np.arange(len(lists)), [len(names) for names in lists])
+    table = pa.table({"row": pa.array(rows, pa.int64()), "name": clean([name for names in lists for name in names])})
+    table = table.append_column("place", pa.array(np.arange(len(table)), pa.int64())).filter(
+        pc.field("name").is_valid()
+    )
+    firsts = table.group_by(["row", "name"]).aggregate([("place", "min")]).sort_by("place_min")
+    lengths = np.bincount(firsts["row"].to_numpy(), minlength=len(lists))
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    return pa.ListArray.from_arrays(
+        offsets, firsts["name"].combine_chunks(), type=schema.MOVIES_SCHEMA.field("genres").type
+    )
+
+
+def _in_range(
+    values: Sequence[Any] | pa.Array, least: float, most: float, kind: pa.DataType, name: str, nulled: Counter[str]
+) -> pa.Array:
+    """Values of the type, null for what is outside [least, most]; how many that were is counted."""
+    wide = pa.float64() if pa.types.is_floating(kind) else pa.int64()
+    column = pa.array(values, wide)
+    fits = pc.and_(pc.greater_equal(column, pa.scalar(least, wide)), pc.less_equal(column, pa.scalar(most, wide)))
+    n_outside = pc.sum(pc.invert(fits)).as_py()
+    if n_outside:
+        nulled[f"{name} out of range"] += n_outside
+        column = pc.if_else(fits, column, None)
+    return column.cast(kind)
+
+
+def _unknown_if_zero(column: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(column, 0), None, column)
+
+
+def _matching(texts: pa.Array, pattern: str, name: str, nulled: Counter[str]) -> pa.Array:
+    fits = pc.match_substring_regex(texts, pattern)
+    if n_others := pc.sum(pc.invert(fits)).as_py():
+        nulled[f"{name} malformed"] += n_others
+    return pc.if_else(fits, texts, None)
+
+
+def _days(texts: pa.Array, nulled: Counter[str]) -> pa.Array:
+    """(n,) date32 of texts such as 1999-03-31; null for others and for days that no calendar has."""
+    shaped = _matching(texts, _DAY, "release_date", nulled)
+    days = pc.strptime(shaped, "%Y-%m-%d", "s", error_is_null=True)
+    # Arrow takes the 31st of every month and moves on into the next one; such a day does not come back as written.
+    written = pc.strftime(days, "%Y-%m-%d")
+    real = pc.fill_null(pc.equal(written, shaped), False)
+    if n_unreal := len(shaped) - shaped.null_count - pc.sum(real).as_py():
+        nulled["release_date malformed"] += n_unreal
+    return pc.if_else(real, days, None).cast(pa.date32())
+
+
+def moments(seconds: Sequence[float]) -> pa.Array:
+    """(n,) timestamp in milliseconds, of Unix seconds."""
+    milliseconds = np.rint(np.array(seconds, dtype=np.float64) * 1_000).astype(np.int64)
+    return pa.array(milliseconds).cast(pa.timestamp("ms", tz="UTC"))
