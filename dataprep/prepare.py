@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from loguru import logger
 
 from dataprep.events import read_events, to_interactions, write_events
 from dataprep.features import item_statistics
 from dataprep.labels import pairs_of_lists
+from dataprep.parquet import read_optional
 from dataprep.splits import LeaveLastN, Protocol, Split, parse_protocol
 from dataprep.tags import TagEvents, with_tags
 from dataprep.title_vectors import TITLE, title_vectors
+from dataprep.tmdb import with_tmdb
 from reccore import (
     Bundle,
     ConfigError,
@@ -182,9 +183,9 @@ def _is_prepared_train(path: Path) -> bool:
 
 def _prepare(path: Path, workspace: Workspace, protocol: Protocol, source: dict[str, Any]) -> Prepared:
     events = read_events(path)
-    movies = _read_optional(workspace.processed / "movies.parquet", MOVIE_COLUMNS)
-    people = _read_optional(workspace.processed / "users.parquet", ("userId",))
-    tags = _read_optional(workspace.processed / "tags.parquet", TAG_COLUMNS)
+    movies = read_optional(workspace.processed / "movies.parquet", MOVIE_COLUMNS)
+    people = read_optional(workspace.processed / "users.parquet", ("userId",))
+    tags = read_optional(workspace.processed / "tags.parquet", TAG_COLUMNS)
     vocabulary = Vocabulary(
         users=IdMap.of(events["userId"].to_numpy()),
         items=IdMap.of(events["movieId"].to_numpy(), *([movies["movieId"].to_numpy()] if movies else [])),
@@ -192,7 +193,7 @@ def _prepare(path: Path, workspace: Workspace, protocol: Protocol, source: dict[
     interactions = to_interactions(events, vocabulary)
     prepared = Prepared(
         split=protocol.split(interactions),
-        items=item_table(movies, vocabulary.items),
+        items=with_tmdb(item_table(movies, vocabulary.items), vocabulary.items, workspace.processed),
         users=user_table(people, vocabulary.users),
         vocabulary=vocabulary,
         source=source,
@@ -206,19 +207,6 @@ def _prepare(path: Path, workspace: Workspace, protocol: Protocol, source: dict[
         protocol.name,
     )
     return prepared
-
-
-def _read_optional(path: Path, needed: tuple[str, ...]) -> pa.Table | None:
-    if not path.is_file():
-        return None
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}") from error
-    missing = [name for name in needed if name not in table.column_names]
-    if missing:
-        raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
-    return table
 
 
 def item_table(movies: pa.Table | None, items: IdMap) -> ItemTable:

@@ -1,0 +1,61 @@
+"""Fixed vectors of what films are about: of the words of an overview, or by a small sentence encoder.
+
+The encoder is WordLlama, an optional package that brings its weights along: the mean of token vectors that were taken
+from language models and trained for the similarity of sentences. Nothing is downloaded at run time.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dataprep.text_vectors import lsa_vectors, unit_rows
+from reccore.arrays import FloatArray
+
+ENCODER = "wordllama"
+"""Name of the package."""
+SIZE = 48
+SENTENCE_SIZE = 64
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+WORDS = rf"[{_CJK}]|(?:[^\W_{_CJK}]){{2,}}"
+"""Words of two letters or more; where no blanks part them (Chinese, Japanese), single characters."""
+MIN_TEXTS = 2
+MAX_SHARE = 0.5
+MAX_WORDS = 50_000
+
+
+def overview_vectors(texts: npt.NDArray[Any], size: int = SIZE) -> FloatArray | None:
+    """(N, D) float32 vectors of the words of texts (N,), "" = unknown; see ``lsa_vectors``.
+
+    Read are words of at least two texts and at most half of all, the 50,000 most frequent.
+    """
+    return lsa_vectors(texts, size, token_pattern=WORDS, min_df=MIN_TEXTS, max_df=MAX_SHARE, max_features=MAX_WORDS)
+
+
+def has_sentence_encoder() -> bool:
+    """Whether the optional package is installed."""
+    return find_spec(ENCODER) is not None
+
+
+def sentence_vectors(texts: npt.NDArray[Any], size: int = SENTENCE_SIZE) -> FloatArray:
+    """(N, D) float32 vectors by the sentence encoder, rows of length 1; 0 for unknown texts ("").
+
+    About a millisecond per text. ``size`` is one that the package offers: 64, 128 or 256.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+    import wordllama
+
+    # Its own folder, where the files are, as the cache: it looks for its tokenizer under another name than it ships.
+    folder = Path(wordllama.__file__).parent
+    encoder = wordllama.WordLlama.load(cache_dir=folder, trunc_dim=size, disable_download=True)
+    vectors = np.zeros((len(texts), size), dtype=np.float32)
+    known = np.flatnonzero([bool(text.strip()) for text in texts])
+    if len(known):
+        vectors[known] = encoder.embed([str(text) for text in texts[known]])
+    return unit_rows(vectors)
