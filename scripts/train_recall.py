@@ -27,7 +27,7 @@ from pipeline.fitting import train_channel
 from recall import CHANNELS
 from reccore import ComponentConfig, ConfigError
 from reccore.checkpoint import has_checkpoint
-from scripts._cli import build_parser, emit, read_settings, run, run_options, take, workspace
+from scripts._cli import build_parser, emit, read_settings, run, run_options, split_commas, take, workspace
 
 
 class TrainRecallSettings(ComponentConfig):
@@ -47,6 +47,7 @@ CHANNEL_FLAGS: dict[str, dict[str, Any]] = {
     "logq": {"choices": ("none", "counts", "streaming"), "help": "correct sampled logits by log Q, and whence Q"},
     "user_encoder": {"choices": ("mlp", "transformer"), "help": "how the two-tower reads a history"},
     "query_time": {"action": "store_true", "help": "read the time of the event to predict: a leaderboard of its own"},
+    "metadata": {"type": split_commas, "metavar": "NAME,…", "help": "features of TMDb to read, such as director,cast"},
     "use_gcn": {"action": "store_true", "help": "mix item vectors with those of their neighbours in an item graph"},
     "item_adj": {"type": Path, "metavar": "FILE", "help": "the graph for --use_gcn, not that of co-occurrence"},
 }

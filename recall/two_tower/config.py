@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from dataprep.tmdb import MetadataName
 from recall.index.choose import create_index
 from reccore import ComponentConfig
 
@@ -25,6 +26,9 @@ class TwoTowerConfig(ComponentConfig):
             after the latest event of the history, and when.
         tags: the item tower reads the tags that users of the fit split gave; an error where there are none.
         title_vectors: it reads a fixed vector of the title, alike for alike spellings; an error where there is none.
+        metadata: it reads these features of TMDb (``dataprep.tmdb``), such as ``director``, ``keywords``, ``overview``;
+            an error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` are
+            of the day TMDb was asked, later than the events to predict: a leak in time.
         use_gcn: mix item vectors with those of their neighbours in an item–item graph.
         gcn_layers: steps over the graph that neighbours may be away.
         gcn_neighbours: edges that each item brings into the graph of co-occurrence, the heaviest.
@@ -83,6 +87,7 @@ class TwoTowerConfig(ComponentConfig):
     query_time: bool = False
     tags: bool = False
     title_vectors: bool = False
+    metadata: tuple[MetadataName, ...] = ()
     use_gcn: bool = False
     gcn_layers: int = Field(default=1, ge=1)
     gcn_neighbours: int = Field(default=20, ge=1)

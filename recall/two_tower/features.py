@@ -11,6 +11,7 @@ from torch import Tensor
 from dataprep.features import TOP_GENRES, PrefixFeatures, query_features
 from dataprep.tags import TAG
 from dataprep.title_vectors import TITLE
+from dataprep.tmdb import metadata_to_read
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.query_time import QueryTime
 from reccore import DataError, Interactions, ItemTable, QueryBatch, UserTable
@@ -106,7 +107,7 @@ def columns_to_read(items: ItemTable, config: TwoTowerConfig) -> ItemTable:
     """The table without the optional columns that ``config`` leaves out, so that no bundle carries them.
 
     Raises:
-        DataError: tags or title vectors are to be read, and the table has none.
+        DataError: tags, title vectors or metadata are to be read, and the table has none.
     """
     again = "prepare it again with PYTHONPATH=. python scripts/prepare_two_tower_data.py"
     if config.tags and not items.labels.get(TAG):
@@ -119,7 +120,8 @@ def columns_to_read(items: ItemTable, config: TwoTowerConfig) -> ItemTable:
             "title_vectors = true needs vectors of the titles, and this data has none; where the data set has titles, "
             f"{again}, else set title_vectors = false"
         )
-    return items.with_columns([TAG] * config.tags + [TITLE] * config.title_vectors)
+    metadata = metadata_to_read(items, config.metadata)
+    return items.with_columns([*[TAG] * config.tags, *[TITLE] * config.title_vectors, *metadata])
 
 
 @dataclass(frozen=True, eq=False)

@@ -392,6 +392,7 @@ TRIED_ELSEWHERE: dict[str, Any] = {
     "softmax": "test_the_fused_softmax_is_used_and_trains_the_same",
     "tags": "test_two_tower_content.py",
     "title_vectors": "test_two_tower_content.py",
+    "metadata": "test_two_tower_metadata.py",
 }
 
 
