@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from reccore.errors import DataError, NotReadyError
 
@@ -231,7 +231,7 @@ def vouched_documents(folder: Path) -> list[Vouched]:
             "SELECT tmdb_id, language, fetched, shard, offset, length FROM movies WHERE shard IS NOT NULL "
             "ORDER BY shard, offset"
         )
-        return [Vouched(*row[:3], Place(*row[3:])) for row in rows]
+        return [Vouched(movie, language, fetched, Place(*place)) for movie, language, fetched, *place in rows]
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
@@ -266,8 +266,10 @@ def _movie_row(movie: Movie) -> tuple[object, ...]:
     return (*known, *place, movie.etag, movie.poster, movie.error)
 
 
-def _movie(row: tuple) -> Movie:
-    return Movie(*row[:6], None if row[6] is None else Place(*row[6:9]), *row[9:])
+def _movie(row: tuple[Any, ...]) -> Movie:
+    tmdb_id, language, status, attempts, checked, fetched, shard, offset, length, etag, poster, error = row
+    place = None if shard is None else Place(shard, offset, length)
+    return Movie(tmdb_id, language, status, attempts, checked, fetched, place, etag, poster, error)
 
 
 @contextmanager

@@ -43,12 +43,12 @@ def encode_record(tmdb_id: int, language: str, fetched: float, etag: str | None,
 
 
 class ShardWriter:
-    """Appends records to the last shard of a folder, and begins another when that is full.
+    """Appends records to the last shard of a folder, and begins another when that has ``SHARD_BYTES``.
 
     Bytes count once ``sync`` has returned and the journal has the new ``lengths``.
     """
 
-    def __init__(self, folder: Path, journal: Journal, *, shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(self, folder: Path, journal: Journal) -> None:
         """Bring the shards to what the journal says of them.
 
         Torn tails are cut off. Where a shard is shorter than it should be, or gone, the journal forgets what is lost.
@@ -57,7 +57,6 @@ class ShardWriter:
             OSError: the disk refused.
         """
         self.folder = folder
-        self.shard_bytes = shard_bytes
         self._lengths = journal.lengths()
         for shard, length in self._lengths.items():
             path = shard_path(folder, shard)
@@ -76,7 +75,7 @@ class ShardWriter:
         Raises:
             OSError: the disk refused; call ``roll_back``.
         """
-        if self._length >= self.shard_bytes:
+        if self._length >= SHARD_BYTES:
             self.sync()
             self._file.close()
             self._shard += 1

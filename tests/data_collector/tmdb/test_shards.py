@@ -29,9 +29,9 @@ def titles(folder: Path) -> list[tuple[int, str, str]]:
     return [(d.tmdb_id, d.language, json.loads(d.body)["document"]["title"]) for d in read_documents(folder)]
 
 
-def opened(folder: Path, **options: int) -> tuple[Journal, ShardWriter]:
+def opened(folder: Path) -> tuple[Journal, ShardWriter]:
     journal = Journal(folder)
-    return journal, ShardWriter(folder, journal, **options)
+    return journal, ShardWriter(folder, journal)
 
 
 def test_what_was_stored_is_read_back(tmp_path: Path) -> None:
@@ -62,8 +62,9 @@ def test_a_document_over_many_lines_becomes_one_line_of_equal_content(tmp_path: 
     assert json.loads(line)["document"] == document
 
 
-def test_a_full_shard_is_followed_by_another(tmp_path: Path) -> None:
-    journal, shards = opened(tmp_path, shard_bytes=200)
+def test_a_full_shard_is_followed_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_collector.tmdb.shards.SHARD_BYTES", 200)
+    journal, shards = opened(tmp_path)
     for tmdb_id in range(10):
         store(journal, shards, tmdb_id, f"title {tmdb_id}")
     assert [title for _, _, title in titles(tmp_path)] == [f"title {n}" for n in range(10)]

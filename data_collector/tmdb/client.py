@@ -1,0 +1,249 @@
+"""One request to TMDb over a pooled session, and what can go wrong with it, in words that do not show the key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from http.client import HTTPException
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, MaxRetryError
+
+from data_collector.tmdb.key import SETTINGS_PAGE, VARIABLE, Key, hide_from_logs
+from data_collector.tmdb.limiter import RateLimiter
+from reccore.errors import ConfigError, DataError
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 20.0  # without a byte
+ANSWER_SECONDS = 60.0  # for the whole, however it trickles
+LONGEST_WAIT_SECONDS = 900.0
+UNTOLD_WAIT_SECONDS = 1.0  # after a 429 that does not say
+_CHUNK_BYTES = 1 << 16
+_RETRIED_REFUSALS = frozenset({403, 408, 425, 429})  # 403 is how content delivery networks turn away a crowd
+
+
+class Fault(Exception):
+    """This attempt came to nothing; the message says why, as a clause.
+
+    Attributes:
+        of_service: a sign that the service is down, rather than a fault of one document.
+        final: another attempt would bring the same.
+        wait: seconds after which the server wants to be asked again, where it said so.
+    """
+
+    def __init__(self, reason: str, *, of_service: bool = True, final: bool = False, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.of_service = of_service
+        self.final = final
+        self.wait = wait
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server said: 200, 304 or 404, the headers and the decoded body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Client:
+    """Sends requests to one server from many threads, each over a connection that is kept open.
+
+    Args:
+        base_url: address below which everything lies, checked by ``checked_address``.
+        limiter: shared by all who count against one rate.
+        connections: as many as there are threads.
+        key: goes with every request; None for none. Redirects are not followed, so it goes nowhere else.
+        parameters: of the query of every request.
+        option: the option by which the address was given, for messages.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        limiter: RateLimiter,
+        *,
+        connections: int,
+        key: Key | None = None,
+        parameters: Mapping[str, str] | None = None,
+        option: str = "--base_url",
+    ) -> None:
+        self.base_url = base_url
+        self._limiter = limiter
+        self._key = key
+        self._option = option
+        self._query = urlencode({**(parameters or {}), **(key.parameters if key else {})})
+        session = requests.Session()
+        session.mount(base_url, HTTPAdapter(pool_connections=1, pool_maxsize=connections))
+        headers = {"User-Agent": "movielens-rec", "Accept-Encoding": "gzip", **(key.headers if key else {})}
+        self._request = requests.Request("GET", base_url, headers=headers).prepare()
+        # Read from the environment once, not for every request. Loopback needs no proxy, and would show it the key.
+        self._settings = session.merge_environment_settings(base_url, {}, True, True, None)
+        if is_loopback(urlsplit(base_url).hostname or ""):
+            self._settings["proxies"] = {}
+        self._session = session
+        if key:
+            hide_from_logs(key)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def get(self, path: str, *, etag: str | None = None, limit: int) -> Answer:
+        """Ask once.
+
+        Args:
+            path: below the base address.
+            etag: ask for the document only if it is another one by now.
+            limit: most bytes of the decoded body.
+
+        Raises:
+            Fault: no usable answer.
+            ConfigError: the key was refused, or the server is elsewhere; every other request would fail likewise.
+            DataError: the server asks for a pause that is too long to wait for.
+            Halted: the crawl ended before the request was sent.
+        """
+        answer = self._exchange(path, etag, limit)
+        if isinstance(answer, Fault):  # raised here and not where it arose: the library's error shows the whole URL
+            raise answer
+        return answer
+
+    def alive(self, path: str) -> bool:
+        """Whether the server answers at all."""
+        try:
+            self.get(path, limit=1 << 20)
+        except Fault as fault:
+            return not fault.of_service
+        return True
+
+    def _exchange(self, path: str, etag: str | None, limit: int) -> Answer | Fault:
+        request = self._request.copy()
+        request.url = f"{self.base_url}{path}" + (f"?{self._query}" if self._query else "")
+        if etag is not None:
+            request.headers["If-None-Match"] = etag
+        adapter = self._session.get_adapter(request.url)
+        try:
+            with self._limiter.request():
+                deadline = time.monotonic() + ANSWER_SECONDS
+                response = adapter.send(request, timeout=(CONNECT_SECONDS, READ_SECONDS), **self._settings)
+            with response:
+                if (refusal := self._refusal(response)) is not None:
+                    return refusal
+                return Answer(response.status_code, response.headers, self._body(response, limit, deadline))
+        except _TooMuch as error:
+            return Fault(str(error), of_service=False)
+        except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
+            return Fault(self._reason(error))
+
+    def _body(self, response: requests.Response, limit: int, deadline: float) -> bytes:
+        """The body, chunk by chunk, so that neither its size nor its time is without bound."""
+        chunks, size = [], 0
+        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise _TooMuch(f"the answer has more than {limit:,} bytes")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the answer was not whole within {ANSWER_SECONDS:g} s")
+        return b"".join(chunks)
+
+    def _refusal(self, response: requests.Response) -> Fault | None:
+        """What to make of an answer that is no document; None where it may be one."""
+        status = response.status_code
+        if status in (200, 304, 404):
+            return None
+        if status == 401 and self._key is not None:
+            raise ConfigError(f"TMDb does not accept the key in {VARIABLE} (401); compare it with {SETTINGS_PAGE}")
+        if 300 <= status < 400:
+            host = urlsplit(response.headers.get("Location", "")).hostname or "elsewhere"
+            raise ConfigError(
+                f"{self.base_url} sends on to {host} ({status}), which is not followed; give the right address by "
+                f"{self._option}"
+            )
+        wait = _retry_after(response.headers) if status in (429, 503) else None
+        if wait is None and status == 429:
+            wait = UNTOLD_WAIT_SECONDS
+        if wait is not None:
+            if wait > LONGEST_WAIT_SECONDS:
+                raise DataError(
+                    f"the server asks to wait for {wait / 60:,.0f} minutes; run the same command again then"
+                )
+            self._limiter.pause(wait)
+        reason = f"the server answered {status} {_phrase(status)}".strip()
+        of_request = 400 <= status < 500 and status not in _RETRIED_REFUSALS
+        return Fault(reason, of_service=not of_request, final=of_request, wait=wait)
+
+    def _reason(self, error: Exception) -> str:
+        """The cause, without the library's wrapping and the key."""
+        if isinstance(error, requests.ConnectTimeout):
+            return f"no connection within {CONNECT_SECONDS:g} s"
+        if isinstance(error, requests.ReadTimeout):
+            return f"no answer within {READ_SECONDS:g} s"
+        cause: Any = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
+        if isinstance(cause, MaxRetryError):
+            cause = cause.reason
+        text = str(cause)
+        if text.startswith(("<", "HTTP")) and ": " in text:
+            text = text.partition(": ")[2]
+        text = text or type(cause).__name__
+        return self._key.redact(text) if self._key else text
+
+
+class _TooMuch(Exception):
+    """The body is larger than it may be."""
+
+
+def checked_address(url: str, option: str) -> str:
+    """An address to send requests to, without a slash at its end.
+
+    Raises:
+        ConfigError: it is none, holds a password or a query, or is not encrypted and leaves this machine.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if host is None or parts.scheme not in ("http", "https") or port == 0:
+        raise ConfigError(f"{option} must be an address that begins with https://, got {url!r}")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ConfigError(f"{option} must be an address without user, password, ? and #, such as https://{host}/3")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ConfigError(f"{option} must begin with https:// where it is not this machine, got {url!r}")
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a ``Retry-After`` asks for, as a number or a date by the server's clock (RFC 9110, 10.2.3)."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+        now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+        return max((until - now).total_seconds(), 0.0)
+    except (TypeError, ValueError):  # no date, or one without a zone
+        return None

@@ -1,0 +1,270 @@
+"""The whole crawl: what is missing is fetched, what is there is left alone, and it can be stopped at any moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from loguru import logger
+from pydantic import Field
+
+from data_collector.lock import only_one
+from data_collector.tmdb import FOLDER
+from data_collector.tmdb.breaker import Breaker, ServiceDownError
+from data_collector.tmdb.client import Client, checked_address
+from data_collector.tmdb.crew import Crew, Work
+from data_collector.tmdb.journal import Movie
+from data_collector.tmdb.key import Key
+from data_collector.tmdb.limiter import RateLimiter
+from data_collector.tmdb.links import read_links
+from data_collector.tmdb.movies import APPENDED, MovieFetcher
+from data_collector.tmdb.posters import PosterFetcher, image_address, wanted_posters
+from data_collector.tmdb.store import Store
+from reccore.config import ComponentConfig
+from reccore.interrupt import held_back
+from reccore.options import RunOptions
+from reccore.workspace import Workspace
+
+BASE_URL = "https://api.themoviedb.org/3"
+POSTERS = "posters"
+_DAY_SECONDS = 86_400.0
+FEWEST_FAULTS = 10  # in a row, before a service counts as down; with more threads as many as there are
+
+K = TypeVar("K")
+
+
+class CrawlConfig(ComponentConfig):
+    """Options of a crawl.
+
+    Attributes:
+        workers: threads, each with a connection of its own.
+        rate: most requests in any second, over all threads.
+        limit: only the first so many movies of the data set; None for all.
+        base_url: address of the API; ``/3`` is added where it has no path.
+        language: of titles, overviews and the like, as TMDb writes it.
+        max_age_days: ask again for documents that were last confirmed longer ago; None for never.
+        posters: fetch posters too.
+        poster_size: one of TMDb's sizes.
+        image_base_url: address of images; None for what TMDb's ``/configuration`` says.
+    """
+
+    workers: int = Field(default=50, ge=1, le=1000)
+    rate: int = Field(default=40, ge=1, le=100_000)
+    limit: int | None = Field(default=None, ge=1)
+    base_url: str = BASE_URL
+    language: str = Field(default="en-US", pattern=r"^[a-z]{2}(-[A-Z]{2})?$")
+    max_age_days: float | None = Field(default=None, ge=0)
+    posters: bool = False
+    poster_size: str = Field(default="w342", pattern=r"^([wh][0-9]{1,4}|original)$")
+    image_base_url: str | None = None
+
+
+@dataclass(frozen=True)
+class CrawlReport:
+    """Where a folder stands after a crawl.
+
+    Attributes:
+        folder: where the documents lie.
+        language: of the documents.
+        movies: tmdbIds of the data set, as far as they were asked for.
+        documents: those of them whose document is there.
+        fetched: documents that came in this run.
+        unchanged: documents that the server confirmed in this run.
+        absent: movies that TMDb does not have.
+        failed: movies that no attempt of the last run brought; the next run tries again.
+        without_tmdb_id: movies of the data set that have no tmdbId.
+        faults: attempts of this run that came to nothing.
+        seconds: duration.
+        posters: images that are there, of the size asked for; None where none were asked for.
+        posters_absent: images that TMDb does not have.
+        posters_failed: images that no attempt of the last run brought.
+    """
+
+    folder: Path
+    language: str
+    movies: int
+    documents: int
+    fetched: int
+    unchanged: int
+    absent: int
+    failed: int
+    without_tmdb_id: int
+    faults: int
+    seconds: float
+    posters: int | None = None
+    posters_absent: int | None = None
+    posters_failed: int | None = None
+
+
+def crawl(
+    workspace: Workspace, key: Key, config: CrawlConfig | None = None, options: RunOptions | None = None
+) -> CrawlReport:
+    """Fetch what ``raw/tmdb/`` lacks: a document for every tmdbId of the data set, and posters if asked for.
+
+    Every document is on the disk before its thread goes on, so that whatever ends the crawl, the next one goes on
+    there. On Ctrl-C the requests in flight are finished first; a second one ends it at once.
+
+    Args:
+        workspace: the data root.
+        key: to TMDb.
+        config: what to fetch and how fast.
+        options: ``progress`` is used.
+
+    Raises:
+        ConfigError: an address or a poster size makes no sense, or TMDb refuses the key.
+        NotReadyError: the data set has no links.
+        ServiceDownError: TMDb did not answer for minutes.
+        DataError: links or journal cannot be used, the disk refused, or another crawl is running here.
+        KeyboardInterrupt: after Ctrl-C, when all is in order.
+    """
+    config = config or CrawlConfig()
+    address = api_address(config.base_url)
+    links = read_links(workspace)
+    folder = workspace.raw / FOLDER
+    with only_one(folder, "crawl"), held_back() as asked:
+        store = Store(folder)
+        try:
+            store.journal.set_unlinked(links.unlinked)
+            run = _Crawl(config, key, address, store, asked, (options or RunOptions()).progress)
+            return run.run(links.tmdb_ids[: config.limit], len(links.unlinked))
+        finally:
+            store.close()
+
+
+class _Crawl:
+    """One run over one folder."""
+
+    def __init__(
+        self, config: CrawlConfig, key: Key, address: str, store: Store, asked: Callable[[], bool], show_progress: bool
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._asked = asked
+        self._show_progress = show_progress
+        self._halt = threading.Event()
+        self._limiter = RateLimiter(config.rate, self._halt)
+        parameters = {"language": config.language, "append_to_response": APPENDED}
+        self._client = Client(address, self._limiter, connections=config.workers, key=key, parameters=parameters)
+        self._started = round(time.time(), 3)
+        self._faults = 0
+
+    def run(self, tmdb_ids: list[int], n_unlinked: int) -> CrawlReport:
+        """Movies, then posters."""
+        try:
+            self._fetch_movies(tmdb_ids)
+            if self._config.posters:
+                self._fetch_posters(tmdb_ids)
+        finally:
+            self._halt.set()
+            self._client.close()
+        return self._report(tmdb_ids, n_unlinked)
+
+    def _fetch_movies(self, tmdb_ids: list[int]) -> None:
+        known = self._store.journal.movies(self._config.language)
+        wanted = wanted_movies(tmdb_ids, known, self._config.max_age_days, self._started)
+        fetcher = MovieFetcher(self._client, self._store, self._config.language, known)
+        work = Work("TMDb movies", "movie", fetcher.fetch, fetcher.give_up)
+        self._carry_out(wanted, work, self._client, "/configuration", len(tmdb_ids) - len(wanted))
+
+    def _fetch_posters(self, tmdb_ids: list[int]) -> None:
+        size = self._config.poster_size
+        paths = self._poster_paths(tmdb_ids)
+        known = self._store.journal.posters(size)
+        folder = self._store.folder / POSTERS / size
+        wanted = wanted_posters(paths, folder, known)
+        if not wanted:
+            return
+        address = image_address(self._client, size, self._config.image_base_url)
+        client = Client(address, self._limiter, connections=self._config.workers, option="--image_base_url")
+        fetcher = PosterFetcher(client, self._store, folder, size, known)
+        work = Work("TMDb posters", "poster", fetcher.fetch, fetcher.give_up)
+        try:
+            self._carry_out(wanted, work, client, f"/{size}{wanted[0]}", len(paths) - len(wanted))
+        finally:
+            client.close()
+
+    def _carry_out(self, keys: list[K], work: Work[K], client: Client, probe: str, settled: int) -> None:
+        """Put a crew to work on what is not settled yet."""
+        breaker = Breaker(max(FEWEST_FAULTS, self._config.workers), lambda: client.alive(probe), self._halt)
+        crew = Crew(self._config.workers, breaker, self._halt)
+        try:
+            crew.run(keys, work, self._asked, show_progress=self._show_progress)
+        except ServiceDownError as error:
+            host = urlsplit(client.base_url).hostname
+            standing = _standing(crew, work, len(keys) + settled)
+            raise ServiceDownError(f"{host} does not answer ({error}): {standing}") from None
+        finally:
+            self._faults += crew.faults
+        if self._asked():
+            logger.info("stopped: {}", _standing(crew, work, len(keys) + settled))
+            raise KeyboardInterrupt
+
+    def _poster_paths(self, tmdb_ids: list[int]) -> list[str]:
+        """The posters of documents that are there, each once."""
+        known = self._store.journal.movies(self._config.language)
+        found = (known[movie].poster for movie in tmdb_ids if movie in known)
+        return list(dict.fromkeys(path for path in found if path is not None))
+
+    def _report(self, tmdb_ids: list[int], n_unlinked: int) -> CrawlReport:
+        journal, config = self._store.journal, self._config
+        known = journal.movies(config.language)
+        movies = [known[movie] for movie in tmdb_ids if movie in known]
+        now = [movie for movie in movies if movie.status == "done" and movie.checked >= self._started]
+        fetched = sum(movie.fetched == movie.checked for movie in now)
+        posters: dict[str, int] = {}
+        if config.posters:
+            images = journal.posters(config.poster_size)
+            statuses = Counter(images[path].status for path in self._poster_paths(tmdb_ids) if path in images)
+            posters = {
+                "posters": statuses["done"],
+                "posters_absent": statuses["absent"],
+                "posters_failed": statuses["failed"],
+            }
+        return CrawlReport(
+            folder=self._store.folder,
+            language=config.language,
+            movies=len(tmdb_ids),
+            documents=sum(movie.place is not None for movie in movies),
+            fetched=fetched,
+            unchanged=len(now) - fetched,
+            absent=sum(movie.status == "absent" for movie in movies),
+            failed=sum(movie.status == "failed" for movie in movies),
+            without_tmdb_id=n_unlinked,
+            faults=self._faults,
+            seconds=round(time.time() - self._started, 1),
+            **posters,
+        )
+
+
+def api_address(base_url: str) -> str:
+    """The address of the API, with its version where only a host is given."""
+    address = checked_address(base_url, "--base_url")
+    return address if urlsplit(address).path else f"{address}/3"
+
+
+def wanted_movies(
+    tmdb_ids: Iterable[int], known: Mapping[int, Movie], max_age_days: float | None, now: float
+) -> list[int]:
+    """Those to ask for: never asked, failed, or last confirmed longer ago than ``max_age_days``."""
+    oldest = float("-inf") if max_age_days is None else now - max_age_days * _DAY_SECONDS
+
+    def is_wanted(tmdb_id: int) -> bool:
+        movie = known.get(tmdb_id)
+        if movie is None or movie.status == "failed":
+            return True
+        return movie.status == "done" and movie.checked < oldest
+
+    return [tmdb_id for tmdb_id in tmdb_ids if is_wanted(tmdb_id)]
+
+
+def _standing(crew: Crew, work: Work[K], total: int) -> str:
+    return (
+        f"{total - crew.left:,} of {total:,} {work.unit}s are settled, {crew.left:,} are left; "
+        "run the same command again to go on"
+    )

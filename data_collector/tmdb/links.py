@@ -1,0 +1,85 @@
+"""Which movies to ask TMDb for: the tmdbIds of the data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from reccore.errors import DataError, NotReadyError
+from reccore.workspace import Workspace
+
+_COLUMNS = ("movieId", "tmdbId")
+
+
+@dataclass(frozen=True)
+class Links:
+    """What ``links`` says of TMDb.
+
+    Attributes:
+        tmdb_ids: each once, in the order of the file.
+        unlinked: movieIds without a tmdbId.
+    """
+
+    tmdb_ids: list[int]
+    unlinked: list[int]
+
+
+def read_links(workspace: Workspace) -> Links:
+    """The links of the prepared data set, or those of the only raw one where none is prepared.
+
+    Raises:
+        NotReadyError: there are none.
+        DataError: they cannot be read, or several raw data sets have some.
+    """
+    prepared = workspace.processed / "links.parquet"
+    table = _read_parquet(prepared) if prepared.is_file() else _read_csv(_raw_links(workspace, prepared))
+    movie_ids, tmdb_ids = (table[name].combine_chunks() for name in _COLUMNS)
+    known = pc.fill_null(pc.greater(tmdb_ids, 0), False)
+    return Links(
+        tmdb_ids=pc.unique(tmdb_ids.filter(known)).to_pylist(),
+        unlinked=sorted(set(movie_ids.filter(pc.invert(known)).to_pylist())),
+    )
+
+
+def _raw_links(workspace: Workspace, prepared: Path) -> Path:
+    found = sorted(workspace.raw.glob("*/links.csv"))
+    if not found:
+        raise NotReadyError(
+            f"links to TMDb not found, neither at {prepared} nor at {workspace.raw / '*' / 'links.csv'}; run first: "
+            "PYTHONPATH=. python scripts/download_data.py --dataset ml-latest-small (ml-20m, ml-25m and ml-32m have "
+            "links too, ml-100k, ml-1m and ml-10m have none)"
+        )
+    if len(found) > 1:
+        raise DataError(
+            f"several data sets have links ({', '.join(map(str, found))}); run first: PYTHONPATH=. python "
+            "scripts/run_preprocessing.py --dataset NAME, or keep each data set in a --data_dir of its own"
+        )
+    return found[0]
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    try:
+        return _checked(pq.read_table(path, columns=list(_COLUMNS)), path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _read_csv(path: Path) -> pa.Table:
+    types = {name: pa.int64() for name in _COLUMNS}
+    convert = pacsv.ConvertOptions(column_types=types, include_columns=list(_COLUMNS))
+    try:
+        return _checked(pacsv.read_csv(path, convert_options=convert), path)
+    except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _checked(table: pa.Table, path: Path) -> pa.Table:
+    for name in _COLUMNS:
+        if name not in table.column_names or not pa.types.is_integer(table[name].type):
+            raise DataError(f"{path} has no column {name} of whole numbers")
+    return table

@@ -1,0 +1,126 @@
+"""Fetching posters: where TMDb keeps its images, and one file for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from data_collector.tmdb.client import Client, Fault, checked_address
+from data_collector.tmdb.journal import Poster, Status
+from data_collector.tmdb.store import Store
+from reccore.errors import ConfigError, DataError
+
+IMAGE_BYTES = 32 << 20
+_CONFIGURATION_BYTES = 1 << 20
+_NAME = re.compile(r"/[A-Za-z0-9_-]+\.[A-Za-z0-9]+")
+
+
+def image_address(client: Client, size: str, given: str | None) -> str:
+    """The address below which images lie: as given, else as TMDb's configuration says.
+
+    Raises:
+        ConfigError: an address that is none, or a size that TMDb does not have.
+        DataError: the configuration makes no sense.
+        Fault: no usable answer.
+    """
+    if given is not None:
+        return checked_address(given, "--image_base_url")
+    answer = client.get("/configuration", limit=_CONFIGURATION_BYTES)
+    try:
+        images = json.loads(answer.body)["images"]
+        address, sizes = str(images["secure_base_url"]), [str(known) for known in images["poster_sizes"]]
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            "TMDb's /configuration does not say where images are; give the address by --image_base_url, such as "
+            "https://image.tmdb.org/t/p"
+        ) from None
+    if size not in sizes:
+        raise ConfigError(f"--poster_size must be one of {', '.join(sizes)}, got {size!r}")
+    return checked_address(address, "--image_base_url")
+
+
+def wanted_posters(paths: Iterable[str], folder: Path, known: Mapping[str, Poster]) -> list[str]:
+    """Those paths that are neither on the disk nor known to be absent, each once."""
+    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    return [
+        path
+        for path in dict.fromkeys(paths)
+        if not (path in known and (known[path].status == "absent" or path.removeprefix("/") in there))
+    ]
+
+
+class PosterFetcher:
+    """Asks for images of one size and keeps each as a file of its own name, which TMDb gives to one image only.
+
+    Args:
+        client: of the server of images.
+        store: where results are written down.
+        folder: where files go; made where it is not there.
+        size: such as ``w342``.
+        known: what the journal holds, by path.
+    """
+
+    def __init__(self, client: Client, store: Store, folder: Path, size: str, known: Mapping[str, Poster]) -> None:
+        self._client = client
+        self._store = store
+        self._folder = folder
+        self._size = size
+        self._known = known
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for half in folder.glob(".*.part"):  # of a crawl that was killed
+                half.unlink()
+        except OSError as error:
+            raise _refused(folder, error) from error
+
+    def fetch(self, path: str, attempt: int) -> None:
+        """Get an image and keep it, or that there is none.
+
+        Raises:
+            Fault: no usable answer.
+            DataError: the disk refused.
+        """
+        if not _NAME.fullmatch(path):  # it becomes a file name here
+            raise Fault(f"{path[:80]!r} is no name of an image", of_service=False, final=True)
+        answer = self._client.get(f"/{self._size}{path}", limit=IMAGE_BYTES)
+        if answer.status == 200:
+            kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if not kind.startswith("image/") or not answer.body:
+                raise Fault(f"the answer is no image but {len(answer.body):,} bytes of {kind or 'no type'}")
+            self._write(path.removeprefix("/"), answer.body)
+        elif answer.status == 304:
+            raise Fault("the server answered 304 Not Modified to a request without conditions")
+        self._keep(path, attempt, "done" if answer.status == 200 else "absent")
+
+    def give_up(self, path: str, attempts: int, reason: str) -> None:
+        """Keep that no attempt brought the image."""
+        self._keep(path, attempts, "failed", reason)
+
+    def _keep(self, path: str, attempts: int, status: Status, error: str | None = None) -> None:
+        before = self._known.get(path)
+        attempts += before.attempts if before is not None else 0
+        self._store.keep(Poster(path, self._size, status, attempts, round(time.time(), 3), error))
+
+    def _write(self, name: str, body: bytes) -> None:
+        """The file appears whole or not at all."""
+        half = self._folder / f".{name}.{threading.get_ident()}.part"
+        try:
+            with half.open("wb") as file:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            half.replace(self._folder / name)
+        except OSError as error:
+            half.unlink(missing_ok=True)
+            raise _refused(self._folder, error) from error
+
+
+def _refused(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"cannot write {folder}: {error.strerror or error}; make room and run the same command again to go on"
+    )
