@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from data_collector import tmdb
 from dataprep.preprocess import PreprocessReport, preprocess, preprocess_own
 from dataprep.schema import TIE_FILE
 from reccore.config import ComponentConfig
@@ -36,7 +37,8 @@ def only_dataset(raw: Path, name: str | None) -> Path:
         NotReadyError: nothing there.
         DataError: several data sets and no name, or a name that is not there.
     """
-    found = sorted(path for path in raw.iterdir() if path.is_dir() and path.name[0] != ".") if raw.is_dir() else []
+    folders = [path for path in raw.iterdir() if path.is_dir() and path.name[0] != "."] if raw.is_dir() else []
+    found = sorted(path for path in folders if path.name != tmdb.FOLDER)  # which describes a data set, and is none
     names = ", ".join(path.name for path in found)
     if name is not None:
         if raw / name not in found:

@@ -35,6 +35,12 @@ def test_the_only_data_set_is_taken(tmp_path, capsys):
     assert stored == result
 
 
+def test_what_tmdb_says_of_a_data_set_is_no_other_data_set(tmp_path, capsys):
+    put(tmp_path / "raw" / "ml-mini", CSV)
+    (tmp_path / "raw" / "tmdb").mkdir()
+    assert _json(capsys, run_preprocessing.main, "--data_dir", tmp_path)["dataset"] == "ml-mini"
+
+
 def test_several_data_sets_need_a_choice(tmp_path, capsys):
     put(tmp_path / "raw" / "a", CSV)
     put(tmp_path / "raw" / "b", ML_1M)
