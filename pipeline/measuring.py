@@ -104,7 +104,7 @@ def choose_holdout(
     if len(holdout) == 0:
         raise DataError(
             f"protocol {prepared.split.protocol} leaves no {split} events; train with --protocol leave_one_out, "
-            "or evaluate the channels on a held-out file: evaluate_recall.py --test FILE"
+            "or evaluate on a held-out file of your own: --test FILE"
         )
     return holdout, f"{prepared.split.protocol} ({split})"
 

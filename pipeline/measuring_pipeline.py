@@ -27,16 +27,27 @@ from pipeline.trace import Trace
 from pipeline.trade_off import chosen_trade_off, trade_off_curve, trade_off_table
 from reccore import Candidates, Exclusions, Holdout, Workspace
 
+PIPELINE_KS = (10, 20, 50, 100, 200)
+
 
 def evaluate_pipeline(
     workspace: Workspace,
     *,
     split: str = "test",
+    test_file: Path | None = None,
     query_time: bool = False,
-    ks: Sequence[int] = (10, 20, 50, 100, 200),
+    ks: Sequence[int] = PIPELINE_KS,
     seed: int = 0,
 ) -> Measured:
     """Measure the pipeline after every stage, beside its channels; writes ``reports/pipeline*``.
+
+    Args:
+        workspace: data root.
+        split: ``valid`` or ``test``.
+        test_file: a held-out file to be used instead; histories are the events that the models were fitted on.
+        query_time: queries know when the event to predict happens.
+        ks: list lengths.
+        seed: of the bootstrap.
 
     Raises:
         ConfigError: see ``check_query_time``.
@@ -47,7 +58,7 @@ def evaluate_pipeline(
     config = pipeline.config
     readers = check_query_time({source.name: source.channel for source in pipeline.sources}, query_time)
     prepared = data_of(workspace, [*config.channels, *([config.ranker] if config.ranker else [])])
-    holdout, label = choose_holdout(prepared, split, None, query_time=query_time)
+    holdout, label = choose_holdout(prepared, split, test_file, query_time=query_time)
     data = prepared.training_data()
 
     def measured(name: str, offer: Candidates) -> Evaluation:
@@ -63,7 +74,7 @@ def evaluate_pipeline(
     comparisons += [compare(later, earlier, by, seed=seed) for earlier, later in pairwise(last)]
     _, trace = pipeline.run(holdout.queries, min(ks))
 
-    stem = report_stem("pipeline", split, None, query_time=query_time)
+    stem = report_stem("pipeline", split, test_file, query_time=query_time)
     funnel = _funnel(stages, holdout, min(ks))
     curve = trade_off_curve(pipeline, before_select, holdout, data, seed)
     figures = _pipeline_figures(workspace.reports, stem, pipeline, [*channels, *last], by, funnel, curve)

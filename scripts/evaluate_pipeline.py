@@ -4,6 +4,9 @@ Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
 
     PYTHONPATH=. python scripts/evaluate_pipeline.py
     PYTHONPATH=. python scripts/evaluate_pipeline.py --split valid --json
+    PYTHONPATH=. python scripts/evaluate_pipeline.py --test held_out.parquet --ks 10,50
+
+--split, --test and --ks are those of evaluate_recall.py.
 
 A pipeline with a channel trained with --query_time is measured with --query_time: every query then knows when the
 event to predict happens. That is labelled, and written to reports of its own.
@@ -11,44 +14,46 @@ event to predict happens. That is labelled, and written to reports of its own.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from evaluation.report import comparisons_table, measured_metrics, metrics_table
 from pipeline.measuring import Measured
-from pipeline.measuring_pipeline import evaluate_pipeline
-from reccore import ComponentConfig
-from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+from pipeline.measuring_pipeline import PIPELINE_KS, evaluate_pipeline
+from scripts._cli import Lengths, build_parser, emit, read_settings, run, run_options, workspace
+from scripts._evaluation import EVALUATION_FLAGS, EvaluationSettings, add_evaluation_flags, metrics_to_show
 
 SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
 
 
-class EvaluatePipelineSettings(ComponentConfig):
+class EvaluatePipelineSettings(EvaluationSettings):
     """Options of the command."""
 
-    split: Literal["valid", "test"] = "test"
-    query_time: bool = False
+    ks: Lengths = PIPELINE_KS
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = build_parser(__doc__)
-    parser.add_argument("--split", choices=("valid", "test"), help="which held-out events (default: test)")
-    parser.add_argument(
-        "--query_time", action="store_true", default=None, help="queries know when the event to predict happens"
-    )
+    add_evaluation_flags(parser, PIPELINE_KS)
     args = parser.parse_args(argv)
-    settings = read_settings(args, {"split": args.split, "query_time": args.query_time})
+    settings = read_settings(args, {name: getattr(args, name) for name in EVALUATION_FLAGS})
     options = run_options(args, settings)
     job = EvaluatePipelineSettings.parse(settings)
-    measured = evaluate_pipeline(workspace(args), split=job.split, query_time=job.query_time, seed=options.seed)
+    measured = evaluate_pipeline(
+        workspace(args),
+        split=job.split or "test",
+        test_file=job.test,
+        query_time=job.query_time,
+        ks=job.ks,
+        seed=options.seed,
+    )
     emit(args, {**measured.data, "report": str(measured.report)}, pipeline_text(measured))
 
 
 def pipeline_text(measured: Measured) -> str:
     """The tables for people."""
     funnel = "\n".join(f"{step['stage']:>32}: {step['kept']:,}" for step in measured.data["funnel"])
+    wanted = metrics_to_show(measured.evaluations[0].ks, SHOWN)
     parts = [
         measured.protocol.line(),
-        metrics_table(measured.evaluations, measured_metrics(measured.evaluations, SHOWN)),
+        metrics_table(measured.evaluations, measured_metrics(measured.evaluations, wanted)),
         comparisons_table(measured.comparisons),
         "The funnel (held-out films kept)\n" + funnel,
         f"One pass over all users\n{measured.trace}",

@@ -15,8 +15,7 @@ it gives is labelled, and written to reports of its own, since it does not compa
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -24,43 +23,33 @@ from evaluation.report import comparisons_table, measured_metrics, metrics_table
 from pipeline.measuring import Measured
 from pipeline.measuring_recall import RECALL_KS, evaluate_recall
 from recall.merge import MergeConfig
-from reccore import ComponentConfig, ConfigError
 from scripts._cli import Lengths, Names, build_parser, emit, read_settings, run, run_options, workspace
+from scripts._evaluation import EVALUATION_FLAGS, EvaluationSettings, add_evaluation_flags, metrics_to_show
 
 SHOWN = ("hit_rate@10", "ndcg@10", "hit_rate@50", "hit_rate@200", "hit_rate@500")
 
 
-class EvaluateRecallSettings(ComponentConfig):
+class EvaluateRecallSettings(EvaluationSettings):
     """Options of the command."""
 
     models: Annotated[Names, Field(min_length=1)] | None = None
-    split: Literal["valid", "test"] | None = None
-    test: Path | None = None
     ks: Lengths = RECALL_KS
     include_seen: bool = False
-    query_time: bool = False
     merge: MergeConfig = MergeConfig()
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = build_parser(__doc__)
     parser.add_argument("--models", help="names, separated by commas (default: all trained)")
-    parser.add_argument("--split", choices=("valid", "test"), help="which held-out events (default: test)")
-    parser.add_argument("--test", type=Path, metavar="FILE.parquet", help="a held-out file of your own")
-    parser.add_argument("--ks", help="list lengths, separated by commas (default: 10,20,50,100,200,500)")
+    add_evaluation_flags(parser, RECALL_KS)
     parser.add_argument(
         "--include_seen", action="store_true", default=None, help="let channels offer films of the history again"
     )
-    parser.add_argument(
-        "--query_time", action="store_true", default=None, help="queries know when the event to predict happens"
-    )
     args = parser.parse_args(argv)
-    names = ("models", "split", "test", "ks", "include_seen", "query_time")
+    names = ("models", "include_seen", *EVALUATION_FLAGS)
     settings = read_settings(args, {name: getattr(args, name) for name in names})
     options = run_options(args, settings)
     job = EvaluateRecallSettings.parse(settings)
-    if job.split is not None and job.test is not None:
-        raise ConfigError("--split and --test exclude each other; give one of them")
     measured = evaluate_recall(
         workspace(args),
         names=job.models,
@@ -76,8 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _text(measured: Measured) -> str:
-    ks = measured.evaluations[0].ks
-    wanted = SHOWN if 10 in ks else (f"hit_rate@{ks[0]}", f"ndcg@{ks[0]}", *(f"hit_rate@{k}" for k in ks[1:]))
+    wanted = metrics_to_show(measured.evaluations[0].ks, SHOWN)
     parts = [
         measured.protocol.line(),
         metrics_table(measured.evaluations, measured_metrics(measured.evaluations, wanted)),

@@ -210,6 +210,22 @@ def test_a_held_out_file(on_everything: Workspace, prepared: Prepared) -> None:
     assert by_user[user_id(1)] == 0.0  # an unknown film is a miss, not a dropped row
 
 
+def test_a_pipeline_on_a_held_out_file(own: Workspace, prepared: Prepared) -> None:
+    """A file of the test split's own events: the same queries and targets, and so the same figures."""
+    test = prepared.split.test()
+    users = prepared.vocabulary.users.decode(test.queries.user_idx).tolist()
+    rows = list(zip(users, prepared.vocabulary.items.decode(test.target_idx).tolist(), strict=True))
+    found = evaluate_pipeline(own, test_file=held_out(own.root / "mine.parquet", rows), ks=(5, 20))
+    expected = evaluate_pipeline(own, ks=(5, 20))
+    assert (found.protocol.split, found.report.name) == ("leave_one_out, tested on mine.parquet", "pipeline_mine.md")
+    for one, other in zip(found.evaluations, expected.evaluations, strict=True):
+        assert (one.name, one.ks) == (other.name, (5, 20))
+        for metric, values in other.per_query.items():
+            np.testing.assert_array_equal(one.per_query[metric], values)
+    one_film = evaluate_pipeline(own, test_file=held_out(own.root / "mine.parquet", rows[:1]))
+    assert one_film.data["funnel"][0] == {"stage": "held out", "kept": 1}
+
+
 def test_the_history_of_a_held_out_user_is_all_the_model_was_fitted_on(on_everything: Workspace) -> None:
     data = data_of(on_everything, ["popularity", "mf"])
     assert data.split.protocol == "none"

@@ -92,6 +92,9 @@ def test_texts_for_people(command: Command, own: Workspace) -> None:
     whole = command("evaluate_pipeline", "--data_dir", own.root).out
     for part in ("after reranking", "The funnel", "held out: 60", "One pass over all users", "select   mmr"):
         assert part in whole
+    few = command("evaluate_pipeline", "--data_dir", own.root, "--ks", "5,20").out
+    assert "HitRate@5" in few
+    assert "first 5 after reranking" in few
     trained_text = command("train_recall", "--data_dir", own.root, "--model", "popularity").out
     assert trained_text.startswith("popularity trained in ")
     assert "validation: hit_rate@10 0." in trained_text

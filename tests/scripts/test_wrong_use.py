@@ -104,7 +104,10 @@ OPTIONS = [
     ("evaluate_pipeline", ["--query_time"], "--query_time is for channels trained with it"),
     ("evaluate_recall", ["--set", "k=10"], "k: no such option"),
     ("evaluate_pipeline", ["--set", "split=train"], "split: Input should be 'valid' or 'test'"),
-    ("evaluate_pipeline", ["--set", "ks=10"], "ks: no such option"),
+    ("evaluate_pipeline", ["--set", "models=mf"], "models: no such option"),
+    ("evaluate_pipeline", ["--split", "valid", "--test", "x.parquet"], "--split and --test exclude each other"),
+    ("evaluate_pipeline", ["--test", "x.parquet"], "no such file: x.parquet"),
+    ("evaluate_pipeline", ["--ks", "10,0"], "ks.1: Input should be greater than or equal to 1"),
     # requests
     ("recommend", [], "give --user ID, --history IDS, or both"),
     ("recommend", ["--user", "4"], "user 4 is not known here"),
