@@ -9,11 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from loguru import logger
 
 from reccore import DataError, Interactions, Vocabulary
 from reccore.arrays import offsets_from_lengths
 
 ITEM_COLUMNS = ("movieId", "itemId")
+TIES_TO_NAME = 0.2
+"""Share of events with a user and time in common from which on their order is worth a warning."""
 
 
 def read_events(path: Path) -> pa.Table:
@@ -91,6 +94,28 @@ def _is_sorted(keys: list[np.ndarray]) -> bool:
             return False
         tied &= key[1:] == key[:-1]
     return True
+
+
+def warn_of_ties(path: Path, interactions: Interactions) -> None:
+    """Say so where the file's order decides about many events, as it does among those of one user and time.
+
+    A file of ties sorted by movie is a leak: a user's last event is then the tie's highest movieId.
+    """
+    if interactions.timestamp is None or interactions.n_events == 0:
+        return
+    user, time, item = interactions.user_idx, interactions.timestamp, interactions.item_idx
+    pairs = (user[1:] == user[:-1]) & (time[1:] == time[:-1])  # neighbours in a tie
+    share = float((np.append(pairs, False) | np.append(False, pairs)).mean())
+    if share <= TIES_TO_NAME:
+        return
+    by_movie = bool((item[1:] > item[:-1])[pairs].all())  # item indices are in the order of the ids
+    logger.warning(
+        "{}: {:.0%} of the events share their time with another of the same user, and the file's order tells which "
+        "came first{}; give a column position with their true order, or shuffle the rows",
+        path.name,
+        share,
+        ". It is that of movieId, so that it tells which film is a user's last" if by_movie else "",
+    )
 
 
 def write_events(path: Path, interactions: Interactions, vocabulary: Vocabulary, **metadata: str) -> None:

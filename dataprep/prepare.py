@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from loguru import logger
 
-from dataprep.events import read_events, to_interactions, write_events
+from dataprep.events import read_events, to_interactions, warn_of_ties, write_events
 from dataprep.features import item_statistics
 from dataprep.labels import pairs_of_lists
 from dataprep.parquet import read_optional
@@ -191,6 +191,8 @@ def _prepare(path: Path, workspace: Workspace, protocol: Protocol, source: dict[
         items=IdMap.of(events["movieId"].to_numpy(), *([movies["movieId"].to_numpy()] if movies else [])),
     )
     interactions = to_interactions(events, vocabulary)
+    if source["input"] is not None and "position" not in events.column_names and not _is_prepared_train(path):
+        warn_of_ties(path, interactions)
     prepared = Prepared(
         split=protocol.split(interactions),
         items=with_tmdb(item_table(movies, vocabulary.items), vocabulary.items, workspace.processed),

@@ -8,9 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loguru import logger
 
 from dataprep.events import read_events, to_interactions, write_events
-from reccore import DataError, IdMap, Vocabulary
+from dataprep.prepare import prepare_file
+from dataprep.splits import LeaveLastN
+from reccore import DataError, IdMap, Vocabulary, Workspace
 
 
 def put(folder: Path, **columns: object) -> Path:
@@ -167,3 +170,47 @@ def test_no_file(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.parquet", tmp_path):
         with pytest.raises(DataError, match="no such file"):
             read_events(path)
+
+
+# Ties ------------------------------------------------------------------------------------------------------
+
+
+def warnings_of(path: Path, tmp_path: Path) -> list[str]:
+    """What preparing a file has to say."""
+    lines: list[str] = []
+    sink = logger.add(lambda line: lines.append(str(line)), level="WARNING")
+    try:
+        prepare_file(path, Workspace(tmp_path / "root"), LeaveLastN(1))
+    finally:
+        logger.remove(sink)
+    return lines
+
+
+TIED = {"userId": [1] * 5 + [2] * 5, "timestamp": [7, 7, 7, 8, 9, 1, 2, 3, 4, 5]}  # 3 of 10 events
+
+
+def test_many_ties_in_the_order_of_the_films_are_said_to_be_a_leak(tmp_path: Path) -> None:
+    (line,) = warnings_of(put(tmp_path, **TIED, movieId=[10, 20, 30, 5, 4, 9, 8, 7, 6, 5]), tmp_path)
+    assert "events.parquet: 30% of the events share their time with another of the same user" in line
+    assert "It is that of movieId, so that it tells which film is a user's last" in line
+    (line,) = warnings_of(put(tmp_path, **TIED, movieId=[10, 30, 20, 5, 4, 9, 8, 7, 6, 5]), tmp_path)
+    assert "30% of the events" in line
+    assert "movieId" not in line
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"timestamp": [7, 7, 8, 9, 10, 1, 2, 3, 4, 5]},  # 2 of 10: not that many
+        {"timestamp": [5, 6, 7, 8, 9, 9, 10, 11, 12, 13]},  # of two users
+        {"position": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]},
+    ],
+)
+def test_few_ties_or_a_position_need_no_word(tmp_path: Path, changes: dict[str, list[int]]) -> None:
+    columns = {**TIED, "movieId": [10, 20, 30, 5, 4, 9, 8, 7, 6, 5], **changes}
+    assert warnings_of(put(tmp_path, **columns), tmp_path) == []
+
+
+def test_neither_do_events_without_times(tmp_path: Path) -> None:
+    columns = {"userId": TIED["userId"], "movieId": list(range(10))}
+    assert warnings_of(put(tmp_path, **columns), tmp_path) == []
