@@ -1,0 +1,85 @@
+"""What the crawl of TMDb stored → four related Parquet tables under <data_dir>/processed/tmdb/.
+
+Bare, it takes the latest document of every movie, in whatever language that is. Documents that are no movies go to
+rejects.parquet with the reason. docs/tmdb.md describes the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+
+from data_collector.tmdb import FOLDER
+from data_collector.tmdb.journal import COMMAND
+from data_collector.tmdb.shards import StoredDocument, read_documents
+from data_collector.tmdb.star import TablesReport, write_star
+from reccore.config import ComponentConfig
+from reccore.errors import NotReadyError
+from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, take, workspace
+
+
+class ProcessSettings(ComponentConfig):
+    """Options of the command, from flags, ``--set`` or a TOML file."""
+
+    language: str | None = None
+
+
+def stored_documents(folder: Path, language: str | None) -> Iterator[StoredDocument]:
+    """The documents of a crawl, in one language or all.
+
+    Args:
+        folder: with the journal and the shards.
+        language: as it was asked of TMDb, such as ``zh-CN``; None = any.
+
+    Raises:
+        NotReadyError: there are none, naming the command that fetches them.
+    """
+    found = False
+    others = set()
+    for stored in read_documents(folder):
+        if language in (None, stored.language):
+            found = True
+            yield stored
+        else:
+            others.add(stored.language)
+    if not found:
+        there = f" in {language}, only in {', '.join(sorted(others))}" if others else ""
+        wanted = f"{COMMAND} --language {language}" if language else COMMAND
+        raise NotReadyError(f"no documents of TMDb in {folder}{there}; run first: {wanted}")
+
+
+def describe(report: TablesReport, folder: Path) -> str:
+    """The report for people."""
+    rows = ", ".join(f"{n:,} {table}" for table, n in report.rows.items() if table != "rejects")
+    older = f", {report.superseded:,} of them older than another of the same movie" if report.superseded else ""
+    lines = [f"{folder}: {rows}", f"read: {report.documents:,} documents{older}, in {report.seconds:,.1f} seconds"]
+    lines.append(f"rejected: {report.rows['rejects']:,} documents")
+    lines += [f"  {n:,} × {reason}" for reason, n in report.rejects.items()]
+    if report.nulled:
+        lines.append("values that cannot be true, now null:")
+        lines += [f"  {n:,} × {reason}" for reason, n in report.nulled.items()]
+    if report.repeated_credits:
+        lines.append(f"credits left out, as their id belongs to another movie's: {report.repeated_credits:,}")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = build_parser(__doc__)
+    parser.add_argument("--language", help="only documents fetched in this language, such as zh-CN (default: any)")
+    args = parser.parse_args(argv)
+    values = read_settings(args, {"language": args.language})
+    options = run_options(args, values)
+    settings = take(ProcessSettings, values)
+    refuse_rest(values, "language")
+    space = workspace(args)
+    documents = stored_documents(space.raw / FOLDER, settings.language)
+    first = next(documents)  # where there is none, this says so before a folder is made
+    out = space.processed / FOLDER
+    report = write_star(chain([first], documents), out, show_progress=options.progress)
+    emit(args, {"folder": str(out), **asdict(report)}, describe(report, out))
+
+
+if __name__ == "__main__":
+    run(main)
