@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,12 +16,11 @@ from tests.data_collector.tmdb.server import V3_KEY, TmdbServer, tmdb_server
 
 
 @pytest.fixture(autouse=True)
-def _quick_and_keyless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _quick_and_keyless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr(crew, "LONGEST_BACKOFF_SECONDS", 0.02)
     monkeypatch.setattr(breaker, "PAUSES_SECONDS", (0.05,) * 8)
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.chdir(tmp_path)  # the .env of whoever runs the tests is none of theirs
 
 
 @pytest.fixture

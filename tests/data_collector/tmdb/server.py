@@ -272,9 +272,12 @@ class _Handler(socketserver.StreamRequestHandler):
         return True
 
     def _control(self, path: str) -> bool:
-        state, result = self.server_state, None
+        state = self.server_state
+        result: Any = None
         if path == "/control/seen":
             result = [asdict(seen) for seen in state.seen]
+        elif path == "/control/count":
+            result = len(state.seen)
         else:
             state.reset()
         return self._write(200, {}, json.dumps(result).encode())
@@ -310,6 +313,11 @@ class Remote:
     def seen(self) -> list[Seen]:
         with urlopen(f"{self.origin}/control/seen") as answer:
             return [Seen(**row) for row in json.load(answer)]
+
+    def count(self) -> int:
+        """Number of requests so far."""
+        with urlopen(f"{self.origin}/control/count") as answer:
+            return json.load(answer)
 
     def reset(self) -> None:
         with urlopen(f"{self.origin}/control/reset") as answer:

@@ -1,0 +1,99 @@
+"""Crawls in processes of their own, which can be killed, and what is then on the disk."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from loguru import logger
+
+from data_collector.tmdb import breaker, crew
+from data_collector.tmdb.crawl import CrawlConfig, CrawlReport, crawl
+from data_collector.tmdb.journal import FILE, vouched_documents
+from data_collector.tmdb.key import Key
+from data_collector.tmdb.shards import read_documents
+from data_collector.tmdb.star import write_star
+from reccore import RunOptions, Workspace
+from tests.data_collector.tmdb.server import V3_KEY, Remote
+
+RATE = 1000
+WORKERS = 50
+
+
+def live(root: Path, url: str) -> CrawlReport:
+    """One crawl, from its beginning to its end, if it is given so much time."""
+    logger.remove()
+    crew.BACKOFF_SECONDS = 0.05
+    breaker.PAUSES_SECONDS = (0.1,) * 20
+    config = CrawlConfig(base_url=url, rate=RATE, workers=WORKERS)
+    return crawl(Workspace(root), Key(V3_KEY), config, RunOptions(progress=False))
+
+
+def live_and_die(root: Path, server: Remote, kills: int, most_requests: int) -> list[tuple[float, set[int]]]:
+    """Crawl and be killed, again and again, each time after up to so many requests.
+
+    Returns:
+        After each kill the time of the monotonic clock and the ids that the journal has by then.
+    """
+    context = multiprocessing.get_context("forkserver")  # so that a life costs no import of its own
+    context.set_forkserver_preload([__name__])
+    draw = random.Random(kills)
+    moments = []
+    while len(moments) < kills:
+        last = server.count() + draw.randint(0, most_requests)
+        process = context.Process(target=live, args=(root, server.url))
+        process.start()
+        while server.count() < last:
+            assert process.exitcode is None, "the crawl ended before it was killed"
+            process.join(0.005)
+        process.join(draw.uniform(0.0, 0.02))  # in the middle of writing as well as of asking
+        process.kill()
+        process.join()
+        folder = root / "raw" / "tmdb"
+        there = {document.tmdb_id for document in vouched_documents(folder)} if (folder / FILE).exists() else set()
+        moments.append((time.monotonic(), there))
+    return moments
+
+
+def documents_of(root: Path) -> dict[int, bytes]:
+    """The document of each movie as JSON, after a look at whether all shards are whole."""
+    folder = root / "raw" / "tmdb"
+    for shard in folder.glob("movies-*"):
+        with gzip.open(shard) as lines:
+            assert all(json.loads(line)["document"]["id"] > 0 for line in lines)
+    found: dict[int, bytes] = {}
+    for document in read_documents(folder):
+        assert document.tmdb_id not in found
+        found[document.tmdb_id] = document.body.split(b'"document": ', 1)[1]
+    return found
+
+
+def tables_of(root: Path) -> dict[str, pa.Table]:
+    """The star schema, with rows in the order of their values and without the times at which they were fetched."""
+    out = root / "processed" / "tmdb"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_star(read_documents(root / "raw" / "tmdb"), out, show_progress=False)
+    tables = {}
+    for path in sorted(out.glob("*.parquet")):
+        table = pq.read_table(path)
+        table = pa.table({name: _plain(table[name]) for name in table.column_names if name != "fetched"})
+        sortable = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+        tables[path.name] = table.sort_by([(name, "ascending") for name in sortable])
+    return tables
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values of a dictionary in place of their numbers, which cannot be sorted by."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def check_rate(server: Remote) -> None:
+    """No second saw more requests than the rate."""
+    times = sorted(seen.time for seen in server.seen())
+    assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[RATE:], strict=False))
