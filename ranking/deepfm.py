@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from ranking.features import FeatureEncoder
 from ranking.layers import MLP, FieldSums, SplitLinear, second_order
 from ranking.network import FieldNetwork, lookup
-from ranking.neural import NeuralRanker
+from ranking.neural import NeuralConfig, NeuralRanker
 from ranking.schema import RankingInputs
-from ranking.trainer import TrainingConfig
 
 
-class DeepFMConfig(TrainingConfig):
-    """Options of DeepFM, besides those of the training loop.
+class DeepFMConfig(NeuralConfig):
+    """Options of DeepFM, besides those of every neural ranker.
 
     Attributes:
         embedding_size: d, size of every field's vector.

@@ -15,13 +15,12 @@ from ranking.features import FeatureEncoder
 from ranking.layers import MLP, AttentionPooling, SplitLinear
 from ranking.layers.fields import INIT_STD
 from ranking.network import FieldNetwork, lookup
-from ranking.neural import NeuralRanker
+from ranking.neural import NeuralConfig, NeuralRanker
 from ranking.schema import RankingInputs
-from ranking.trainer import TrainingConfig
 
 
-class DINConfig(TrainingConfig):
-    """Options of DIN, besides those of the training loop.
+class DINConfig(NeuralConfig):
+    """Options of DIN, besides those of every neural ranker.
 
     Attributes:
         embedding_size: d, size of every field's vector.

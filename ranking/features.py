@@ -138,7 +138,10 @@ class FeatureEncoder:
         """Values of the item side, N+1 rows: row 0 stands for no item, item ``i`` is row ``i + 1``."""
         n, measures = self.items.n_items, _item_measures(self.items)
         codes = {"item.id": np.where(self.seen_items, np.arange(1, n + 1), 0)}
-        return self._block("item", n, codes, {"item.genres": self.items.genre_matrix()}, measures).with_empty_row()
+        bags = {"item.genres": _shares(self.items.genre_matrix())}
+        bags |= {f"item.{name}": vectors for name, vectors in self.items.vectors.items()}
+        labels = {f"item.{name}": found.padded() + 1 for name, found in self.items.labels.items()}
+        return self._block("item", n, codes, bags, labels, measures).with_empty_row()
 
     def _query_block(self, queries: QueryBatch, known: QueryFeatures) -> Block:
         n_users = self.users.n_users
@@ -149,7 +152,8 @@ class FeatureEncoder:
             codes[f"user.{name}"] = self.users.codes(name, queries.user_idx) + 1
         top = np.zeros((len(queries), self.items.n_genres + 1), dtype=np.float32)
         np.put_along_axis(top, known.top_genres, 1.0, axis=1)  # -1 (none) falls into the extra column
-        return self._block("query", len(queries), codes, {"user.top_genres": top[:, :-1]}, _query_measures(known))
+        bags = {"user.top_genres": _shares(top[:, :-1])}
+        return self._block("query", len(queries), codes, bags, {}, _query_measures(known))
 
     def _pair_values(self, queries: QueryBatch, known: QueryFeatures, candidates: Candidates) -> Values:
         cross = cross_features(self._facts, queries, known, candidates)
@@ -159,7 +163,7 @@ class FeatureEncoder:
     def _facts(self) -> ItemFacts:
         return ItemFacts(self.items)
 
-    def _block(self, side: Side, n: int, codes: Values, bags: Values, measures: Values) -> Block:
+    def _block(self, side: Side, n: int, codes: Values, bags: Values, labels: Values, measures: Values) -> Block:
         """Arrays by name to the columns of the schema; a measure gives both its number and its bucket."""
         categories = np.zeros((n, len(self.schema.of(side, "category"))), dtype=np.int64)
         for column, field in enumerate(self.schema.of(side, "category")):
@@ -173,7 +177,8 @@ class FeatureEncoder:
             numbers[:, column] = self._scaled(field, measures[field.name])
         return Block(
             torch.from_numpy(categories),
-            tuple(torch.from_numpy(_shares(bags[field.name])) for field in self.schema.of(side, "bag")),
+            tuple(torch.from_numpy(bags[field.name]) for field in self.schema.of(side, "bag")),
+            tuple(torch.from_numpy(labels[field.name]) for field in self.schema.of(side, "labels")),
             torch.from_numpy(numbers),
         )
 
@@ -232,12 +237,16 @@ def _schema(
         fields.append(Field("user.mean_rating", "query", "number", "user"))
     fields.append(Field("item.id", "item", "category", "item", items.n_items + 1))
     for name in _item_measures(items):
-        if name in ("item.year", "item.log_count"):
+        if name in ("item.year", "item.log_count") or name.removeprefix("item.log_") in items.numbers:
             fields.append(Field(f"{name}.bucket", "item", "category", "item", N_BUCKETS + 1))
         fields.append(Field(name, "item", "number", "item"))
     if items.n_genres:
         fields.append(Field("user.top_genres", "query", "bag", "user", items.n_genres))
         fields.append(Field("item.genres", "item", "bag", "item", items.n_genres))
+    for name in sorted(items.labels):
+        fields.append(Field(f"item.{name}", "item", "labels", "item", len(items.labels[name]) + 1))
+    for name in sorted(items.vectors):
+        fields.append(Field(f"item.{name}", "item", "bag", "item", items.vectors[name].shape[1]))
     return Schema((*fields, *pair_fields(items, channels, matches)))
 
 
@@ -251,6 +260,8 @@ def _item_measures(items: ItemTable) -> dict[str, npt.NDArray[Any]]:
             measures[name] = np.log1p(items.statistics[statistic])
     if "mean_rating" in items.statistics:
         measures["item.mean_rating"] = items.statistics["mean_rating"]
+    for name in sorted(items.numbers):
+        measures[f"item.log_{name}"] = np.log1p(items.numbers[name])
     return measures
 
 

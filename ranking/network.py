@@ -33,8 +33,15 @@ class FieldNetwork(nn.Module):
         self.register_buffer("codes", block.categories, persistent=False)
         self.register_buffer("numbers", block.numbers, persistent=False)
         self._bags = [f"bag{number}" for number in range(len(block.bags))]
-        for name, bag in zip(self._bags, block.bags, strict=True):
-            self.register_buffer(name, bag, persistent=False)
+        self._labels = [f"labels{number}" for number in range(len(block.labels))]
+        for name, part in zip((*self._bags, *self._labels), (*block.bags, *block.labels), strict=True):
+            self.register_buffer(name, part, persistent=False)
+
+    @property
+    def item_block(self) -> Block:
+        """Values of the item side, where the network is."""
+        bags, labels = (tuple(getattr(self, name) for name in names) for names in (self._bags, self._labels))
+        return Block(self.codes, bags, labels, self.numbers)
 
     def distinct_items(self, rows: Tensor) -> tuple[Block, Tensor]:
         """The U distinct items among rows (…) of the item block, and which of them stands where, (…).
@@ -42,8 +49,7 @@ class FieldNetwork(nn.Module):
         What depends on the item alone is computed once for each of them and looked up.
         """
         distinct, at = torch.unique(rows, return_inverse=True)
-        bags = tuple(getattr(self, name)[distinct] for name in self._bags)
-        return Block(self.codes[distinct], bags, self.numbers[distinct]), at
+        return self.item_block.rows(distinct), at
 
     def linear(self, inputs: RankingInputs, items: Block, at: Tensor) -> Tensor:
         """First-order logits (B, K)."""

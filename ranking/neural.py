@@ -11,6 +11,7 @@ import torch
 from loguru import logger
 from torch import nn
 
+from dataprep.tmdb import MetadataName, metadata_to_read
 from ranking.base import BaseRanker
 from ranking.features import FeatureEncoder
 from ranking.trainer import TrainingConfig, TrainingReport, score_queries, seeded, train
@@ -22,6 +23,18 @@ TASK = "click"
 WEIGHTS = "network.safetensors"
 
 
+class NeuralConfig(TrainingConfig):
+    """Options of every neural ranker.
+
+    Attributes:
+        metadata: features of TMDb to read (``dataprep.tmdb``), such as ``director``, ``keywords``, ``overview``; an
+            error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` are of
+            the day TMDb was asked, later than the events to predict: a leak in time.
+    """
+
+    metadata: tuple[MetadataName, ...] = ()
+
+
 class NeuralRanker(BaseRanker):
     """A ranker around a torch network. Subclasses name themselves and build the network.
 
@@ -31,7 +44,7 @@ class NeuralRanker(BaseRanker):
         report: how the last ``fit`` went; None after ``load``.
     """
 
-    Config: ClassVar[type[TrainingConfig]]
+    Config: ClassVar[type[NeuralConfig]]
 
     report: TrainingReport | None = None
     _encoder: FeatureEncoder
@@ -62,6 +75,7 @@ class NeuralRanker(BaseRanker):
         samples = replace(samples, queries=samples.queries.known_items_only(items.n_items))
         if valid is not None:
             valid = replace(valid, queries=valid.queries.known_items_only(items.n_items))
+        items = items.with_columns(metadata_to_read(items, self.config.metadata))
         self._encoder = FeatureEncoder.fit(samples, items, users, history_length=self._history_length)
         with seeded(options):
             self._network = self._build(self._encoder)

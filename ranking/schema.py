@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from torch import Tensor
 from reccore import ArtefactError
 
 Side = Literal["query", "item", "pair"]
-Kind = Literal["category", "bag", "number"]
+Kind = Literal["category", "bag", "labels", "number"]
 Group = Literal["user", "item", "cross", "recall"]
 
 
@@ -24,7 +24,8 @@ class Field:
     Attributes:
         name: unique name, such as ``item.year`` or ``recall.itemcf.log_rank``.
         side: what it is a function of: the query, the item, or the pair of both.
-        kind: ``category`` (a code, 0 = unknown), ``bag`` (weights over ``size`` values) or ``number``.
+        kind: ``category`` (a code, 0 = unknown), ``bag`` (weights over ``size`` values, few enough to write them all
+            out), ``labels`` (a few codes out of many, 0 = none) or ``number``.
         group: what it tells about.
         size: number of codes or values; 1 for a number.
     """
@@ -89,20 +90,31 @@ class Block:
 
     Attributes:
         categories: (R, C) int64 codes, 0 = unknown.
-        bags: one (R, size) float32 per bag field; a row sums to 1, or to 0 where empty.
+        bags: one (R, size) float32 per bag field; a row of shares sums to 1, or to 0 where empty.
+        labels: one (R, P) int64 per labels field, each row's codes first and then 0.
         numbers: (R, M) float32, standardised; 0 where missing.
     """
 
     categories: Tensor
     bags: tuple[Tensor, ...]
+    labels: tuple[Tensor, ...]
     numbers: Tensor
+
+    def of_parts(self, change: Callable[[Tensor], Tensor]) -> Block:
+        """The same block with every tensor changed alike."""
+        return Block(
+            change(self.categories),
+            tuple(change(bag) for bag in self.bags),
+            tuple(change(codes) for codes in self.labels),
+            change(self.numbers),
+        )
 
     def rows(self, at: Tensor) -> Block:
         """The given rows."""
-        return Block(self.categories[at], tuple(bag[at] for bag in self.bags), self.numbers[at])
+        return self.of_parts(lambda part: part[at])
 
     def to(self, device: torch.device) -> Block:
-        return Block(self.categories.to(device), tuple(bag.to(device) for bag in self.bags), self.numbers.to(device))
+        return self.of_parts(lambda part: part.to(device))
 
     @classmethod
     def concatenate(cls, blocks: Sequence[Block]) -> Block:
@@ -110,14 +122,13 @@ class Block:
         return cls(
             torch.cat([block.categories for block in blocks]),
             tuple(torch.cat(bags) for bags in zip(*(block.bags for block in blocks), strict=True)),
+            tuple(torch.cat(codes) for codes in zip(*(block.labels for block in blocks), strict=True)),
             torch.cat([block.numbers for block in blocks]),
         )
 
     def with_empty_row(self) -> Block:
         """The same rows behind a first one that knows nothing."""
-        parts = (self.categories, *self.bags, self.numbers)
-        categories, *bags, numbers = (torch.cat([part.new_zeros(1, part.shape[1]), part]) for part in parts)
-        return Block(categories, tuple(bags), numbers)
+        return self.of_parts(lambda part: torch.cat([part.new_zeros(1, part.shape[1]), part]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from pydantic import Field
 from pipeline.fitting import train_ranker
 from ranking import RANKERS
 from reccore import ComponentConfig
-from scripts._cli import build_parser, emit, read_settings, run, run_options, take, workspace
+from scripts._cli import build_parser, emit, read_settings, run, run_options, split_commas, take, workspace
 
 
 class TrainRankingSettings(ComponentConfig):
@@ -35,9 +35,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="passes over the samples")
     parser.add_argument("--batch_size", type=int, help="queries per training step")
     parser.add_argument("--learning_rate", type=float)
+    parser.add_argument(
+        "--metadata", type=split_commas, metavar="NAME,…", help="features of TMDb to read, such as director,cast"
+    )
     parser.add_argument("--max_queries", type=int, help="most training queries, drawn at random (default: all)")
     args = parser.parse_args(argv)
-    names = ("model", "name", "protocol", "epochs", "batch_size", "learning_rate", "max_queries")
+    names = ("model", "name", "protocol", "epochs", "batch_size", "learning_rate", "metadata", "max_queries")
     settings = read_settings(args, {name: getattr(args, name) for name in names})
     options = run_options(args, settings)
     job = take(TrainRankingSettings, settings)

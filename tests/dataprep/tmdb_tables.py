@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_collector.tmdb.schema import SCHEMAS
+from dataprep.tmdb import MetadataName
+from reccore import ItemTable, Labels
+
+NAMES = get_args(MetadataName)
+LISTS = ("director", "cast", "company", "keywords", "language")
+VECTORS = ("overview", "overview_sentences")
+NUMBERS = tuple(name for name in NAMES if name not in (*LISTS, *VECTORS))
 
 UNSAID: dict[str, Any] = {"genres": [], "keywords": [], "countries": [], "spokenLanguages": [], "language": "en-US"}
 
@@ -38,3 +47,18 @@ def credit(
     department = "Acting" if job is None else "Directing"
     known = {"creditId": f"{number:024x}", "tmdbId": tmdb_id, "personId": person, "department": department}
     return {**known, "billing": billing, "job": job}
+
+
+def with_every_feature(items: ItemTable) -> ItemTable:
+    """The same items with random values for all that TMDb could tell; the last third is unknown to it."""
+    rng, n = np.random.default_rng(1), items.n_items
+    known = np.arange(n) < n * 2 // 3
+    lengths = rng.integers(0, 3, n) * known
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    numbers = {name: np.where(known, 9 * rng.random(n), np.nan).astype(np.float32) for name in NUMBERS}
+    return replace(
+        items,
+        labels={name: Labels(("a", "b", "c"), offsets, rng.integers(0, 3, offsets[-1])) for name in LISTS},
+        numbers=numbers,
+        vectors={name: (rng.normal(size=(n, 4)) * known[:, None]).astype(np.float32) for name in VECTORS},
+    )

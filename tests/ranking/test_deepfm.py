@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from ranking.deepfm import DeepFM, DeepFMNetwork
 from ranking.features import FeatureEncoder
 from reccore import IdMap, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
 from reccore.arrays import IntArray
+from tests.dataprep.tmdb_tables import with_every_feature
 from tests.ranking.samples import board_setting, labelled
 
 QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 
 
-def test_network_equals_the_formula_computed_pair_by_pair() -> None:
+@pytest.mark.parametrize("items_of", [lambda items: items, with_every_feature], ids=["plain", "metadata"])
+def test_network_equals_the_formula_computed_pair_by_pair(items_of: Callable[[ItemTable], ItemTable]) -> None:
     setting = board_setting(n_users=6, k=4)
-    encoder = FeatureEncoder.fit(setting.samples, setting.items, setting.users)
+    encoder = FeatureEncoder.fit(setting.samples, items_of(setting.items), setting.users)
     network = DeepFM({"embedding_size": 3, "hidden": [5], "dropout": 0.0})._build(encoder).double().eval()
     assert isinstance(network, DeepFMNetwork)
     generator = torch.Generator().manual_seed(0)
@@ -30,7 +34,7 @@ def test_network_equals_the_formula_computed_pair_by_pair() -> None:
     weights = {name: value.detach().numpy() for name, value in network.named_parameters()}
     with torch.no_grad():
         logits = network(to_double(inputs)).numpy()
-    for b, k in ((0, 0), (3, 2), (5, 3)):
+    for b, k in ((0, 0), (3, 2), (5, 3), (4, 1)):
         query = fields_of(weights, "query", encoder, inputs.query, b)
         item = fields_of(weights, "item", encoder, encoder.item_block, int(inputs.item_row[b, k]))
         pair = inputs.pair[b, k].double().numpy()
@@ -44,7 +48,7 @@ def test_network_equals_the_formula_computed_pair_by_pair() -> None:
 
 def to_double(inputs: Any) -> Any:
     block = inputs.query
-    query = type(block)(block.categories, tuple(bag.double() for bag in block.bags), block.numbers.double())
+    query = block.of_parts(lambda part: part.double() if part.is_floating_point() else part)
     return type(inputs)(query, inputs.item_row, inputs.pair.double(), inputs.history)
 
 
@@ -60,6 +64,11 @@ def fields_of(
     for number, bag in enumerate(block.bags):
         share = bag[row].double().numpy()
         found.append((share @ weights[f"{side}.bags.{number}"], float(share @ weights[f"{side}.bag_weights.{number}"])))
+    for number, codes in enumerate(block.labels):
+        rows = [code for code in codes[row].tolist() if code > 0]
+        tables = (weights[f"{side}.labels.{number}"], weights[f"{side}.label_weights.{number}"])
+        vector, first = (sum((table[code] for code in rows), 0 * table[0]) / max(len(rows), 1) for table in tables)
+        found.append((vector, float(first[0])))
     for column, value in enumerate(block.numbers[row].double().tolist()):
         found.append(
             (value * weights[f"{side}.numbers"][column], value * float(weights[f"{side}.number_weights"][column]))

@@ -4,45 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 from loguru import logger
 
-from dataprep.tmdb import LATER, MetadataName
+from dataprep.tmdb import LATER
 from recall.two_tower import TwoTower
 from recall.two_tower.config import TwoTowerConfig
-from reccore import ConfigError, DataError, Labels, RunOptions, TrainingData
+from reccore import ConfigError, DataError, RunOptions, TrainingData
+from tests.dataprep.tmdb_tables import NAMES, with_every_feature
 from tests.helpers import checkerboard
 
 QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
 SMALL: dict[str, Any] = {"embedding_size": 6, "hidden_size": 8, "epochs": 1, "uniform_negatives": 4}
-NAMES = get_args(MetadataName)
-LISTS = ("director", "cast", "company", "keywords", "language")
-VECTORS = ("overview", "overview_sentences")
 
 
 def known_board() -> TrainingData:
-    """The checkerboard with every feature there is; the last third of the films is unknown to TMDb."""
     board = checkerboard()
-    n = board.items.n_items
-    rng = np.random.default_rng(1)
-    known = n * 2 // 3
-    offsets = np.minimum(np.arange(n + 1), known)
-    return replace(
-        board,
-        items=replace(
-            board.items,
-            labels={name: Labels(("a", "b", "c"), offsets, rng.integers(0, 3, known)) for name in LISTS},
-            numbers={
-                name: np.where(np.arange(n) < known, rng.random(n), np.nan).astype(np.float32)
-                for name in NAMES
-                if name not in (*LISTS, *VECTORS)
-            },
-            vectors={name: rng.random((n, 4)).astype(np.float32) * (np.arange(n) < known)[:, None] for name in VECTORS},
-        ),
-    )
+    return replace(board, items=with_every_feature(board.items))
 
 
 def fitted(*metadata: str, data: TrainingData | None = None) -> TwoTower:
