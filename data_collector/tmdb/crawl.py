@@ -24,9 +24,10 @@ from data_collector.tmdb.key import Key
 from data_collector.tmdb.limiter import RateLimiter
 from data_collector.tmdb.links import read_links
 from data_collector.tmdb.movies import APPENDED, MovieFetcher
-from data_collector.tmdb.posters import PosterFetcher, image_address, wanted_posters
+from data_collector.tmdb.posters import CONFIGURATION, PosterFetcher, image_address, wanted_posters
 from data_collector.tmdb.store import Store
 from reccore.config import ComponentConfig
+from reccore.errors import DataError
 from reccore.interrupt import held_back
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
@@ -170,7 +171,7 @@ class _Crawl:
         wanted = wanted_movies(tmdb_ids, known, self._config.max_age_days, self._started)
         fetcher = MovieFetcher(self._client, self._store, self._config.language, known)
         work = Work("TMDb movies", "movie", fetcher.fetch, fetcher.give_up)
-        self._carry_out(wanted, work, self._client, "/configuration", len(tmdb_ids) - len(wanted))
+        self._carry_out(wanted, work, self._client, CONFIGURATION, len(tmdb_ids) - len(wanted))
 
     def _fetch_posters(self, tmdb_ids: list[int]) -> None:
         size = self._config.poster_size
@@ -180,14 +181,32 @@ class _Crawl:
         wanted = wanted_posters(paths, folder, known)
         if not wanted:
             return
-        address = image_address(self._client, size, self._config.image_base_url)
-        client = Client(address, self._limiter, connections=self._config.workers, option="--image_base_url")
+        client = Client(
+            self._image_address(), self._limiter, connections=self._config.workers, option="--image_base_url"
+        )
         fetcher = PosterFetcher(client, self._store, folder, size, known)
         work = Work("TMDb posters", "poster", fetcher.fetch, fetcher.give_up)
         try:
             self._carry_out(wanted, work, client, f"/{size}{wanted[0]}", len(paths) - len(wanted))
         finally:
             client.close()
+
+    def _image_address(self) -> str:
+        """As given, else as TMDb says, which may take several attempts like all else."""
+        given = self._config.image_base_url
+        if given is not None:
+            return checked_address(given, "--image_base_url")
+        found: list[str] = []
+
+        def fetch(_: str, attempt: int) -> None:
+            found.append(image_address(self._client, self._config.poster_size))
+
+        def give_up(_: str, attempts: int, reason: str) -> None:
+            raise DataError(f"TMDb does not say where images are ({reason}); give the address by --image_base_url")
+
+        work = Work("TMDb configuration", "request", fetch, give_up)
+        self._carry_out([CONFIGURATION], work, self._client, CONFIGURATION, 0)
+        return found[0]
 
     def _carry_out(self, keys: list[K], work: Work[K], client: Client, probe: str, settled: int) -> None:
         """Put a crew to work on what is not settled yet."""

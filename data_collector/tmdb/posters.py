@@ -15,22 +15,21 @@ from data_collector.tmdb.journal import Poster, Status
 from data_collector.tmdb.store import Store
 from reccore.errors import ConfigError, DataError
 
+CONFIGURATION = "/configuration"
 IMAGE_BYTES = 32 << 20
 _CONFIGURATION_BYTES = 1 << 20
 _NAME = re.compile(r"/[A-Za-z0-9_-]+\.[A-Za-z0-9]+")
 
 
-def image_address(client: Client, size: str, given: str | None) -> str:
-    """The address below which images lie: as given, else as TMDb's configuration says.
+def image_address(client: Client, size: str) -> str:
+    """The address below which images lie, as TMDb's configuration says.
 
     Raises:
         ConfigError: an address that is none, or a size that TMDb does not have.
         DataError: the configuration makes no sense.
         Fault: no usable answer.
     """
-    if given is not None:
-        return checked_address(given, "--image_base_url")
-    answer = client.get("/configuration", limit=_CONFIGURATION_BYTES)
+    answer = client.get(CONFIGURATION, limit=_CONFIGURATION_BYTES)
     try:
         images = json.loads(answer.body)["images"]
         address, sizes = str(images["secure_base_url"]), [str(known) for known in images["poster_sizes"]]

@@ -179,7 +179,7 @@ class _Handler(socketserver.StreamRequestHandler):
         if target.path.startswith("/3/") and secret not in (V3_KEY, V4_KEY):
             kind = "401"
         found = re.fullmatch(r"/3/movie/(\d+)", target.path)
-        if kind == "ok" and found and int(found[1]) in state.plan.absent:
+        if kind in ("ok", "slow") and found and int(found[1]) in self.server_state.plan.absent:
             kind = "404"
         status, head, body = (
             self._content(target.path, query, headers) if kind in ("ok", "slow", "cut", "trickle") else (0, {}, b"")
