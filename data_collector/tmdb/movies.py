@@ -6,7 +6,8 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NoReturn
+
+import msgspec
 
 from data_collector.tmdb.client import Answer, Client, Fault
 from data_collector.tmdb.journal import Movie, Status
@@ -19,6 +20,13 @@ DOCUMENT_BYTES = 16 << 20  # the longest of TMDb's have about 1 MB
 _ETAG_CHARACTERS = 1000
 _STRANGE_ANSWERS = 20
 _NO_SUCH_RESOURCE = 34  # TMDb's own number, beside the 404
+
+
+class _Document(msgspec.Struct):
+    """What the crawl itself needs of a document."""
+
+    id: int
+    poster_path: object = None
 
 
 class MovieFetcher:
@@ -59,11 +67,11 @@ class MovieFetcher:
             document = _document(answer.body, tmdb_id)
             self._is_tmdb = True
             movie = self._movie(tmdb_id, attempt, "done")
-            poster, tag = document.get("poster_path"), answer.headers.get("ETag")
-            poster = poster if isinstance(poster, str) and poster else None
+            poster = document.poster_path if isinstance(document.poster_path, str) else None
+            tag = answer.headers.get("ETag")
             tag = tag if tag is not None and len(tag) <= _ETAG_CHARACTERS else None
             record = encode_record(tmdb_id, self._language, movie.checked, tag, answer.body)
-            self._store.keep(replace(movie, fetched=movie.checked, etag=tag, poster=poster), record)
+            self._store.keep(replace(movie, fetched=movie.checked, etag=tag, poster=poster or None), record)
 
     def give_up(self, tmdb_id: int, attempts: int, reason: str) -> None:
         """Keep that no attempt brought the movie; a document from before stays."""
@@ -96,16 +104,15 @@ class MovieFetcher:
         return replace(before, status=status, attempts=before.attempts + attempts, checked=_now(), error=None)
 
 
-def _document(body: bytes, tmdb_id: int) -> dict[str, Any]:
-    """The document, which must be JSON in UTF-8 and that of the movie asked for."""
+def _document(body: bytes, tmdb_id: int) -> _Document:
+    """What is read of the document, which must be JSON in UTF-8 and that of the movie asked for."""
     try:
-        document = json.loads(body.decode(), parse_constant=_no_number)
+        body.decode()  # what is skipped below is checked for its form as JSON only
+        document = msgspec.json.decode(body, type=_Document)
     except (ValueError, RecursionError) as error:
-        raise Fault(f"the answer is not JSON ({error})", of_service=False) from None
-    if not isinstance(document, dict):
-        raise Fault("the answer is not a JSON object", of_service=False)
-    if type(document.get("id")) is not int or document["id"] != tmdb_id:
-        raise Fault(f"the answer is of another movie, its id is {str(document.get('id'))[:40]}", of_service=False)
+        raise Fault(f"the answer is no movie as JSON ({error})", of_service=False) from None
+    if document.id != tmdb_id:
+        raise Fault(f"the answer is of another movie, its id is {document.id}", of_service=False)
     return document
 
 
@@ -121,7 +128,3 @@ def _says_absent(body: bytes) -> bool:
 def _now() -> float:
     """Unix seconds, to the millisecond."""
     return round(time.time(), 3)
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")

@@ -46,6 +46,7 @@ class Plan:
         retry_after: header of a 429.
         compressed: send documents gzipped.
         seed: of faults; ``version`` of documents.
+        distinct: make only so many documents, before the first request, and send them as other movies too.
     """
 
     faults: float = 0.0
@@ -56,6 +57,7 @@ class Plan:
     compressed: bool = False
     seed: int = 0
     version: int = 0
+    distinct: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,11 @@ class TmdbServer:
         """Body and ETag, made once."""
         key = (tmdb_id, language, self.plan.version)
         if key not in self._documents:
+            distinct = self.plan.distinct
+            if distinct and tmdb_id > distinct:
+                body, etag = self.document((tmdb_id - 1) % distinct + 1, language)
+                own, other = (b'"id": %d, "imdb_id"' % number for number in ((tmdb_id - 1) % distinct + 1, tmdb_id))
+                return body.replace(own, other, 1), etag
             document = movie_document(tmdb_id, language=language) | {"popularity": 1.0 + self.plan.version}
             body = json.dumps(document, ensure_ascii=False).encode()
             etag = f'W/"{hashlib.sha256(body).hexdigest()[:16]}"'
@@ -339,6 +346,8 @@ def tmdb_process(plan: Plan) -> Iterator[Remote]:
 def main() -> None:
     """Serve until whoever started this process ends."""
     with tmdb_server(Plan(**json.loads(sys.argv[1]))) as server:
+        for tmdb_id in range(1, server.plan.distinct + 1):
+            server.document(tmdb_id, "en-US")
         print(server.origin, flush=True)
         sys.stdin.read()
 
