@@ -77,9 +77,8 @@ class _Pools(torch.autograd.Function):
         position = np.empty(len(present), dtype=np.int32)
         position[rows] = np.arange(len(rows), dtype=np.int32)
         values = grad.new_zeros(len(rows), ctx.shape[1])
-        scaled = grad.new_zeros(len(grad), len(power), grad.shape[2])
-        torch.mul(grad, ctx.scale[:, :, None], out=scaled[:, : grad.shape[1]])
-        in_parts(_pool_backward, scaled.numpy(), history, lengths, power, position, values.numpy())
+        given = grad.contiguous().numpy(), ctx.scale.numpy()
+        in_parts(_pool_backward, *given, history, lengths, power, position, values.numpy())
         return row_gradient(ctx.shape, torch.from_numpy(rows), values), None, None, None
 
 
@@ -129,6 +128,7 @@ def _pool(
 @njit(nogil=True, cache=True, fastmath=True)
 def _pool_backward(
     grad: np.ndarray,
+    scale: np.ndarray,
     history: np.ndarray,
     lengths: np.ndarray,
     power: np.ndarray,
@@ -137,14 +137,17 @@ def _pool_backward(
     part: int,
     n_parts: int,
 ) -> None:
-    """Add each event's share of ``grad`` (B, H, D) to its item's row of ``values`` (R, D); H divides by TOGETHER.
+    """Add each event's share of ``grad`` (B, H, D), times ``scale`` (B, H), to its item's row of ``values`` (R, D).
 
     Each thread has columns of its own, so that none waits for another and sums do not depend on their number. Pools
     are taken ``TOGETHER`` at a time, which passes over a row of ``values`` once for all of them.
     """
     size, n_pools = values.shape[1], len(power)
     low, high = part * size // n_parts, (part + 1) * size // n_parts
+    scaled = np.zeros((n_pools, high - low), dtype=grad.dtype)  # rows beyond H stay 0
     for row in range(len(history)):
+        for pool in range(grad.shape[1]):
+            scaled[pool] = grad[row, pool, low:high] * scale[row, pool]
         for slot in range(history.shape[1]):
             item = history[row, slot]
             if item < 0:
@@ -153,8 +156,7 @@ def _pool_backward(
             value = values[position[item], low:high]
             for pool in range(0, n_pools, TOGETHER):
                 a, b, c, d = power[pool, age], power[pool + 1, age], power[pool + 2, age], power[pool + 3, age]
-                g, h = grad[row, pool, low:high], grad[row, pool + 1, low:high]
-                k, m = grad[row, pool + 2, low:high], grad[row, pool + 3, low:high]
+                g, h, k, m = scaled[pool], scaled[pool + 1], scaled[pool + 2], scaled[pool + 3]
                 for i in range(high - low):
                     value[i] += a * g[i] + b * h[i] + c * k[i] + d * m[i]
 

@@ -141,7 +141,7 @@ class MLPUserTower(nn.Module):
         """Unit vectors (B, D); ``item_ids`` is the item tower's id table."""
         pools = self._pools(inputs, item_ids, generator)  # (B, H, D)
         about = self._about(inputs, generator)  # (B, D)
-        x = (pools * self.mix).mean(dim=1) + about
+        x = torch.einsum("bhd,h->bd", pools, self.mix[:, 0] / len(self.mix)) + about
         wide = torch.cat([pools.flatten(1), about], dim=-1)  # (B, (H+1)·D)
         x = x + self.out(F.gelu(self.hidden(wide)))
         return F.normalize(x, dim=-1)
