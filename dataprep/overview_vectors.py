@@ -24,16 +24,15 @@ _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 WORDS = rf"[{_CJK}]|(?:[^\W_{_CJK}]){{2,}}"
 """Words of two letters or more; where no blanks part them (Chinese, Japanese), single characters."""
 MIN_TEXTS = 2
-MAX_SHARE = 0.5
 MAX_WORDS = 50_000
 
 
 def overview_vectors(texts: npt.NDArray[Any], size: int = SIZE) -> FloatArray | None:
     """(N, D) float32 vectors of the words of texts (N,), "" = unknown; see ``lsa_vectors``.
 
-    Read are words of at least two texts and at most half of all, the 50,000 most frequent.
+    Read are words of at least two texts, the 50,000 most frequent.
     """
-    return lsa_vectors(texts, size, token_pattern=WORDS, min_df=MIN_TEXTS, max_df=MAX_SHARE, max_features=MAX_WORDS)
+    return lsa_vectors(texts, size, token_pattern=WORDS, min_df=MIN_TEXTS, max_features=MAX_WORDS)
 
 
 def has_sentence_encoder() -> bool:

@@ -50,4 +50,5 @@ def read_typed(path: Path, schema: pa.Schema, *, rows: pc.Expression | None = No
     try:
         return None if table is None else table.cast(schema)
     except pa.ArrowException as error:
-        raise DataError(f"{path} has columns of other types than {', '.join(map(str, schema))}: {error}") from error
+        wanted = ", ".join(f"{field.name} {field.type}" for field in schema)
+        raise DataError(f"{path} has columns of other types than {wanted}: {error}") from error

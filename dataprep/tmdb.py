@@ -59,7 +59,7 @@ MAX_DIRECTORS, MAX_CAST, MAX_COMPANIES, MAX_KEYWORDS = 3, 5, 3, 16
 _LIST = pa.list_(pa.string())
 _MOVIES = pa.schema(
     [("tmdbId", pa.int64()), ("originalLanguage", pa.string()), ("overview", pa.string()), ("keywords", _LIST)]
-    + [(column, pa.float32()) for column in NUMBERS.values()]
+    + [(column, pa.float64()) for column in NUMBERS.values()]
 )
 _CREDITS = pa.schema([("tmdbId", pa.int64()), ("personId", pa.int64()), ("job", pa.string()), ("billing", pa.int32())])
 _PEOPLE = pa.schema([("personId", pa.int64()), ("name", pa.string())])
@@ -155,7 +155,7 @@ def rows_of_items(links: pa.Table, ids: IdMap, rows: IdMap) -> IntArray:
 
 def _number(column: pa.ChunkedArray, row: IntArray) -> FloatArray:
     """(N,) float32, NaN = unknown."""
-    values = np.append(column.fill_null(float("nan")).to_numpy(), np.float32(np.nan))
+    values = np.append(column.fill_null(float("nan")).to_numpy(), np.nan)
     taken: FloatArray = values[row].astype(np.float32)  # -1 takes the last
     return taken
 

@@ -110,7 +110,7 @@ def train_ranker(
             f"the channels were fitted under {prepared.split.protocol}, so the ranker cannot be under {protocol}; "
             f"train them with --protocol {protocol} first"
         )
-    items = prepared.training_data().items
+    items = prepared.training_data().items.with_columns(())  # what its models read, they carry themselves
     reranker = None if config.reranker is None else build_reranker(config, channels, items, prepared.vocabulary)
     query_time = any(channel.query_time for channel in channels.values())
     valid = validation_sample(prepared, options, query_time=query_time)

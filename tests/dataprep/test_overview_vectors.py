@@ -34,8 +34,16 @@ def test_characters_stand_for_words_where_no_blanks_part_them() -> None:
     assert abs(alike[0, 2]) < 0.1
 
 
-def test_what_all_texts_say_tells_nothing() -> None:
-    assert overview_vectors(np.array(["the film", "the film", "the film"], dtype=object)) is None
+def test_a_word_of_one_text_alone_tells_nothing() -> None:
+    assert overview_vectors(np.array(["a cop", "two lovers", ""], dtype=object)) is None
+
+
+def test_what_all_texts_say_weighs_least() -> None:
+    texts = ["the cop", "the cop", "the love", "the love", *["the"] * 20]
+    vectors = overview_vectors(np.array(texts, dtype=object))
+    assert vectors is not None
+    assert vectors[0] @ vectors[1] > 0.99
+    assert vectors[0] @ vectors[2] < 0.3
 
 
 @pytest.mark.skipif(not has_sentence_encoder(), reason="the optional package wordllama is not installed")

@@ -30,7 +30,7 @@ TABLES: dict[str, list[dict[str, Any]]] = {
             "originalLanguage": "fr",
             "overview": "A cop hunts a thief by night",
             "keywords": ["heist", "night"],
-            "budget": 9_000_000,
+            "budget": 51_361_001,
             "runtime": 95,
             "voteAverage": 7.5,
             "voteCount": 10,
@@ -88,7 +88,7 @@ def test_labels_by_hand(tmp_path: Path) -> None:
 def test_numbers_by_hand(tmp_path: Path) -> None:
     numbers = joined(tmp_path).numbers
     nan = np.nan
-    np.testing.assert_array_equal(numbers["budget"], np.float32([nan, nan, 9e6, 9e6, nan, nan, nan]))
+    np.testing.assert_array_equal(numbers["budget"], np.float32([nan, nan, 51361001, 51361001, nan, nan, nan]))
     np.testing.assert_array_equal(numbers["runtime"], np.float32([nan, 120, 95, 95, nan, nan, nan]))
     np.testing.assert_array_equal(numbers["vote_average"], np.float32([nan, nan, 7.5, 7.5, nan, nan, nan]))
     np.testing.assert_array_equal(numbers["own"], np.ones(7))  # what was there stays
