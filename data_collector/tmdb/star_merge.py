@@ -40,6 +40,7 @@ def write_tables(collected: Collected, folder: Path, *, show_progress: bool = Tr
     Raises:
         OSError: the disk refused.
     """
+    pa.default_memory_pool().release_unused()  # by the reading, which is over
     latest = collected.latest()
     repeated = _RepeatedCredits.find(collected, latest)
     parts = _Parts(collected, latest, repeated)
@@ -107,10 +108,16 @@ class _RepeatedCredits:
 
     @classmethod
     def find(cls, collected: Collected, latest: np.ndarray) -> _RepeatedCredits:
-        """Compare 64 bits of every id that counts, and the ids themselves only where those repeat."""
+        """Compare 64 bits of every id that counts, and the ids themselves only where those repeat.
+
+        Takes the bits out of ``collected``: of all that is kept in memory they are the most.
+        """
         bits = np.concatenate([np.empty(0, np.uint64), *collected.credit_bits])
+        collected.credit_bits.clear()
         docs = np.concatenate([np.empty(0, np.int32), *collected.credit_docs])
-        bits = np.sort(bits[latest[docs]])
+        collected.credit_docs.clear()
+        bits = bits[latest[docs]]
+        bits.sort()
         suspects = np.unique(bits[1:][bits[1:] == bits[:-1]])
         if not len(suspects):
             return cls(suspects, [], [])
