@@ -115,12 +115,19 @@ class TwoTowerNetwork(nn.Module):
             vectors = torch.cat([self._own_vectors(part) for part in torch.split(every, ITEMS_PER_CHUNK)])
             return vectors if self.propagation is None else self.propagation.whole(vectors)
 
-    def queries(self, inputs: UserInputs | SequenceInputs, generator: torch.Generator | None = None) -> Tensor:
-        """Unit vectors (B, D)."""
-        if isinstance(inputs, SequenceInputs):
-            vectors: Tensor = self.user_tower(inputs, lambda item_idx: self.items(item_idx, generator), generator)
+    def queries(
+        self,
+        inputs: UserInputs | SequenceInputs,
+        generator: torch.Generator | None = None,
+        catalogue: Tensor | None = None,
+    ) -> Tensor:
+        """Unit vectors (B, D); with what ``catalogue()`` gave, the vectors of histories are taken from there."""
+        if not isinstance(inputs, SequenceInputs):
+            vectors: Tensor = self.user_tower(inputs, self.item_tower.ids, generator)
+        elif catalogue is None:
+            vectors = self.user_tower(inputs, lambda item_idx: self.items(item_idx, generator), generator)
         else:
-            vectors = self.user_tower(inputs, self.item_tower.ids, generator)
+            vectors = self.user_tower(inputs, lambda item_idx: F.embedding(item_idx, catalogue), generator)
         return vectors
 
 

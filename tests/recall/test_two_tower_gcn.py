@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 from recall import TwoTower
 from recall.two_tower.graph import cooccurrence_graph
 from recall.two_tower.graph_files import read_item_graph
+from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.propagation import OWN_SHARE
+from recall.two_tower.windows import sequence_inputs
 from reccore import ConfigError, DataError, Exclusions, Interactions, RunOptions, TrainingData
 from scripts import train_recall
 from tests.helpers import training_data
@@ -134,13 +137,32 @@ def test_a_single_event_is_enough(options: RunOptions) -> None:
     assert np.isfinite(fitted(training_data(one), options).encode_items()).all()
 
 
-def test_a_transformer_reads_the_propagated_vectors(board: TrainingData, options: RunOptions) -> None:
+def test_a_transformer_reads_the_propagated_vectors(
+    board: TrainingData, options: RunOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     channel = fitted(board, options, user_encoder="transformer", epochs=1)
     queries = board.interactions.queries()
     before = channel.encode_queries(queries)
+    # Taken from the catalogue's vectors, which are worked out once; the same as by propagation to these items alone.
+    with monkeypatch.context() as patched:
+        patched.setattr(TwoTowerNetwork, "items", None)
+        patched.setattr(TwoTowerNetwork, "catalogue", None)
+        np.testing.assert_array_equal(channel.encode_queries(queries), before)
     with torch.no_grad():
+        direct = channel.network.queries(sequence_inputs(queries, channel._encoder, channel.config.history_length))
+        np.testing.assert_allclose(before, direct.numpy(), atol=1e-6)
         channel.network.propagation.logits[0] = -5.0
-    assert np.abs(channel.encode_queries(queries) - before).max() > 1e-3
+    channel.save(tmp_path / "changed")
+    assert np.abs(TwoTower.load(tmp_path / "changed").encode_queries(queries) - before).max() > 1e-3
+
+
+def test_fitted_again_it_reads_the_vectors_it_has_then(board: TrainingData, options: RunOptions) -> None:
+    channel = fitted(board, options, user_encoder="transformer", epochs=1)
+    queries = board.interactions.queries()
+    channel.encode_queries(queries)
+    again = channel.fit(board, options=replace(options, seed=5)).encode_queries(queries)
+    fresh = TwoTower(channel.config.model_dump()).fit(board, options=replace(options, seed=5)).encode_queries(queries)
+    np.testing.assert_array_equal(again, fresh)
 
 
 def test_a_wrong_file_is_said_before_training(board: TrainingData, options: RunOptions, tmp_path: Path) -> None:
