@@ -10,6 +10,7 @@ is learnt; they put more of the sample where the sum of the softmax is. With ``l
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,8 @@ Retrieve = Callable[[QueryBatch, int, Exclusions], IntArray]
 def mine(interactions: Interactions, retrieve: Retrieve, n_queries: int, depth: int, draws: torch.Generator) -> Tensor:
     """(N,) how often each item is among the best ``depth`` of random training queries.
 
-    A query is the history before a random event, as in training. All items of its user are left out, later ones
-    too. Costs the vectors of the whole catalogue and a search for each query.
+    A query is the history before a random event, asked when that happened, as in training. All items of its user
+    are left out, later ones too. Costs the vectors of the whole catalogue and a search for each query.
     """
     events = torch.randint(interactions.n_events, (n_queries,), generator=draws).numpy()
     users = interactions.user_offsets.searchsorted(events, side="right") - 1
@@ -34,7 +35,10 @@ def mine(interactions: Interactions, retrieve: Retrieve, n_queries: int, depth: 
     lengths = interactions.lengths[users]
     at = ragged_positions(interactions.user_offsets[users], lengths)
     own = Exclusions(offsets_from_lengths(lengths), interactions.item_idx[at])
-    found = torch.from_numpy(retrieve(interactions.queries(users, before), depth, own).ravel())
+    queries = interactions.queries(users, before)
+    if interactions.timestamp is not None:
+        queries = replace(queries, as_of=interactions.timestamp[events])
+    found = torch.from_numpy(retrieve(queries, depth, own).ravel())
     return torch.bincount(found[found >= 0], minlength=interactions.n_items)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -308,6 +309,15 @@ def test_mining_asks_with_prefixes_and_leaves_out_the_whole_history() -> None:
     # User 0 has not watched film 1, user 1 not 3 and 2.
     of_user_0 = sum(n for (user, _), n in seen.items() if user == 0)
     assert counts.tolist() == [0, of_user_0, 400 - of_user_0, 400 - of_user_0]
+
+
+def test_mining_asks_when_the_target_happened() -> None:
+    timed = replace(FIT, timestamp=np.array([10, 20, 30, 40, 50]))
+    answers = Answers()
+    mine(timed, answers, 100, 2, torch.Generator().manual_seed(0))
+    queries = answers.asked[0][0]
+    targets = timed.user_offsets[queries.user_idx] + queries.lengths
+    np.testing.assert_array_equal(queries.as_of, timed.timestamp[targets])
 
 
 def test_draws_follow_the_pool() -> None:
