@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, MaxRetryError
 
+from data_collector.tmdb.deadline import Deadline
 from data_collector.tmdb.key import SETTINGS_PAGE, VARIABLE, Key, hide_from_logs
 from data_collector.tmdb.limiter import RateLimiter
 from reccore.errors import ConfigError, DataError
@@ -83,7 +83,8 @@ class Client:
         self._option = option
         self._query = urlencode({**(parameters or {}), **(key.parameters if key else {})})
         session = requests.Session()
-        session.mount(base_url, HTTPAdapter(pool_connections=1, pool_maxsize=connections))
+        self._deadline = Deadline(ANSWER_SECONDS)
+        session.mount(base_url, self._deadline.adapter(connections))
         headers = {"User-Agent": "movielens-rec", "Accept-Encoding": "gzip", **(key.headers if key else {})}
         self._request = requests.Request("GET", base_url, headers=headers).prepare()
         # Read from the environment once, not for every request. Loopback needs no proxy, and would show it the key.
@@ -95,6 +96,7 @@ class Client:
             hide_from_logs(key)
 
     def close(self) -> None:
+        self._deadline.close()
         self._session.close()
 
     def get(self, path: str, *, etag: str | None = None, limit: int) -> Answer:
@@ -130,30 +132,21 @@ class Client:
         if etag is not None:
             request.headers["If-None-Match"] = etag
         adapter = self._session.get_adapter(request.url)
-        try:
-            with self._limiter.request():
-                deadline = time.monotonic() + ANSWER_SECONDS
-                response = adapter.send(request, timeout=(CONNECT_SECONDS, READ_SECONDS), **self._settings)
-            with response:
-                if (refusal := self._refusal(response)) is not None:
-                    return refusal
-                return Answer(response.status_code, response.headers, self._body(response, limit, deadline))
-        except _TooMuch as error:
-            return Fault(str(error), of_service=False)
-        except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-            return Fault(self._reason(error))
-
-    def _body(self, response: requests.Response, limit: int, deadline: float) -> bytes:
-        """The body, chunk by chunk, so that neither its size nor its time is without bound."""
-        chunks, size = [], 0
-        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                raise _TooMuch(f"the answer has more than {limit:,} bytes")
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the answer was not whole within {ANSWER_SECONDS:g} s")
-        return b"".join(chunks)
+        timeouts = (CONNECT_SECONDS, READ_SECONDS)
+        # A place of the limiter comes first, so that waiting for it is no part of the answer's time.
+        with contextlib.ExitStack() as place:
+            place.enter_context(self._limiter.request())
+            with self._deadline.answer() as awaited:
+                try:
+                    response = adapter.send(request, timeout=timeouts, **self._settings)
+                    place.close()
+                    with response:
+                        result = self._refusal(response) or _answer(response, limit)
+                except _TooMuch as error:
+                    result = Fault(str(error), of_service=False)
+                except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
+                    result = Fault(self._reason(error))
+        return Fault(f"no whole answer within {self._deadline.seconds:g} s") if awaited.cut else result
 
     def _refusal(self, response: requests.Response) -> Fault | None:
         """What to make of an answer that is no document; None where it may be one."""
@@ -199,6 +192,17 @@ class Client:
 
 class _TooMuch(Exception):
     """The body is larger than it may be."""
+
+
+def _answer(response: requests.Response, limit: int) -> Answer:
+    """The whole answer; its body is read in pieces, so that no more than ``limit`` and one piece is ever in memory."""
+    chunks, size = [], 0
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise _TooMuch(f"the answer has more than {limit:,} bytes")
+    return Answer(response.status_code, response.headers, b"".join(chunks))
 
 
 def checked_address(url: str, option: str) -> str:

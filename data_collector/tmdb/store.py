@@ -101,11 +101,14 @@ class Store:
             self._shards.sync()
             self.journal.commit(movies=movies, posters=posters, lengths=self._shards.take_lengths())
         except (OSError, DataError) as error:
-            # After a failed roll-back the next record would lie elsewhere than the journal says, so none is taken.
-            self._broken = _refused(self.folder, error)
-            self._shards.roll_back(self.journal)
-            self._broken = None
-            raise _refused(self.folder, error) from error
+            refused = _refused(self.folder, error)
+            self._broken = refused
+            # Where even that fails no record is taken any more, lest it lie elsewhere than the journal says. What is
+            # behind the last good one the next start cuts off.
+            with contextlib.suppress(OSError, DataError):
+                self._shards.roll_back(self.journal)
+                self._broken = None
+            raise refused from error
 
 
 def _refused(folder: Path, error: Exception) -> DataError:

@@ -231,6 +231,11 @@ class _Handler(socketserver.StreamRequestHandler):
                     time.sleep(0.05)
                     self.request.sendall(bytes([byte]))
                 return False
+            case "trickling head":
+                for byte in b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Padding: " + b"x" * 10_000:
+                    time.sleep(0.05)
+                    self.request.sendall(bytes([byte]))
+                return False
             case "hang":
                 time.sleep(30)
                 return False

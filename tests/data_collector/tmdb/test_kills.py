@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ class Undisturbed:
     root: Path
     server: Remote
     seen: list[Seen]
+
+    @cached_property
+    def documents(self) -> dict[int, bytes]:
+        return documents_of(self.root)
 
 
 def undisturbed(root: Path, n_movies: int) -> Iterator[Undisturbed]:
@@ -70,7 +75,7 @@ def check_whole(crawl: Undisturbed, n_movies: int) -> None:
     faults = sum(count for answer, count in answers.items() if answer not in ("ok", "404"))
     assert 0.17 < faults / len(crawl.seen) < 0.23
     assert set(answers) >= {"ok", "404", "500", "502", "503", "cut", "silent", "slow", "not json", "other id"}
-    found = documents_of(crawl.root)
+    found = crawl.documents
     assert set(found) == {n for n in range(1, n_movies + 1) if n % 100}
     assert min(map(len, found.values())) > 10_000  # of a real one's size
 
@@ -89,12 +94,12 @@ def check_kills(crawl: Undisturbed, root: Path, n_movies: int, kills: int) -> No
     extra = sum(whole(seen).values()) - n_movies
     assert 0 <= extra <= kills * WORKERS
     assert 0 < len(moments[-1][1]) < n_movies
-    assert documents_of(root) == documents_of(crawl.root)
+    assert documents_of(root) == crawl.documents
 
 
 def test_some_movies_with_faults_are_fetched_whole(small: Undisturbed) -> None:
     check_whole(small, N_SMALL)
-    document = documents_of(small.root)[1]
+    document = small.documents[1]
     assert document.startswith(b"{")
     assert movie_document(1)["title"].encode() in document
 
