@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataprep import tmdb
+from dataprep.overview_vectors import has_sentence_encoder
 from dataprep.tmdb import LATER, MetadataName, metadata_to_read, with_tmdb
 from reccore import DataError, IdMap, ItemTable
 from tests.dataprep.tmdb_tables import credit, write_links, write_tables
@@ -160,9 +161,18 @@ def test_what_is_to_be_read_must_be_there(tmp_path: Path) -> None:
 def test_the_names_are_those_that_the_tables_give(tmp_path: Path) -> None:
     table = joined(tmp_path)
     found = {*table.labels, *table.numbers, *table.vectors} - {"own"}
-    never = {"revenue", "popularity", "overview_sentences"}
-    assert found | never == set(get_args(MetadataName))
+    never = {"revenue", "popularity"}
+    assert found | never | {"overview_sentences"} == set(get_args(MetadataName))
     assert set(get_args(MetadataName)) >= LATER
+
+
+@pytest.mark.skipif(not has_sentence_encoder(), reason="the optional package wordllama is not installed")
+def test_the_sentence_encoder_adds_vectors_of_its_own(tmp_path: Path) -> None:
+    vectors = joined(tmp_path).vectors
+    assert set(vectors) == {"overview", "overview_sentences"}
+    sentences = vectors["overview_sentences"]
+    assert sentences[2] @ sentences[3] == pytest.approx(1, abs=1e-5)
+    assert not sentences[[1, 4, 5, 6]].any()
 
 
 def test_the_sentence_encoder_is_optional(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
