@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +30,39 @@ FUSED_ABOVE = 1 << 21
 """Logits of a mean batch above which ``softmax = auto`` is the fused one: 8 MiB in fp32, and several times that in
 flight. With one core, d 64 and 2,048 columns the fused one was three times as fast from there on; far below, equal.
 """
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """What the queries of a batch are compared with."""
+
+    vectors: Tensor  # (M, D)
+    item_idx: Tensor  # (M,)
+    repeats: Tensor | None  # (M,)
+    n_bank: int = 0
+
+    def detached(self) -> _Columns:
+        return replace(self, vectors=self.vectors.detach())
+
+    def with_bank(self, vectors: Tensor, item_idx: Tensor) -> _Columns:
+        """The bank's columns after these, each of its own: older vectors of an item differ from one another."""
+        return _Columns(
+            torch.cat([self.vectors, vectors]),
+            torch.cat([self.item_idx, item_idx]),
+            None if self.repeats is None else torch.cat([self.repeats, torch.ones_like(item_idx)]),
+            len(item_idx),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Examples:
+    row_of_target: Tensor | None  # (B,) None = 0 … B−1
+    reward: Tensor | None  # (B,)
+    own_items: OwnItems | None
+
+
+def _constant(temperature: float | Tensor) -> float | Tensor:
+    return temperature.detach() if isinstance(temperature, Tensor) else temperature
 
 
 class Objective:
@@ -102,39 +137,52 @@ class Objective:
             events: (B,) which event of the fit split each target is.
             draws: samples the negatives.
         """
-        config, network = self.config, self.network
+        network = self.network
         self._mine_when_due(draws)
         sampled, row_of_target, repeats = self._sample(targets, draws)
-        columns, bank = sampled, None
-        if self.bank is not None:
-            bank, bank_items = self.bank.rows()
-            columns = torch.cat([sampled, bank_items])
-            if repeats is not None:
-                repeats = torch.cat([repeats, torch.ones_like(bank_items)])  # older vectors differ from one another
-        log_q = self._log_q(targets, columns, n_bank=len(columns) - len(sampled))
-        temperature = config.temperature if network.temperature is None else network.temperature()
-        weight = None if self.rewards is None else torch.from_numpy(self.rewards[events]).to(targets.device)
+        if network.frequency is not None:
+            network.frequency.update(targets)
         queries, items = network(inputs, sampled, draws)
-        if self.bank is not None:
-            self.bank.push(items[: len(targets)] if row_of_target is None else items[row_of_target], targets)
-        vectors = items if bank is None else torch.cat([items, bank])
+        temperature = self.config.temperature if network.temperature is None else network.temperature()
+        examples = _Examples(
+            row_of_target,
+            None if self.rewards is None else torch.from_numpy(self.rewards[events]).to(targets.device),
+            self._own_items(inputs, events),
+        )
+        batch = _Columns(items, sampled, repeats)
+        if self.bank is None:
+            return self._loss(queries, batch, examples, temperature)
+        bank, bank_items = self.bank.rows()
+        self.bank.push(items[: len(targets)] if row_of_target is None else items[row_of_target], targets)
+        if not len(bank):
+            return self._loss(queries, batch, examples, temperature)
+        # An item of the batch is pushed away by the batch's queries alone. Of a softmax that the bank has a share in it
+        # would get the whole pull of its own query and a part of that push, and all items would drift together. So
+        # either side has the gradient of a softmax whose terms it can answer to: queries with the bank, items without.
+        of_items = self._loss(queries.detach(), batch, examples, _constant(temperature))
+        loss = self._loss(queries, batch.detached().with_bank(bank, bank_items), examples, temperature)
+        return loss + of_items - of_items.detach()
+
+    def _loss(self, queries: Tensor, columns: _Columns, examples: _Examples, temperature: float | Tensor) -> Tensor:
+        config = self.config
+        log_q = self._log_q(columns)
         if config.corrected_logq and log_q is not None:
             return corrected_logq_softmax(
-                queries, vectors, columns, temperature=temperature, log_q=log_q, weight=weight
+                queries, columns.vectors, columns.item_idx, temperature=temperature, log_q=log_q, weight=examples.reward
             )
         softmax = fused_sampled_softmax if self.fuses else sampled_softmax
         return softmax(
             queries,
-            vectors,
-            columns,
+            columns.vectors,
+            columns.item_idx,
             temperature=temperature,
             log_q=log_q,
             mask_accidental_hits=config.mask_accidental_hits,
-            weight=weight,
-            target=row_of_target,
-            own_items=self._own_items(inputs, events),
+            weight=examples.reward,
+            target=examples.row_of_target,
+            own_items=examples.own_items,
             hardest=config.hardest_negatives or None,
-            repeats=repeats,
+            repeats=columns.repeats,
         )
 
     def _sample(self, targets: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -158,25 +206,24 @@ class Objective:
         # The correction of ``dedup`` is for items kept once; else a column stands for all its draws.
         return distinct, row[: len(targets)], None if self.config.dedup else repeats
 
-    def _log_q(self, targets: Tensor, columns: Tensor, n_bank: int) -> Tensor | None:
-        """(M,) of the softmax's columns, once the (B,) targets are taken in; None = uncorrected.
+    def _log_q(self, columns: _Columns) -> Tensor | None:
+        """(M,) of the softmax's columns; None = uncorrected.
 
         A vector of the bank was a target too, so a bank of K counts as K more in-batch draws.
         """
-        frequency = self.network.frequency
+        frequency, item_idx = self.network.frequency, columns.item_idx
         if frequency is not None:
-            frequency.update(targets)
-            share = frequency.share(columns, self.n_in_batch)
+            share = frequency.share(item_idx, self.n_in_batch)
         elif self.share is not None:
-            share = self.share[columns]
+            share = self.share[item_idx]
         else:
             return None
         return self.formula(
             share,
-            self.n_in_batch + n_bank,
+            self.n_in_batch + columns.n_bank,
             self.config.uniform_negatives,
             n_items=self.network.n_items,
-            mined=None if self.pool is None else self.pool.share(columns),
+            mined=None if self.pool is None else self.pool.share(item_idx),
         )
 
     def _own_items(self, inputs: UserInputs | SequenceInputs, events: IntArray) -> OwnItems | None:

@@ -270,6 +270,9 @@ def test_vectors_of_the_bank_are_constants_as_they_were() -> None:
     chances = torch.tensor([E12, E16, E2, E0]) / (E12 + E16 + E2 + E0)
     pull = chances @ ITEMS[[2, 3, 0, 1]] - ITEMS[2]
     torch.testing.assert_close(network.queries.grad[0], 2 * pull / 2)
+    # A film is pushed by the queries of its batch alone, so it is pulled by a softmax over that batch.
+    theirs = torch.softmax(torch.tensor([[1.2, 1.6], [1.6, 1.2]]), dim=1) - torch.eye(2)
+    torch.testing.assert_close(network.items.grad[2:], 2 * theirs.T @ QUERIES / 2)
 
 
 # Mined negatives -------------------------------------------------------------------------------------------
