@@ -236,6 +236,12 @@ class _Handler(socketserver.StreamRequestHandler):
                     time.sleep(0.05)
                     self.request.sendall(bytes([byte]))
                 return False
+            case "trickling tail":  # a whole document, of an answer that says nothing of its length and does not end
+                self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b'{"id": %d}' % int(found[1] if found else 0))
+                for _ in range(1000):
+                    time.sleep(0.05)
+                    self.request.sendall(b" ")
+                return False
             case "hang":
                 time.sleep(30)
                 return False
