@@ -59,8 +59,8 @@ class TwoTowerConfig(ComponentConfig):
         mined_queries: training queries to ask, chosen at random.
         mined_depth: items taken of each answer, those in the user's own history left out.
         mined_every: batches between two minings, each of which builds the index anew.
-        hardest_negatives: only so many negatives of each example count, those with the greatest corrected logits;
-            0 = all.
+        hardest_negatives: only so many negatives of each example count, the items with the largest terms in the
+            softmax's corrected sum, all their draws together; 0 = all.
         mask_accidental_hits: hide negatives that are the example's own target.
         mask_own: hide negatives that are in the part of the ``history`` that the query reads, or ``all`` items of
             the example's user, later ones too.

@@ -64,7 +64,7 @@ def fused_sampled_softmax(
         weight: (B,) reward of each example; None = 1. A constant.
         target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
         own_items: further items that are no negatives of an example; never hides its target.
-        hardest: beside its target only so many columns of each example stay, those with the greatest logits.
+        hardest: beside its target only so many columns of each example stay, those with the largest terms.
         repeats: (M,) how often each item was drawn, where each is given once: as a negative a column stands for so
             many, as an example's target for one. Columns that are equal need not be multiplied more than once.
         rows_per_chunk: queries taken at a time; changes memory and speed, not the result. None = ``CHUNK`` scores.
@@ -154,6 +154,8 @@ class _Columns:
             scores.view(-1).index_fill_(0, self.hidden.of_rows(start, stop), -torch.inf)
         if self.hardest is not None:
             logits = scores if self.log_q is None else scores - self.log_q
+            if self.repeats is not None:
+                logits = logits + self.repeats.log()
             scores.masked_fill_(all_but_hardest(logits, self.target[start:stop], self.hardest), -torch.inf)
 
 

@@ -128,8 +128,8 @@ def sampled_softmax(
         weight: (B,) reward of each example; None = 1.
         target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
         own_items: further items that are no negatives of an example; never hides its target.
-        hardest: beside its target only so many columns of each example stay, those with the greatest s^c. They
-            are the largest terms of the softmax's sum, so the loss is a lower bound of that over all columns.
+        hardest: beside its target only so many columns of each example stay, those with the largest terms in the
+            softmax's sum, s^c + log repeats; the loss is a lower bound of that over all columns.
         repeats: (M,) how often each item was drawn, where each is given once: as a negative a column stands for so
             many, as an example's target for one, just as if the repeats were columns and accidental hits hidden.
 
@@ -144,11 +144,11 @@ def sampled_softmax(
     hidden = hidden_columns(item_idx, target, accidental_hits=mask_accidental_hits, own_items=own_items)
     if hidden is not None:
         logits = logits.flatten().index_fill(0, hidden.of_rows(0, len(logits)), -torch.inf).view_as(logits)
-    if hardest is not None:
-        logits = logits.masked_fill(all_but_hardest(logits, target, hardest), -torch.inf)
     if repeats is not None:
         log_repeats = repeats.to(logits.dtype).log()
         logits = (logits + log_repeats).scatter_add(1, target[:, None], -log_repeats[target, None])
+    if hardest is not None:
+        logits = logits.masked_fill(all_but_hardest(logits, target, hardest), -torch.inf)
     return _mean(F.cross_entropy(logits, target, reduction="none"), weight)
 
 

@@ -104,7 +104,7 @@ class Objective:
         self.rewards = rating_rewards(interactions) if config.reward == "rating" else None  # (E,)
         self.fuses = config.softmax == "fused" or (config.softmax == "auto" and self._is_large())
         # Popular items are drawn again and again: of 8,192 events of ML-32M's popularity 3,500 are of different films.
-        self.merges = config.mask_accidental_hits and not (config.corrected_logq or config.hardest_negatives)
+        self.merges = config.mask_accidental_hits and not config.corrected_logq
         self.bank: ItemBank | None = None
         self.pool: MinedPool | None = None
         if config.bank_size:

@@ -108,6 +108,15 @@ def test_an_item_given_once_with_its_repeats_is_the_item_given_again_and_again(
     torch.testing.assert_close(d_tau, d_tau_each)
 
 
+@pytest.mark.parametrize("loss", [fused_sampled_softmax, sampled_softmax])
+def test_an_item_drawn_often_is_hard_by_all_its_draws(loss: Any) -> None:
+    # Scores 0, 2, 1.6, 1.2 at τ = .5; e² < 2·e^1.6 < 3·e^1.2.
+    items = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    given = {"temperature": 0.5, "log_q": None, "target": torch.tensor([0]), "repeats": torch.tensor([5, 1, 2, 3])}
+    found = loss(torch.tensor([[1.0, 0.0]]), items, torch.arange(4), hardest=2, **given)
+    assert float(found) == pytest.approx(math.log(1 + 2 * math.exp(1.6) + 3 * math.exp(1.2)), rel=1e-4)
+
+
 def test_the_catalogue_as_columns_by_hand() -> None:
     # Scores 2, 0, 1.6 of three films at τ = .5; the target is the last: −ln(e^1.6 / (e² + 1 + e^1.6)).
     items = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
