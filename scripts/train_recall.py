@@ -6,6 +6,7 @@
     PYTHONPATH=. python scripts/train_recall.py --model mf --input my_events.parquet --protocol none
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --user_encoder transformer --logq streaming
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --query_time --name two_tower_query_time
+    PYTHONPATH=. python scripts/train_recall.py --model two_tower --metadata director,cast,overview
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192 --resume
 
 A training that takes epochs writes a checkpoint after each and every 10 minutes, and its curves for
