@@ -258,7 +258,7 @@ class _Handler(socketserver.StreamRequestHandler):
                 return self._write(200, {}, b'{"id": 1234567890, "title": "Another"}')
             case "huge":
                 return self._write(
-                    200, {"Content-Encoding": "gzip"}, gzip.compress(b'{"id": 1, "x": "' + b"x" * (20 << 20))
+                    200, {"Content-Encoding": "gzip"}, gzip.compress(b'{"id": 1, "x": "' + b"x" * (2 << 20))
                 )
             case "bare":  # a document with next to nothing in it
                 return self._write(200, {}, b'{"id": %d, "new_field": {"a": 1}}' % int(found[1] if found else 0))
