@@ -24,7 +24,14 @@ from tests.helpers import FIRST_DAY, training_data
 QUIET = RunOptions(seed=5, device="cpu", progress=False, threads=1)
 N_USERS, N_ITEMS = 30, 40
 DAY = 86_400
-TWO_TOWER = {"embedding_size": 8, "hidden_size": 8, "history_length": 6, "epochs": 1, "uniform_negatives": 8}
+TWO_TOWER = {
+    "user_encoder": "mlp",
+    "embedding_size": 8,
+    "hidden_size": 8,
+    "history_length": 6,
+    "epochs": 1,
+    "uniform_negatives": 8,
+}
 # One epoch: then validation cannot even choose, and a fitted channel must not depend on it at all.
 CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {"half_life_days": 5},

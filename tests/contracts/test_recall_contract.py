@@ -27,6 +27,7 @@ from reccore import (
 from reccore.arrays import offsets_from_lengths
 
 TWO_TOWER: dict[str, Any] = {
+    "user_encoder": "mlp",
     "embedding_size": 8,
     "hidden_size": 16,
     "history_length": 8,

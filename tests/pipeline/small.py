@@ -24,6 +24,7 @@ CHANNELS: dict[str, dict[str, Any]] = {
     "itemcf": {"neighbours": 10},
     "mf": {"embedding_size": 8, "epochs": 5},
     "two_tower": {
+        "user_encoder": "mlp",
         "embedding_size": 8,
         "hidden_size": 16,
         "history_length": 10,

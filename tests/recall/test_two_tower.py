@@ -22,6 +22,8 @@ from reccore import ConfigError, DataError, Exclusions, Holdout, Interactions, Q
 from tests.helpers import training_data
 
 TINY: dict[str, Any] = {
+    "user_encoder": "mlp",
+    "history_dropout": 0.2,
     "embedding_size": 8,
     "hidden_size": 8,
     "history_length": 4,
@@ -530,8 +532,8 @@ CATALOGUE = {"negatives": "catalogue", "logq": "none", "uniform_negatives": 0}
         ({"user_encoder": "transformer", "half_lives": (1.0,)}, "need user_encoder = mlp"),
         ({"user_encoder": "transformer", "user_dropout": 0.1}, "need user_encoder = mlp"),
         ({"user_encoder": "transformer", "embedding_size": 10, "heads": 4}, "10 does not share out among 4 heads"),
-        ({"blocks": 3}, "need user_encoder = transformer"),
-        ({"dropout": 0.0}, "need user_encoder = transformer"),
+        ({"user_encoder": "mlp", "blocks": 3}, "need user_encoder = transformer"),
+        ({"user_encoder": "mlp", "dropout": 0.0}, "need user_encoder = transformer"),
     ],
 )
 def test_contradictions(wrong: dict[str, Any], why: str) -> None:

@@ -23,6 +23,7 @@ QUIET = RunOptions(seed=1, device="cpu", progress=False, threads=1)
 DAY = 86_400
 PERIODS, PER_PERIOD, N_USERS, LENGTH = 8, 10, 200, 8
 TINY: dict[str, Any] = {
+    "user_encoder": "mlp",
     "embedding_size": 16,
     "hidden_size": 16,
     "history_length": 6,

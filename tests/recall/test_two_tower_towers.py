@@ -16,7 +16,13 @@ from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.towers import UserInputs
 from reccore import ItemTable, QueryBatch, TrainingData, UserTable
 
-SMALL: dict[str, Any] = {"embedding_size": 6, "hidden_size": 10, "history_length": 4, "half_lives": (1.0, 4.0)}
+SMALL: dict[str, Any] = {
+    "user_encoder": "mlp",
+    "embedding_size": 6,
+    "hidden_size": 10,
+    "history_length": 4,
+    "half_lives": (1.0, 4.0),
+}
 
 
 def network_of(board: TrainingData, **config: Any) -> tuple[TwoTowerNetwork, UserEncoder]:
@@ -96,7 +102,7 @@ def test_training_reads_what_serving_reads(board: TrainingData) -> None:
     """Every event's inputs in training are those of a query with the history before it."""
     _, encoder = network_of(board)
     events = board.interactions
-    examples = TrainingExamples(events, board.items, encoder, TwoTowerConfig(history_length=4))
+    examples = TrainingExamples(events, board.items, encoder, TwoTowerConfig(user_encoder="mlp", history_length=4))
     every = np.random.default_rng(0).permutation(len(examples))
     found, targets = examples.batch(every)
     users = events.user_idx[every]
@@ -210,7 +216,7 @@ def test_a_history_dropped_whole_is_still_answered(board: TrainingData) -> None:
 @pytest.mark.parametrize("half_lives", [(), (0.0,), (2.0, -1.0), (float("nan"),), (float("inf"),)])
 def test_half_lives_must_be_positive_numbers(half_lives: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="half_lives"):
-        TwoTowerConfig(half_lives=half_lives)
+        TwoTowerConfig(user_encoder="mlp", half_lives=half_lives)
 
 
 def test_users_and_items_without_an_event_take_the_unknown_row(board: TrainingData) -> None:
@@ -219,7 +225,7 @@ def test_users_and_items_without_an_event_take_the_unknown_row(board: TrainingDa
     seen_users = np.arange(board.users.n_users) != 1
     seen_items = np.arange(board.items.n_items) != 2
     for dropout, shared in ((0.5, True), (0.0, False)):
-        config = TwoTowerConfig(embedding_size=4, id_dropout=dropout, user_dropout=dropout)
+        config = TwoTowerConfig(user_encoder="mlp", embedding_size=4, id_dropout=dropout, user_dropout=dropout)
         network = TwoTowerNetwork(content, encoder, config)
         before = network.item_tower.ids.weight.clone()
         network.share_unknown_rows(seen_users, seen_items)
