@@ -142,8 +142,10 @@ class MLPUserTower(nn.Module):
         pools = self._pools(inputs, item_ids, generator)  # (B, H, D)
         about = self._about(inputs, generator)  # (B, D)
         x = torch.einsum("bhd,h->bd", pools, self.mix[:, 0] / len(self.mix)) + about
-        wide = torch.cat([pools.flatten(1), about], dim=-1)  # (B, (H+1)·D)
-        x = x + self.out(F.gelu(self.hidden(wide)))
+        # The hidden layer reads pools and facts side by side, without a copy of both in one (B, (H+1)·D) tensor.
+        of_pools, of_about = self.hidden.weight.split([pools.shape[1] * pools.shape[2], about.shape[1]], dim=1)
+        hidden = F.linear(pools.flatten(1), of_pools) + F.linear(about, of_about, self.hidden.bias)
+        x = x + self.out(F.gelu(hidden))
         return F.normalize(x, dim=-1)
 
     def _pools(self, inputs: UserInputs, item_ids: Table, generator: torch.Generator | None) -> Tensor:
@@ -160,7 +162,13 @@ class MLPUserTower(nn.Module):
         if self.training and self.config.user_dropout > 0:
             dropped = torch.rand(len(user), generator=generator).to(user.device) < self.config.user_dropout
             user = torch.where(dropped, self.n_users, user)
-        x: Tensor = self.users(user) + self.genres(inputs.top_genres + 1).sum(dim=1) / TOP_GENRES
+        x: Tensor = self.users(user) + self._genres(inputs.top_genres)
         for column, table in enumerate(self.codes):
             x = x + table(inputs.codes[:, column])
         return x
+
+    def _genres(self, top_genres: Tensor) -> Tensor:
+        """(B, D) sum over a user's top genres, by a product with how often each is there; −1 = none."""
+        count = self.genres.weight.new_zeros(len(top_genres), self.genres.num_embeddings)
+        count.scatter_add_(1, top_genres + 1, count.new_full(top_genres.shape, 1 / TOP_GENRES))
+        return count[:, 1:] @ self.genres.weight[1:]
