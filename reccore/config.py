@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reccore.errors import ConfigError
 
+UNKNOWN = "extra_forbidden"
+"""What pydantic calls an option that there is none of."""
+
 
 class ComponentConfig(BaseModel):
     """Base of every component's configuration."""
@@ -20,19 +23,21 @@ class ComponentConfig(BaseModel):
         """Build from plain values.
 
         Raises:
-            ConfigError: naming each unknown key, wrong type or value out of range.
+            ConfigError: naming each unknown key, wrong type or value out of range; with the known ones for the first.
         """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            known = ", ".join(cls.model_fields)
-            problems = "; ".join(map(_problem, error.errors()))
-            raise ConfigError(f"{cls.__name__}: {problems}. Known options: {known}") from error
+            found = error.errors()
+            message = f"{cls.__name__}: {'; '.join(map(_problem, found))}"
+            if any(problem["type"] == UNKNOWN for problem in found):  # a wrong value is not mended by a list of names
+                message += f". Known options: {', '.join(cls.model_fields)}"
+            raise ConfigError(message) from error
 
 
 def _problem(error: Mapping[str, Any]) -> str:
     """One problem of pydantic's list in words of ours."""
     if not error["loc"]:  # found by a validator of the whole, whose message says what it looked at
         return str(error["msg"]).removeprefix("Value error, ")
-    message = "no such option" if error["type"] == "extra_forbidden" else error["msg"]
+    message = "no such option" if error["type"] == UNKNOWN else error["msg"]
     return f"{'.'.join(map(str, error['loc']))}: {message} (got {error['input']!r})"

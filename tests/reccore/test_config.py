@@ -73,6 +73,13 @@ def test_errors_name_the_option(values: dict[str, Any], named: str) -> None:
         Toy(values)
 
 
+def test_known_options_are_listed_where_a_name_is_wrong_and_only_there() -> None:
+    for values, listed in (({"epoch": 3, "scale": "x"}, True), ({"inner": {"rat": 1}}, True), ({"epochs": 0}, False)):
+        with pytest.raises(ConfigError) as caught:
+            ToyConfig.parse(values)
+        assert ("Known options" in str(caught.value)) == listed
+
+
 def test_configs_are_frozen_and_survive_a_round_trip() -> None:
     config = ToyConfig.parse({"scale": "1e-5", "inner": {"rate": 2}})
     assert config.scale == 1e-5
