@@ -24,7 +24,8 @@ def progress(
 
     ``initial`` of them were done before, in another process; they do not count for the speed shown.
 
-    Everything goes to stderr. Off a terminal one line is logged each ten seconds.
+    Everything goes to stderr: count, speed, facts and, where the total is known, the time left. Off a terminal one line
+    is logged each ten seconds.
     """
     if enabled and sys.stderr.isatty():
         scale = unit == "B"
@@ -34,7 +35,7 @@ def progress(
 
             def advance(n: int = 1, **facts: float) -> None:
                 if facts:
-                    bar.set_postfix({name: f"{value:.4g}" for name, value in facts.items()}, refresh=False)
+                    bar.set_postfix({name: _shown(value) for name, value in facts.items()}, refresh=False)
                 bar.update(n)
 
             yield advance
@@ -48,18 +49,12 @@ def progress(
         now = time.monotonic()
         if enabled and now - last >= SECONDS_BETWEEN_LINES:
             last = now
+            rate = (done - initial) / (now - started)
             share = f" ({done / total:.0%})" if total else ""
-            shown = "".join(f", {name} {value:.4g}" for name, value in facts.items())
-            logger.info(
-                "{}: {:,} {}{}, {:,.0f} {}/s{}",
-                label,
-                done,
-                unit,
-                share,
-                (done - initial) / (now - started),
-                unit,
-                shown,
-            )
+            shown = "".join(f", {name} {_shown(value)}" for name, value in facts.items())
+            left = f", {tqdm.format_interval((total - done) / rate)} left" if total and rate > 0 else ""
+            speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+            logger.info("{}: {:,} {}{}, {} {}/s{}{}", label, done, unit, share, speed, unit, shown, left)
 
     yield report
 
@@ -74,3 +69,8 @@ def track(
         for item in items:
             yield item
             advance()
+
+
+def _shown(value: float) -> str:
+    """A count in full, any other number by four digits."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
