@@ -22,6 +22,7 @@ from dataprep.overview_vectors import ENCODER, has_sentence_encoder, overview_ve
 from dataprep.parquet import read_typed
 from reccore import DataError, IdMap, ItemTable, Labels
 from reccore.arrays import FloatArray, IntArray, offsets_from_lengths, ragged_positions
+from reccore.bundle import recover_bundle
 
 MetadataName = Literal[
     "director",
@@ -118,6 +119,7 @@ def with_tmdb(items: ItemTable, ids: IdMap, processed: Path) -> ItemTable:
         DataError: the tables are not what ``process_tmdb_json.py`` writes, or not all there.
     """
     folder = processed / "tmdb"
+    recover_bundle(folder)  # tables whose replacement was killed half-way are there all the same
     movies = read_typed(folder / "movies.parquet", _MOVIES)
     if movies is None:
         return items

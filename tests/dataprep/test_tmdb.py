@@ -122,6 +122,14 @@ def test_without_tables_nothing_is_known(tmp_path: Path) -> None:
     assert with_tmdb(items, IDS, tmp_path) is items
 
 
+def test_tables_whose_replacement_was_killed_half_way_are_there(tmp_path: Path) -> None:
+    known = joined(tmp_path)
+    (tmp_path / "tmdb").rename(tmp_path / ".tmdb.previous")  # what write_bundle does just before the new ones come
+    found = with_tmdb(ItemTable(len(IDS)), IDS, tmp_path)
+    assert set(found.labels) == set(known.labels) != set()
+    assert (tmp_path / "tmdb").is_dir()
+
+
 def test_tables_without_a_film_of_ours_add_nothing(tmp_path: Path) -> None:
     table = joined(tmp_path, {"movies.parquet": [{"tmdbId": 5, "overview": "x y x", "originalLanguage": "en"}]})
     assert (dict(table.labels), list(table.numbers), dict(table.vectors)) == ({}, ["own"], {})
