@@ -211,6 +211,10 @@ def checked_address(url: str, option: str) -> str:
     Raises:
         ConfigError: it is none, holds a password or a query, or is not encrypted and leaves this machine.
     """
+    if any(mark in url for mark in "@?#"):  # first, and not shown: a key may be what stands there
+        raise ConfigError(
+            f"{option} must be an address without user, password, ? and #, such as https://api.themoviedb.org/3"
+        )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -218,8 +222,6 @@ def checked_address(url: str, option: str) -> str:
         host = port = None
     if host is None or parts.scheme not in ("http", "https") or port == 0:
         raise ConfigError(f"{option} must be an address that begins with https://, got {url!r}")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ConfigError(f"{option} must be an address without user, password, ? and #, such as https://{host}/3")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(f"{option} must begin with https:// where it is not this machine, got {url!r}")
     return url.rstrip("/")

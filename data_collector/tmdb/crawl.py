@@ -46,7 +46,7 @@ class CrawlConfig(ComponentConfig):
     Attributes:
         workers: threads, each with a connection of its own.
         rate: most requests in any second, over all threads.
-        limit: only the first so many movies of the data set; None for all.
+        limit: only the first so many tmdbIds of the data set, whether or not they are there by now; None for all.
         base_url: address of the API; ``/3`` is added where it has no path.
         language: of titles, overviews and the like, as TMDb writes it.
         max_age_days: ask again for documents that were last confirmed longer ago; None for never.
@@ -184,7 +184,8 @@ class _Crawl:
         client = Client(
             self._image_address(), self._limiter, connections=self._config.workers, option="--image_base_url"
         )
-        fetcher = PosterFetcher(client, self._store, folder, size, known)
+        is_told = self._config.image_base_url is None
+        fetcher = PosterFetcher(client, self._store, folder, size, known, has_images=is_told)
         work = Work("TMDb posters", "poster", fetcher.fetch, fetcher.give_up)
         try:
             self._carry_out(wanted, work, client, f"/{size}{wanted[0]}", len(paths) - len(wanted))

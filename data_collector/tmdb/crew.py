@@ -57,6 +57,8 @@ class Crew:
         self._halt = halt
         self._lock = threading.Lock()
         self._error: BaseException | None = None
+        self._given_up = 0
+        self._example = ""
         self.faults = 0
         self.left = 0
 
@@ -78,7 +80,7 @@ class Crew:
             threading.Thread(target=self._work, args=(jobs, work), name=f"tmdb-{n}", daemon=True)
             for n in range(min(self._workers, total))
         ]
-        with progress(work.label, total, unit=work.unit, enabled=show_progress) as advance:
+        with progress(work.label, total, unit=f"{work.unit}s", enabled=show_progress) as advance:
             for thread in threads:
                 thread.start()
             shown, told = 0, False
@@ -92,6 +94,14 @@ class Crew:
                     self._halt.set()
                     logger.info("finishing the requests in flight; press Ctrl-C again to stop at once")
         self.left = jobs.left
+        if self._given_up:
+            logger.warning(
+                "{:,} of {:,} {}s failed, such as {}; the same command tries them again",
+                self._given_up,
+                total,
+                work.unit,
+                self._example,
+            )
         if self._error is not None:
             raise self._error
 
@@ -119,8 +129,10 @@ class Crew:
             if not counts:
                 job.attempts -= 1
             if counts and (fault.final or job.attempts >= ATTEMPTS):
-                logger.debug("{} {} is given up: {}", work.unit, job.key, fault)
                 work.give_up(job.key, job.attempts, str(fault))
+                with self._lock:
+                    self._given_up += 1
+                    self._example = f"{job.key} ({fault})"
                 jobs.finish()
                 return
             jobs.put_back(job, self._pause(job.attempts) if fault.wait is None else fault.wait)

@@ -18,6 +18,8 @@ from reccore.errors import ConfigError, DataError
 CONFIGURATION = "/configuration"
 IMAGE_BYTES = 32 << 20
 _CONFIGURATION_BYTES = 1 << 20
+_STRANGE_ANSWERS = 20
+_STRANGE_ATTEMPTS = 3  # while they wait, others bring images
 _NAME = re.compile(r"/[A-Za-z0-9_-]+\.[A-Za-z0-9]+")
 
 
@@ -62,9 +64,21 @@ class PosterFetcher:
         folder: where files go; made where it is not there.
         size: such as ``w342``.
         known: what the journal holds, by path.
+        has_images: whether the server is known to be that of the images, rather than an address that was typed.
     """
 
-    def __init__(self, client: Client, store: Store, folder: Path, size: str, known: Mapping[str, Poster]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        store: Store,
+        folder: Path,
+        size: str,
+        known: Mapping[str, Poster],
+        *,
+        has_images: bool,
+    ) -> None:
+        self._has_images = has_images
+        self._strange = 0
         self._client = client
         self._store = store
         self._folder = folder
@@ -82,6 +96,7 @@ class PosterFetcher:
 
         Raises:
             Fault: no usable answer.
+            ConfigError: the address is none of images.
             DataError: the disk refused.
         """
         if not _NAME.fullmatch(path):  # it becomes a file name here
@@ -91,14 +106,30 @@ class PosterFetcher:
             kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             if not kind.startswith("image/") or not answer.body:
                 raise Fault(f"the answer is no image but {len(answer.body):,} bytes of {kind or 'no type'}")
+            self._has_images = True
             self._write(path.removeprefix("/"), answer.body)
         elif answer.status == 304:
             raise Fault("the server answered 304 Not Modified to a request without conditions")
+        else:
+            self._check_absence(attempt)
         self._keep(path, attempt, "done" if answer.status == 200 else "absent")
 
     def give_up(self, path: str, attempts: int, reason: str) -> None:
         """Keep that no attempt brought the image."""
         self._keep(path, attempts, "failed", reason)
+
+    def _check_absence(self, attempt: int) -> None:
+        """A 404 counts once an image has come from there; a mistyped address would mark all as absent for good."""
+        if self._has_images:
+            return
+        self._strange += 1
+        if self._strange > _STRANGE_ANSWERS:
+            raise ConfigError(f"{self._client.base_url} answers 404 to every poster; give another --image_base_url")
+        raise Fault(
+            "the server answered 404 Not Found, and has not sent any image yet",
+            of_service=False,
+            final=attempt >= _STRANGE_ATTEMPTS,
+        )
 
     def _keep(self, path: str, attempts: int, status: Status, error: str | None = None) -> None:
         before = self._known.get(path)

@@ -19,13 +19,23 @@ def main(argv: list[str] | None = None) -> None:
     parser = _cli.build_parser(__doc__)
     parser.add_argument("--workers", type=int, metavar="N", help="requests at the same time (default: 50)")
     parser.add_argument("--rate", type=int, metavar="N", help="most requests in any second (default: 40)")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the first N movies of the data set")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="only the data set's first N movies that have a tmdbId, those fetched before included (default: all)",
+    )
     parser.add_argument("--base_url", metavar="URL", help=f"address of the API (default: {BASE_URL})")
     parser.add_argument("--language", metavar="CODE", help="such as en-US or zh-CN (default: en-US)")
     parser.add_argument(
-        "--max_age_days", type=float, metavar="DAYS", help="ask again for what was last confirmed longer ago"
+        "--max_age_days",
+        type=float,
+        metavar="DAYS",
+        help="ask again for what was last confirmed longer ago; 0: for all (default: never)",
     )
-    parser.add_argument("--posters", action="store_true", default=None, help="fetch posters too")
+    parser.add_argument(
+        "--posters", action="store_true", default=None, help="fetch posters too, to raw/tmdb/posters/SIZE/"
+    )
     parser.add_argument("--poster_size", metavar="SIZE", help="w92, w154, w185, w342, … original (default: w342)")
     parser.add_argument("--image_base_url", metavar="URL", help="address of images (default: what TMDb says)")
     args = parser.parse_args(argv)

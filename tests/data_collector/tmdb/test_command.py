@@ -101,6 +101,8 @@ def test_options_come_from_a_file_too(
             ["--base_url", "https://example.org/3?api_key=secret"],
             "--base_url must be an address without user, password",
         ),
+        (["--base_url", "example.org/3?api_key=secret"], "--base_url must be an address without user, password"),
+        (["--base_url", "me:secret@example.org"], "--base_url must be an address without user, password"),
         (["--base_url", "example.org"], "--base_url must be an address that begins with https://"),
     ],
 )
@@ -128,6 +130,18 @@ def test_a_refused_key_is_one_sentence(
     error = fails(capsys, "--data_dir", space.root, "--base_url", tmdb.url)
     assert error.startswith("error: TMDb does not accept the key in TMDB_API_KEY (401)")
     assert "not-the-right-one" not in error
+
+
+def test_what_failed_is_told_with_an_example(
+    tmdb: TmdbServer, space: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_links(space, [1, 2, 3])
+    tmdb.scripts["/3/movie/2"] = ["422"]
+    run("--data_dir", space.root, "--base_url", tmdb.url)
+    errors = capsys.readouterr().err
+    assert "1 of 3 movies failed, such as 2 (the server answered 422 Unprocessable Entity); the same command" in errors
+    run("--data_dir", space.root, "--base_url", tmdb.url)
+    assert "failed" not in capsys.readouterr().err
 
 
 def test_ctrl_c_finishes_what_is_in_flight_and_says_where_it_stands(

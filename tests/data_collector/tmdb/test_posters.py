@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from data_collector.tmdb import crew
 from data_collector.tmdb.crawl import CrawlReport
 from data_collector.tmdb.journal import Journal, Movie, Poster
 from data_collector.tmdb.shards import read_documents
@@ -99,6 +100,35 @@ def test_what_is_not_there_is_not_asked_for_again_and_what_failed_is(
     report = crawled(6, posters=True)
     assert (report.posters_absent, report.posters_failed) == (1, 0)
     assert [seen.path for seen in tmdb.seen if seen.path.startswith("/t/p/")] == [f"/t/p/w342{failed}"]
+
+
+def test_a_404_of_a_typed_address_counts_once_it_has_sent_an_image(
+    tmdb: TmdbServer, space: Workspace, crawled: Crawled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "LONGEST_BACKOFF_SECONDS", 0.2)
+    monkeypatch.setattr(crew, "BACKOFF_SECONDS", 0.2)
+    crawled(60, workers=1)  # so that documents lie in the order in which their posters are asked for
+    address = {"posters": True, "workers": 1, "image_base_url": f"{tmdb.origin}/t/p"}
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:\d+/wrong answers 404 to every poster; give another --image_"):
+        crawled(60, **(address | {"image_base_url": f"{tmdb.origin}/wrong"}))
+    assert "absent" not in {poster.status for poster in posters(space).values()}
+
+    first, second = (f"/t/p/w342{path}" for path in paths(space)[:2])
+    tmdb.scripts = {first: ["bare 404"] * 9, second: ["bare 404"]}
+    report = crawled(60, **address)  # both come before any image, and are tried again
+    assert (report.posters_absent, report.posters_failed) == (1, 0)
+    assert posters(space)[paths(space)[0]].status == "absent"
+    assert report.posters == len(paths(space)) - 1
+
+
+def test_where_a_typed_address_sends_no_image_nothing_is_absent(
+    tmdb: TmdbServer, space: Workspace, crawled: Crawled
+) -> None:
+    crawled(4)
+    report = crawled(4, posters=True, image_base_url=f"{tmdb.origin}/wrong")
+    assert (report.posters, report.posters_absent, report.posters_failed) == (0, 0, len(paths(space)))
+    assert all(poster.error for poster in posters(space).values())
+    assert crawled(4, posters=True).posters == len(paths(space))
 
 
 def test_a_file_that_was_removed_is_fetched_again_and_a_half_one_swept(
