@@ -45,13 +45,16 @@ from reccore.checkpoint import digest
 
 VALIDATION_K = 10
 WINDOWS_PER_CHUNK = 64
+POOLED_PER_CHUNK = 1024
+"""Queries of the MLP to encode together: the vectors of their histories are written out, T·D numbers for each."""
 
 
 class TwoTower(EmbeddingRecall):
-    """User tower over history, userId and user features; item tower over movieId, genres, year and statistics.
+    """User tower over history and user features, item tower over movieId, content and statistics.
 
-    Trained with every event as an example whose query is the history before it; searched by inner product
-    of unit vectors. Answers every query: an empty history from what else is known of the user.
+    The history is read in order by a transformer, or pooled by an MLP, which reads the userId too. Trained with
+    every event as an example whose query is the history before it; searched by inner product of unit vectors.
+    Answers every query: an empty history from what else is known of the user.
     """
 
     name = "two_tower"
@@ -146,7 +149,7 @@ class TwoTower(EmbeddingRecall):
         return query_inputs(queries, self._items, self._encoder, self.config.history_length)
 
     def encode_queries(self, queries: QueryBatch) -> FloatArray:
-        """(B, D) unit vectors."""
+        """(B, D) unit vectors, in chunks of bounded memory."""
         return self._encode(queries, self._read_by_queries())
 
     def _read_by_queries(self) -> Tensor | None:
@@ -172,9 +175,10 @@ class TwoTower(EmbeddingRecall):
     def _chunks(self, queries: QueryBatch) -> list[IntArray]:
         """Rows to encode together; windows go by length and in numbers whose activations stay in the cache."""
         if self.config.user_encoder == "mlp":
-            return [np.arange(len(queries))]
-        order = np.argsort(queries.lengths, kind="stable")
-        return np.array_split(order, max(1, -(-len(order) // WINDOWS_PER_CHUNK)))
+            order, size = np.arange(len(queries)), POOLED_PER_CHUNK
+        else:
+            order, size = np.argsort(queries.lengths, kind="stable"), WINDOWS_PER_CHUNK
+        return np.array_split(order, max(1, -(-len(order) // size)))
 
     def encode_items(self) -> FloatArray:
         """(N, D) unit vectors."""

@@ -608,6 +608,20 @@ def test_one_query_is_encoded_as_in_a_batch(board: TrainingData, plain: TwoTower
         np.testing.assert_allclose(plain.encode_queries(queries.select([row]))[0], together[row], atol=1e-6)
 
 
+@pytest.mark.parametrize(("user_encoder", "size"), [("mlp", "POOLED_PER_CHUNK"), ("transformer", "WINDOWS_PER_CHUNK")])
+def test_queries_are_encoded_in_chunks_each_to_its_own_row(
+    board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch, user_encoder: str, size: str
+) -> None:
+    queries = board.interactions.queries()
+    fit = fitted(board, options, user_encoder=user_encoder, epochs=1)
+    together, seen, inputs = fit.encode_queries(queries), [], TwoTower._inputs
+    monkeypatch.setattr(f"recall.two_tower.channel.{size}", 7)
+    monkeypatch.setattr(TwoTower, "_inputs", lambda self, part: (seen.append(len(part)), inputs(self, part))[1])
+    np.testing.assert_allclose(fit.encode_queries(queries), together, atol=1e-6)
+    assert sum(seen) == 60
+    assert max(seen) <= 7
+
+
 def test_strangers_and_empty_histories_are_answered(plain: TwoTower) -> None:
     queries = QueryBatch.from_histories([[], [], [3, 5], []], user_idx=[-1, 4, -1, 999])
     found = plain.retrieve(queries, 24)
