@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from recall.two_tower import TwoTowerConfig, objective
 from recall.two_tower.bank import ItemBank
 from recall.two_tower.hidden import OwnItems
+from recall.two_tower.loss import LearnedTemperature
 from recall.two_tower.mining import MinedPool, mine
 from recall.two_tower.objective import Objective
 from recall.two_tower.own_items import of_whole_users, read_by_queries
@@ -273,6 +274,19 @@ def test_vectors_of_the_bank_are_constants_as_they_were() -> None:
     # A film is pushed by the queries of its batch alone, so it is pulled by a softmax over that batch.
     theirs = torch.softmax(torch.tensor([[1.2, 1.6], [1.6, 1.2]]), dim=1) - torch.eye(2)
     torch.testing.assert_close(network.items.grad[2:], 2 * theirs.T @ QUERIES / 2)
+
+
+def test_with_a_bank_the_temperature_learns_from_the_whole_softmax_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the two softmaxes the one over the batch is there for the films alone."""
+    goal = objective_of(bank_size=2, logq="none")
+    step(goal, [0, 1], [0, 3])
+    temperature = LearnedTemperature(0.5, (0.1, 1.0))
+    monkeypatch.setattr(Fixed, "temperature", temperature)
+    goal(inputs_of([], []), torch.tensor([2, 3]), np.array([1, 2]), torch.Generator()).backward()
+    found, temperature.position.grad = temperature.position.grad, None
+    scores = torch.tensor([[0.6, 0.8, 1.0, 0.0], [0.8, 0.6, 0.0, 1.0]])  # films 2, 3, and 0, 1 from the bank
+    F.cross_entropy(scores / temperature(), torch.tensor([0, 1])).backward()
+    torch.testing.assert_close(found, temperature.position.grad)
 
 
 # Mined negatives -------------------------------------------------------------------------------------------
