@@ -37,7 +37,7 @@ class TwoTowerConfig(ComponentConfig):
         history_length: the latest so many events of a history are read.
         half_lives: the history is pooled once per entry, an event counting half for every so many later ones.
         id_dropout: share of movie ids replaced by the unknown id in training, so that content carries new films.
-        user_dropout: the same for user ids.
+        user_dropout: the same for user ids, which the mlp alone reads.
         history_dropout: share of history events left out at random in training.
         temperature: τ; scores are cosines divided by it.
         temperature_bounds: τ is learned between these two, starting at ``temperature``; None = it is fixed.
@@ -53,14 +53,16 @@ class TwoTowerConfig(ComponentConfig):
         negatives: ``sampled`` takes the targets of the batch and what is drawn beside them, ``catalogue`` every item
             there is: the softmax that the sampled ones estimate. Nothing is drawn then, and nothing to be corrected.
         uniform_negatives: negatives drawn uniformly from the catalogue for each batch, beside the in-batch ones.
-        bank_size: vectors of the latest targets that serve as further negatives; 0 = none.
+        bank_size: vectors of the latest targets that serve as further negatives of the queries; items learn from the
+            softmax without them. 0 = none.
         bank_warmup_steps: batches before they do.
         mined_negatives: negatives drawn for each batch from what the index retrieves for training queries; 0 = none.
         mined_queries: training queries to ask, chosen at random.
         mined_depth: items taken of each answer, those in the user's own history left out.
         mined_every: batches between two minings, each of which builds the index anew.
         hardest_negatives: only so many negatives of each example count, the items with the largest terms in the
-            softmax's corrected sum, all their draws together; 0 = all.
+            softmax's corrected sum, all their draws together (each on its own without mask_accidental_hits, and each
+            vector of a bank); 0 = all.
         mask_accidental_hits: hide negatives that are the example's own target.
         mask_own: hide negatives that are in the part of the ``history`` that the query reads, or ``all`` items of
             the example's user, later ones too.
