@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ READ_SECONDS = 20.0  # without a byte
 ANSWER_SECONDS = 60.0  # for the whole, however it trickles
 LONGEST_WAIT_SECONDS = 900.0
 UNTOLD_WAIT_SECONDS = 1.0  # after a 429 that does not say
+_CONNECTION = re.compile(r"^(<[^>]*>|\w+\(host=[^)]*\)): ")  # the library's object, before what went wrong with it
 _CHUNK_BYTES = 1 << 16
 _RETRIED_REFUSALS = frozenset({403, 408, 425, 429})  # 403 is how content delivery networks turn away a crowd
 
@@ -183,10 +185,7 @@ class Client:
         cause: Any = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
         if isinstance(cause, MaxRetryError):
             cause = cause.reason
-        text = str(cause)
-        if text.startswith(("<", "HTTP")) and ": " in text:
-            text = text.partition(": ")[2]
-        text = text or type(cause).__name__
+        text = _CONNECTION.sub("", str(cause)) or type(cause).__name__
         return self._key.redact(text) if self._key else text
 
 

@@ -37,6 +37,14 @@ def client(tmdb: TmdbServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client
     made.close()
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_nobody_there_is_told_in_the_system_s_own_words(scheme: str) -> None:
+    client = make_client(f"{scheme}://127.0.0.1:1/3")
+    with pytest.raises(Fault, match=r"^Failed to establish a new connection: \[Errno \d+\] Connection refused$"):
+        client.get("/movie/1", limit=LIMIT)
+    client.close()
+
+
 @pytest.mark.parametrize(
     ("kind", "reason", "of_service", "final"),
     [
