@@ -141,11 +141,15 @@ class MLPUserTower(nn.Module):
         """Unit vectors (B, D); ``item_ids`` is the item tower's id table."""
         pools = self._pools(inputs, item_ids, generator)  # (B, H, D)
         about = self._about(inputs, generator)  # (B, D)
-        x = torch.einsum("bhd,h->bd", pools, self.mix[:, 0] / len(self.mix)) + about
-        # The hidden layer reads pools and facts side by side, without a copy of both in one (B, (H+1)·D) tensor.
-        of_pools, of_about = self.hidden.weight.split([pools.shape[1] * pools.shape[2], about.shape[1]], dim=1)
-        hidden = F.linear(pools.flatten(1), of_pools) + F.linear(about, of_about, self.hidden.bias)
-        x = x + self.out(F.gelu(hidden))
+        # One product passes over the pools for both that read them, the hidden layer and their weighted mean; pools and
+        # facts are not copied beside one another into a (B, (H+1)·D) tensor.
+        size = about.shape[1]
+        of_pools, of_about = self.hidden.weight.split([pools.shape[1] * size, size], dim=1)
+        mean = torch.kron(self.mix.T / len(self.mix), torch.eye(size, dtype=about.dtype, device=about.device))
+        of_both = F.linear(pools.flatten(1), torch.cat([of_pools, mean]))  # (B, hidden + D)
+        hidden, mixed = of_both.split([len(of_pools), size], dim=1)
+        hidden = hidden + F.linear(about, of_about, self.hidden.bias)
+        x = mixed + about + self.out(F.gelu(hidden))
         return F.normalize(x, dim=-1)
 
     def _pools(self, inputs: UserInputs, item_ids: Table, generator: torch.Generator | None) -> Tensor:
