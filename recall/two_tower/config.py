@@ -82,7 +82,7 @@ class TwoTowerConfig(ComponentConfig):
 
     embedding_size: int = Field(default=64, ge=1)
     hidden_size: int = Field(default=128, ge=1)
-    user_encoder: Literal["mlp", "transformer"] = "transformer"
+    user_encoder: Literal["mlp", "transformer"] = "mlp"
     blocks: int = Field(default=2, ge=1)
     heads: int = Field(default=2, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
@@ -95,11 +95,11 @@ class TwoTowerConfig(ComponentConfig):
     gcn_neighbours: int = Field(default=20, ge=1)
     gcn_window: int = Field(default=50, ge=1)
     item_adj: Path | None = None
-    history_length: int = Field(default=100, ge=1)
+    history_length: int = Field(default=50, ge=1)
     half_lives: tuple[PositiveFloat, ...] = Field(default=(2.0, 10.0, 50.0), min_length=1)
     id_dropout: float = Field(default=0.1, ge=0, lt=1)
     user_dropout: float = Field(default=0.5, ge=0, le=1)
-    history_dropout: float = Field(default=0.0, ge=0, lt=1)
+    history_dropout: float = Field(default=0.2, ge=0, lt=1)
     temperature: float = Field(default=0.1, gt=0)
     temperature_bounds: tuple[PositiveFloat, PositiveFloat] | None = None
     logq: Literal["none", "counts", "streaming"] = "counts"
