@@ -11,11 +11,11 @@ one is bare ``F.cross_entropy(u @ v.T / τ)``, which corrects nothing and masks 
 has them (bf16 factors, fp32 logits, where that is faster), and under autocast (bf16 logits). The better one is what the
 fused one is compared with. The fused step takes each item of a batch once, weighted by how often it is there.
 
-"Share" is the loss's three products, 6·B·M·D operations, over the time of the whole step, divided by the machine's
-own rate of a square matrix product in that precision, measured in the same turns. The peak of memory is that of the
-fused step: on a CPU of the whole process, events included, before any plain step has run; on a GPU of what PyTorch
-has allocated there. Threads that spin at barriers lose where other programs want the cores too; unless it is set,
-``OMP_WAIT_POLICY`` is ``passive`` here.
+"Share" is the three products of a loss over all columns, 6·B·M·D operations, over the time of the whole step, divided
+by the machine's own rate of a square matrix product in that precision, measured in the same turns. The peak of memory
+is that of the fused step: on a CPU of the whole process, events included, before any plain step has run; on a GPU of
+what PyTorch has allocated there. Threads that spin at barriers lose where other programs want the cores too; unless it
+is set, ``OMP_WAIT_POLICY`` is ``passive`` here.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192
     PYTHONPATH=. python scripts/train_recall.py --model itemcf --set neighbours=100 --set half_life=5
     PYTHONPATH=. python scripts/train_recall.py --model mf --input my_events.parquet --protocol none
-    PYTHONPATH=. python scripts/train_recall.py --model two_tower --user_encoder mlp --logq streaming
+    PYTHONPATH=. python scripts/train_recall.py --model two_tower --user_encoder transformer --logq streaming
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --query_time --name two_tower_query_time
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --metadata director,cast,overview
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192 --resume
