@@ -90,7 +90,7 @@ class Client:
         headers = {"User-Agent": "movielens-rec", "Accept-Encoding": "gzip", **(key.headers if key else {})}
         self._request = requests.Request("GET", base_url, headers=headers).prepare()
         # Read from the environment once, not for every request. Loopback needs no proxy, and would show it the key.
-        self._settings = session.merge_environment_settings(base_url, {}, True, True, None)
+        self._settings: dict[str, Any] = {**session.merge_environment_settings(base_url, {}, True, True, None)}
         if is_loopback(urlsplit(base_url).hostname or ""):
             self._settings["proxies"] = {}
         self._session = session
