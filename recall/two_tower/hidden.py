@@ -54,8 +54,11 @@ class HiddenColumns:
         self.target_item = item_idx[target] if accidental_hits else None
         self.own_items = own_items
 
-    def of_rows(self, start: int, stop: int) -> Tensor:
-        """Flat positions in the (stop − start, M) logits of the examples ``start … stop-1``; may repeat."""
+    def of_rows(self, start: int, stop: int, width: int | None = None) -> Tensor:
+        """Flat positions in the (stop − start, M) logits of the examples ``start … stop-1``; may repeat.
+
+        ``width`` is the length of a row of logits that has more than M, after those of the columns.
+        """
         rows, items = [], []
         if self.target_item is not None:
             rows.append(torch.arange(start, stop, device=self.target.device))
@@ -70,7 +73,7 @@ class HiddenColumns:
         row = row[run]
         column = self.order[self.first[item[run]] + within]
         other = column != self.target[row]
-        return (row[other] - start) * self.n_columns + column[other]
+        return (row[other] - start) * (width or self.n_columns) + column[other]
 
 
 def _ragged(length: Tensor) -> tuple[Tensor, Tensor]:

@@ -234,8 +234,8 @@ def test_no_tensor_of_batch_by_items_exists() -> None:
         value_and_gradients(sampled_softmax, given)
     assert plain.elements >= 256 * 512  # the watch sees what it is there for
     with Largest() as fused:
-        value_and_gradients(fused_sampled_softmax, given, rows_per_chunk=16)
-    assert fused.elements == 16 * 512
+        value_and_gradients(fused_sampled_softmax, given, rows_per_chunk=64)
+    assert fused.elements == 64 * 512
 
 
 def test_an_empty_batch_is_nan_as_in_the_plain_form() -> None:
@@ -255,7 +255,7 @@ def test_wrong_use() -> None:
         fused_sampled_softmax(**given | {"log_q": given["log_q"][:5]})
     with pytest.raises(DataError, match=r"target has shape \(3,\)"):
         fused_sampled_softmax(**given, target=torch.tensor([0, 1, 2]))
-    with pytest.raises(RuntimeError, match="index 6 is out of bounds"):
+    with pytest.raises(IndexError, match="index 6 is out of bounds"):
         fused_sampled_softmax(**given, target=torch.tensor([0, 1, 2, 6]), mask_accidental_hits=False)
     with pytest.raises(DataError, match="constants"):
         fused_sampled_softmax(**given | {"weight": given["weight"].clone().requires_grad_()})
