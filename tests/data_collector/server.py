@@ -123,9 +123,9 @@ def ml_1m_files(size: int = 200_000) -> dict[str, bytes]:
 
 
 def zip_of(members: dict[str, bytes], folder: str = "ml-1m/") -> bytes:
-    """A zip with the members under ``folder``."""
+    """A zip with the members under ``folder``: the same bytes whenever it is made, as names of tests have its md5."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
-            archive.writestr(folder + name, content)
+            archive.writestr(zipfile.ZipInfo(folder + name), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
