@@ -244,6 +244,7 @@ def _in_chunks(
         products.into(scores, rows, items.T)  # (R, M)
         columns.hide_in(scores, start)
         if needs_shift:
+            scores[:, n_items:] = -torch.inf  # or their 0 would be the greatest of scores that all lie far below
             scores -= scores.amax(dim=1, keepdim=True)
         target = columns.target[start:stop]  # (R,)
         # The target is taken out and added in full precision: as P approaches 1, G = P − target is what is left over.

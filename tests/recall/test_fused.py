@@ -203,6 +203,13 @@ def test_a_target_far_behind_keeps_its_finite_loss() -> None:
     torch.testing.assert_close(queries.grad, torch.tensor([[400.0, 0.0]]), rtol=0.01, atol=0.0)
 
 
+def test_scores_that_all_lie_far_below_zero() -> None:
+    items = F.normalize(torch.tensor([[-1.0, 0.1], [-1.0, 0.0], [-1.0, -0.2]]), dim=1).requires_grad_()
+    given = {"queries": torch.tensor([[1.0, 0.0], [1.0, 0.0]], requires_grad=True), "items": items}
+    rest = {"item_idx": torch.arange(3), "temperature": 0.005, "log_q": None}  # scores around −200
+    assert_same(given | rest, rtol=1e-3, atol=1e-2, dtype=torch.float32)
+
+
 def test_under_autocast_and_with_half_inputs() -> None:
     given = example(30, 40, dtype=torch.float32)
     expected = fused_sampled_softmax(**given)
