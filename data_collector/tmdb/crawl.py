@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from data_collector.tmdb import FOLDER
 from data_collector.tmdb.breaker import Breaker, ServiceDownError
 from data_collector.tmdb.client import Client, checked_address
 from data_collector.tmdb.crew import Crew, Work
-from data_collector.tmdb.journal import Movie
+from data_collector.tmdb.journal import Movie, now
 from data_collector.tmdb.key import Key
 from data_collector.tmdb.limiter import RateLimiter
 from data_collector.tmdb.links import read_links
@@ -152,7 +151,7 @@ class _Crawl:
         self._limiter = RateLimiter(config.rate, self._halt)
         parameters = {"language": config.language, "append_to_response": APPENDED}
         self._client = Client(address, self._limiter, connections=config.workers, key=key, parameters=parameters)
-        self._started = round(time.time(), 3)
+        self._started = now()
         self._faults = 0
 
     def run(self, tmdb_ids: list[int], n_unlinked: int) -> CrawlReport:
@@ -235,8 +234,8 @@ class _Crawl:
         journal, config = self._store.journal, self._config
         known = journal.movies(config.language)
         movies = [known[movie] for movie in tmdb_ids if movie in known]
-        now = [movie for movie in movies if movie.status == "done" and movie.checked >= self._started]
-        fetched = sum(movie.fetched == movie.checked for movie in now)
+        settled = [movie for movie in movies if movie.status == "done" and movie.checked >= self._started]
+        fetched = sum(movie.fetched == movie.checked for movie in settled)
         posters: dict[str, int] = {}
         if config.posters:
             images = journal.posters(config.poster_size)
@@ -252,12 +251,12 @@ class _Crawl:
             movies=len(tmdb_ids),
             documents=sum(movie.place is not None for movie in movies),
             fetched=fetched,
-            unchanged=len(now) - fetched,
+            unchanged=len(settled) - fetched,
             absent=sum(movie.status == "absent" for movie in movies),
             failed=sum(movie.status == "failed" for movie in movies),
             without_tmdb_id=n_unlinked,
             faults=self._faults,
-            seconds=round(time.time() - self._started, 1),
+            seconds=round(now() - self._started, 1),
             **posters,
         )
 
@@ -269,10 +268,10 @@ def api_address(base_url: str) -> str:
 
 
 def wanted_movies(
-    tmdb_ids: Iterable[int], known: Mapping[int, Movie], max_age_days: float | None, now: float
+    tmdb_ids: Iterable[int], known: Mapping[int, Movie], max_age_days: float | None, at: float
 ) -> list[int]:
     """Those to ask for: never asked, failed, or last confirmed longer ago than ``max_age_days``."""
-    oldest = float("-inf") if max_age_days is None else now - max_age_days * _DAY_SECONDS
+    oldest = float("-inf") if max_age_days is None else at - max_age_days * _DAY_SECONDS
 
     def is_wanted(tmdb_id: int) -> bool:
         movie = known.get(tmdb_id)

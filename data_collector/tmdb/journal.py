@@ -7,6 +7,7 @@ transaction with what they are. So a killed crawl leaves no half record behind: 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -100,6 +101,11 @@ class Poster:
     attempts: int
     checked: float
     error: str | None = None
+
+
+def now() -> float:
+    """The time as the journal has it: Unix seconds, to the millisecond."""
+    return round(time.time(), 3)
 
 
 class Journal:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
 import msgspec
 
 from data_collector.tmdb.client import Answer, Client, Fault
-from data_collector.tmdb.journal import Movie, Status
+from data_collector.tmdb.journal import Movie, Status, now
 from data_collector.tmdb.shards import encode_record
 from data_collector.tmdb.store import Store
 from reccore.errors import ConfigError
@@ -97,11 +96,11 @@ class MovieFetcher:
     def _movie(self, tmdb_id: int, attempts: int, status: Status) -> Movie:
         """A movie of which nothing from before holds but the attempts."""
         before = self._known.get(tmdb_id)
-        return Movie(tmdb_id, self._language, status, attempts + (before.attempts if before else 0), _now())
+        return Movie(tmdb_id, self._language, status, attempts + (before.attempts if before else 0), now())
 
     def _still(self, before: Movie, attempts: int, status: Status) -> Movie:
         """A movie whose document from before holds, if there is one."""
-        return replace(before, status=status, attempts=before.attempts + attempts, checked=_now(), error=None)
+        return replace(before, status=status, attempts=before.attempts + attempts, checked=now(), error=None)
 
 
 def _document(body: bytes, tmdb_id: int) -> _Document:
@@ -123,8 +122,3 @@ def _says_absent(body: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(said, dict) and said.get("status_code") == _NO_SUCH_RESOURCE
-
-
-def _now() -> float:
-    """Unix seconds, to the millisecond."""
-    return round(time.time(), 3)

@@ -6,13 +6,12 @@ import json
 import os
 import re
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from data_collector.tmdb.client import Client, Fault, checked_address
-from data_collector.tmdb.journal import Poster, Status
-from data_collector.tmdb.store import Store
+from data_collector.tmdb.journal import Poster, Status, now
+from data_collector.tmdb.store import Store, refused
 from reccore.errors import ConfigError, DataError
 
 CONFIGURATION = "/configuration"
@@ -89,7 +88,7 @@ class PosterFetcher:
             for half in folder.glob(".*.part"):  # of a crawl that was killed
                 half.unlink()
         except OSError as error:
-            raise _refused(folder, error) from error
+            raise refused(folder, error) from error
 
     def fetch(self, path: str, attempt: int) -> None:
         """Get an image and keep it, or that there is none.
@@ -134,7 +133,7 @@ class PosterFetcher:
     def _keep(self, path: str, attempts: int, status: Status, error: str | None = None) -> None:
         before = self._known.get(path)
         attempts += before.attempts if before is not None else 0
-        self._store.keep(Poster(path, self._size, status, attempts, round(time.time(), 3), error))
+        self._store.keep(Poster(path, self._size, status, attempts, now(), error))
 
     def _write(self, name: str, body: bytes) -> None:
         """The file appears whole or not at all."""
@@ -147,10 +146,4 @@ class PosterFetcher:
             half.replace(self._folder / name)
         except OSError as error:
             half.unlink(missing_ok=True)
-            raise _refused(self._folder, error) from error
-
-
-def _refused(folder: Path, error: OSError) -> DataError:
-    return DataError(
-        f"cannot write {folder}: {error.strerror or error}; make room and run the same command again to go on"
-    )
+            raise refused(self._folder, error) from error

@@ -42,7 +42,7 @@ class Store:
             self._shards = ShardWriter(folder, self.journal)
         except OSError as error:
             self.journal.close()
-            raise _refused(folder, error) from error
+            raise refused(folder, error) from error
         self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
         self._broken: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="tmdb-store", daemon=True)
@@ -101,17 +101,17 @@ class Store:
             self._shards.sync()
             self.journal.commit(movies=movies, posters=posters, lengths=self._shards.take_lengths())
         except (OSError, DataError) as error:
-            refused = _refused(self.folder, error)
-            self._broken = refused
+            broken = self._broken = refused(self.folder, error)
             # Where even that fails no record is taken any more, lest it lie elsewhere than the journal says. What is
             # behind the last good one the next start cuts off.
             with contextlib.suppress(OSError, DataError):
                 self._shards.roll_back(self.journal)
                 self._broken = None
-            raise refused from error
+            raise broken from error
 
 
-def _refused(folder: Path, error: Exception) -> DataError:
+def refused(folder: Path, error: Exception) -> DataError:
+    """What to tell of a disk that did not take something; what tells it already stays as it is."""
     if isinstance(error, DataError):
         return error
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
