@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall.two_tower.fused import ROWS_PER_CHUNK, fused_sampled_softmax
-from recall.two_tower.loss import sampled_softmax
-from reccore.precision import product_dtype
+from training.kernels.fused_softmax import ROWS_PER_CHUNK, fused_sampled_softmax
+from training.kernels.sampled_softmax import sampled_softmax
+from training.precision import product_dtype
 
 TEMPERATURE = 0.07
 N_FILMS = 87_585  # ML-32M's catalogue; popularity ∝ 1/(rank + 50), which gives the first film ML-32M's .3%

@@ -22,8 +22,8 @@ from ranking import RANKERS
 from recall import CHANNELS
 from reccore import Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
 from reccore.bundle import read_manifest
-from reccore.checkpoint import drop_checkpoint, has_checkpoint
 from reccore.workspace import require
+from training.checkpointing import drop_checkpoint, has_checkpoint
 
 VALIDATION_KS = (10, 100)
 VALIDATION_QUERIES = 5_000
@@ -115,7 +115,8 @@ def train_ranker(
     query_time = any(channel.query_time for channel in channels.values())
     valid = validation_sample(prepared, options, query_time=query_time)
     data = make_ranking_data(prepared, workspace, channels, config, valid, max_queries=max_queries, options=options)
-    train, stop = (data.train.select(np.flatnonzero(part)) for part in (~data.kept_out, data.kept_out))
+    stopping = data.early_stopping_mask
+    train, stop = (data.train.select(np.flatnonzero(part)) for part in (~stopping, stopping))
     if not np.any(train.labels[TASK] == 1.0):
         raise DataError(
             f"recall offers none of the {len(train):,} events that the ranker is to learn from; users need at "

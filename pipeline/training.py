@@ -120,7 +120,7 @@ class RankingData:
 
     Attributes:
         train: samples of the label window.
-        kept_out: (B,) which of them, those of some users, are kept to choose an epoch by. Validation is not
+        early_stopping_mask: (B,) which of them, those of some users, are kept to choose an epoch by. Validation is not
             taken for that: the channels chose their own epochs and settings there, so what they offer looks
             better on it than it is, and the ranker would learn too little.
         valid: samples of the validation split, offered by the channels as they serve.
@@ -128,7 +128,7 @@ class RankingData:
     """
 
     train: RankingSamples
-    kept_out: BoolArray
+    early_stopping_mask: BoolArray
     valid: RankingSamples
     window_data: TrainingData
 
@@ -160,13 +160,13 @@ def make_ranking_data(
     now = recall_only(channels, prepared.training_data())
     return RankingData(
         train=ranking_samples(before, window.holdout, window.later, label_name="label window", options=options),
-        kept_out=users_kept_out(window.holdout.queries.user_idx, options),
+        early_stopping_mask=early_stopping_users(window.holdout.queries.user_idx, options),
         valid=ranking_samples(now, valid, None, label_name="validation", options=options),
         window_data=window_data,
     )
 
 
-def users_kept_out(user_idx: IntArray, options: RunOptions) -> BoolArray:
+def early_stopping_users(user_idx: IntArray, options: RunOptions) -> BoolArray:
     """(B,) True for the queries of a random ``STOP_SHARE`` of the users; of none where there are too few."""
     users = np.unique(user_idx)
     chosen = options.generator(5).permutation(users)[: int(len(users) * STOP_SHARE)]

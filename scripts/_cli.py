@@ -136,15 +136,15 @@ def read_toml(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
         return settings
     if not isinstance(base, str) or not base:
         raise ConfigError(f"cannot read --config {shown}: extends must be the path of a TOML file, got {base!r}")
-    return laid_over(read_toml(path.parent / base, trail), settings)
+    return deep_merge(read_toml(path.parent / base, trail), settings)
 
 
-def laid_over(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def deep_merge(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Both, the second winning; where both hold a table, the tables are merged the same way."""
     merged = {**base, **settings}
     for key in base.keys() & settings.keys():
         if isinstance(base[key], dict) and isinstance(settings[key], dict):
-            merged[key] = laid_over(base[key], settings[key])
+            merged[key] = deep_merge(base[key], settings[key])
     return merged
 
 

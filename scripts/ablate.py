@@ -22,16 +22,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from pipeline.ablation import ablate
-from pipeline.ablation_report import Ablation
-from pipeline.ablation_runs import Row
+from experiments.ablation import ablate
+from experiments.ablation_report import Ablation
+from experiments.ablation_runs import Row
 from reccore import ComponentConfig, ConfigError
 from scripts._cli import (
     MAX_SEED,
     Names,
     build_parser,
+    deep_merge,
     emit,
-    laid_over,
     read_settings,
     read_toml,
     run,
@@ -114,7 +114,7 @@ def read_rows(folder: Path, settings: Mapping[str, Any]) -> list[Row]:
         raise ConfigError(f"--configs {folder} holds no TOML file; put one there for every row")
     rows = []
     for file in files:
-        row = laid_over(read_toml(file), settings)
+        row = deep_merge(read_toml(file), settings)
         for option in ELSEWHERE.keys() & row.keys():
             raise ConfigError(f"{file}: {option} is no option of a row; {ELSEWHERE[option]}")
         rows.append(Row.parse(file.stem, row, source=str(file)))

@@ -20,11 +20,11 @@ from data_collector.download import download_dataset
 from dataprep.prepare import prepare
 from dataprep.preprocess import preprocess
 from evaluation.report import markdown_table
+from experiments.evaluate_pipeline import evaluate_pipeline
+from experiments.evaluate_recall import evaluate_recall
 from pipeline import load
 from pipeline.builder import PIPELINE
 from pipeline.fitting import train_channel, train_ranker
-from pipeline.measuring_pipeline import evaluate_pipeline
-from pipeline.measuring_recall import evaluate_recall
 from pipeline.steps import Steps
 from recall.merge import MergeConfig
 from reccore import Bundle, ComponentConfig, DataError, RunOptions, Workspace
@@ -35,8 +35,8 @@ DATASET = "ml-100k"
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / DATASET
 CHANNELS = ("popularity", "itemcf", "mf", "two_tower")
 DATA_ROOMS = ("reccore", "dataprep")
-RECALL_ROOMS = (*DATA_ROOMS, "recall")
-ALL_ROOMS = (*RECALL_ROOMS, "evaluation", "ranking", "rerank", "pipeline")
+RECALL_ROOMS = (*DATA_ROOMS, "training", "recall")
+ALL_ROOMS = (*RECALL_ROOMS, "evaluation", "ranking", "rerank", "pipeline", "experiments")
 SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
 
 

@@ -15,8 +15,8 @@ event to predict happens. That is labelled, and written to reports of its own.
 from __future__ import annotations
 
 from evaluation.report import comparisons_table, measured_metrics, metrics_table
-from pipeline.measuring import Measured
-from pipeline.measuring_pipeline import PIPELINE_KS, evaluate_pipeline
+from experiments.evaluate_pipeline import PIPELINE_KS, evaluate_pipeline
+from experiments.measuring import Measured
 from scripts._cli import Lengths, build_parser, emit, read_settings, run, run_options, workspace
 from scripts._evaluation import EVALUATION_FLAGS, EvaluationSettings, add_evaluation_flags, metrics_to_show
 

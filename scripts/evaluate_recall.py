@@ -20,8 +20,8 @@ from typing import Annotated
 from pydantic import Field
 
 from evaluation.report import comparisons_table, measured_metrics, metrics_table
-from pipeline.measuring import Measured
-from pipeline.measuring_recall import RECALL_KS, evaluate_recall
+from experiments.evaluate_recall import RECALL_KS, evaluate_recall
+from experiments.measuring import Measured
 from recall.merge import MergeConfig
 from scripts._cli import Lengths, Names, build_parser, emit, read_settings, run, run_options, workspace
 from scripts._evaluation import EVALUATION_FLAGS, EvaluationSettings, add_evaluation_flags, metrics_to_show

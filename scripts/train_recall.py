@@ -27,8 +27,8 @@ from loguru import logger
 from pipeline.fitting import train_channel
 from recall import CHANNELS
 from reccore import ComponentConfig, ConfigError
-from reccore.checkpoint import has_checkpoint
 from scripts._cli import build_parser, emit, read_settings, run, run_options, split_commas, take, workspace
+from training.checkpointing import has_checkpoint
 
 
 class TrainRecallSettings(ComponentConfig):

@@ -27,9 +27,9 @@ from data_collector.tmdb.posters import CONFIGURATION, PosterFetcher, image_addr
 from data_collector.tmdb.store import Store
 from reccore.config import ComponentConfig
 from reccore.errors import DataError
-from reccore.interrupt import held_back
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
+from training.interrupts import defer_sigint
 
 BASE_URL = "https://api.themoviedb.org/3"
 POSTERS = "posters"
@@ -127,7 +127,7 @@ def crawl(
     address = api_address(config.base_url)
     links = read_links(workspace)
     folder = workspace.raw / FOLDER
-    with only_one(folder, "crawl"), held_back() as asked:
+    with only_one(folder, "crawl"), defer_sigint() as asked:
         store = Store(folder)
         try:
             store.journal.set_unlinked(links.unlinked)

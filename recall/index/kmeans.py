@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reccore.arrays import FloatArray, IntArray
-from reccore.precision import product_dtype
+from training.precision import product_dtype
 
 # Vectors a centre is learned from; more of them hardly move it.
 VECTORS_PER_CENTRE = 16

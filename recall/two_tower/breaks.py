@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from loguru import logger
 
-from recall.two_tower.training_log import TrainingLog
 from reccore import ResumeError
-from reccore.checkpoint import Checkpoints
-from reccore.random_state import generator_state, set_torch_states, torch_states
+from training.checkpointing import Checkpoints
+from training.random_state import generator_state, set_torch_states, torch_states
+from training.training_log import TrainingLog
 
 if TYPE_CHECKING:
     from recall.two_tower.trainer import Trainer

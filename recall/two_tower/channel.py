@@ -24,7 +24,6 @@ from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.query_time import QueryTime
 from recall.two_tower.towers import UserInputs
 from recall.two_tower.trainer import train
-from recall.two_tower.training_log import TrainingLog
 from recall.two_tower.transformer import SequenceInputs
 from recall.two_tower.windows import WindowExamples, sequence_inputs
 from reccore import (
@@ -41,7 +40,8 @@ from reccore import (
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 from reccore.candidates import ranks_of_targets
-from reccore.checkpoint import digest
+from training.checkpointing import digest
+from training.training_log import TrainingLog
 
 VALIDATION_K = 10
 WINDOWS_PER_CHUNK = 64

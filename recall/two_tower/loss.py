@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from recall.two_tower.hidden import OwnItems, all_but_hardest, hidden_columns
+from training.kernels.sampled_softmax import weighted_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,56 +101,6 @@ class LearnedTemperature(nn.Module):
         return torch.exp(low + (high - low) * torch.sigmoid(self.position))
 
 
-def sampled_softmax(
-    queries: Tensor,
-    items: Tensor,
-    item_idx: Tensor,
-    *,
-    temperature: float | Tensor,
-    log_q: Tensor | None,
-    mask_accidental_hits: bool = True,
-    weight: Tensor | None = None,
-    target: Tensor | None = None,
-    own_items: OwnItems | None = None,
-    hardest: int | None = None,
-    repeats: Tensor | None = None,
-) -> Tensor:
-    """Mean corrected softmax cross-entropy of B examples over M ≥ B sampled items.
-
-    Args:
-        queries: (B, D) unit vectors.
-        items: (M, D) unit vectors; row i < B is the target of example i, unless ``target`` says otherwise.
-        item_idx: (M,) which item each row is.
-        temperature: τ.
-        log_q: (M,) log sampling probability, subtracted **after** the division by τ; None = uncorrected.
-        mask_accidental_hits: hide rows that are the example's own target a second time.
-        weight: (B,) reward of each example; None = 1.
-        target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
-        own_items: further items that are no negatives of an example; never hides its target.
-        hardest: beside its target only so many columns of each example stay, those with the largest terms in the
-            softmax's sum, s^c + log repeats; the loss is a lower bound of that over all columns.
-        repeats: (M,) how often each item was drawn, where each is given once: as a negative a column stands for so
-            many, as an example's target for one, just as if the repeats were columns and accidental hits hidden.
-
-    Returns:
-        Σ_i w_i · −log softmax_i(s^c)_i / Σ_i w_i with s^c(x_i, y_j) = ⟨u_i, v_j⟩/τ − log q_j.
-    """
-    scaled = queries / temperature
-    # The correction comes after the temperature: s/τ − log q.
-    logits = scaled @ items.T if log_q is None else torch.addmm(-log_q, scaled, items.T)  # (B, M)
-    if target is None:
-        target = torch.arange(len(queries), device=queries.device)
-    hidden = hidden_columns(item_idx, target, accidental_hits=mask_accidental_hits, own_items=own_items)
-    if hidden is not None:
-        logits = logits.flatten().index_fill(0, hidden.of_rows(0, len(logits)), -torch.inf).view_as(logits)
-    if repeats is not None:
-        log_repeats = repeats.to(logits.dtype).log()
-        logits = (logits + log_repeats).scatter_add(1, target[:, None], -log_repeats[target, None])
-    if hardest is not None:
-        logits = logits.masked_fill(all_but_hardest(logits, target, hardest), -torch.inf)
-    return _mean(F.cross_entropy(logits, target, reduction="none"), weight)
-
-
 def corrected_logq_softmax(
     queries: Tensor,
     items: Tensor,
@@ -182,12 +131,6 @@ def corrected_logq_softmax(
     corrected = torch.where(own, -torch.inf, scores - log_q + log_rest[:, None])
     negatives = torch.logsumexp(corrected, dim=1)
     with torch.no_grad():
-        doubt = torch.sigmoid(negatives - n_negatives.clamp(min=1).to(scores.dtype).log() - positive)  # 1 − P̂
-        doubt = torch.where(n_negatives > 0, doubt, 0.0)
-    return _mean(doubt * (negatives - positive), weight)
-
-
-def _mean(loss: Tensor, weight: Tensor | None) -> Tensor:
-    if weight is None:
-        return loss.mean()
-    return (loss * weight).sum() / weight.sum()
+        one_minus_p = torch.sigmoid(negatives - n_negatives.clamp(min=1).to(scores.dtype).log() - positive)  # 1 − P̂
+        one_minus_p = torch.where(n_negatives > 0, one_minus_p, 0.0)
+    return weighted_mean(one_minus_p * (negatives - positive), weight)

@@ -9,13 +9,10 @@ from torch import Tensor, nn
 
 from recall.two_tower.bank import ItemBank
 from recall.two_tower.config import TwoTowerConfig
-from recall.two_tower.fused import fused_sampled_softmax
-from recall.two_tower.hidden import OwnItems
 from recall.two_tower.loss import (
     corrected_logq_softmax,
     inclusion_log_q,
     mixed_log_q,
-    sampled_softmax,
 )
 from recall.two_tower.mining import MinedPool, Retrieve, mine
 from recall.two_tower.network import TwoTowerNetwork
@@ -25,6 +22,9 @@ from recall.two_tower.towers import UserInputs
 from recall.two_tower.transformer import SequenceInputs
 from reccore import Interactions
 from reccore.arrays import IntArray
+from training.kernels.fused_softmax import fused_sampled_softmax
+from training.kernels.masking import PositiveItems
+from training.kernels.sampled_softmax import sampled_softmax
 
 FUSED_ABOVE = 1 << 21
 """Logits of a mean batch above which ``softmax = auto`` is the fused one: 8 MiB in fp32, and several times that in
@@ -58,7 +58,7 @@ class _Columns:
 class _Examples:
     row_of_target: Tensor | None  # (B,) None = 0 … B−1
     reward: Tensor | None  # (B,)
-    own_items: OwnItems | None
+    own_items: PositiveItems | None
 
 
 def _constant(temperature: float | Tensor) -> float | Tensor:
@@ -226,7 +226,7 @@ class Objective:
             mined=None if self.pool is None else self.pool.share(item_idx),
         )
 
-    def _own_items(self, inputs: UserInputs | SequenceInputs, events: IntArray) -> OwnItems | None:
+    def _own_items(self, inputs: UserInputs | SequenceInputs, events: IntArray) -> PositiveItems | None:
         if self.config.mask_own == "none":
             return None
         if self.config.mask_own == "history":

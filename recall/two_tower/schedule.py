@@ -6,8 +6,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.network import TwoTowerNetwork
-from recall.two_tower.optimiser import DeferredAdamW
-from recall.two_tower.tables import Table
+from training.kernels.deferred_adamw import DeferredAdamW
+from training.kernels.embedding_table import Table
 
 
 def optimiser_of(network: TwoTowerNetwork, config: TwoTowerConfig) -> DeferredAdamW:

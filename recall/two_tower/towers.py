@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.features import TOP_GENRES, ItemInputs
-from recall.two_tower.pooling import decayed_pools
 from recall.two_tower.propagation import sparse_product
-from recall.two_tower.tables import Table
+from training.kernels.embedding_table import Table
+from training.kernels.pooled_embeddings import decayed_pools
 
 EMBEDDING_SCALE = 0.05
 

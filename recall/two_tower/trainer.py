@@ -14,22 +14,22 @@ from torch import Tensor
 
 from recall.two_tower.breaks import begin, state_of
 from recall.two_tower.config import TwoTowerConfig
-from recall.two_tower.curves import TrainingCurves
 from recall.two_tower.examples import Examples
 from recall.two_tower.mining import Retrieve
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.objective import Objective
-from recall.two_tower.optimiser import clip_gradients
 from recall.two_tower.schedule import optimiser_of, schedule_of
-from recall.two_tower.training_log import TrainingLog
 from reccore import RecommenderError, RunOptions
 from reccore.arrays import IntArray
-from reccore.checkpoint import Checkpoints
-from reccore.interrupt import held_back
-from reccore.metrics_log import new_run
-from reccore.precision import training_products
 from reccore.progress import progress
-from reccore.random_state import generator_state
+from training.checkpointing import Checkpoints
+from training.curves import TrainingCurves
+from training.interrupts import defer_sigint
+from training.kernels.deferred_adamw import clip_gradients
+from training.metrics_log import new_run
+from training.precision import training_products
+from training.random_state import generator_state
+from training.training_log import TrainingLog
 
 COMPONENT = "two_tower"
 GRADIENT_NORM = 5.0
@@ -133,7 +133,7 @@ class Trainer:
                 "two-tower", total, unit="samples", enabled=self.options.progress, initial=self.n_samples
             ) as advance,
             TrainingCurves(self.run_folder, **self.curves_before) as self.curves,
-            held_back(enabled=self.checkpoints is not None) as interrupted,
+            defer_sigint(enabled=self.checkpoints is not None) as interrupted,
         ):
             while not self.finished:
                 self._epoch(advance, interrupted)
@@ -171,7 +171,7 @@ class Trainer:
                 now=self._now(),
             )
             advance(n_samples, loss=loss, epoch=self.epoch)
-        self.optimiser.settle()
+        self.optimiser.flush()
         self.log.loss.append(self.total / len(self.examples))
         figures = {"loss": self.log.loss[-1]}
         if self.validate is not None:

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataprep.prepare import Prepared
+from experiments.evaluate_pipeline import evaluate_pipeline
+from experiments.evaluate_recall import evaluate_recall
 from pipeline import load
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
 from pipeline.fitting import train_channel, train_ranker
-from pipeline.measuring_pipeline import evaluate_pipeline
-from pipeline.measuring_recall import evaluate_recall
 from pipeline.training import label_window, make_ranking_data
 from recall import BaseRecall
 from reccore import ConfigError, DataError, QueryBatch, Workspace

@@ -158,11 +158,11 @@ def test_samples_hold_no_inserted_positive(data: training.RankingData, prepared:
 
 def test_users_kept_out_are_kept_out_whole(data: training.RankingData) -> None:
     users = data.train.queries.user_idx
-    assert not np.isin(users[data.kept_out], users[~data.kept_out]).any()
-    assert 0.1 < data.kept_out.mean() < 0.3
-    again = training.users_kept_out(users, QUIET)
-    np.testing.assert_array_equal(again, data.kept_out)
-    assert not training.users_kept_out(np.zeros(7, dtype=np.int64), QUIET).any()
+    assert not np.isin(users[data.early_stopping_mask], users[~data.early_stopping_mask]).any()
+    assert 0.1 < data.early_stopping_mask.mean() < 0.3
+    again = training.early_stopping_users(users, QUIET)
+    np.testing.assert_array_equal(again, data.early_stopping_mask)
+    assert not training.early_stopping_users(np.zeros(7, dtype=np.int64), QUIET).any()
 
 
 def test_the_ranker_learns_from_what_it_will_meet(data: training.RankingData, pipeline) -> None:

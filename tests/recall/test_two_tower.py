@@ -14,12 +14,13 @@ from evaluation.metrics import per_query_metrics
 from recall import TwoTower
 from recall.index import INDEXES
 from recall.two_tower import TwoTowerConfig, objective
-from recall.two_tower.fused import fused_sampled_softmax
-from recall.two_tower.hidden import OwnItems
-from recall.two_tower.loss import inclusion_log_q, mixed_log_q, sampled_softmax
+from recall.two_tower.loss import inclusion_log_q, mixed_log_q
 from recall.two_tower.trainer import TrainingError
 from reccore import ConfigError, DataError, Exclusions, Holdout, Interactions, QueryBatch, RunOptions, TrainingData
 from tests.helpers import training_data
+from training.kernels.fused_softmax import fused_sampled_softmax
+from training.kernels.masking import PositiveItems
+from training.kernels.sampled_softmax import sampled_softmax
 
 TINY: dict[str, Any] = {
     "user_encoder": "mlp",
@@ -241,7 +242,7 @@ def test_without_repeats_every_film_is_in_a_batch_once(
         torch.testing.assert_close(call["log_q"], expected[call["item_idx"]])
 
 
-def rows_of_own(own: OwnItems) -> list[list[int]]:
+def rows_of_own(own: PositiveItems) -> list[list[int]]:
     return [own.item_idx[a:b].tolist() for a, b in zip(own.start.tolist(), own.stop.tolist(), strict=True)]
 
 
@@ -544,7 +545,7 @@ def test_contradictions(wrong: dict[str, Any], why: str) -> None:
 def test_the_fused_softmax_is_used_and_trains_the_same(
     board: TrainingData, options: RunOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reccore.precision.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("training.precision.cpu_has_bf16", lambda: False)
     plain = fitted(board, options, softmax="plain")
     calls: list[int] = []
 

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall.two_tower.hidden import OwnItems, hidden_columns
 from recall.two_tower.loss import (
     LearnedTemperature,
     MinedShare,
     corrected_logq_softmax,
     inclusion_log_q,
     mixed_log_q,
-    sampled_softmax,
 )
+from training.kernels.masking import PositiveItems, negative_mask
+from training.kernels.sampled_softmax import sampled_softmax
 
 # Two examples over four sampled films; film 7 is the first's target and is drawn once more as a negative.
 QUERIES = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
@@ -158,11 +158,11 @@ def test_mined_draws_are_one_more_part_of_the_mixture_by_hand() -> None:
 # Hidden items ---------------------------------------------------------------------------------------------
 
 
-def own(*rows: list[int]) -> OwnItems:
+def own(*rows: list[int]) -> PositiveItems:
     """The items of each example, one slice after the other."""
     stop = torch.tensor([len(row) for row in rows]).cumsum(0)
     start = stop - torch.tensor([len(row) for row in rows])
-    return OwnItems(torch.tensor([item for row in rows for item in row], dtype=torch.long), start, stop)
+    return PositiveItems(torch.tensor([item for row in rows for item in row], dtype=torch.long), start, stop)
 
 
 @pytest.mark.parametrize("mask", [True, False])
@@ -177,7 +177,7 @@ def test_own_items_are_no_negatives_by_hand(mask: bool) -> None:
 
 
 def test_own_items_never_hide_the_target() -> None:
-    def loss(own_items: OwnItems | None, mask: bool) -> float:
+    def loss(own_items: PositiveItems | None, mask: bool) -> float:
         options = {"temperature": TAU, "log_q": None, "mask_accidental_hits": mask}
         return float(sampled_softmax(QUERIES, ITEMS, ITEM_IDX, own_items=own_items, **options))
 
@@ -196,7 +196,9 @@ def test_hidden_columns_by_search() -> None:
     start = torch.randint(20, (9,), generator=generator)
     stop = start + torch.randint(20, (9,), generator=generator)
     for accidental in (True, False):
-        hidden = hidden_columns(item_idx, target, accidental_hits=accidental, own_items=OwnItems(items, start, stop))
+        hidden = negative_mask(
+            item_idx, target, accidental_hits=accidental, own_items=PositiveItems(items, start, stop)
+        )
         assert hidden is not None
         for first, last in ((0, 9), (0, 4), (4, 9), (8, 9), (5, 5)):
             expected = set()
@@ -207,7 +209,7 @@ def test_hidden_columns_by_search() -> None:
                 columns = [j for j in range(30) if int(item_idx[j]) in hides and j != target[row]]
                 expected |= {30 * (row - first) + j for j in columns}
             assert set(hidden.of_rows(first, last).tolist()) == expected
-    assert hidden_columns(item_idx, target, accidental_hits=False) is None
+    assert negative_mask(item_idx, target, accidental_hits=False) is None
 
 
 # The hardest negatives -------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from recall.two_tower import TwoTowerConfig, objective
 from recall.two_tower.bank import ItemBank
-from recall.two_tower.hidden import OwnItems
 from recall.two_tower.loss import LearnedTemperature
 from recall.two_tower.mining import MinedPool, mine
 from recall.two_tower.objective import Objective
@@ -24,6 +23,7 @@ from recall.two_tower.towers import UserInputs
 from recall.two_tower.transformer import SequenceInputs
 from reccore import DataError, Exclusions, Interactions, QueryBatch
 from reccore.arrays import IntArray
+from training.kernels.masking import PositiveItems
 
 CPU = torch.device("cpu")
 # Cosines with the first query are 1, 0, .6, .8, with the second 0, 1, .8, .6; at τ = .5 twice that.
@@ -170,7 +170,7 @@ def test_own_items_by_hand(softmax: str) -> None:
     assert loss("all") == pytest.approx((0.18391 + 0.75125) / 2, abs=2e-4)
 
 
-def as_lists(own: OwnItems) -> list[list[int]]:
+def as_lists(own: PositiveItems) -> list[list[int]]:
     return [own.item_idx[a:b].tolist() for a, b in zip(own.start.tolist(), own.stop.tolist(), strict=True)]
 
 

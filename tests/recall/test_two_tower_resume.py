@@ -20,9 +20,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from recall import TwoTower
 from recall.two_tower import trainer
-from recall.two_tower.curves import BATCHES_PER_POINT
 from reccore import Holdout, ResumeError, RunOptions, TrainingData
 from tests.recall.test_two_tower import TINY, last_events
+from training.curves import BATCHES_PER_POINT
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCHES = 7  # 420 events

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from reccore import Workspace
-from reccore.checkpoint import has_checkpoint
 from tests.pipeline import small
 from tests.scripts.conftest import Command
+from training.checkpointing import has_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 120

@@ -10,7 +10,7 @@ from types import FrameType
 
 
 @contextmanager
-def held_back(*, enabled: bool = True) -> Iterator[Callable[[], bool]]:
+def defer_sigint(*, enabled: bool = True) -> Iterator[Callable[[], bool]]:
     """Within the block Ctrl-C is noted and not raised; a second one is raised at once, as ever.
 
     Yields ``asked()``: whether it was pressed. Who sees that raises ``KeyboardInterrupt`` when all is in order.

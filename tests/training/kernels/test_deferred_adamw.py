@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recall.two_tower.optimiser import DeferredAdamW, clip_gradients, coalesced
-from recall.two_tower.tables import Table
+from training.kernels.deferred_adamw import DeferredAdamW, clip_gradients, coalesced
+from training.kernels.embedding_table import Table
 
 N, D = 40, 6
 
@@ -68,7 +68,7 @@ def test_what_is_read_and_what_is_left_are_those_of_adamw(weight_decay: float) -
             cosine.step()
         left_behind = max(left_behind, float((table.weight - plain.weight).detach().abs().max()))
     assert left_behind > 0.01  # rows did rest
-    ours.settle()
+    ours.flush()
     torch.testing.assert_close(table.weight, plain.weight, rtol=0, atol=1e-6)
 
 
@@ -79,7 +79,7 @@ def test_gradients_as_small_as_epsilon_still_come_close() -> None:
     for rows, factors in batches(100, size=1e-7):
         step(table, ours, rows, factors)
         step(plain, theirs, rows, factors)
-    ours.settle()
+    ours.flush()
     moved = float((plain.weight - start).detach().abs().max())
     assert float((table.weight - plain.weight).detach().abs().max()) < 5e-3 * moved
 
@@ -147,11 +147,11 @@ def test_gradients_of_the_whole_table(loss: Callable[[nn.Embedding, Tensor], Ten
             if number % 3:
                 step(t, optimiser, rows, factors)
                 continue
-            optimisers[0].settle()  # as whoever reads the weight itself has to
+            optimisers[0].flush()  # as whoever reads the weight itself has to
             optimiser.zero_grad()
             loss(t, rows).backward()
             optimiser.step()
-    optimisers[0].settle()
+    optimisers[0].flush()
     torch.testing.assert_close(table.weight, plain.weight, rtol=0, atol=1e-6)
 
 
@@ -163,12 +163,12 @@ def test_a_decay_that_leaves_nothing_is_that_of_adamw(lr: float) -> None:
     for rows, factors in batches(5):
         step(table, ours, rows, factors)
         step(plain, theirs, rows, factors)
-    ours.settle()
+    ours.flush()
     torch.testing.assert_close(table.weight, plain.weight)
 
 
 def test_more_steps_than_the_books_had_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recall.two_tower.optimiser.CAPACITY", 4)
+    monkeypatch.setattr("training.kernels.deferred_adamw.CAPACITY", 4)
     test_what_is_read_and_what_is_left_are_those_of_adamw(0.1)
 
 

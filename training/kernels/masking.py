@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class OwnItems:
+class PositiveItems:
     """Items that an example is never to be pushed away from: a slice of one array per example.
 
     Slices may overlap, so that all examples of a user share that user's items.
@@ -31,7 +31,7 @@ class OwnItems:
         return first + row, self.item_idx[start[row] + within]
 
 
-class HiddenColumns:
+class NegativeMask:
     """Coordinates of the columns hidden from each of B examples: a B×M comparison never exists.
 
     Takes M·log M once and time in the hits and own items of the rows asked for.
@@ -44,7 +44,7 @@ class HiddenColumns:
     """
 
     def __init__(
-        self, item_idx: Tensor, target: Tensor, *, accidental_hits: bool, own_items: OwnItems | None = None
+        self, item_idx: Tensor, target: Tensor, *, accidental_hits: bool, own_items: PositiveItems | None = None
     ) -> None:
         self.target = target
         self.n_columns = len(item_idx)
@@ -82,14 +82,14 @@ def _ragged(length: Tensor) -> tuple[Tensor, Tensor]:
     return row, torch.arange(len(row), device=row.device) - (length.cumsum(0) - length)[row]
 
 
-def hidden_columns(
-    item_idx: Tensor, target: Tensor, *, accidental_hits: bool, own_items: OwnItems | None = None
-) -> HiddenColumns | None:
-    """``HiddenColumns``, or None where nothing is to be hidden."""
+def negative_mask(
+    item_idx: Tensor, target: Tensor, *, accidental_hits: bool, own_items: PositiveItems | None = None
+) -> NegativeMask | None:
+    """``NegativeMask``, or None where nothing is to be hidden."""
     accidental_hits = accidental_hits and len(item_idx) > 0 and int(torch.bincount(item_idx).max()) > 1
     if not accidental_hits and own_items is None:
         return None
-    return HiddenColumns(item_idx, target, accidental_hits=accidental_hits, own_items=own_items)
+    return NegativeMask(item_idx, target, accidental_hits=accidental_hits, own_items=own_items)
 
 
 def all_but_hardest(logits: Tensor, target: Tensor, n: int) -> Tensor:

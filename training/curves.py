@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from reccore.metrics_log import MetricsLog
+from training.metrics_log import MetricsLog
 
 BATCHES_PER_POINT = 50
 

@@ -23,12 +23,12 @@ from dataprep.prepare import Prepared
 from evaluation.evaluate import Evaluation
 from evaluation.popularity_plot import Shares, bucket_shares, popularity_buckets
 from evaluation.report import metric_label, write_text
+from experiments.measuring import measure
 from pipeline.fitting import train_channel
-from pipeline.measuring import measure
 from recall import CHANNELS
 from reccore import ArtefactError, Bundle, ConfigError, Holdout, RecommenderError, ResumeError, RunOptions, Workspace
 from reccore.bundle import read_manifest
-from reccore.checkpoint import has_checkpoint
+from training.checkpointing import has_checkpoint
 
 KS = (10, 100)
 HEADLINE, BESIDE = "ndcg@10", "hit_rate@10"

@@ -9,7 +9,7 @@ import pytest
 from loguru import logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from reccore.metrics_log import MetricsLog, new_run
+from training.metrics_log import MetricsLog, new_run
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from recall.two_tower.tables import Table, row_gradient
-from recall.two_tower.threads import in_parts
+from training.kernels.embedding_table import Table, row_gradient
+from training.kernels.parallel import parallel_for
 
 
 def decayed_pools(table: Table, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
@@ -33,14 +33,14 @@ def decayed_pools(table: Table, history: Tensor, lengths: Tensor, half_lives: Te
 
     Costs B·T·H·D multiply-adds and, beside the result, memory for one row of each distinct item.
     """
-    weight = table.fresh(history)
+    weight = table.synced_weight(history)
     if table.sparse_gradients and weight.requires_grad and torch.is_grad_enabled():
         pools: Tensor = _Pools.apply(weight, history, lengths, half_lives)  # type: ignore[no-untyped-call]
         return pools
-    return written_out(weight, history, lengths, half_lives)
+    return dense_pools(weight, history, lengths, half_lives)
 
 
-def written_out(weight: Tensor, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
+def dense_pools(weight: Tensor, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
     """The same by way of the (B, T, D) vectors: on accelerators, and where no gradient is wanted."""
     slots = torch.arange(history.shape[1], device=history.device)
     age = (lengths[:, None] - 1 - slots).clamp(min=0)  # (B, T), 0 = latest
@@ -51,7 +51,7 @@ def written_out(weight: Tensor, history: Tensor, lengths: Tensor, half_lives: Te
 
 
 LEAST_WEIGHT = 1e-9
-TOGETHER = 4
+UNROLL = 4
 
 
 class _Pools(torch.autograd.Function):
@@ -59,11 +59,11 @@ class _Pools(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
         age = torch.arange(max(history.shape[1], 1))
         power = torch.exp2(-age / half_lives[:, None]).to(weight.dtype)  # (H, T)
-        power = F.pad(power, (0, 0, 0, -len(power) % TOGETHER))  # pools of weight 0 fill the last group
+        power = F.pad(power, (0, 0, 0, -len(power) % UNROLL))  # pools of weight 0 fill the last group
         pools = weight.new_empty(len(history), len(half_lives), weight.shape[1])
         scale = weight.new_empty(len(history), len(half_lives))
         events = history.numpy(), lengths.numpy(), power.numpy()
-        in_parts(_pool, weight.detach().numpy(), *events, pools.numpy(), scale.numpy(), LEAST_WEIGHT)
+        parallel_for(_pool, weight.detach().numpy(), *events, pools.numpy(), scale.numpy(), LEAST_WEIGHT)
         ctx.events, ctx.scale, ctx.shape = events, scale, weight.shape
         return pools
 
@@ -78,7 +78,7 @@ class _Pools(torch.autograd.Function):
         position[rows] = np.arange(len(rows), dtype=np.int32)
         values = grad.new_zeros(len(rows), ctx.shape[1])
         given = grad.contiguous().numpy(), ctx.scale.numpy()
-        in_parts(_pool_backward, *given, history, lengths, power, position, values.numpy())
+        parallel_for(_pool_backward, *given, history, lengths, power, position, values.numpy())
         return row_gradient(ctx.shape, torch.from_numpy(rows), values), None, None, None
 
 
@@ -96,7 +96,7 @@ def _pool(
 ) -> None:
     """Fill ``pools`` (B, H, D) and ``scale`` (B, H), the reciprocal of each pool's total weight.
 
-    ``power`` has at least H rows, as many as ``TOGETHER`` divides; a row of the table is passed over once for so many.
+    ``power`` has at least H rows, as many as ``UNROLL`` divides; a row of the table is passed over once for so many.
     """
     n, n_pools = len(history), pools.shape[1]
     total = np.zeros(len(power), dtype=pools.dtype)
@@ -110,7 +110,7 @@ def _pool(
                 continue
             age = max(lengths[row] - 1 - slot, 0)
             vector = weight[item]
-            for pool in range(0, len(power), TOGETHER):
+            for pool in range(0, len(power), UNROLL):
                 a, b, c, d = power[pool, age], power[pool + 1, age], power[pool + 2, age], power[pool + 3, age]
                 g, h, k, m = sums[pool], sums[pool + 1], sums[pool + 2], sums[pool + 3]
                 for i in range(len(vector)):
@@ -140,7 +140,7 @@ def _pool_backward(
     """Add each event's share of ``grad`` (B, H, D), times ``scale`` (B, H), to its item's row of ``values`` (R, D).
 
     Each thread has columns of its own, so that none waits for another and sums do not depend on their number. Pools
-    are taken ``TOGETHER`` at a time, which passes over a row of ``values`` once for all of them.
+    are taken ``UNROLL`` at a time, which passes over a row of ``values`` once for all of them.
     """
     size, n_pools = values.shape[1], len(power)
     low, high = part * size // n_parts, (part + 1) * size // n_parts
@@ -154,7 +154,7 @@ def _pool_backward(
                 continue
             age = max(lengths[row] - 1 - slot, 0)
             value = values[position[item], low:high]
-            for pool in range(0, n_pools, TOGETHER):
+            for pool in range(0, n_pools, UNROLL):
                 a, b, c, d = power[pool, age], power[pool + 1, age], power[pool + 2, age], power[pool + 3, age]
                 g, h, k, m = scaled[pool], scaled[pool + 1], scaled[pool + 2], scaled[pool + 3]
                 for i in range(high - low):

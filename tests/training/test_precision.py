@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reccore import precision
-from reccore.precision import cpu_products, product_dtype, training_products
+from training import precision
+from training.precision import cpu_products, product_dtype, training_products
 
 CPU = torch.device("cpu")
 needs_bf16 = pytest.mark.skipif(product_dtype(CPU) != torch.bfloat16, reason="this CPU has no bf16 instructions")

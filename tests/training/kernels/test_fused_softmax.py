@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recall.two_tower.fused import fused_sampled_softmax
-from recall.two_tower.hidden import OwnItems
-from recall.two_tower.loss import sampled_softmax
 from reccore import ConfigError, DataError
-from reccore.precision import product_dtype
+from training.kernels.fused_softmax import fused_sampled_softmax
+from training.kernels.masking import PositiveItems
+from training.kernels.sampled_softmax import sampled_softmax
+from training.precision import product_dtype
 
 CPU = torch.device("cpu")
 needs_bf16 = pytest.mark.skipif(product_dtype(CPU) != torch.bfloat16, reason="this CPU has no bf16 instructions")
@@ -77,7 +77,7 @@ def test_targets_anywhere_own_items_and_the_hardest_as_in_the_plain_form(
     assert_same(
         given | {"weight": torch.rand(b, generator=generator, dtype=torch.float64)},
         target=torch.randint(m, (b,), generator=generator),
-        own_items=OwnItems(items, start, stop) if owned else None,
+        own_items=PositiveItems(items, start, stop) if owned else None,
         hardest=hardest,
         mask_accidental_hits=mask,
         rows_per_chunk=7,
@@ -98,7 +98,7 @@ def test_an_item_given_once_with_its_repeats_is_the_item_given_again_and_again(
     vectors = of_film["items"][row].detach().requires_grad_()
     each = given | {"items": vectors, "log_q": of_film["log_q"][row] if corrected else None}
     own = torch.randint(20, (50,), generator=torch.Generator().manual_seed(1))
-    options = {"own_items": OwnItems(own, torch.arange(24), torch.arange(24) + 3) if owned else None}
+    options = {"own_items": PositiveItems(own, torch.arange(24), torch.arange(24) + 3) if owned else None}
     value, d_queries, d_items, d_tau = value_and_gradients(loss, once, target=row[:24], repeats=repeats, **options)
     expected, d_queries_each, d_items_each, d_tau_each = value_and_gradients(sampled_softmax, each, **options)
     summed = torch.zeros_like(d_items).index_add_(0, row, d_items_each)
@@ -269,7 +269,7 @@ def test_wrong_use() -> None:
 
 
 def test_bf16_is_refused_where_it_would_silently_be_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reccore.precision.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("training.precision.cpu_has_bf16", lambda: False)
     given = example(4, 6, dtype=torch.float32)
     with pytest.raises(ConfigError, match="no fast bfloat16"):
         fused_sampled_softmax(**given, dtype=torch.bfloat16)

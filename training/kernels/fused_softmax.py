@@ -1,6 +1,6 @@
 """The corrected sampled softmax without its B×M logits: loss and gradients formed together, chunk by chunk.
 
-The loss of Yi et al. (RecSys 2019), as in :mod:`recall.two_tower.loss`. Autograd over the plain form keeps
+The loss of Yi et al. (RecSys 2019), as in :mod:`training.kernels.sampled_softmax`. Autograd over the plain form keeps
 several B×M tensors alive (268 MB each for B = M = 8,192 in fp32) and is bound by memory, not by arithmetic. Here
 the forward pass takes a chunk of rows, forms s^c = QVᵀ/τ − log q, P = softmax(s^c) and G = P − target, adds
 the chunk's share to the gradients, and forgets it:
@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from recall.two_tower.hidden import HiddenColumns, OwnItems, all_but_hardest, hidden_columns
 from reccore import ConfigError, DataError
-from reccore.precision import cpu_products, product_dtype
+from training.kernels.masking import NegativeMask, PositiveItems, all_but_hardest, negative_mask
+from training.precision import cpu_products, product_dtype
 
 SAFE_EXPONENT = 30.0
 """Scores this far from 0 leave fp32 room for the sum of their exponentials, times 1/q, without a shift."""
@@ -45,13 +45,13 @@ def fused_sampled_softmax(
     mask_accidental_hits: bool = True,
     weight: Tensor | None = None,
     target: Tensor | None = None,
-    own_items: OwnItems | None = None,
+    own_items: PositiveItems | None = None,
     hardest: int | None = None,
     repeats: Tensor | None = None,
     rows_per_chunk: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """The value and gradients of :func:`recall.two_tower.loss.sampled_softmax` in bounded memory.
+    """The value and gradients of :func:`training.kernels.sampled_softmax.sampled_softmax` in bounded memory.
 
     Costs 6·B·M·D operations, and ``rows_per_chunk``·M + (B + M)·D numbers beside its inputs. The gradients are
     ready when the forward pass ends; backward multiplies them by its one incoming number, so second derivatives
@@ -91,7 +91,7 @@ def fused_sampled_softmax(
     in_bf16 = _wants_bf16(queries, dtype)
     if target is None:
         target = torch.arange(len(queries), device=queries.device)
-    hidden = hidden_columns(item_idx, target, accidental_hits=mask_accidental_hits, own_items=own_items)
+    hidden = negative_mask(item_idx, target, accidental_hits=mask_accidental_hits, own_items=own_items)
     columns = _Columns(target, log_q, hidden, hardest, repeats, len(items))
     loss: Tensor = _FusedSoftmax.apply(  # type: ignore[no-untyped-call]
         queries, items, temperature, columns, weight, rows_per_chunk, in_bf16
@@ -141,7 +141,7 @@ class _Columns:
 
     target: Tensor  # (B,)
     log_q: Tensor | None  # (M,)
-    hidden: HiddenColumns | None
+    hidden: NegativeMask | None
     hardest: int | None
     repeats: Tensor | None  # (M,)
     n_columns: int  # M
@@ -257,10 +257,10 @@ def _in_chunks(
         losses[start:stop] = total.log() - own_score - as_target[target].log()
         if d_scaled is None or d_items is None:
             continue
-        doubt = (others / total)[:, None]  # 1 − P of the target
-        torch.addcmul(rest[:, :size] / total[:, None], doubt, items[target], value=-1, out=d_scaled[start:stop])
+        one_minus_p = (others / total)[:, None]  # 1 − P of the target
+        torch.addcmul(rest[:, :size] / total[:, None], one_minus_p, items[target], value=-1, out=d_scaled[start:stop])
         products.add_to(d_items, exponentials.T, rows * (share[start:stop] / total)[:, None])
-        pull = rows * share[start:stop, None] * doubt / importance[target, None]
+        pull = rows * share[start:stop, None] * one_minus_p / importance[target, None]
         d_items.index_add_(0, target, pull, alpha=-1)
     if d_scaled is not None and d_items is not None:
         d_scaled *= share[:, None]

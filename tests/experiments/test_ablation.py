@@ -16,10 +16,10 @@ from dataprep.prepare import Prepared
 from evaluation.evaluate import Evaluation
 from evaluation.metrics import per_query_metrics
 from evaluation.significance import Interval, paired_bootstrap
-from pipeline import ablation_runs
-from pipeline.ablation import ablate
-from pipeline.ablation_report import Ablation, RowResult
-from pipeline.ablation_runs import Job, Row, Run, RunResult, RunsWorkspace
+from experiments import ablation_runs
+from experiments.ablation import ablate
+from experiments.ablation_report import Ablation, RowResult
+from experiments.ablation_runs import Job, Row, Run, RunResult, RunsWorkspace
 from recall import CHANNELS
 from recall.two_tower.trainer import Trainer
 from reccore import ConfigError, DataError, Workspace

@@ -10,9 +10,7 @@ from evaluation.evaluate import Evaluation, compare, leaderboard
 from evaluation.metrics import check_ks
 from evaluation.plots import plot_funnel, plot_intervals, plot_trade_off
 from evaluation.report import Protocol, Report, metric_label
-from pipeline.builder import PIPELINE, load
-from pipeline.inference import Pipeline
-from pipeline.measuring import (
+from experiments.measuring import (
     Measured,
     check_query_time,
     choose_holdout,
@@ -21,10 +19,12 @@ from pipeline.measuring import (
     query_time_section,
     report_stem,
 )
+from experiments.trade_off import chosen_trade_off, trade_off_curve, trade_off_table
+from pipeline.builder import PIPELINE, load
+from pipeline.inference import Pipeline
 from pipeline.provenance import data_of
 from pipeline.stages import RerankSelector
 from pipeline.trace import Trace
-from pipeline.trade_off import chosen_trade_off, trade_off_curve, trade_off_table
 from reccore import Candidates, Exclusions, Holdout, Workspace
 
 PIPELINE_KS = (10, 20, 50, 100, 200)

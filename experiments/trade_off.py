@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 
 from evaluation.beyond_accuracy import intra_list_diversity, mean_of_answered
+from experiments.measuring import measure
 from pipeline.inference import Pipeline
-from pipeline.measuring import measure
 from pipeline.stages import RerankSelector
 from reccore import Candidates, Holdout, TrainingData
 from rerank.mmr import MMR

@@ -8,10 +8,10 @@ current one at t, lr and the bias corrections c of every step j between:
     w_t = w_s · Π_j (1 − lr_j λ) − Σ_j [lr_j β1^(j−s) / c1_j] · m_s / (√(v_s β2^(j−s) / c2_j) + ε) · Π_i>j (1 − lr_i λ)
     m_t = β1^(t−s) · m_s        v_t = β2^(t−s) · v_s
 
-Here a table's rows are brought up to date so just before they are read (``Table.fresh``), then those with a gradient
-take their step. The bracket's sum does not depend on the row but for ε: √(β2^(j−s)/c2_j) is taken out of it as a
-weighted harmonic mean, exact for ε = 0 and for v = 0; where √v is near ε, and in the first steps, in which c2 still
-changes fast, a row may end up some thousandths of its way from where AdamW would have it.
+Here a table's rows are brought up to date so just before they are read (``Table.synced_weight``), then those with a
+gradient take their step. The bracket's sum does not depend on the row but for ε: √(β2^(j−s)/c2_j) is taken out of it
+as a weighted harmonic mean, exact for ε = 0 and for v = 0; where √v is near ε, and in the first steps, in which c2
+still changes fast, a row may end up some thousandths of its way from where AdamW would have it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from recall.two_tower.tables import Table, row_gradient
-from recall.two_tower.threads import in_parts
+from training.kernels.embedding_table import Table, row_gradient
+from training.kernels.parallel import parallel_for
 
 LEAST_TAIL = 1e-9
 """Momentum of a resting row is followed until it has fallen to this share."""
 CAPACITY = 1024
-BOOKS = ("row_step", "log_decay", "tail", "tail_root")
+DECAY_STATE = ("row_step", "log_decay", "tail", "tail_root")
 
 
 class DeferredAdamW(torch.optim.AdamW):
@@ -44,7 +44,7 @@ class DeferredAdamW(torch.optim.AdamW):
         lr: learning rate.
         weight_decay: λ, decoupled.
 
-    While it is in use, weights of tables are complete only after ``settle``: call it before they are evaluated or
+    While it is in use, weights of tables are complete only after ``flush``: call it before they are evaluated or
     kept. A checkpoint may do without, since ``state_dict`` says how far each row has come; a run that resumes
     from weights and ``state_dict`` goes on exactly as one that was never interrupted.
     """
@@ -56,7 +56,7 @@ class DeferredAdamW(torch.optim.AdamW):
         self._group_of = {p: group for group in self.param_groups for p in group["params"]}
         self._tables = [table for table in tables if table.weight.device.type == "cpu"]
         for table in self._tables:
-            table.tell(self._catch_up)
+            table.register_sync(self._catch_up)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -75,7 +75,7 @@ class DeferredAdamW(torch.optim.AdamW):
         return loss
 
     @torch.no_grad()
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Bring every row of every table up to date: the weights are then those of AdamW. O(N·D)."""
         for table in self._tables:
             self._catch_up(table, torch.arange(len(table.weight)))
@@ -86,7 +86,7 @@ class DeferredAdamW(torch.optim.AdamW):
         self._group_of = {p: group for group in self.param_groups for p in group["params"]}  # the groups are new ones
         parameters = [p for group in self.param_groups for p in group["params"]]
         for number, kept in state_dict["state"].items():
-            for name in BOOKS:
+            for name in DECAY_STATE:
                 if name in kept:
                     self.state[parameters[number]][name] = kept[name].clone()
 
@@ -101,7 +101,7 @@ class DeferredAdamW(torch.optim.AdamW):
         self._catch_up(table, rows)
         done = int(state["step"]) + 1
         correction1, correction2 = 1 - beta1**done, 1 - beta2**done
-        in_parts(
+        parallel_for(
             _step_rows,
             weight.detach().numpy(),
             state["exp_avg"].numpy(),
@@ -114,13 +114,13 @@ class DeferredAdamW(torch.optim.AdamW):
             np.array([beta1, beta2, group["eps"]]),
         )
         state["step"] += 1
-        _keep_books(state, done, lr, group["weight_decay"], beta1, beta2)
+        _record_decay(state, done, lr, group["weight_decay"], beta1, beta2)
 
     def _catch_up(self, table: Table, rows: Tensor) -> None:
         if table.weight not in self.state:
             return  # no step has been taken yet
         state, group = self._state(table), self._group_of[table.weight]
-        in_parts(
+        parallel_for(
             _catch_up_rows,
             table.weight.detach().numpy(),
             state["exp_avg"].numpy(),
@@ -141,7 +141,7 @@ class DeferredAdamW(torch.optim.AdamW):
             state["exp_avg"] = torch.zeros_like(table.weight)
             state["exp_avg_sq"] = torch.zeros_like(table.weight)
             state["row_step"] = torch.zeros(len(table.weight), dtype=torch.int32)
-            for name in BOOKS[1:]:
+            for name in DECAY_STATE[1:]:
                 state[name] = torch.zeros(CAPACITY, dtype=torch.float64)
         return state
 
@@ -184,11 +184,11 @@ def coalesced(grad: Tensor) -> Tensor:
     position = np.empty(len(present), dtype=np.int32)
     position[rows] = np.arange(len(rows), dtype=np.int32)
     values = parts.new_zeros(len(rows), parts.shape[1])
-    in_parts(_add_rows, position[index], parts.numpy(), values.numpy())
+    parallel_for(_add_rows, position[index], parts.numpy(), values.numpy())
     return row_gradient(grad.shape, torch.from_numpy(rows), values)
 
 
-def _keep_books(state: dict[str, Any], step: int, lr: float, weight_decay: float, beta1: float, beta2: float) -> None:
+def _record_decay(state: dict[str, Any], step: int, lr: float, weight_decay: float, beta1: float, beta2: float) -> None:
     """Write down what step number ``step`` means to rows that rest.
 
     For a row whose last step was s: ``log_decay[t] − log_decay[s]`` is the logarithm of its decay until t, and
@@ -196,7 +196,7 @@ def _keep_books(state: dict[str, Any], step: int, lr: float, weight_decay: float
     with every term times √(c2_j / β2^(j−s)).
     """
     if step + 1 > len(state["tail"]):
-        for name in BOOKS[1:]:
+        for name in DECAY_STATE[1:]:
             state[name] = torch.cat([state[name], torch.zeros_like(state[name])])
     log_decay = state["log_decay"]
     log_decay[step] = log_decay[step - 1] + (math.log1p(-lr * weight_decay) if lr * weight_decay < 1 else 0.0)

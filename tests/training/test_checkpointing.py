@@ -16,9 +16,9 @@ from loguru import logger
 
 from reccore import ArtefactError, ConfigError, ResumeError, RunOptions
 from reccore.bundle import BundleWriter
-from reccore.checkpoint import Checkpoints, digest, drop_checkpoint, has_checkpoint
-from reccore.interrupt import held_back
-from reccore.random_state import generator_state, set_torch_states, torch_states
+from training.checkpointing import Checkpoints, digest, drop_checkpoint, has_checkpoint
+from training.interrupts import defer_sigint
+from training.random_state import generator_state, set_torch_states, torch_states
 
 IDENTITY: dict[str, Any] = {"seed": 3, "config": {"learning_rate": 0.003, "half_lives": (2.0, 5.0)}, "data": {"e": "x"}}
 
@@ -156,7 +156,7 @@ def test_discarding_says_what_is_lost(tmp_path: Path, heard: list[str]) -> None:
 
 def test_a_checkpoint_is_due_after_the_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("reccore.checkpoint.time.monotonic", lambda: now)
+    monkeypatch.setattr("training.checkpointing.time.monotonic", lambda: now)
     store = checkpoints(tmp_path / "c")
     assert not store.due
     now += 599
@@ -198,14 +198,14 @@ def test_a_digest_follows_name_type_shape_and_values() -> None:
 
 def test_ctrl_c_waits_and_a_second_one_does_not() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with held_back() as asked:
+    with defer_sigint() as asked:
         assert not asked()
         os.kill(os.getpid(), signal.SIGINT)
         assert asked()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
-    with held_back(enabled=False) as asked, pytest.raises(KeyboardInterrupt):
+    with defer_sigint(enabled=False) as asked, pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
     assert not asked()
 

@@ -11,9 +11,7 @@ from evaluation.evaluate import Evaluation, compare, leaderboard
 from evaluation.metrics import check_ks
 from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals
 from evaluation.report import Protocol, Report
-from pipeline.builder import load_channels
-from pipeline.fitting import MERGED
-from pipeline.measuring import (
+from experiments.measuring import (
     Measured,
     check_query_time,
     choose_holdout,
@@ -23,6 +21,8 @@ from pipeline.measuring import (
     report_stem,
     trained,
 )
+from pipeline.builder import load_channels
+from pipeline.fitting import MERGED
 from pipeline.provenance import data_of
 from recall import BaseRecall
 from recall.merge import MergeConfig, merge

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 
-def in_parts(kernel: Callable[..., None], *arguments: Any) -> None:
+def parallel_for(kernel: Callable[..., None], *arguments: Any) -> None:
     """Call ``kernel(*arguments, part, n_parts)`` for each of as many parts as PyTorch has threads.
 
     The kernels let go of Python's lock (``nogil``). Plain threads start in a tenth of a millisecond, compile three

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from dataprep.prepare import load_for_training
 from evaluation.popularity_plot import bucket_shares, plot_popularity, popularity_buckets
 from evaluation.report import write_text
-from pipeline.ablation_report import Ablation, RowResult
-from pipeline.ablation_runs import BESIDE, HEADLINE, KS, Job, Row, Run, RunsWorkspace, run_all
-from pipeline.measuring import choose_holdout, report_stem
+from experiments.ablation_report import Ablation, RowResult
+from experiments.ablation_runs import BESIDE, HEADLINE, KS, Job, Row, Run, RunsWorkspace, run_all
+from experiments.measuring import choose_holdout, report_stem
 from reccore import ConfigError, DataError, RunOptions, Workspace
 
 

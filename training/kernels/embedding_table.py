@@ -14,13 +14,13 @@ class Table(nn.Embedding):
     """An embedding table of which a training step reads a few rows out of many.
 
     An optimiser may leave rows behind that get no gradient and bring them up to date when they are next read
-    (:class:`recall.two_tower.optimiser.DeferredAdamW` on a CPU). Whoever reads ``weight`` itself while such an
-    optimiser is at work asks for it by ``fresh``, or calls the optimiser's ``settle`` before.
+    (:class:`training.kernels.deferred_adamw.DeferredAdamW` on a CPU). Whoever reads ``weight`` itself while such an
+    optimiser is at work asks for it by ``synced_weight``, or calls the optimiser's ``flush`` before.
     """
 
     _catch_up: weakref.WeakMethod[Callable[[Table, Tensor], None]] | None = None
 
-    def tell(self, catch_up: Callable[[Table, Tensor], None]) -> None:
+    def register_sync(self, catch_up: Callable[[Table, Tensor], None]) -> None:
         """Have the bound method ``catch_up(table, rows)`` called before rows are read, while its owner lives."""
         self._catch_up = weakref.WeakMethod(catch_up)
 
@@ -29,7 +29,7 @@ class Table(nn.Embedding):
         """Whether gradients come as rows rather than as a whole table."""
         return self._catch_up is not None and self._catch_up() is not None
 
-    def fresh(self, rows: Tensor) -> Tensor:
+    def synced_weight(self, rows: Tensor) -> Tensor:
         """The weight (N, D), the given rows of it up to date; rows may repeat, and those below 0 are no rows."""
         catch_up = None if self._catch_up is None else self._catch_up()
         if catch_up is not None:
@@ -38,7 +38,7 @@ class Table(nn.Embedding):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Vectors (..., D) of rows (...)."""
-        return F.embedding(rows, self.fresh(rows), sparse=self.sparse_gradients)
+        return F.embedding(rows, self.synced_weight(rows), sparse=self.sparse_gradients)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_catch_up"}

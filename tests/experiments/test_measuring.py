@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataprep.prepare import Prepared
+from experiments.evaluate_pipeline import _funnel, evaluate_pipeline
+from experiments.evaluate_recall import evaluate_recall
+from experiments.measuring import trained
 from pipeline import Pipeline, load, save
 from pipeline.config import PipelineConfig
 from pipeline.fitting import train_channel, train_ranker
-from pipeline.measuring import trained
-from pipeline.measuring_pipeline import _funnel, evaluate_pipeline
-from pipeline.measuring_recall import evaluate_recall
 from pipeline.provenance import data_of
 from reccore import (
     ArtefactError,

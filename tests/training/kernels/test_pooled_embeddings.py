@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from recall.two_tower.optimiser import DeferredAdamW
-from recall.two_tower.pooling import decayed_pools, written_out
-from recall.two_tower.tables import Table
+from training.kernels.deferred_adamw import DeferredAdamW
+from training.kernels.embedding_table import Table
+from training.kernels.pooled_embeddings import decayed_pools, dense_pools
 
 HALF_LIVES = torch.tensor([1.0, 4.0, 30.0])
 
@@ -33,7 +33,7 @@ def test_pools_and_gradients_are_those_written_out(shape: tuple[int, int, int, i
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        expected = written_out(table.weight, history, lengths, HALF_LIVES)
+        expected = dense_pools(table.weight, history, lengths, HALF_LIVES)
         factors = torch.randn_like(expected)
         [expected_grad] = torch.autograd.grad((expected * factors).sum(), [table.weight])
         optimiser = optimiser_of(table)
@@ -52,7 +52,7 @@ def test_pools_and_gradients_are_those_written_out(shape: tuple[int, int, int, i
 
 def test_written_out_by_hand() -> None:
     table, history = torch.eye(3), torch.tensor([[0, 1, 2], [2, -1, -1], [-1, -1, -1]])
-    pools = written_out(table, history, torch.tensor([3, 1, 0]), torch.tensor([1.0]))
+    pools = dense_pools(table, history, torch.tensor([3, 1, 0]), torch.tensor([1.0]))
     torch.testing.assert_close(pools[0, 0], torch.tensor([1.0, 2.0, 4.0]) / 7)
     assert pools[1:].tolist() == [[[0, 0, 1]], [[0, 0, 0]]]
 
@@ -72,7 +72,7 @@ def test_both_ways_of_reading_add_up_in_one_gradient() -> None:
     grads = []
     for optimiser in (None, optimiser_of(table)):
         if optimiser is None:
-            pools, read = written_out(table.weight, history, lengths, HALF_LIVES), table.weight[rows]
+            pools, read = dense_pools(table.weight, history, lengths, HALF_LIVES), table.weight[rows]
         else:
             pools, read = decayed_pools(table, history, lengths, HALF_LIVES), table(rows)
         table.zero_grad()
@@ -90,5 +90,5 @@ def test_what_the_pools_read_is_up_to_date() -> None:
         table(torch.tensor(rows)).sum().backward()
         optimiser.step()
     pools = decayed_pools(table, history, lengths, HALF_LIVES)
-    optimiser.settle()
-    torch.testing.assert_close(pools, written_out(table.weight, history, lengths, HALF_LIVES), rtol=1e-5, atol=1e-6)
+    optimiser.flush()
+    torch.testing.assert_close(pools, dense_pools(table.weight, history, lengths, HALF_LIVES), rtol=1e-5, atol=1e-6)

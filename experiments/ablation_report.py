@@ -13,7 +13,7 @@ import numpy.typing as npt
 from evaluation.evaluate import Comparison
 from evaluation.report import markdown_table, metric_label, without_nan
 from evaluation.significance import LEVEL, paired_bootstrap
-from pipeline.ablation_runs import BESIDE, HEADLINE, KS, Job, Row, RunResult
+from experiments.ablation_runs import BESIDE, HEADLINE, KS, Job, Row, RunResult
 
 NOTE = (
     f"The difference is that of {metric_label(HEADLINE)} to the baseline, of each user's mean over the seeds, with "

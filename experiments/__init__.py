@@ -1,0 +1,1 @@
+"""What compares: ablations, tables over many models, the funnel, trade-off curves."""
