@@ -17,7 +17,7 @@ def product_dtype(device: torch.device) -> torch.dtype:
 
     On a GPU: CUDA devices from compute capability 8 on, with a PyTorch (2.8 or later) that hands back their fp32
     sums. On a CPU: x86 with the AMX or AVX-512 bf16 instructions (read from Linux's list of CPU flags, so that a
-    run does not depend on a stopwatch) and a PyTorch with oneDNN. Elsewhere, MPS included, float32.
+    run does not depend on a stopwatch) and a PyTorch whose oneDNN uses them. Elsewhere, MPS included, float32.
     """
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device)[0] >= 8 and "dtype" in torch.ops.aten.mm.overloads()
@@ -28,11 +28,21 @@ def product_dtype(device: torch.device) -> torch.dtype:
 
 @cache
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 natively and PyTorch's oneDNN can have it do so."""
+    """Whether the CPU multiplies bf16 natively and PyTorch's oneDNN rounds fp32 factors to it when asked.
+
+    The instructions alone are not enough: on some CPUs with AVX-512 bf16 oneDNN has no kernel for fp32 factors and
+    silently multiplies in fp32. A small product shows whether it rounds.
+    """
     if not torch.backends.mkldnn.is_available() or not CPUINFO.exists():
         return False
     flags = next((line for line in CPUINFO.read_text().splitlines() if line.startswith("flags")), "").split()
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    return ("amx_bf16" in flags or "avx512_bf16" in flags) and _rounds_factors()
+
+
+def _rounds_factors() -> bool:
+    factor = torch.full((64, 64), 1.0 + 2.0**-12)  # 1 in bf16
+    with cpu_products(torch.device("cpu"), in_bf16=True):
+        return bool((factor @ factor == 64.0).all())
 
 
 @contextmanager
