@@ -10,8 +10,29 @@ import torch
 from torch import Tensor
 
 
-def generator_state(generator: np.random.Generator) -> dict[str, Any]:
-    """State of a NumPy generator of the default kind; its integers have 128 bits, which JSON does not mind."""
+def generator_states(generators: Mapping[str, np.random.Generator | torch.Generator]) -> dict[str, Any]:
+    """State of each generator by name.
+
+    Raises:
+        TypeError: a NumPy generator whose state is not made of plain numbers.
+    """
+    return {name: _state(generator) for name, generator in generators.items()}
+
+
+def set_generator_states(
+    generators: Mapping[str, np.random.Generator | torch.Generator], states: Mapping[str, Any]
+) -> None:
+    """Restore ``generator_states`` into the same generators."""
+    for name, generator in generators.items():
+        if isinstance(generator, torch.Generator):
+            generator.set_state(states[name])
+        else:
+            generator.bit_generator.state = states[name]
+
+
+def _state(generator: np.random.Generator | torch.Generator) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
     state = generator.bit_generator.state
     if state["bit_generator"] != "PCG64":
         raise TypeError(f"only PCG64, NumPy's default, has a state of plain numbers; this is {state['bit_generator']}")
@@ -27,7 +48,7 @@ def torch_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_torch_states(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Restore what ``torch_states`` gave; that of another kind of device than ``device`` is passed over."""
+    """Restore ``torch_states``; the state of another kind of device than ``device`` is ignored."""
     torch.set_rng_state(states["cpu"])
     if device.type != "cpu" and device.type in states:
         getattr(torch, device.type).set_rng_state(states[device.type])

@@ -11,7 +11,7 @@ from loguru import logger
 
 from reccore import ResumeError
 from training.checkpointing import Checkpoints
-from training.random_state import generator_state, set_torch_states, torch_states
+from training.random_state import set_torch_states, torch_states
 from training.training_log import TrainingLog
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         "optimiser": trainer.optimiser.state_dict(),
         "schedule": trainer.schedule.state_dict(),
         "objective": trainer.objective.state_dict(),
-        "shuffle": generator_state(trainer.shuffle) if trainer.batch == 0 else trainer.epoch_shuffle,
+        "shuffle": dict(trainer.shuffle.bit_generator.state) if trainer.batch == 0 else trainer.epoch_shuffle,
         "draws": trainer.draws.get_state(),
         "torch": torch_states(trainer.device),
         "log": log,

@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.network import TwoTowerNetwork
 from training.kernels.deferred_adamw import DeferredAdamW
-from training.kernels.embedding_table import Table
+from training.kernels.embedding_table import EmbeddingTable
 
 
 def optimiser_of(network: TwoTowerNetwork, config: TwoTowerConfig) -> DeferredAdamW:
@@ -18,7 +18,7 @@ def optimiser_of(network: TwoTowerNetwork, config: TwoTowerConfig) -> DeferredAd
         undecayed.append(network.propagation.logits)
     rest = [p for p in network.parameters() if all(p is not u for u in undecayed)]
     groups = [{"params": rest}] + ([{"params": undecayed, "weight_decay": 0.0}] if undecayed else [])
-    tables = [module for module in network.modules() if isinstance(module, Table)]
+    tables = [module for module in network.modules() if isinstance(module, EmbeddingTable)]
     return DeferredAdamW(groups, tables, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 

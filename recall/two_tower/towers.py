@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.features import TOP_GENRES, ItemInputs
 from recall.two_tower.propagation import sparse_product
-from training.kernels.embedding_table import Table
+from training.kernels.embedding_table import EmbeddingTable
 from training.kernels.pooled_embeddings import decayed_pools
 
 EMBEDDING_SCALE = 0.05
@@ -25,9 +25,9 @@ def embedding(n: int, size: int) -> nn.Embedding:
     return table
 
 
-def large_embedding(n: int, size: int) -> Table:
+def large_embedding(n: int, size: int) -> EmbeddingTable:
     """The same, of which a batch reads a few rows out of many."""
-    table = Table(n, size)
+    table = EmbeddingTable(n, size)
     nn.init.normal_(table.weight, std=EMBEDDING_SCALE)
     return table
 
@@ -137,7 +137,7 @@ class MLPUserTower(nn.Module):
         nn.init.zeros_(self.out.bias)
         self.register_buffer("half_lives", torch.tensor(config.half_lives), persistent=False)
 
-    def forward(self, inputs: UserInputs, item_ids: Table, generator: torch.Generator | None) -> Tensor:
+    def forward(self, inputs: UserInputs, item_ids: EmbeddingTable, generator: torch.Generator | None) -> Tensor:
         """Unit vectors (B, D); ``item_ids`` is the item tower's id table."""
         pools = self._pools(inputs, item_ids, generator)  # (B, H, D)
         about = self._about(inputs, generator)  # (B, D)
@@ -152,7 +152,7 @@ class MLPUserTower(nn.Module):
         x = mixed + about + self.out(F.gelu(hidden))
         return F.normalize(x, dim=-1)
 
-    def _pools(self, inputs: UserInputs, item_ids: Table, generator: torch.Generator | None) -> Tensor:
+    def _pools(self, inputs: UserInputs, item_ids: EmbeddingTable, generator: torch.Generator | None) -> Tensor:
         """(B, H, D) weighted means of the history's id embeddings, one per half-life; 0 for an empty history."""
         history = inputs.history
         if self.training and self.config.history_dropout > 0:

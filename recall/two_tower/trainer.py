@@ -28,7 +28,6 @@ from training.interrupts import defer_sigint
 from training.kernels.deferred_adamw import clip_gradients
 from training.metrics_log import new_run
 from training.precision import training_products
-from training.random_state import generator_state
 from training.training_log import TrainingLog
 
 COMPONENT = "two_tower"
@@ -111,7 +110,7 @@ class Trainer:
         self.log = TrainingLog()
         self.best: dict[str, Tensor] | None = None
         self.epoch, self.batch, self.total = 1, 0, 0.0  # under way; batches of it done; sum of their losses
-        self.epoch_shuffle = generator_state(self.shuffle)  # at the beginning of the epoch under way
+        self.epoch_shuffle = dict(self.shuffle.bit_generator.state)  # at the beginning of the epoch under way
         self.n_samples, self.step_seconds = 0, 0.0
         self.started = perf_counter()
 
@@ -145,13 +144,13 @@ class Trainer:
         self.network.eval()
         self.log.minutes = self.seconds / 60
         self.log.samples_per_second = self.n_samples / max(self.step_seconds, 1e-9)
-        self.log.show()
+        self.log.show("samples")
         return self.log
 
     def _epoch(self, advance: Callable[..., None], interrupted: Callable[[], bool]) -> None:
         """Train what is left of the epoch under way, and judge it."""
         self.network.train()
-        self.epoch_shuffle = generator_state(self.shuffle)
+        self.epoch_shuffle = dict(self.shuffle.bit_generator.state)
         for rows in self.examples.batches(self.shuffle)[self.batch :]:
             if self.batch > 0 and (interrupted() or (self.checkpoints is not None and self.checkpoints.due)):
                 self._pause(interrupted)

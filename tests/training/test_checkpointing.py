@@ -19,7 +19,7 @@ from reccore import ArtefactError, ConfigError, ResumeError, RunOptions
 from reccore.bundle import BundleWriter
 from training.checkpointing import Checkpoints, digest, drop_checkpoint, has_checkpoint
 from training.interrupts import defer_sigint
-from training.random_state import generator_state, set_torch_states, torch_states
+from training.random_state import generator_states, set_torch_states, torch_states
 
 IDENTITY: dict[str, Any] = {"seed": 3, "config": {"learning_rate": 0.003, "half_lives": (2.0, 5.0)}, "data": {"e": "x"}}
 
@@ -172,7 +172,7 @@ def test_generators_go_on_where_they_were(tmp_path: Path) -> None:
     rng, cpu = np.random.default_rng(1), torch.device("cpu")
     rng.permutation(9)
     store = checkpoints(tmp_path / "c")
-    store.write({"numpy": generator_state(rng), "torch": torch_states(cpu)}, "epoch 1")
+    store.write({"numpy": generator_states({"a": rng})["a"], "torch": torch_states(cpu)}, "epoch 1")
     expected = rng.permutation(50), torch.rand(5)
     state = store.read()
     other = np.random.default_rng(2)
@@ -181,7 +181,7 @@ def test_generators_go_on_where_they_were(tmp_path: Path) -> None:
     np.testing.assert_array_equal(other.permutation(50), expected[0])
     assert torch.equal(torch.rand(5), expected[1])
     with pytest.raises(TypeError, match="MT19937"):
-        generator_state(np.random.Generator(np.random.MT19937(1)))
+        generator_states({"numpy": np.random.Generator(np.random.MT19937(1))})
 
 
 def test_a_digest_follows_name_type_shape_and_values() -> None:

@@ -8,10 +8,10 @@ current one at t, lr and the bias corrections c of every step j between:
     w_t = w_s · Π_j (1 − lr_j λ) − Σ_j [lr_j β1^(j−s) / c1_j] · m_s / (√(v_s β2^(j−s) / c2_j) + ε) · Π_i>j (1 − lr_i λ)
     m_t = β1^(t−s) · m_s        v_t = β2^(t−s) · v_s
 
-Here a table's rows are brought up to date so just before they are read (``Table.synced_weight``), then those with a
-gradient take their step. The bracket's sum does not depend on the row but for ε: √(β2^(j−s)/c2_j) is taken out of it
-as a weighted harmonic mean, exact for ε = 0 and for v = 0; where √v is near ε, and in the first steps, in which c2
-still changes fast, a row may end up some thousandths of its way from where AdamW would have it.
+Here rows of a table are synced just before they are read (``EmbeddingTable.synced_weight``), then those with a gradient
+take their step. The bracket's sum depends on the row through ε alone: √(β2^(j−s)/c2_j) is taken out of it as a weighted
+harmonic mean, exact for ε = 0 and for v = 0. Where √v is near ε, and in the first steps, in which c2 changes fast, a
+row may end some thousandths of its way from AdamW's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from training.kernels.embedding_table import Table, row_gradient
+from training.kernels.embedding_table import EmbeddingTable, row_gradient
 from training.kernels.parallel import parallel_for
 
 LEAST_TAIL = 1e-9
@@ -50,7 +50,7 @@ class DeferredAdamW(torch.optim.AdamW):
     """
 
     def __init__(
-        self, groups: Iterable[dict[str, Any]], tables: Iterable[Table], *, lr: float, weight_decay: float
+        self, groups: Iterable[dict[str, Any]], tables: Iterable[EmbeddingTable], *, lr: float, weight_decay: float
     ) -> None:
         super().__init__(groups, lr=lr, weight_decay=weight_decay)
         self._group_of = {p: group for group in self.param_groups for p in group["params"]}
@@ -90,7 +90,7 @@ class DeferredAdamW(torch.optim.AdamW):
                 if name in kept:
                     self.state[parameters[number]][name] = kept[name].clone()
 
-    def _row_step(self, table: Table, grad: Tensor) -> None:
+    def _row_step(self, table: EmbeddingTable, grad: Tensor) -> None:
         """AdamW's step for the rows of a gradient; all others rest."""
         weight, state, group = table.weight, self._state(table), self._group_of[table.weight]
         lr, (beta1, beta2) = float(group["lr"]), group["betas"]
@@ -116,7 +116,7 @@ class DeferredAdamW(torch.optim.AdamW):
         state["step"] += 1
         _record_decay(state, done, lr, group["weight_decay"], beta1, beta2)
 
-    def _catch_up(self, table: Table, rows: Tensor) -> None:
+    def _catch_up(self, table: EmbeddingTable, rows: Tensor) -> None:
         if table.weight not in self.state:
             return  # no step has been taken yet
         state, group = self._state(table), self._group_of[table.weight]
@@ -134,7 +134,7 @@ class DeferredAdamW(torch.optim.AdamW):
             np.array([*group["betas"], group["eps"]]),
         )
 
-    def _state(self, table: Table) -> dict[str, Any]:
+    def _state(self, table: EmbeddingTable) -> dict[str, Any]:
         state: dict[str, Any] = self.state[table.weight]
         if not state:
             state["step"] = torch.tensor(0.0)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Table(nn.Embedding):
+class EmbeddingTable(nn.Embedding):
     """An embedding table of which a training step reads a few rows out of many.
 
     An optimiser may leave rows behind that get no gradient and bring them up to date when they are next read
@@ -18,9 +18,9 @@ class Table(nn.Embedding):
     optimiser is at work asks for it by ``synced_weight``, or calls the optimiser's ``flush`` before.
     """
 
-    _catch_up: weakref.WeakMethod[Callable[[Table, Tensor], None]] | None = None
+    _catch_up: weakref.WeakMethod[Callable[[EmbeddingTable, Tensor], None]] | None = None
 
-    def register_sync(self, catch_up: Callable[[Table, Tensor], None]) -> None:
+    def register_sync(self, catch_up: Callable[[EmbeddingTable, Tensor], None]) -> None:
         """Have the bound method ``catch_up(table, rows)`` called before rows are read, while its owner lives."""
         self._catch_up = weakref.WeakMethod(catch_up)
 

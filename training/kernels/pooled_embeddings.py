@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from training.kernels.embedding_table import Table, row_gradient
+from training.kernels.embedding_table import EmbeddingTable, row_gradient
 from training.kernels.parallel import parallel_for
 
 
-def decayed_pools(table: Table, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
+def decayed_pools(table: EmbeddingTable, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
     """(B, H, D) weighted means of the rows of ``table``, one per half-life; 0 for a history without events.
 
     Args:

@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from training.kernels.deferred_adamw import DeferredAdamW, clip_gradients, coalesced
-from training.kernels.embedding_table import Table
+from training.kernels.embedding_table import EmbeddingTable
 
 N, D = 40, 6
 
 
-def table_of(seed: int = 0) -> Table:
+def table_of(seed: int = 0) -> EmbeddingTable:
     torch.manual_seed(seed)
-    return Table(N, D, dtype=torch.float64)
+    return EmbeddingTable(N, D, dtype=torch.float64)
 
 
-def twin(table: Table) -> nn.Embedding:
+def twin(table: EmbeddingTable) -> nn.Embedding:
     plain = nn.Embedding(N, D, dtype=torch.float64)
     plain.load_state_dict(table.state_dict())
     return plain
 
 
-def deferred(table: Table, lr: float = 0.01, weight_decay: float = 0.1) -> DeferredAdamW:
+def deferred(table: EmbeddingTable, lr: float = 0.01, weight_decay: float = 0.1) -> DeferredAdamW:
     return DeferredAdamW([{"params": [table.weight]}], [table], lr=lr, weight_decay=weight_decay)
 
 

@@ -7,22 +7,22 @@ import torch
 from torch import Tensor
 
 from training.kernels.deferred_adamw import DeferredAdamW
-from training.kernels.embedding_table import Table
+from training.kernels.embedding_table import EmbeddingTable
 from training.kernels.pooled_embeddings import decayed_pools, dense_pools
 
 HALF_LIVES = torch.tensor([1.0, 4.0, 30.0])
 
 
-def example(b: int = 9, t: int = 7, n: int = 12, d: int = 5) -> tuple[Table, Tensor, Tensor]:
+def example(b: int = 9, t: int = 7, n: int = 12, d: int = 5) -> tuple[EmbeddingTable, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(b + t)
     lengths = torch.randint(0, t + 1, (b,), generator=generator)
     history = torch.randint(n, (b, t), generator=generator)
     absent = (torch.arange(t) >= lengths[:, None]) | (torch.rand(b, t, generator=generator) < 0.2)
     torch.manual_seed(0)
-    return Table(n, d, dtype=torch.float64), torch.where(absent, -1, history), lengths
+    return EmbeddingTable(n, d, dtype=torch.float64), torch.where(absent, -1, history), lengths
 
 
-def optimiser_of(table: Table) -> DeferredAdamW:
+def optimiser_of(table: EmbeddingTable) -> DeferredAdamW:
     return DeferredAdamW([{"params": [table.weight]}], [table], lr=0.1, weight_decay=0.0)
 
 
