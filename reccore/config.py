@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
 
 from reccore.errors import ConfigError
 
@@ -35,9 +35,25 @@ class ComponentConfig(BaseModel):
             raise ConfigError(message) from error
 
 
+def by_kind(default: str) -> Discriminator:
+    """Discriminator of a union of configurations by their field ``kind``, which may be left out for ``default``.
+
+    Used as ``Annotated[Annotated[A, Tag("a")] | Annotated[B, Tag("b")], by_kind("a")]``.
+    """
+
+    def kind_of(value: Any) -> Any:
+        return value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", None)
+
+    return Discriminator(kind_of)
+
+
 def _problem(error: Mapping[str, Any]) -> str:
     """One problem of pydantic's list in words of ours."""
     if not error["loc"]:  # found by a validator of the whole, whose message says what it looked at
         return str(error["msg"]).removeprefix("Value error, ")
-    message = "no such option" if error["type"] == UNKNOWN else error["msg"]
-    return f"{'.'.join(map(str, error['loc']))}: {message} (got {error['input']!r})"
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        return f"{where}.kind: unknown kind {context['tag']!r}; known: {context['expected_tags']}"
+    message = "no such option" if error["type"] == UNKNOWN else str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message} (got {error['input']!r})"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
-from pydantic import Field, ValidationError
+from pydantic import Field, Tag, ValidationError
 
 from reccore import (
     ArtefactError,
@@ -21,6 +21,7 @@ from reccore import (
 )
 from reccore.bundle import BundleWriter
 from reccore.component import Registry
+from reccore.config import by_kind
 from reccore.workspace import require
 from tests.helpers import checkerboard
 
@@ -142,3 +143,27 @@ def test_require_names_the_command(tmp_path: Path) -> None:
     assert require(tmp_path, "the folder", "make_it.py") == tmp_path
     with pytest.raises(NotReadyError, match=r"run first: PYTHONPATH=\. python scripts/make_it\.py"):
         require(tmp_path / "x", "the folder", "make_it.py")
+
+
+class Round(ComponentConfig):
+    kind: Literal["round"] = "round"
+    radius: float = 1.0
+
+
+class Square(ComponentConfig):
+    kind: Literal["square"] = "square"
+    side: float = 2.0
+
+
+class Drawing(ComponentConfig):
+    shape: Annotated[Annotated[Round, Tag("round")] | Annotated[Square, Tag("square")], by_kind("round")] = Round()
+
+
+def test_options_of_a_kind_exist_only_under_that_kind() -> None:
+    assert Drawing.parse({"shape": {"radius": 3.0}}).shape == Round(radius=3.0)
+    assert Drawing.parse({"shape": {"kind": "square", "side": 3.0}}).shape == Square(side=3.0)
+    assert Drawing.parse(Drawing(shape=Square()).model_dump(mode="json")).shape == Square()
+    with pytest.raises(ConfigError, match="radius: no such option"):
+        Drawing.parse({"shape": {"kind": "square", "radius": 3.0}})
+    with pytest.raises(ConfigError, match=r"shape.kind: unknown kind 'oval'; known: 'round', 'square'"):
+        Drawing.parse({"shape": {"kind": "oval"}})
