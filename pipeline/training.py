@@ -179,10 +179,10 @@ def refit(channel: BaseRecall, data: TrainingData, model: Path, options: RunOpti
     Kept beside the original, in a hidden folder, and used again until the original or the window changes.
     """
     kept = model.with_name(f".{model.name}.{REFITTED}")
-    config = channel.refit_config()
     basis = {
         "of": Bundle.open(model).fingerprint,
-        "config": config.model_dump(mode="json"),
+        "config": channel.config.model_dump(mode="json"),
+        "refit": channel.refit_facts(),
         "events": data.interactions.fingerprint,
         "seed": options.seed,
     }
@@ -190,6 +190,6 @@ def refit(channel: BaseRecall, data: TrainingData, model: Path, options: RunOpti
     if manifest is not None and manifest.get("basis") == basis:
         return CHANNELS.load(kept)
     logger.info("fitting {} again without the label window", model.name)
-    again = type(channel)(config)
-    again.fit(data, options=options).save(kept, basis=basis)
+    again = channel.refit(data, options)
+    again.save(kept, basis=basis)
     return again

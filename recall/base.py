@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 from reccore import (
     Candidates,
     Component,
-    ComponentConfig,
     Exclusions,
     Holdout,
     QueryBatch,
@@ -83,13 +82,16 @@ class BaseRecall(Component[Any]):
             parts.append(self._retrieve(known.select(slice(start, stop)), k, exclude.rows(start, stop)))
         return concatenate(parts, k)
 
-    def refit_config(self) -> ComponentConfig:
-        """The configuration for fitting again on other events without a validation set.
+    def refit(self, data: TrainingData, options: RunOptions | None = None) -> Self:
+        """A new channel of the same configuration, fitted on other events without a validation set.
 
-        A channel that chose its number of epochs on validation returns that number here.
+        A channel that chose its number of epochs on validation trains that many here.
         """
-        config: ComponentConfig = self.config
-        return config
+        return type(self)(self.config).fit(data, options=options)
+
+    def refit_facts(self) -> dict[str, Any]:
+        """Plain values that decide the result of ``refit`` besides configuration, data and seed."""
+        return {}
 
     @abstractmethod
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None: ...

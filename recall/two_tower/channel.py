@@ -6,6 +6,7 @@ Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recomm
 from __future__ import annotations
 
 from dataclasses import asdict, fields
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -189,9 +190,14 @@ class TwoTower(EmbeddingRecall):
         self.network.eval()
         return self.network.catalogue()
 
-    def refit_config(self) -> TwoTowerConfig:
-        """The same with as many epochs as validation chose."""
-        return self.config.model_copy(update={"epochs": max(self.log.best_epoch, 1)})
+    def refit(self, data: TrainingData, options: RunOptions | None = None) -> Self:
+        """A new channel of the same configuration with as many epochs as validation chose, fitted on other events."""
+        config = self.config.model_copy(update={"epochs": max(self.log.best_epoch, 1)})
+        return type(self)(config).fit(data, options=options)
+
+    def refit_facts(self) -> dict[str, Any]:
+        """The number of epochs that validation chose."""
+        return {"epochs": max(self.log.best_epoch, 1)}
 
     def _validation_ndcg(self, valid: Holdout) -> float:
         """NDCG@10 of the first target, over the whole catalogue, seen items filtered."""

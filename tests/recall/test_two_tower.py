@@ -93,8 +93,10 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_wait(
     assert channel.log.best_epoch == best
     kept = channel.network.item_tower.ids.weight
     assert [torch.equal(kept, weights) for weights in script.weights].index(True) == best - 1
-    assert channel.refit_config().epochs == best
-    assert channel.refit_config().patience == patience
+    again = channel.refit(data, options)
+    assert (len(again.log.loss), again.log.validation) == (best, [])
+    assert again.config.patience == patience
+    assert channel.refit_facts() == {"epochs": best}
     found = channel.index.search(channel.encode_items(), 1, Exclusions.nothing(24))
     np.testing.assert_allclose(found.score, 1.0, atol=1e-5)  # the index holds that epoch's vectors
 
@@ -103,7 +105,7 @@ def test_without_validation_all_epochs_run(board: TrainingData, options: RunOpti
     for valid in (None, last_events(board)[1].select(np.array([], dtype=np.int64))):
         channel = fitted(board, options, valid, epochs=3)
         assert (len(channel.log.loss), channel.log.validation, channel.log.best_epoch) == (3, [], 3)
-        assert channel.refit_config() == channel.config
+        assert channel.refit_facts() == {"epochs": 3}
 
 
 def test_the_validation_figure_is_ndcg_at_ten_of_what_is_retrieved(board: TrainingData, options: RunOptions) -> None:
