@@ -72,7 +72,7 @@ def build_index(
         "k": min(k, len(vectors)),
         "min_recall": min_recall,
         "index": index.name,
-        "options": index.config.model_dump(mode="json"),
+        "options": index.config.model_dump(mode="json", exclude={"kind"}),
         "measured": [one.to_dict() for one in measured],
     }
 
@@ -123,7 +123,7 @@ def _replace(workspace: Workspace, path: Path, channel: EmbeddingRecall, index: 
     before = Bundle.open(path)
     channel.index = index
     if "index" in type(channel.config).model_fields:
-        chosen = {"index": index.name, "index_options": index.config.model_dump(mode="json")}
+        chosen = {"index": index.name, "index_options": index.config.model_dump(mode="json", exclude={"kind"})}
         channel.config = type(channel.config).parse({**channel.config.model_dump(), **chosen})
     facts = {name: value for name, value in before.manifest.items() if name not in _WRITTEN_ANEW}
     channel.save(path, **facts)

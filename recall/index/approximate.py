@@ -11,10 +11,10 @@ import faiss as typed_faiss
 import numpy as np
 from pydantic import Field
 
-from recall.index.base import BaseIndex
+from recall.index.base import BaseIndex, BaseIndexConfig
 from recall.index.brute_force import rescore, search_dense
 from recall.index.flat import FILE, read_faiss
-from reccore import ArtefactError, Bundle, Candidates, ComponentConfig, Exclusions
+from reccore import ArtefactError, Bundle, Candidates, Exclusions
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 
@@ -30,7 +30,7 @@ SLACK = 8
 WIDENING = 8
 
 
-class ApproximateConfig(ComponentConfig):
+class ApproximateConfig(BaseIndexConfig):
     """Options of every approximate index.
 
     Attributes:

@@ -8,13 +8,29 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from reccore import ArtefactError, Bundle, Candidates, Component, DataError, Exclusions, Vocabulary
+from reccore import ArtefactError, Bundle, Candidates, Component, ComponentConfig, DataError, Exclusions, Vocabulary
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 from reccore.errors import NotFittedError
 
 # Inner products of vectors within this bound cannot overflow float32 below 10⁸ dimensions.
 LARGEST_ENTRY = 1e15
+
+
+class BaseIndexConfig(ComponentConfig):
+    """Options of an index.
+
+    Attributes:
+        kind: name of the index class; selects the options that exist.
+    """
+
+    kind: str
+
+    def create(self, n_items: int) -> BaseIndex:
+        """An empty index with these options, for a catalogue of ``n_items``."""
+        from recall.index import INDEXES  # the registry imports this module
+
+        return INDEXES[self.kind](self)
 
 
 class BaseIndex(Component[Any]):

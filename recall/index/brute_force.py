@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from recall.index.base import BaseIndex
+from recall.index.base import BaseIndex, BaseIndexConfig
 from reccore import Bundle, Candidates, ComponentConfig, Exclusions, top_k
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
@@ -65,8 +65,10 @@ def search_dense(queries: FloatArray, vectors: FloatArray, k: int, exclude: Excl
     return concatenate(parts, k)
 
 
-class BruteForceConfig(ComponentConfig):
-    """Nothing to choose."""
+class BruteForceConfig(BaseIndexConfig):
+    """``BruteForceIndex`` has no options."""
+
+    kind: Literal["brute_force"] = "brute_force"
 
 
 class BruteForceIndex(BaseIndex):

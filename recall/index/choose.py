@@ -4,20 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from loguru import logger
+from pydantic import Tag
 
 from recall.index import INDEXES, BaseIndex
+from recall.index.base import BaseIndexConfig
+from recall.index.brute_force import BruteForceConfig
+from recall.index.flat import FlatConfig
+from recall.index.hnsw import HNSWConfig
+from recall.index.ivf import IVFConfig
+from recall.index.pq import PQConfig
 from recall.index.tuning import Measured, RecallTooLow, Sample, in_turns, tune
 from reccore import ConfigError
 from reccore.arrays import FloatArray
+from reccore.config import by_kind
 
 AUTO = "auto"
 # Up to so many items an exact search takes a millisecond or two, and a structure would save nothing worth having.
 EXACT_UP_TO = 100_000
 # Beyond so many items ``auto`` leaves the graph out, whose building by one thread takes minutes.
 GRAPH_UP_TO = 250_000
+
+
+class AutoConfig(BaseIndexConfig):
+    """The default flat index up to ``EXACT_UP_TO`` items, the default IVF index beyond."""
+
+    kind: Literal["auto"] = "auto"
+
+    def create(self, n_items: int) -> BaseIndex:
+        return (FlatConfig() if n_items <= EXACT_UP_TO else IVFConfig()).create(n_items)
+
+
+IndexConfig = Annotated[
+    Annotated[FlatConfig, Tag("flat")]
+    | Annotated[BruteForceConfig, Tag("brute_force")]
+    | Annotated[IVFConfig, Tag("ivf")]
+    | Annotated[HNSWConfig, Tag("hnsw")]
+    | Annotated[PQConfig, Tag("pq")]
+    | Annotated[AutoConfig, Tag("auto")],
+    by_kind("flat"),
+]
+"""Type of a channel's field ``index: IndexConfig = FlatConfig()``, in TOML ``index = {kind = "ivf", nprobe = 32}``.
+
+``config.index.create(n_items)`` makes the empty index, and ``index.config`` is a value of this type.
+"""
 
 
 def create_index(kind: str, n_items: int, options: Mapping[str, Any] | None = None) -> BaseIndex:
@@ -30,7 +62,7 @@ def create_index(kind: str, n_items: int, options: Mapping[str, Any] | None = No
         return INDEXES[kind](options)
     if options:
         raise ConfigError(f"options of an index need its kind, not {AUTO}: got {', '.join(options)}")
-    return INDEXES["flat" if n_items <= EXACT_UP_TO else "ivf"]()
+    return AutoConfig().create(n_items)
 
 
 def kinds_to_try(kind: str, n_items: int) -> tuple[str, ...]:

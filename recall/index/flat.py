@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import faiss
 import numpy as np
 
-from recall.index.base import BaseIndex
+from recall.index.base import BaseIndex, BaseIndexConfig
 from recall.index.brute_force import rescore, search_dense
 from reccore import ArtefactError, Bundle, Candidates, ComponentConfig, Exclusions
 from reccore.arrays import BoolArray, FloatArray
@@ -31,8 +31,10 @@ def read_faiss(path: Path) -> Any:
         raise ArtefactError(f"{path} is not a FAISS index: {error}") from error
 
 
-class FlatConfig(ComponentConfig):
-    """Nothing to choose."""
+class FlatConfig(BaseIndexConfig):
+    """``FlatIndex`` has no options."""
+
+    kind: Literal["flat"] = "flat"
 
 
 class FlatIndex(BaseIndex):

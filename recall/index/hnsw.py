@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -21,6 +21,7 @@ class HNSWConfig(ApproximateConfig):
         ef_search: items kept in view by a search; at least as many as are fetched.
     """
 
+    kind: Literal["hnsw"] = "hnsw"
     neighbours: int = Field(default=24, ge=2, le=256)
     ef_construction: int = Field(default=100, ge=1)
     ef_search: int = Field(default=200, ge=1)

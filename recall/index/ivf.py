@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,8 +22,8 @@ TRAINING_VECTORS = 65_536
 CENTRE_LINKS, CENTRE_EF_CONSTRUCTION, CENTRE_EF_SEARCH = 32, 40, 32
 
 
-class IVFConfig(ApproximateConfig):
-    """Options of ``IVFIndex``.
+class InvertedFileConfig(ApproximateConfig):
+    """Options of every inverted file.
 
     Attributes:
         n_lists: lists that the catalogue is divided into; None takes 8·√N, but at least 64 items a list.
@@ -32,6 +32,12 @@ class IVFConfig(ApproximateConfig):
 
     n_lists: int | None = Field(default=None, ge=1)
     nprobe: int = Field(default=16, ge=1)
+
+
+class IVFConfig(InvertedFileConfig):
+    """Options of ``IVFIndex``."""
+
+    kind: Literal["ivf"] = "ivf"
 
 
 class InvertedFile(ApproximateIndex):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from recall.index.approximate import faiss, largest_divisor
-from recall.index.ivf import InvertedFile, IVFConfig
+from recall.index.ivf import InvertedFile, InvertedFileConfig
 from reccore import ComponentConfig
 from reccore.arrays import FloatArray, IntArray
 
@@ -15,14 +15,15 @@ BITS = 8
 ITERATIONS, VECTORS_PER_CODE_WORD = 8, 64  # more of either hardly moves a code word
 
 
-class PQConfig(IVFConfig):
-    """Options of ``PQIndex``; those of the lists are ``IVFIndex``'s.
+class PQConfig(InvertedFileConfig):
+    """Options of ``PQIndex``; those of the lists are ``InvertedFileConfig``'s.
 
     Attributes:
         subvectors: bytes of a code, at most: the largest divisor of D that is not above it; None takes D/4.
         rerank: exact scores decide among so many times the items that are wanted.
     """
 
+    kind: Literal["pq"] = "pq"
     subvectors: int | None = Field(default=None, ge=1)
     rerank: int = Field(default=4, ge=1)
 

@@ -92,7 +92,7 @@ class Measured:
         recall = sample.recall(index)
         return cls(
             kind=index.name,
-            options=index.config.model_dump(mode="json"),
+            options=index.config.model_dump(mode="json", exclude={"kind"}),
             build_seconds=round(build_seconds, 2),
             recall=round(float(recall.mean()), 5),
             recall_at_least=round(lower_bound(recall), 5),
