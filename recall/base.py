@@ -1,9 +1,12 @@
-"""The interface of a recall channel."""
+"""The interface of a recall channel, and the base of channels that score the whole catalogue."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
+
+import numpy as np
 
 from reccore import (
     Candidates,
@@ -13,7 +16,9 @@ from reccore import (
     QueryBatch,
     RunOptions,
     TrainingData,
+    top_k,
 )
+from reccore.arrays import FloatArray, IntArray
 from reccore.candidates import concatenate
 
 MAX_QUERIES_PER_CHUNK = 1024
@@ -22,19 +27,20 @@ SCORES_PER_CHUNK = 1 << 24
 
 
 class BaseRecall(Component[Any]):
-    """Offers, out of the whole catalogue, the items a user is likely to choose next.
+    """Offers the items of the whole catalogue that a user is likely to choose next, and scores given items.
 
-    Subclasses implement ``_fit`` and ``_retrieve``; arguments are validated here.
+    Subclasses implement ``_fit``, ``_retrieve`` and ``_score``, and ``_prepare`` where both need the same encoding of
+    a query. The public methods validate their arguments and split batches into chunks.
     """
 
     kind: ClassVar[str] = "recall"
 
     @property
     def query_time(self) -> bool:
-        """Whether ``as_of`` is read, and taken for the time of the event to predict.
+        """Whether the channel reads ``as_of`` as the time of the event to predict.
 
-        Such a channel has a leaderboard of its own: what it learns from, is validated on and is asked must all
-        know that time. For any other channel ``as_of`` changes nothing.
+        Training examples, validation queries and requests must then all carry that time, and results belong on a
+        leaderboard of their own. Other channels ignore ``as_of``.
         """
         return False
 
@@ -42,8 +48,8 @@ class BaseRecall(Component[Any]):
         """Learn from the fit split.
 
         Args:
-            data: events, item and user facts of the fit split; nothing else is looked at.
-            valid: queries and targets to choose an epoch by; never used as training targets.
+            data: events, item and user facts of the fit split; the only source of training targets.
+            valid: queries and targets for choosing the epoch.
             options: seed, device, progress.
         """
         options = options or RunOptions()
@@ -53,18 +59,33 @@ class BaseRecall(Component[Any]):
         self._vocabulary = data.vocabulary
         return self
 
-    def retrieve(self, queries: QueryBatch, k: int, *, exclude: Exclusions | None = None) -> Candidates:
+    def prepare(self, queries: QueryBatch) -> Any:
+        """Encode queries once, for calls of ``retrieve`` and ``score`` on the same queries.
+
+        Returns:
+            What this channel reads of the queries, one row per query: query vectors, sparse rows, or the queries.
+            Memory grows with B; callers with many queries prepare them in batches.
+
+        Raises:
+            NotFittedError: before ``fit`` or ``load``.
+        """
+        return self._prepare(queries.known_items_only(len(self.vocabulary.items)))
+
+    def retrieve(
+        self, queries: QueryBatch, k: int, *, exclude: Exclusions | None = None, prepared: Any = None
+    ) -> Candidates:
         """The best ``k`` items for each query, (B, min(k, N)).
 
         Args:
-            queries: histories may hold unknown items (-1), which are passed over, and may be empty; a
-                channel that cannot answer a query returns an empty row.
-            k: at least 1; more than the catalogue holds is allowed.
+            queries: histories may be empty and may hold unknown items (-1), which are ignored. A query that the
+                channel cannot answer gets an empty row.
+            k: at least 1; may exceed the size of the catalogue.
             exclude: items never to offer; by default the query's whole history. Pass
                 ``Exclusions.nothing(len(queries))`` to allow repeats.
+            prepared: ``prepare(queries)``, computed here if None.
 
         Raises:
-            ValueError: ``k`` below 1, or one row of exclusions per query is missing.
+            ValueError: ``k`` below 1, or exclusions or prepared rows differ in number from the queries.
             NotFittedError: before ``fit`` or ``load``.
         """
         n_items = len(self.vocabulary.items)
@@ -74,13 +95,41 @@ class BaseRecall(Component[Any]):
         if len(exclude) != len(queries):
             raise ValueError(f"{len(queries)} queries but {len(exclude)} rows of exclusions")
         k = min(k, n_items)
-        known = queries.known_items_only(n_items)
-        parts = []
-        step = min(max(SCORES_PER_CHUNK // max(n_items, 1), 1), MAX_QUERIES_PER_CHUNK)
-        for start in range(0, len(known), step):
-            stop = min(start + step, len(known))
-            parts.append(self._retrieve(known.select(slice(start, stop)), k, exclude.rows(start, stop)))
+        parts = [
+            self._retrieve(encoded, k, exclude.rows(rows.start, rows.stop))
+            for rows, encoded in self._prepared_chunks(queries, prepared)
+        ]
         return concatenate(parts, k)
+
+    def score(self, queries: QueryBatch, candidates: Candidates, *, prepared: Any = None) -> FloatArray:
+        """The channel's own score of each given item, whether or not it would offer the item.
+
+        Args:
+            queries: as in ``retrieve``.
+            candidates: (B, K) items; their scores are not read.
+            prepared: ``prepare(queries)``, computed here if None.
+
+        Returns:
+            (B, K) float32 in the order of the candidates' columns, the score that ``retrieve`` gives for the same
+            item; NaN where the channel has no score for the item or the query, −inf on padding.
+
+        Raises:
+            ValueError: candidates or prepared rows differ in number from the queries, or an item lies outside the
+                catalogue.
+            NotFittedError: before ``fit`` or ``load``.
+        """
+        n_items = len(self.vocabulary.items)
+        if len(queries) != len(candidates):
+            raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
+        largest = int(candidates.item_idx.max(initial=-1))
+        if largest >= n_items:
+            raise ValueError(f"candidate index {largest} outside the catalogue of {n_items} items")
+        scores: FloatArray = np.full(candidates.item_idx.shape, -np.inf, dtype=np.float32)
+        item_idx = np.maximum(candidates.item_idx, 0)
+        for rows, encoded in self._prepared_chunks(queries, prepared):
+            scores[rows] = self._score(encoded, item_idx[rows])
+        scores[~candidates.mask] = -np.inf
+        return scores
 
     def refit(self, data: TrainingData, options: RunOptions | None = None) -> Self:
         """A new channel of the same configuration, fitted on other events without a validation set.
@@ -93,9 +142,53 @@ class BaseRecall(Component[Any]):
         """Plain values that decide the result of ``refit`` besides configuration, data and seed."""
         return {}
 
+    def _prepared_chunks(self, queries: QueryBatch, prepared: Any) -> Iterator[tuple[slice, Any]]:
+        """Row slices small enough for dense scores, each with its prepared rows."""
+        if prepared is not None and _n_rows(prepared) != len(queries):
+            raise ValueError(f"{len(queries)} queries but {_n_rows(prepared)} prepared rows")
+        n_items = len(self.vocabulary.items)
+        known = queries.known_items_only(n_items)
+        step = min(max(SCORES_PER_CHUNK // max(n_items, 1), 1), MAX_QUERIES_PER_CHUNK)
+        for start in range(0, len(queries), step):
+            rows = slice(start, min(start + step, len(queries)))
+            if prepared is None:
+                yield rows, self._prepare(known.select(rows))
+            else:
+                yield rows, prepared.select(rows) if isinstance(prepared, QueryBatch) else prepared[rows]
+
     @abstractmethod
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None: ...
 
+    def _prepare(self, queries: QueryBatch) -> Any:
+        """A ``QueryBatch``, an array or a CSR matrix with one row per query; all history items are known."""
+        return queries
+
     @abstractmethod
-    def _retrieve(self, queries: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
-        """A chunk of queries small enough for dense scores, all items known, 1 ≤ k ≤ N."""
+    def _retrieve(self, prepared: Any, k: int, exclude: Exclusions) -> Candidates:
+        """Answer one chunk of what ``_prepare`` returns, 1 ≤ k ≤ N."""
+
+    @abstractmethod
+    def _score(self, prepared: Any, item_idx: IntArray) -> FloatArray:
+        """(B, K) scores of items of the catalogue for one chunk, NaN where there is none; padding arrives as item 0."""
+
+
+class DenseRecall(BaseRecall):
+    """A channel with one formula for the whole catalogue, ``_scores``; retrieval and scoring follow from it."""
+
+    @abstractmethod
+    def _scores(self, prepared: Any) -> FloatArray:
+        """(B, N) float32 for one chunk, a new array; −inf where the channel has no score."""
+
+    def _retrieve(self, prepared: Any, k: int, exclude: Exclusions) -> Candidates:
+        scores = self._scores(prepared)
+        exclude.mask_scores(scores)
+        return top_k(scores, k)
+
+    def _score(self, prepared: Any, item_idx: IntArray) -> FloatArray:
+        scores = np.take_along_axis(self._scores(prepared), item_idx, axis=1)
+        scores[np.isneginf(scores)] = np.nan
+        return scores
+
+
+def _n_rows(prepared: Any) -> int:
+    return len(prepared) if isinstance(prepared, QueryBatch) else int(prepared.shape[0])

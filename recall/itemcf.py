@@ -10,77 +10,40 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recall.base import BaseRecall
 from recall.cooccurrence import top_neighbours
-from recall.history import history_matrix
-from reccore import (
-    Bundle,
-    Candidates,
-    ComponentConfig,
-    Exclusions,
-    Holdout,
-    Interactions,
-    QueryBatch,
-    RunOptions,
-    TrainingData,
-    top_k,
-)
-from reccore.bundle import BundleWriter
+from recall.similarity import ItemSimilarityConfig, ItemSimilarityRecall
+from reccore import Interactions, RunOptions, TrainingData
 
 
-class ItemCFConfig(ComponentConfig):
-    """Options of ``ItemCF``.
+class ItemCFConfig(ItemSimilarityConfig):
+    """Options of ``ItemCF``, beside those of its family.
 
     Attributes:
         neighbours: similar items kept for each item.
-        user_damping: a user with n events counts log(1 + n)^−user_damping in every co-occurrence.
+        user_damping: a user with n events has weight log(1 + n)^−user_damping in every co-occurrence.
         shrinkage: added to the denominator; pulls similarities that rest on few users towards 0.
-        history_cap: only the latest so many events of a user form pairs, which bounds the quadratic cost.
-        half_life: at retrieval an event counts half for every so many later ones; None counts all alike.
+        history_cap: only a user's latest ``history_cap`` events form pairs, which bounds the quadratic cost.
     """
 
     neighbours: int = Field(default=100, ge=1)
     user_damping: float = Field(default=1.0, ge=0, le=10)
     shrinkage: float = Field(default=0.0, ge=0)
     history_cap: int = Field(default=500, ge=2)
-    half_life: float | None = Field(default=4.0, gt=0)
 
 
-class ItemCF(BaseRecall):
+class ItemCF(ItemSimilarityRecall):
     """Cosine between the columns of the weighted user–item matrix, top neighbours of each item.
 
     With w_u the damped weight of user u, sim(i, j) = Σ_{u∈i∩j} w_u / (√(Σ_{u∈i} w_u · Σ_{u∈j} w_u) + shrinkage).
-    Fitting takes Σ_u min(n_u, history_cap)² multiply-adds and memory for one dense row per thread; the
-    score of an item is the recency-weighted sum of its similarities to the history. An empty history, or
-    one whose films have no neighbours, gets an empty row.
+    Fitting takes Σ_u min(n_u, history_cap)² multiply-adds and memory for one dense row per thread.
     """
 
     name = "itemcf"
     Config = ItemCFConfig
     config: ItemCFConfig
-    similarity: sparse.csr_matrix  # (N, N), row i = neighbours of i
 
-    def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
-        self.similarity = item_similarity(data.interactions, self.config, progress=options.progress)
-
-    def _retrieve(self, queries: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
-        n_items = self.similarity.shape[0]
-        scores = (history_matrix(queries, n_items, self.config.half_life) @ self.similarity).toarray()
-        scores[scores == 0.0] = -np.inf  # no evidence is not an offer
-        exclude.mask_scores(scores)
-        return top_k(scores, k)
-
-    def _write(self, bundle: BundleWriter) -> None:
-        matrix = self.similarity
-        arrays = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr}
-        bundle.arrays("similarity.npz", arrays)
-
-    def _read(self, bundle: Bundle) -> None:
-        stored = bundle.arrays("similarity.npz")
-        n_items = len(self.vocabulary.items)
-        self.similarity = sparse.csr_matrix(
-            (stored["data"], stored["indices"], stored["indptr"]), shape=(n_items, n_items)
-        )
+    def _similarity(self, data: TrainingData, options: RunOptions) -> sparse.csr_matrix:
+        return item_similarity(data.interactions, self.config, progress=options.progress)
 
 
 def item_similarity(interactions: Interactions, config: ItemCFConfig, *, progress: bool = False) -> sparse.csr_matrix:

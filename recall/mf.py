@@ -12,18 +12,15 @@ from implicit.cpu.als import AlternatingLeastSquares
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from recall.base import BaseRecall
+from recall.base import DenseRecall
 from recall.history import history_matrix
 from reccore import (
     Bundle,
-    Candidates,
     ComponentConfig,
-    Exclusions,
     Holdout,
     QueryBatch,
     RunOptions,
     TrainingData,
-    top_k,
 )
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
@@ -48,7 +45,7 @@ class MFConfig(ComponentConfig):
     half_life: float | None = Field(default=10.0, gt=0)
 
 
-class MF(BaseRecall):
+class MF(DenseRecall):
     """Item factors Y; a query's vector is argmin_x Σ_i c_i (p_i − x·y_i)² + reg·|x|² over its history.
 
     Items without events have zero factors and are never offered. A history that is empty, or holds nothing
@@ -104,13 +101,14 @@ class MF(BaseRecall):
         """(N, D) item factors."""
         return self.item_factors
 
-    def _retrieve(self, queries: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
-        vectors = self.encode_queries(queries)
-        scores = vectors @ self.item_factors.T
+    def _prepare(self, queries: QueryBatch) -> FloatArray:
+        return self.encode_queries(queries)
+
+    def _scores(self, prepared: FloatArray) -> FloatArray:
+        scores: FloatArray = prepared @ self.item_factors.T
         scores[:, ~self._known] = -np.inf
-        scores[~vectors.any(axis=1)] = -np.inf  # nothing is known of this taste
-        exclude.mask_scores(scores)
-        return top_k(scores, k)
+        scores[~prepared.any(axis=1)] = -np.inf  # the history holds no item with factors
+        return scores
 
     def _write(self, bundle: BundleWriter) -> None:
         bundle.arrays("factors.npz", {"item_factors": self.item_factors})

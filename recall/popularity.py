@@ -1,6 +1,6 @@
-"""Popularity: the same list for everyone, all-time or with events fading over time.
+"""Popularity: the same list for everyone, of all time or with exponential decay of the events.
 
-The yardstick every personalised channel must beat, and the channel that fills rows the others leave short.
+The baseline of every personalised channel, and the channel that fills short rows after the merge.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reccore import (
     TrainingData,
     top_k,
 )
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 
 SECONDS_PER_DAY = 86_400.0
@@ -31,15 +31,15 @@ class PopularityConfig(ComponentConfig):
     """Options of ``Popularity``.
 
     Attributes:
-        half_life_days: None counts all events alike; a number halves an event's weight for every so many days
-            before the last event of the fit split.
+        half_life_days: exponential decay of the events, in days before the last event of the fit split; None = no
+            decay.
     """
 
     half_life_days: float | None = Field(default=None, gt=0)
 
 
 class Popularity(BaseRecall):
-    """Items by (time-decayed) number of events. Answers every query, an empty history too."""
+    """Items by their number of events, time-decayed if configured. Answers every query, with an empty history too."""
 
     name = "popularity"
     Config = PopularityConfig
@@ -57,12 +57,15 @@ class Popularity(BaseRecall):
         counts = np.bincount(events.item_idx, weights=decay, minlength=events.n_items)
         self.weight = counts.astype(np.float32)
 
-    def _retrieve(self, queries: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
-        # Whatever is excluded, the answer lies among the first k + (number excluded) of the one common order.
+    def _retrieve(self, prepared: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
+        # All queries share one order, so each answer lies among its first k + (number excluded) items.
         width = min(k + int(exclude.lengths.max(initial=0)), len(self.weight))
         first = top_k(self.weight[None, :], width)
-        everyone = first.select(np.zeros(len(queries), dtype=np.int64))
+        everyone = first.select(np.zeros(len(prepared), dtype=np.int64))
         return everyone.keep(~exclude.contains(everyone.item_idx)).head(k)
+
+    def _score(self, prepared: QueryBatch, item_idx: IntArray) -> FloatArray:
+        return self.weight[item_idx]
 
     def _write(self, bundle: BundleWriter) -> None:
         bundle.arrays("popularity.npz", {"weight": self.weight})

@@ -27,6 +27,7 @@ def test_the_channel_of_the_readme_is_a_channel(tmp_path: Path) -> None:
     offered = channel.retrieve(queries, 5)
     offered.validate()
     assert (offered.counts > 0).any()
+    np.testing.assert_array_equal(channel.score(queries, offered), offered.score)
     channel.save(tmp_path / "genre")
     again = channel_class.load(tmp_path / "genre").retrieve(queries, 5)  # type: ignore[attr-defined]
     np.testing.assert_array_equal(again.item_idx, offered.item_idx)

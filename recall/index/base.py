@@ -42,6 +42,7 @@ class BaseIndex(Component[Any]):
     """
 
     kind: ClassVar[str] = "index"
+    _vectors: FloatArray
 
     def __init__(self, config: Any = None) -> None:
         super().__init__(config)
@@ -57,6 +58,11 @@ class BaseIndex(Component[Any]):
     def dimension(self) -> int:
         """Entries of each vector, 0 before ``build``."""
         return self._dimension
+
+    @property
+    def vectors(self) -> FloatArray:
+        """(N, D) the indexed vectors themselves, for reading only; memory-mapped in a loaded approximate index."""
+        return self._vectors
 
     def build(self, vectors: FloatArray, seed: int = 0) -> Self:
         """Index the catalogue; what was indexed before is forgotten.

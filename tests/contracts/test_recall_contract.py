@@ -178,13 +178,73 @@ def test_a_user_number_beyond_the_table_is_a_stranger(channel: BaseRecall) -> No
     assert_same(found.select(slice(0, 1)), found.select(slice(1, 2)), exact=False)
 
 
+def test_scores_are_those_of_retrieval_and_items_without_one_are_never_offered(
+    channel: BaseRecall, queries: QueryBatch
+) -> None:
+    offered = channel.retrieve(queries, N_ITEMS, exclude=Exclusions.nothing(len(queries)))
+    np.testing.assert_array_equal(channel.score(queries, offered), offered.score)
+    expected = np.full((len(queries), N_ITEMS), np.nan, dtype=np.float32)
+    row, column = np.nonzero(offered.mask)
+    expected[row, offered.item_idx[row, column]] = offered.score[row, column]
+    every_item = np.tile(np.arange(N_ITEMS), (len(queries), 1))
+    every = Candidates(every_item, np.zeros(every_item.shape, dtype=np.float32))
+    np.testing.assert_array_equal(channel.score(queries, every), expected)
+
+
+def test_scores_follow_the_columns_of_the_candidates(channel: BaseRecall, queries: QueryBatch) -> None:
+    asked = Candidates(
+        np.tile([5, 0, 23, -1], (len(queries), 1)), np.tile(np.float32([1, 2, 3, -np.inf]), (len(queries), 1))
+    )
+    found = channel.score(queries, asked)
+    assert (found.dtype, found.shape) == (np.float32, (len(queries), 4))
+    assert np.isneginf(found[:, 3]).all()
+    np.testing.assert_array_equal(
+        channel.score(queries, asked.take(np.tile([2, 3, 0], (len(queries), 1)))), found[:, [2, 3, 0]]
+    )
+    for row in (0, 31, len(queries) - 1):
+        single = channel.score(queries.select([row]), asked.select(slice(row, row + 1)))
+        np.testing.assert_allclose(single[0], found[row], rtol=1e-5, atol=1e-6)
+    assert channel.score(queries, Candidates.empty(len(queries))).shape == (len(queries), 0)
+    assert channel.score(QueryBatch.from_histories([]), Candidates.empty(0, 3)).shape == (0, 3)
+
+
+def test_prepared_queries_are_not_encoded_again(
+    channel: BaseRecall, queries: QueryBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered = channel.retrieve(queries, 9)
+    scores = channel.score(queries, offered)
+    prepared = channel.prepare(queries)
+
+    def encode_again(queries: QueryBatch) -> None:
+        raise AssertionError("prepared queries were encoded again")
+
+    monkeypatch.setattr(channel, "_prepare", encode_again)
+    for size in (1, 1024):  # in chunks of one query, and all at once
+        monkeypatch.setattr("recall.base.MAX_QUERIES_PER_CHUNK", size)
+        assert_same(channel.retrieve(queries, 9, prepared=prepared), offered, exact=False)
+        np.testing.assert_allclose(channel.score(queries, offered, prepared=prepared), scores, rtol=1e-5, atol=1e-6)
+
+
 def test_wrong_calls(variant: str, channel: BaseRecall, queries: QueryBatch) -> None:
     with pytest.raises(ValueError, match="k must be at least 1"):
         channel.retrieve(queries, 0)
     with pytest.raises(ValueError, match="rows of exclusions"):
         channel.retrieve(queries, 3, exclude=Exclusions.nothing(1))
-    with pytest.raises(NotFittedError):
-        type(channel)(CONFIGS[variant]).retrieve(queries, 3)
+    with pytest.raises(ValueError, match="67 queries but 2 prepared rows"):
+        channel.retrieve(queries, 3, prepared=channel.prepare(queries.select([0, 1])))
+    with pytest.raises(ValueError, match="67 queries but 2 rows of candidates"):
+        channel.score(queries, Candidates.empty(2, 3))
+    outside = Candidates(np.full((len(queries), 1), N_ITEMS), np.zeros((len(queries), 1), dtype=np.float32))
+    with pytest.raises(ValueError, match="candidate index 24 outside the catalogue of 24 items"):
+        channel.score(queries, outside)
+    unfitted = type(channel)(CONFIGS[variant])
+    for call in (
+        lambda: unfitted.retrieve(queries, 3),
+        lambda: unfitted.prepare(queries),
+        lambda: unfitted.score(queries, outside),
+    ):
+        with pytest.raises(NotFittedError):
+            call()
 
 
 LOAD_AND_RETRIEVE = """
