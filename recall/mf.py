@@ -25,6 +25,7 @@ from reccore import (
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 from reccore.progress import progress
+from reccore.threads import thread_limit
 
 
 class MFConfig(ComponentConfig):
@@ -86,6 +87,7 @@ class MF(DenseRecall):
             alpha=1.0,
             iterations=c.epochs,
             random_state=seed,
+            num_threads=thread_limit() or 0,  # 0: implicit's default
         )
 
     def encode_queries(self, queries: QueryBatch) -> FloatArray:

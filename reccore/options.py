@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from reccore.errors import ConfigError
+from reccore.threads import limit_threads
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class RunOptions:
         seed: source of all randomness of the run.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         progress: show progress bars and lines.
-        threads: CPU threads of torch; by default its own choice, which heeds ``OMP_NUM_THREADS`` and the cores
-            the process may use.
+        threads: CPU threads of each numerical library; None leaves each its own default, which follows
+            ``OMP_NUM_THREADS`` and the cores the process may use.
         checkpoint_dir: where a training that takes epochs writes down how far it is; None = nowhere.
         checkpoint_minutes: time between checkpoints, beside the one after each epoch; changes no result.
         resume: go on from the checkpoint in ``checkpoint_dir``, where there is one, to the same result as without
@@ -68,6 +69,10 @@ class RunOptions:
         return torch.Generator().manual_seed(int(self.generator(stream).integers(2**62)))
 
     def apply_threads(self) -> None:
-        """Set the number of torch threads where one is asked for."""
+        """Limit the CPU threads of every numerical library, if ``threads`` is set.
+
+        Raises:
+            ConfigError: ``threads`` is below 1.
+        """
         if self.threads is not None:
-            torch.set_num_threads(self.threads)
+            limit_threads(self.threads)

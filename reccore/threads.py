@@ -1,0 +1,45 @@
+"""One limit of CPU threads for all numerical libraries of the process."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from threadpoolctl import threadpool_limits
+
+from reccore.errors import ConfigError
+
+# OpenMP, BLAS and Numba read these once, when they are imported.
+VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+_limit: int | None = None
+
+
+def limit_threads(n: int) -> None:
+    """Let torch, FAISS, Numba, BLAS and ``implicit`` compute on ``n`` threads each, whenever they are imported.
+
+    Imported libraries are set at once; environment variables set those imported later and child processes. OpenMP
+    (and so FAISS) and Numba keep their number per thread: in a thread that is already running, call this again.
+    Numba cannot exceed the number it was imported with.
+
+    Raises:
+        ConfigError: ``n`` below 1.
+    """
+    global _limit
+    if n < 1:
+        raise ConfigError(f"threads must be at least 1, got {n}")
+    _limit = n
+    threadpool_limits(n)  # BLAS and OpenMP: NumPy, SciPy, FAISS, implicit
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(n)
+    numba = sys.modules.get("numba")
+    if numba is not None:
+        numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
+    for variable in VARIABLES:
+        if variable != "NUMBA_NUM_THREADS" or numba is None:  # Numba refuses a change once its threads run
+            os.environ[variable] = str(n)
+
+
+def thread_limit() -> int | None:
+    """The number given to ``limit_threads``, for solvers that take one; None if it was never called."""
+    return _limit

@@ -1,0 +1,71 @@
+"""A limit of CPU threads reaches every library that computes, in whichever order they are imported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from reccore import ConfigError, RunOptions
+
+IMPORTS = "import faiss, implicit, numba, scipy.linalg, torch"
+LIMIT = "from reccore import RunOptions; RunOptions(threads={n}).apply_threads()"
+THREADS = """
+from recall.mf import MF
+from reccore.threads import thread_limit
+from threadpoolctl import threadpool_info
+print(
+    torch.get_num_threads(),
+    faiss.omp_get_max_threads(),
+    numba.get_num_threads(),
+    MF()._solver(0).num_threads,
+    thread_limit(),
+    *{pool["num_threads"] for pool in threadpool_info()},
+)
+"""
+
+
+def threads_after(*lines: str) -> set[int]:
+    """The numbers of threads of all libraries in a process that runs ``lines``."""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    found = subprocess.run(
+        [sys.executable, "-c", "\n".join([*lines, THREADS])],
+        env={**environment, "PYTHONPATH": ".", "NUMBA_NUM_THREADS": "8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return set(map(int, found.stdout.split()))
+
+
+@pytest.mark.parametrize("lines", [(IMPORTS, LIMIT), (LIMIT, IMPORTS)], ids=["imported before", "imported after"])
+def test_reaches_every_library(lines: tuple[str, str]) -> None:
+    assert threads_after(*(line.format(n=1) for line in lines)) == {1}
+    assert threads_after(*(line.format(n=2) for line in lines)) == {2}
+
+
+def test_can_be_raised_again() -> None:
+    assert threads_after(IMPORTS, LIMIT.format(n=1), LIMIT.format(n=2)) == {2}
+
+
+def test_without_a_limit_nothing_is_set() -> None:
+    code = "from reccore import RunOptions; import reccore.threads as t; RunOptions().apply_threads(); "
+    code += "assert t.thread_limit() is None"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": "."}, check=True)
+
+
+def test_limits_without_importing_what_it_limits() -> None:
+    code = "import sys; from reccore.threads import limit_threads; before = set(sys.modules); limit_threads(1); "
+    code += "print(sorted({'faiss', 'implicit', 'numba'} & set(sys.modules)))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_needs_a_thread() -> None:
+    with pytest.raises(ConfigError, match="threads must be at least 1, got 0"):
+        RunOptions(threads=0).apply_threads()
