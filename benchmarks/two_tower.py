@@ -44,11 +44,12 @@ from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, Synt
 from dataprep.synthetic_draws import make_world
 from recall.two_tower import TwoTowerConfig, trainer
 from recall.two_tower.examples import TrainingExamples
-from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries
+from recall.two_tower.features import ItemInputs, UserEncoder
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.towers import UserInputs
 from reccore import Interactions, ItemTable, RunOptions, UserTable
 from reccore.arrays import IntArray, offsets_from_lengths
+from reccore.buckets import bucket_boundaries
 from training.kernels.fused_softmax import fused_sampled_softmax
 from training.precision import product_dtype
 

@@ -22,10 +22,10 @@ from ranking.pair_features import ItemFacts, channels_of, cross_features, matche
 from ranking.schema import Block, Field, RankingInputs, Schema, Side
 from reccore import ArtefactError, Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, UserTable
 from reccore.arrays import BoolArray, FloatArray, IntArray
+from reccore.buckets import N_BUCKETS, bucket_boundaries, bucket_codes
 from reccore.bundle import BundleWriter
 from reccore.tables import UNKNOWN_YEAR
 
-N_BUCKETS = 10
 FIT_QUERIES = 4096
 """Means and deviations are taken over at most this many training queries, evenly spaced."""
 QUERIES_PER_CHUNK = 512
@@ -101,7 +101,7 @@ class FeatureEncoder:
             if name in self.schema:
                 self.scale[name] = _mean_and_deviation(np.concatenate(columns))
             if f"{name}.bucket" in self.schema:
-                self.boundaries[f"{name}.bucket"] = _boundaries(np.concatenate(columns))
+                self.boundaries[f"{name}.bucket"] = bucket_boundaries(np.concatenate(columns))
 
     def encode(self, queries: QueryBatch, candidates: Candidates) -> RankingInputs:
         """Inputs of B queries with K candidates each, on the CPU.
@@ -171,7 +171,7 @@ class FeatureEncoder:
             if bucketed is None:
                 categories[:, column] = codes[field.name]
             else:
-                categories[:, column] = _bucket(measures[field.name.removesuffix(".bucket")], bucketed)
+                categories[:, column] = bucket_codes(measures[field.name.removesuffix(".bucket")], bucketed)
         numbers = np.zeros((n, len(self.schema.of(side, "number"))), dtype=np.float32)
         for column, field in enumerate(self.schema.of(side, "number")):
             numbers[:, column] = self._scaled(field, measures[field.name])
@@ -274,21 +274,6 @@ def _seen(idx: IntArray, n: int) -> BoolArray:
     seen = np.zeros(n, dtype=bool)
     seen[idx[(idx >= 0) & (idx < n)]] = True
     return seen
-
-
-def _boundaries(values: npt.NDArray[Any]) -> FloatArray:
-    """Inner quantiles; equal ones stay, so that the length never varies. Zeros where nothing is known."""
-    finite = values[np.isfinite(values)]
-    if len(finite) == 0:
-        return np.zeros(N_BUCKETS - 1, dtype=np.float32)
-    boundaries: FloatArray = np.quantile(finite, np.arange(1, N_BUCKETS) / N_BUCKETS).astype(np.float32)
-    return boundaries
-
-
-def _bucket(values: npt.NDArray[Any], boundaries: FloatArray) -> IntArray:
-    """Codes 1 … N_BUCKETS, 0 = missing."""
-    codes = np.searchsorted(boundaries, np.asarray(values, dtype=np.float32), side="right") + 1
-    return np.where(np.isfinite(values), codes, 0)
 
 
 def _mean_and_deviation(values: npt.NDArray[Any]) -> FloatArray:

@@ -18,7 +18,7 @@ from recall.index import BaseIndex
 from recall.index.choose import create_index
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import TrainingExamples, query_inputs
-from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries, columns_to_read
+from recall.two_tower.features import ItemInputs, UserEncoder, columns_to_read
 from recall.two_tower.graph import ItemGraph, cooccurrence_graph
 from recall.two_tower.graph_files import read_item_graph
 from recall.two_tower.network import TwoTowerNetwork
@@ -39,6 +39,7 @@ from reccore import (
     UserTable,
 )
 from reccore.arrays import FloatArray, IntArray
+from reccore.buckets import bucket_boundaries
 from reccore.bundle import BundleWriter
 from reccore.candidates import ranks_of_targets
 from training.checkpointing import digest

@@ -16,24 +16,7 @@ from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.query_time import QueryTime
 from reccore import DataError, Interactions, ItemTable, QueryBatch, UserTable
 from reccore.arrays import FloatArray, IntArray
-
-N_BUCKETS = 10
-MISSING = 0
-"""Code of a missing value; real values are coded from 1."""
-
-
-def bucket_boundaries(values: FloatArray, n_buckets: int = N_BUCKETS) -> FloatArray:
-    """(n_buckets - 1,) quantiles of the finite values; always that long, whatever repeats."""
-    finite = values[np.isfinite(values)]
-    if len(finite) == 0:
-        return np.zeros(n_buckets - 1, dtype=np.float32)
-    return np.quantile(finite, np.linspace(0, 1, n_buckets + 1)[1:-1]).astype(np.float32)
-
-
-def bucket_codes(values: FloatArray, boundaries: FloatArray) -> IntArray:
-    """Codes 1 … len(boundaries) + 1, and 0 for NaN."""
-    codes = np.searchsorted(boundaries, values, side="right") + 1
-    return np.where(np.isnan(values), MISSING, codes)
+from reccore.buckets import MISSING, N_BUCKETS, bucket_boundaries, bucket_codes
 
 
 def year_codes(items: ItemTable) -> IntArray | None:
@@ -206,4 +189,4 @@ class UserEncoder:
 ACTIVITY_CODES = 18
 """log2 of the number of events, up to 2^17."""
 
-__all__ = ["MISSING", "TOP_GENRES", "ItemInputs", "UserEncoder", "bucket_boundaries"]
+__all__ = ["MISSING", "TOP_GENRES", "ItemInputs", "UserEncoder"]

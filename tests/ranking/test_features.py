@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from dataprep.features import query_features
-from ranking.features import CLIP, N_BUCKETS, QUERIES_PER_CHUNK, FeatureEncoder
+from ranking.features import CLIP, QUERIES_PER_CHUNK, FeatureEncoder
 from ranking.pair_features import ItemFacts, cross_features, matches_of, recall_features, standardised
 from ranking.schema import Schema
 from reccore import ArtefactError, Candidates, ItemTable, UserTable
+from reccore.buckets import N_BUCKETS
 from tests.helpers import FIRST_DAY
 from tests.ranking.samples import board_setting, candidates_of, history_batch, labelled
 

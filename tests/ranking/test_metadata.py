@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from ranking import RANKERS
-from ranking.features import N_BUCKETS, FeatureEncoder
+from ranking.features import FeatureEncoder
 from reccore import ConfigError, DataError, ItemTable, Labels, QueryBatch, RankingSamples, RunOptions
+from reccore.buckets import N_BUCKETS
 from tests.dataprep.tmdb_tables import NAMES, NUMBERS, with_every_feature
 from tests.ranking.samples import Setting, board_setting, labelled
 

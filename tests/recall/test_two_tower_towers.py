@@ -11,10 +11,11 @@ import torch
 
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import TrainingExamples, query_inputs
-from recall.two_tower.features import ItemInputs, UserEncoder, bucket_boundaries, bucket_codes, year_codes
+from recall.two_tower.features import ItemInputs, UserEncoder, year_codes
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.towers import UserInputs
 from reccore import ItemTable, QueryBatch, TrainingData, UserTable
+from reccore.buckets import bucket_boundaries
 
 SMALL: dict[str, Any] = {
     "user_encoder": "mlp",
@@ -36,25 +37,6 @@ def network_of(board: TrainingData, **config: Any) -> tuple[TwoTowerNetwork, Use
 
 
 # Codes ---------------------------------------------------------------------------------------------------
-
-
-def test_bucket_codes_by_hand() -> None:
-    boundaries = np.array([1.0, 2.0, 2.0, 5.0], dtype=np.float32)
-    values = np.array([-9, 0.99, 1.0, 1.5, 2.0, 4.9, 5.0, 99, np.nan], dtype=np.float32)
-    assert bucket_codes(values, boundaries).tolist() == [1, 1, 2, 2, 4, 4, 5, 5, 0]
-
-
-@pytest.mark.parametrize("values", [[], [np.nan], [3.0], [3.0] * 50, list(range(100))])
-def test_boundaries_always_have_the_same_length(values: list[float]) -> None:
-    boundaries = bucket_boundaries(np.array(values, dtype=np.float32))
-    assert boundaries.shape == (9,)
-    assert np.isfinite(boundaries).all()
-    assert (np.diff(boundaries) >= 0).all()
-
-
-def test_boundaries_cut_into_tenths() -> None:
-    values = np.arange(1000, dtype=np.float32)
-    assert np.bincount(bucket_codes(values, bucket_boundaries(values))).tolist() == [0] + [100] * 10
 
 
 def test_year_codes_by_hand() -> None:
