@@ -1,4 +1,4 @@
-"""Merging what several recall channels offer into one list per query.
+"""Merge the candidates of several recall channels into one list per query.
 
 Reciprocal-rank fusion: Cormack, Clarke and Büttcher, "Reciprocal rank fusion outperforms Condorcet and
 individual rank learning methods" (SIGIR 2009); k0 = 60 is theirs.
@@ -25,13 +25,13 @@ class MergeConfig(ComponentConfig):
     """How channels are merged.
 
     Attributes:
-        method: ``rrf`` scores an item Σ weight / (k0 + rank) over the channels that offer it. ``quota``
-            reads at most ``quota`` items of each channel and deals them out in rounds: first everybody's
-            first, then everybody's second; an item two channels offer comes at its better rank.
-        k0: rrf only; the greater, the less the first places count against the later ones.
-        weights: rrf only; channel → weight, 1 for channels not named (the fill channel: 0). A channel of
-            weight 0 adds no items, only its features.
-        quota: quota only; channel → number of items, unlimited for channels not named (the fill channel: 0).
+        method: ``rrf`` scores an item Σ weight / (k0 + rank) over the channels that offer it. ``quota`` takes at
+            most ``quota`` items of each channel, in rounds: every channel's first item, then every channel's
+            second; an item of several channels takes its best rank.
+        k0: rrf only; a greater value flattens the weights of the ranks.
+        weights: rrf only; channel → weight, by default 1 (the fill channel: 0). A channel of weight 0 adds
+            features and no items.
+        quota: quota only; channel → number of items, by default unlimited (the fill channel: 0).
     """
 
     method: Literal["rrf", "quota"] = "rrf"
@@ -58,11 +58,11 @@ def merge(
 
     Args:
         config: method, weights, quotas.
-        by_channel: channel → (B, K_c); a channel that failed or has no answer is given with empty rows.
+        by_channel: channel → (B, K_c); empty rows for a channel that failed or has no answer.
         k: most items per row.
-        fill: channel that fills short rows: its items not merged otherwise follow in its own order, with
-            score −rank, below every merged item (whose scores are positive). None: no filling, and every
-            channel is merged.
+        fill: channel that fills short rows: its remaining items follow the merged ones in its own order. At place
+            p after n merged items the score is n / p of the lowest merged score (1 / p where n = 0), so that
+            filling does not stretch the scale. None: no filling, and every channel is merged.
 
     Returns:
         (B, min(k, ΣK_c)). O(S log S) time for S = B·ΣK_c slots, in chunks of bounded memory.
@@ -99,7 +99,7 @@ def _merge_rows(config: MergeConfig, by_channel: Mapping[str, Candidates], k: in
     valid = item >= 0
     row, column = np.nonzero(valid)
     offered = item[row, column]
-    # One group per (row, item), in that order; the channels of an item are always summed in the same order.
+    # One group per (row, item), in that order; the channels of an item are summed in a fixed order.
     span = int(offered.max(initial=0)) + 1
     group_keys, group = np.unique(row * span + offered, return_inverse=True)
     merged = np.zeros(len(group_keys), dtype=np.float64)
@@ -118,10 +118,21 @@ def _merge_rows(config: MergeConfig, by_channel: Mapping[str, Candidates], k: in
     item_idx[at] = group_keys[kept] % span
     merged_score = np.full((n_rows, k), -np.inf, dtype=np.float32)
     merged_score[at] = score[kept]
+    merged_score = _continue_scale(merged_score)
 
-    slot_place = np.full(item.shape, k, dtype=np.int64)  # k: not in the result
+    slot_place = np.full(item.shape, k, dtype=np.int64)  # k: outside the result
     slot_place[row, column] = place[group]
     return Candidates(item_idx, merged_score, _features(by_channel, slot_place, k))
+
+
+def _continue_scale(score: FloatArray) -> FloatArray:
+    """Replace the negative scores (B, k) of filling items by ones that fall from the row's lowest merged score."""
+    merged = score >= 0
+    lowest = np.where(merged, score, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    lowest[np.isinf(lowest)] = 1.0  # rows without a merged item
+    n_merged = np.maximum(merged.sum(axis=1, keepdims=True), 1)
+    filling = np.isfinite(score) & (score < 0)
+    return np.where(filling, lowest * n_merged / _ranks(score.shape[1]), score).astype(np.float32)
 
 
 def _ranks(n: int) -> FloatArray:
@@ -129,7 +140,7 @@ def _ranks(n: int) -> FloatArray:
 
 
 def _points(config: MergeConfig, name: str, n: int, is_fill: bool) -> np.ndarray:
-    """(n,) float64: what each place of a channel is worth; 0 = does not put an item into the list."""
+    """(n,) float64 score of each rank of a channel; an item with 0 from every channel is not merged."""
     ranks = np.arange(1, n + 1, dtype=np.float64)
     if config.method == "rrf":
         return config.weights.get(name, 0.0 if is_fill else 1.0) / (config.k0 + ranks)
@@ -137,9 +148,9 @@ def _points(config: MergeConfig, name: str, n: int, is_fill: bool) -> np.ndarray
 
 
 def _places(row: IntArray, score: FloatArray, n_rows: int, k: int) -> IntArray:
-    """Place of every element within its row, best score first, ties in the given order; ``k`` = not among the best.
+    """Place of every element within its row, best score first, ties in the given order; ``k`` = beyond the best k.
 
-    ``row`` is sorted and the elements of a row are in the order of their items; −inf gets no place.
+    ``row`` is sorted and the elements of a row are in the order of their items; −inf has place ``k``.
     """
     counts = np.bincount(row, minlength=n_rows)
     column = np.arange(len(row)) - offsets_from_lengths(counts)[row]

@@ -42,7 +42,9 @@ def slow_merge(config: MergeConfig, row: dict[str, Row], k: int, fill: str | Non
                 points[item] = max(points.get(item, 0.0), 1 / rank)
     merged = sorted(((item, float(np.float32(p))) for item, p in points.items()), key=lambda pair: (-pair[1], pair[0]))
     if fill is not None:
-        merged += [(item, -float(rank)) for rank, (item, _) in enumerate(row[fill], start=1) if item not in points]
+        filling = [item for item, _ in row[fill] if item not in points]
+        n, lowest = (len(merged), merged[-1][1]) if merged else (1, 1.0)
+        merged += [(item, lowest * n / place) for place, item in enumerate(filling, start=len(merged) + 1)]
     return [(item, score, features[item]) for item, score in merged[:k]]
 
 
@@ -75,7 +77,7 @@ def test_reciprocal_ranks_by_hand() -> None:
     merged = merge(MergeConfig(k0=1.0), HAND, 7)
     # Item 2: 1/(1+2) + 1/(1+1) = 5/6; item 1: 1/2; item 4: 1/3; item 3: 1/4; then popularity's own order.
     assert merged.item_idx.tolist() == [[2, 1, 4, 3, 9, 8, 7]]
-    np.testing.assert_allclose(merged.score, [[5 / 6, 1 / 2, 1 / 3, 1 / 4, -1, -3, -4]])
+    np.testing.assert_allclose(merged.score, [[5 / 6, 1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6, 1 / 7]])
     nan = np.nan
     np.testing.assert_array_equal(merged.features["recall_rank.itemcf"], [[2, 1, nan, 3, nan, nan, nan]])
     np.testing.assert_array_equal(merged.features["recall_rank.two_tower"], [[1, nan, 2, nan, nan, nan, nan]])
@@ -84,11 +86,25 @@ def test_reciprocal_ranks_by_hand() -> None:
     np.testing.assert_allclose(merged.features["recall_score.two_tower"], [[0.8, nan, 0.7, nan, nan, nan, nan]])
 
 
+@pytest.mark.parametrize("config", [MergeConfig(), MergeConfig(k0=0.0), MergeConfig(method="quota")])
+def test_filling_does_not_stretch_the_scale(config: MergeConfig) -> None:
+    channels = {"itemcf": candidates([[(i, 1.0) for i in range(20)], []], 20)}
+    channels["popularity"] = candidates([[(i, 1.0) for i in range(10, 90)]] * 2, 80)
+    merged = merge(config, channels, 90)
+    assert (merged.counts.tolist(), merged.item_idx[0].tolist()) == ([90, 80], list(range(90)))
+    assert (np.diff(merged.score[0]) < 0).all()
+    assert (np.diff(merged.score[1, :80]) < 0).all()
+    assert merged.score[0, -1] > 0
+    assert merged.score[1, 79] > 0
+    spread = np.ptp(merged.score[0, :20])
+    assert spread < np.ptp(merged.score[0]) < 4 * spread  # 330 times as much with scores of −1 to −80
+
+
 def test_quota_by_hand() -> None:
     merged = merge(MergeConfig(method="quota", quota={"itemcf": 2}), HAND, 7)
     # Round 1: items 1 and 2; round 2: item 4 (item 2 is there already); item 3 is beyond the quota.
     assert merged.item_idx.tolist() == [[1, 2, 4, 9, 8, 7, -1]]
-    assert merged.score.tolist() == [[1, 1, 0.5, -1, -3, -4, -np.inf]]
+    np.testing.assert_allclose(merged.score, [[1, 1, 0.5, 1.5 / 4, 1.5 / 5, 1.5 / 6, -np.inf]])
     merged = merge(MergeConfig(method="quota", quota={"itemcf": 2, "popularity": 1}), HAND, 3)
     assert merged.item_idx.tolist() == [[1, 2, 9]]
 
