@@ -76,8 +76,6 @@ def per_query_metrics(
     n_targets = _target_counts(holdout)
     row, rank = _hits(item_rows(candidates), holdout)
     nth = _number_within_row(row, len(holdout))
-    discount = 1.0 / np.log2(np.arange(2, ks[-1] + 2))  # (Kmax,): discount of ranks 1 … Kmax
-    ideal = np.cumsum(discount)
 
     found: dict[str, dict[int, npt.NDArray[np.float64]]] = {metric: {} for metric in METRICS}
     for k in ks:
@@ -92,12 +90,54 @@ def per_query_metrics(
         found["hit_rate"][k] = np.minimum(hits, 1.0)
         found["recall"][k] = hits / n_targets
         found["precision"][k] = hits / k
-        found["ndcg"][k] = total(discount[rank_k - 1]) / ideal[reachable - 1]
+        found["ndcg"][k] = ndcg(row, rank, n_targets, k)
         found["map"][k] = total(nth_k / rank_k) / reachable
         found["mrr"][k] = total((nth_k == 1) / rank_k)
     return {
         metric_name(metric, k): values.astype(np.float32) for metric in METRICS for k, values in found[metric].items()
     }
+
+
+def ndcg(row: IntArray, rank: IntArray, n_targets: IntArray, k: int) -> npt.NDArray[np.float64]:
+    """(B,) NDCG@k of each query from its hits; 0 for a query without a target.
+
+    Args:
+        row: (H,) the query of each hit, 0 … B - 1.
+        rank: (H,) the rank of each hit, from 1; hits beyond ``k`` do not count.
+        n_targets: (B,) number of targets of each query.
+        k: length of the list.
+    """
+    discount = 1.0 / np.log2(np.arange(2, k + 2))  # (k,), of ranks 1 … k
+    inside = rank <= k
+    dcg = np.bincount(row[inside], weights=discount[rank[inside] - 1], minlength=len(n_targets))
+    ideal = np.concatenate([[1.0], np.cumsum(discount)])[np.minimum(n_targets, k)]  # without a target, DCG is 0
+    return dcg / ideal
+
+
+def ndcg_of_ranks(ranks: IntArray, k: int = 10) -> npt.NDArray[np.float64]:
+    """(B,) NDCG@k of queries with one target each, from the targets' zero-based ranks (B,).
+
+    ``reccore.candidates.ranks_of_targets`` gives such ranks for dense scores.
+    """
+    return ndcg(np.arange(len(ranks)), ranks + 1, np.ones(len(ranks), dtype=np.int64), k)
+
+
+def ndcg_of_scores(scores: FloatArray, labels: FloatArray, item_idx: IntArray, k: int = 10) -> npt.NDArray[np.float64]:
+    """(B,) NDCG@k of candidates ranked by score, ties by ``item_idx``; targets are the candidates with label 1.
+
+    The ideal list holds the positive candidates only, so a positive that recall missed lowers no figure. A
+    candidate with label NaN keeps its rank and gains nothing.
+
+    Args:
+        scores: (B, K), higher is better.
+        labels: (B, K), 1 = positive, 0 = negative, NaN = unlabelled.
+        item_idx: (B, K), -1 = no item, which is ranked last.
+    """
+    is_item = item_idx >= 0
+    positive = (labels == 1.0) & is_item
+    order = np.lexsort((item_idx, -np.where(is_item, scores, -np.inf)), axis=1)
+    row, column = np.nonzero(np.take_along_axis(positive, order[:, :k], axis=1))
+    return ndcg(row, column + 1, positive.sum(axis=1), k)
 
 
 def hit_matrix(candidates: Candidates | IntArray, holdout: Holdout) -> BoolArray:

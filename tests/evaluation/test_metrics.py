@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from evaluation import metrics
-from evaluation.metrics import METRICS, hit_matrix, per_query_metrics
+from evaluation.metrics import METRICS, hit_matrix, ndcg_of_ranks, ndcg_of_scores, per_query_metrics
 from reccore import Candidates, DataError, Holdout, QueryBatch
 from reccore.arrays import offsets_from_lengths
+from reccore.candidates import ranks_of_targets, top_k
 
 
 def holdout_of(targets: list[list[int]]) -> Holdout:
@@ -170,3 +173,62 @@ def test_refuses_what_would_make_the_figures_wrong() -> None:
     for ks in ((), (0, 10)):
         with pytest.raises(DataError, match="K must be"):
             per_query_metrics(one, holdout_of([[0]]), ks)
+
+
+# NDCG for early stopping ----------------------------------------------------------------------------------
+
+
+def test_ndcg_of_ranks_by_hand() -> None:
+    np.testing.assert_allclose(ndcg_of_ranks(np.array([0, 2, 9, 10, 5000])), [1, 1 / 2, 1 / math.log2(11), 0, 0])
+    assert ndcg_of_ranks(np.array([0, 1]), k=1).tolist() == [1, 0]
+    assert ndcg_of_ranks(np.array([], dtype=np.int64)).shape == (0,)
+
+
+def test_ndcg_of_ranks_agrees_with_the_metric_of_retrieved_lists() -> None:
+    rng = np.random.default_rng(3)
+    scores = rng.integers(0, 9, (200, 30)).astype(np.float32)  # with ties
+    targets = rng.integers(0, 30, 200)
+    expected = per_query_metrics(top_k(scores, 10), holdout_of([[t] for t in targets]), (10,))["ndcg@10"]
+    np.testing.assert_allclose(ndcg_of_ranks(ranks_of_targets(scores, targets)), expected, rtol=1e-6)
+
+
+def test_ndcg_of_scores_by_hand() -> None:
+    nan = math.nan
+    scores = np.array([[0.1, 0.9, 0.5], [0.3, 0.3, 0.2], [1.0, 2.0, 9.0], [1.0, 2.0, 3.0]], dtype=np.float32)
+    labels = np.array([[1, 0, 1], [0, 1, nan], [1, 0, nan], [0, 0, 0]], dtype=np.float32)
+    items = np.array([[5, 6, 7], [9, 4, 5], [1, 2, -1], [1, 2, 3]])
+    first = (1 / math.log2(3) + 1 / 2) / (1 + 1 / math.log2(3))  # positives at ranks 2 and 3
+    # Row 1: equal scores, the smaller item index is first. Row 2: padding is last. Row 3: no positive.
+    np.testing.assert_allclose(ndcg_of_scores(scores, labels, items), [first, 1, 1 / math.log2(3), 0], rtol=1e-12)
+    assert ndcg_of_scores(scores, labels, items, k=1).tolist() == [0, 1, 0, 0]
+
+
+def test_an_unlabelled_candidate_keeps_its_rank() -> None:
+    scores, labels = np.array([[3.0, 2.0]], dtype=np.float32), np.array([[math.nan, 1.0]], dtype=np.float32)
+    np.testing.assert_allclose(ndcg_of_scores(scores, labels, np.array([[4, 7]])), [1 / math.log2(3)])
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 50])
+def test_ndcg_of_scores_agrees_with_a_dense_product(k: int) -> None:
+    """The formula by which rankers chose their epochs before, to 1e-12."""
+    rng = np.random.default_rng(k)
+    items = np.array([rng.permutation(40)[:25] for _ in range(300)])
+    items[rng.random((300, 25)).cumsum(axis=1) > 11] = -1
+    labels = rng.choice([0.0, 0.0, 1.0, math.nan], (300, 25)).astype(np.float32)
+    labels[items < 0] = math.nan
+    scores = rng.integers(0, 12, (300, 25)).astype(np.float32)
+
+    order = np.lexsort((items, -np.where(items >= 0, scores, -np.inf)), axis=1)[:, :k]
+    gains = np.take_along_axis((labels == 1) & (items >= 0), order, axis=1)
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum((labels == 1).sum(axis=1), k)]
+    dcg = gains @ discounts[: order.shape[1]]
+    expected = np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0)
+    np.testing.assert_allclose(ndcg_of_scores(scores, labels, items, k), expected, rtol=0, atol=1e-12)
+
+
+def test_importing_the_metrics_loads_no_plotting() -> None:
+    """Training imports the metrics to choose an epoch."""
+    code = "import sys, evaluation.metrics; print(*sorted({'matplotlib', 'pandas', 'sklearn'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.split() == []
