@@ -25,6 +25,7 @@ ML_32M_RATINGS = 32_000_204
 HEAVIEST_USER = 33_000
 
 _CHUNK_EVENTS = 1_000_000
+_WORLD, _MOVIES, _COUNTS, _FIRST_CHUNK = 1, 2, 3, 10  # which random numbers each part draws
 _GENRES = (
     *("Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
     *("Film-Noir", "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
@@ -91,7 +92,7 @@ def make_synthetic(folder: Path, size: SyntheticSize, options: RunOptions) -> di
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        world = make_world(size.movies, options.generator(1))
+        world = make_world(size.movies, _generator(options, _WORLD))
         _write_movies(temporary, world, options)
         n_tags = _write_events(temporary, size, world, options)
         if folder.exists():
@@ -130,8 +131,13 @@ def event_counts(size: SyntheticSize, rng: np.random.Generator) -> IntArray:
     return counts
 
 
+def _generator(options: RunOptions, part: int) -> np.random.Generator:
+    """The generator of one part of the data; parts of one seed are independent."""
+    return np.random.default_rng([options.seed, part])
+
+
 def _write_movies(folder: Path, world: World, options: RunOptions) -> None:
-    rng = options.generator(2)
+    rng = _generator(options, _MOVIES)
     n_movies = len(world.movie_id)
     order = np.argsort(world.movie_id)
     cluster = world.cluster[order]
@@ -167,7 +173,7 @@ def _genre(cluster: IntArray, which: int) -> IntArray:
 
 
 def _write_events(folder: Path, size: SyntheticSize, world: World, options: RunOptions) -> int:
-    counts = event_counts(size, options.generator(3))
+    counts = event_counts(size, _generator(options, _COUNTS))
     n_tags = 0
     write = pa_csv.WriteOptions(include_header=False, quoting_style="none")
     with (
@@ -178,7 +184,7 @@ def _write_events(folder: Path, size: SyntheticSize, world: World, options: RunO
         ratings.write(b"userId,movieId,rating,timestamp\r\n")
         tags.write(b"userId,movieId,tag,timestamp\r\n")
         for number, users in enumerate(_chunks(counts)):
-            rng = options.generator(10 + number)
+            rng = _generator(options, _FIRST_CHUNK + number)
             events = draw_events(counts[users], users.start + 1, world, rng)
             sink = pa.BufferOutputStream()
             pa_csv.write_csv(events, sink, write)

@@ -168,7 +168,8 @@ def validation_sample(prepared: Prepared, options: RunOptions, *, query_time: bo
     valid = prepared.split.valid(query_time=query_time)
     if len(valid) <= VALIDATION_QUERIES:
         return valid
-    return valid.select(np.sort(options.generator(4).choice(len(valid), VALIDATION_QUERIES, replace=False)))
+    draws = options.generator("validation_queries")
+    return valid.select(np.sort(draws.choice(len(valid), VALIDATION_QUERIES, replace=False)))
 
 
 def summary(candidates: Candidates, holdout: Holdout) -> dict[str, float]:

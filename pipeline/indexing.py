@@ -94,7 +94,7 @@ def _queries(
     workspace: Workspace, name: str, channel: EmbeddingRecall, vectors: FloatArray, options: RunOptions
 ) -> tuple[str, FloatArray, Exclusions]:
     """What to measure with: where it comes from, (B, D) query vectors, and what each must not be offered."""
-    rng = options.generator(6)
+    rng = options.generator("index_queries")
     valid = _validation(workspace, name, channel)
     if valid is not None and len(valid):
         rows = np.sort(rng.permutation(len(valid))[:SAMPLE_QUERIES])

@@ -71,7 +71,7 @@ def label_window(
     users = np.repeat(np.arange(fit.n_users), n_labels)
     stops = ragged_positions(start, n_labels)
     if max_queries is not None and len(users) > max_queries:
-        chosen = np.sort(options.generator(3).choice(len(users), max_queries, replace=False))
+        chosen = np.sort(options.generator("label_queries").choice(len(users), max_queries, replace=False))
         users, stops = users[chosen], stops[chosen]
     target = fit.user_offsets[users] + stops
     queries = fit.queries(users, stops)
@@ -169,7 +169,7 @@ def make_ranking_data(
 def early_stopping_users(user_idx: IntArray, options: RunOptions) -> BoolArray:
     """(B,) True for the queries of a random ``STOP_SHARE`` of the users; of none where there are too few."""
     users = np.unique(user_idx)
-    chosen = options.generator(5).permutation(users)[: int(len(users) * STOP_SHARE)]
+    chosen = options.generator("stopping_users").permutation(users)[: int(len(users) * STOP_SHARE)]
     return np.isin(user_idx, chosen)
 
 

@@ -159,7 +159,7 @@ def train(
         valid = None
     judge = None if valid is None else Judge(encoder, valid, task, device)
     optimiser = _optimiser(network, config)
-    generator = options.torch_generator(1)
+    generator = options.torch_generator("shuffle")
     scores = [] if judge is None else [judge(network)]
     losses: list[float] = []
     best_epoch, best = 0, _state(network)
@@ -293,5 +293,5 @@ def seeded(options: RunOptions) -> Iterator[None]:
     """Initial weights and dropout from the run's seed; the process's own random state is left as it was."""
     devices = [options.torch_device()] if options.torch_device().type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(options.generator(0).integers(2**62)))
+        torch.manual_seed(int(options.generator("network").integers(2**62)))
         yield

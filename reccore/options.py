@@ -12,6 +12,17 @@ import torch
 from reccore.errors import ConfigError
 from reccore.threads import limit_threads
 
+STREAMS = {
+    "network": 0,
+    "shuffle": 1,
+    "negatives": 2,
+    "label_queries": 3,
+    "validation_queries": 4,
+    "stopping_users": 5,
+    "index_queries": 6,
+}
+"""Random streams of a run by name; results of a seed depend on the numbers, so they stay."""
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -60,11 +71,17 @@ class RunOptions:
             raise ConfigError(f"device {self.device!r} is not available here; try --device cpu ({error})") from error
         return device
 
-    def generator(self, stream: int = 0) -> np.random.Generator:
-        """A NumPy generator; different streams of one seed are independent."""
-        return np.random.default_rng([self.seed, stream])
+    def generator(self, stream: str = "network") -> np.random.Generator:
+        """A NumPy generator; different streams of one seed are independent.
 
-    def torch_generator(self, stream: int = 0) -> torch.Generator:
+        Raises:
+            ValueError: no stream of that name in ``STREAMS``.
+        """
+        if stream not in STREAMS:
+            raise ValueError(f"unknown random stream {stream!r}; known: {', '.join(STREAMS)}")
+        return np.random.default_rng([self.seed, STREAMS[stream]])
+
+    def torch_generator(self, stream: str = "network") -> torch.Generator:
         """A CPU generator, so that draws do not depend on the device."""
         return torch.Generator().manual_seed(int(self.generator(stream).integers(2**62)))
 

@@ -102,7 +102,7 @@ class Trainer:
         self.schedule = schedule_of(self.optimiser, self.n_batches * config.epochs)
         n_in_batch = len(examples) / self.n_batches
         self.objective = Objective(network, examples.interactions, n_in_batch, config, self.device, retrieve=retrieve)
-        self.shuffle, self.draws = options.generator(1), options.torch_generator(2)
+        self.shuffle, self.draws = options.generator("shuffle"), options.torch_generator("negatives")
         self.checkpoints: Checkpoints | None = None
         self.run_folder: Path | None = None if options.log_dir is None else new_run(options.log_dir)
         self.curves: TrainingCurves

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import pytest
 from pydantic import Field, Tag, ValidationError
 
@@ -118,11 +119,27 @@ def test_run_options() -> None:
         RunOptions(device="cuda:77").torch_device()
     with pytest.raises(ConfigError, match="'gpu' is not available here"):
         RunOptions(device="gpu").torch_device()
-    draws = [RunOptions(seed=s).generator(stream).random() for s, stream in ((0, 0), (0, 1), (1, 0), (0, 0))]
-    assert draws[0] == draws[3]
-    assert len(set(draws)) == 3
-    same = [RunOptions(seed=5).torch_generator().initial_seed() for _ in range(2)]
-    assert same[0] == same[1] != RunOptions(seed=6).torch_generator().initial_seed()
+
+
+def test_random_streams_have_names_and_keep_their_numbers() -> None:
+    order = (
+        "network",
+        "shuffle",
+        "negatives",
+        "label_queries",
+        "validation_queries",
+        "stopping_users",
+        "index_queries",
+    )
+    for number, stream in enumerate(order):
+        assert RunOptions(seed=3).generator(stream).random() == np.random.default_rng([3, number]).random()
+    assert RunOptions(seed=3).generator().random() == RunOptions(seed=3).generator("network").random()
+    assert RunOptions(seed=3).generator().random() != RunOptions(seed=4).generator().random()
+    same = [RunOptions(seed=5).torch_generator("shuffle").initial_seed() for _ in range(2)]
+    assert same[0] == same[1] != RunOptions(seed=6).torch_generator("shuffle").initial_seed()
+    assert same[0] != RunOptions(seed=5).torch_generator().initial_seed()
+    with pytest.raises(ValueError, match="unknown random stream 'shufle'; known: network, shuffle, negatives"):
+        RunOptions().generator("shufle")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "/a", "a\\b", ".hidden"])
