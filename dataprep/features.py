@@ -1,19 +1,21 @@
-"""What describes a user: functions of one query's history and of nothing else.
+"""User features, computed from a query's history alone, and item statistics.
 
-The same facts are needed in two shapes: at the end of given histories (serving, evaluation) and before
-every single event of a training split (each event is a query whose history is what came before it).
+User features exist in two shapes: at the end of given histories (serving, evaluation), and before every event
+of a training split, where each event is a query whose history is the user's earlier events.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit, prange
 from scipy import sparse
 
 from reccore import Interactions, ItemTable, QueryBatch
-from reccore.arrays import FloatArray, IntArray
+from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
 
 TOP_GENRES = 3
 
@@ -25,7 +27,7 @@ class QueryFeatures:
     Attributes:
         top_genres: (B, 3) int64, the history's most frequent genres, ties to the lower genre index, -1 = none.
         genre_share: (B, G) float32, share of each genre among the genre labels of the history; 0 when empty.
-        mean_rating: (B,) float32, NaN for an empty or unrated history.
+        mean_rating: (B,) float32, over the history's rated events; NaN where none is rated.
         activity: (B,) int64, number of events in the history.
     """
 
@@ -56,20 +58,19 @@ def query_features(queries: QueryBatch, items: ItemTable) -> QueryFeatures:
     top[:, :n_top] = np.where(np.take_along_axis(counts, order, axis=1) > 0, order, -1)
     mean_rating = np.full(len(queries), np.nan, dtype=np.float32)
     if queries.history_rating is not None:
-        sums = np.concatenate([[0.0], np.cumsum(queries.history_rating, dtype=np.float64)])
-        some = queries.lengths > 0
-        low, high = queries.history_offsets[:-1][some], queries.history_offsets[1:][some]
-        mean_rating[some] = (sums[high] - sums[low]) / queries.lengths[some]
+        sums, counts = _running_ratings(queries.history_rating)
+        start, stop = queries.history_offsets[:-1], queries.history_offsets[1:]
+        mean_rating = _mean(sums[stop] - sums[start], counts[stop] - counts[start])
     return QueryFeatures(top, counts / np.maximum(total, 1.0), mean_rating, queries.lengths)
 
 
 @dataclass(frozen=True, eq=False)
 class PrefixFeatures:
-    """User features before each of E events: what ``query_features`` says of the history up to there.
+    """User features before each of E events: those of ``query_features`` for the earlier events of the same user.
 
     Attributes:
         top_genres: (E, 3) int8 (int16 beyond 127 genres), -1 = none.
-        mean_rating: (E,) float32, NaN for the first event of a user, or None without ratings.
+        mean_rating: (E,) float32, over the earlier rated events, NaN where there is none; None without ratings.
         activity: (E,) int32, number of earlier events of the same user.
     """
 
@@ -79,7 +80,7 @@ class PrefixFeatures:
 
 
 def prefix_features(interactions: Interactions, items: ItemTable) -> PrefixFeatures:
-    """One pass over the events with running counts: O(E·G) time, about 11 bytes an event."""
+    """One pass over the events with running counts. O(E·G) time; the result takes about 11 bytes an event."""
     offsets, idx = items.genre_offsets, items.genre_idx
     if offsets is None or idx is None:
         offsets, idx = np.zeros(items.n_items + 1, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -90,11 +91,24 @@ def prefix_features(interactions: Interactions, items: ItemTable) -> PrefixFeatu
     activity = (np.arange(interactions.n_events) - np.repeat(starts[:-1], interactions.lengths)).astype(np.int32)
     mean_rating = None
     if interactions.rating is not None:
-        before = np.concatenate([[0.0], np.cumsum(interactions.rating, dtype=np.float64)])
-        sums = before[:-1] - np.repeat(before[starts[:-1]], interactions.lengths)
-        with np.errstate(invalid="ignore"):
-            mean_rating = (sums / activity).astype(np.float32)
+        sums, counts = (
+            before[:-1] - np.repeat(before[starts[:-1]], interactions.lengths)
+            for before in _running_ratings(interactions.rating)
+        )
+        mean_rating = _mean(sums, counts)
     return PrefixFeatures(top, mean_rating, activity)
+
+
+def _running_ratings(rating: FloatArray) -> tuple[npt.NDArray[np.float64], IntArray]:
+    """Sum and number of the ratings before each of E events and after the last, (E+1,) each; NaN is no rating."""
+    rated = ~np.isnan(rating)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(rated, rating, 0), dtype=np.float64)])
+    return sums, offsets_from_lengths(rated)
+
+
+def _mean(sums: npt.NDArray[np.float64], counts: npt.NDArray[Any]) -> FloatArray:
+    """``sums / counts`` as float32, NaN where the count is 0."""
+    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0).astype(np.float32)
 
 
 @njit(parallel=True, cache=True)
@@ -106,7 +120,7 @@ def _prefix_top_genres(
     n_genres: int,
     top: np.ndarray,
 ) -> None:
-    """Fill ``top`` (E, 3), which comes as -1 everywhere."""
+    """Fill ``top`` (E, 3), given as -1 everywhere."""
     for user in prange(len(user_offsets) - 1):
         counts = np.zeros(n_genres, dtype=np.int64)
         for event in range(user_offsets[user], user_offsets[user + 1]):
@@ -128,15 +142,16 @@ def item_statistics(interactions: Interactions, *, recent_share: float = 0.1) ->
     """Statistics of each item in the given events, which must be the fit split.
 
     Returns:
-        ``count`` (N,); ``mean_rating`` (N,), NaN without events, present with ratings; ``recent_count`` (N,),
-        events among the latest ``recent_share`` of all by time, present with timestamps.
+        ``count`` (N,) events; with ratings ``mean_rating`` (N,) over the rated events, NaN where none is rated;
+        with timestamps ``recent_count`` (N,), events among the latest ``recent_share`` of all events.
     """
     count = interactions.item_counts()
     statistics: dict[str, FloatArray] = {"count": count.astype(np.float32)}
     if interactions.rating is not None:
-        sums = np.bincount(interactions.item_idx, weights=interactions.rating, minlength=interactions.n_items)
-        with np.errstate(invalid="ignore"):
-            statistics["mean_rating"] = (sums / count).astype(np.float32)
+        rated = ~np.isnan(interactions.rating)
+        item_idx, rating = interactions.item_idx[rated], interactions.rating[rated]
+        sums = np.bincount(item_idx, weights=rating, minlength=interactions.n_items)
+        statistics["mean_rating"] = _mean(sums, np.bincount(item_idx, minlength=interactions.n_items))
     if interactions.timestamp is not None and interactions.n_events:
         since = np.quantile(interactions.timestamp, 1.0 - recent_share)
         recent = interactions.item_idx[interactions.timestamp >= since]

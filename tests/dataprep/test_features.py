@@ -33,6 +33,7 @@ def data(draw: st.DrawFn) -> tuple[Interactions, ItemTable]:
     if draw(st.booleans()):
         steps = draw(st.lists(st.integers(1, 10), min_size=len(idx), max_size=len(idx)))
         rating = np.array(steps, dtype=np.float32) / np.float32(2)
+        rating[draw(st.lists(st.booleans(), min_size=len(idx), max_size=len(idx)))] = np.nan
     offsets = offsets_from_lengths(np.array([len(user) for user in users], dtype=np.int64))
     return Interactions(offsets, idx, n_items, rating), items
 
@@ -94,6 +95,35 @@ def test_mean_rating_by_hand() -> None:
     items = ItemTable(n_items=2)
     np.testing.assert_array_equal(query_features(events.queries(), items).mean_rating, [3.0, np.nan, 4.5])
     np.testing.assert_array_equal(prefix_features(events, items).mean_rating, [np.nan, 1.0, 1.5, np.nan, 5.0])
+
+
+def test_an_unrated_event_changes_no_other_mean() -> None:
+    nan = np.nan
+    rating = np.array([1, nan, 6, 5, 4, nan], dtype=np.float32)
+    events = Interactions(np.array([0, 3, 5, 6]), np.array([0, 1, 0, 1, 1, 1]), 3, rating)
+    items = ItemTable(n_items=3)
+    np.testing.assert_array_equal(query_features(events.queries(), items).mean_rating, [3.5, 4.5, nan])
+    np.testing.assert_array_equal(prefix_features(events, items).mean_rating, [nan, 1, 1, nan, 5, nan])
+    assert query_features(events.queries(), items).activity.tolist() == [3, 2, 1]
+    np.testing.assert_array_equal(item_statistics(events)["mean_rating"], [3.5, 4.5, nan])
+    assert item_statistics(events)["count"].tolist() == [2, 4, 0]
+
+
+def test_means_of_rated_data_have_the_bits_of_one_running_sum() -> None:
+    """Published figures depend on them: no other order of adding, no other precision."""
+    rng = np.random.default_rng(0)
+    offsets = offsets_from_lengths(rng.integers(0, 30, 200))
+    rating = rng.normal(3, 1, offsets[-1]).astype(np.float32)
+    events = Interactions(offsets, rng.integers(0, 50, offsets[-1]), 50, rating)
+    sums = np.concatenate([[0.0], np.cumsum(rating, dtype=np.float64)])
+    user, activity = events.user_idx, np.arange(events.n_events) - offsets[:-1][events.user_idx]
+    with np.errstate(invalid="ignore"):
+        whole = ((sums[offsets[1:]] - sums[offsets[:-1]]) / events.lengths).astype(np.float32)
+        before = ((sums[:-1] - sums[offsets[:-1]][user]) / activity).astype(np.float32)
+        of_items = np.bincount(events.item_idx, weights=rating, minlength=50) / events.item_counts()
+    np.testing.assert_array_equal(query_features(events.queries(), ItemTable(50)).mean_rating, whole)
+    np.testing.assert_array_equal(prefix_features(events, ItemTable(50)).mean_rating, before)
+    np.testing.assert_array_equal(item_statistics(events)["mean_rating"], of_items.astype(np.float32))
 
 
 @pytest.mark.parametrize("n_genres", [127, 128, 400])
