@@ -106,7 +106,7 @@ def _running_ratings(rating: FloatArray) -> tuple[npt.NDArray[np.float64], IntAr
     return sums, offsets_from_lengths(rated)
 
 
-def _mean(sums: npt.NDArray[np.float64], counts: npt.NDArray[Any]) -> FloatArray:
+def _mean(sums: npt.NDArray[Any], counts: npt.NDArray[Any]) -> FloatArray:
     """``sums / counts`` as float32, NaN where the count is 0."""
     return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0).astype(np.float32)
 

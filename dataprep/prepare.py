@@ -16,7 +16,7 @@ from dataprep.events import read_events, to_interactions, warn_of_ties, write_ev
 from dataprep.features import item_statistics
 from dataprep.labels import pairs_of_lists
 from dataprep.parquet import read_optional
-from dataprep.splits import LeaveLastN, Protocol, Split, parse_protocol
+from dataprep.splits import LeaveLastN, Split, SplitProtocol, parse_protocol
 from dataprep.tags import TagEvents, with_tags
 from dataprep.title_vectors import TITLE, title_vectors
 from dataprep.tmdb import with_tmdb
@@ -73,7 +73,7 @@ class Prepared:
             items = with_tags(items, self.tags, events)
         return TrainingData(events, items, self.users, self.vocabulary)
 
-    def resplit(self, protocol: Protocol) -> Prepared:
+    def resplit(self, protocol: SplitProtocol) -> Prepared:
         """The same events under another protocol."""
         return replace(self, split=protocol.split(self.split.interactions))
 
@@ -125,7 +125,7 @@ def with_statistics(items: ItemTable, events: Interactions) -> ItemTable:
     return replace(items, statistics=item_statistics(events))
 
 
-def prepare(workspace: Workspace, protocol: Protocol | None = None) -> Prepared:
+def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prepared:
     """Read the processed tables and cut them; the catalogue is every movie listed or rated.
 
     Raises:
@@ -144,7 +144,7 @@ def prepare(workspace: Workspace, protocol: Protocol | None = None) -> Prepared:
     return _prepare(path, workspace, protocol or LeaveLastN(1), source)
 
 
-def prepare_file(path: Path, workspace: Workspace, protocol: Protocol) -> Prepared:
+def prepare_file(path: Path, workspace: Workspace, protocol: SplitProtocol) -> Prepared:
     """Prepare interactions given as a Parquet file with raw ids; titles and genres come from the data root if there."""
     if not path.is_file():
         raise DataError(f"no such file: {path}")
@@ -181,7 +181,7 @@ def _is_prepared_train(path: Path) -> bool:
     return path.name == TRAIN_FILE and (path.parent / "cuts.npz").is_file()
 
 
-def _prepare(path: Path, workspace: Workspace, protocol: Protocol, source: dict[str, Any]) -> Prepared:
+def _prepare(path: Path, workspace: Workspace, protocol: SplitProtocol, source: dict[str, Any]) -> Prepared:
     events = read_events(path)
     movies = read_optional(workspace.processed / "movies.parquet", MOVIE_COLUMNS)
     people = read_optional(workspace.processed / "users.parquet", ("userId",))

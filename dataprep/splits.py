@@ -78,7 +78,7 @@ def asked_at(events: Interactions, targets: IntArray, queries: QueryBatch) -> Qu
     return replace(queries, as_of=events.timestamp[targets])
 
 
-class Protocol(ABC):
+class SplitProtocol(ABC):
     """A way to cut each user's events."""
 
     @property
@@ -90,7 +90,7 @@ class Protocol(ABC):
 
 
 @dataclass(frozen=True)
-class LeaveLastN(Protocol):
+class LeaveLastN(SplitProtocol):
     """The last ``n`` events of a user are test, the ``n`` before them validation, the rest fit.
 
     Users with fewer than 2n + 1 events keep everything in the fit split.
@@ -109,7 +109,7 @@ class LeaveLastN(Protocol):
 
 
 @dataclass(frozen=True)
-class GlobalTime(Protocol):
+class GlobalTime(SplitProtocol):
     """Events at or after ``cut`` are test; the last tenth by time of what precedes it is validation.
 
     Attributes:
@@ -145,7 +145,7 @@ class GlobalTime(Protocol):
 
 
 @dataclass(frozen=True)
-class NoSplit(Protocol):
+class NoSplit(SplitProtocol):
     """Everything is fit: for production, and for evaluation on a separate held-out file."""
 
     @property
@@ -156,7 +156,7 @@ class NoSplit(Protocol):
         return Split(interactions, interactions.lengths, interactions.lengths, self.name)
 
 
-def parse_protocol(text: str) -> Protocol:
+def parse_protocol(text: str) -> SplitProtocol:
     """The protocol of that name.
 
     Raises:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from evaluation.canvas import COLOURS, INK, figure, require_some
 from evaluation.exploration import Bands
+from evaluation.figure_style import COLOURS, INK, figure, require_some
 from evaluation.significance import Interval
 from reccore import DataError
 from reccore.arrays import FloatArray, IntArray

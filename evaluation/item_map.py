@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
-from evaluation.canvas import COLOURS, figure, require_some
+from evaluation.figure_style import COLOURS, figure, require_some
 from reccore.arrays import FloatArray, IntArray
 
 UNCOLOURED = "#CFCFCF"

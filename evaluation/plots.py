@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from evaluation.canvas import COLOURS, INK, MARKERS, figure, require_some
+from evaluation.figure_style import COLOURS, INK, MARKERS, figure, require_some
 from evaluation.significance import Interval
 from reccore import DataError
 

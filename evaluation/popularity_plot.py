@@ -16,7 +16,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from evaluation.canvas import COLOURS, INK, MARKERS, figure, require_some
+from evaluation.figure_style import COLOURS, INK, MARKERS, figure, require_some
 from evaluation.metrics import item_rows
 from reccore import Candidates, DataError
 from reccore.arrays import IntArray

@@ -41,7 +41,7 @@ def metric_label(metric: str) -> str:
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvaluationProtocol:
     """How the figures came about; without it they mean nothing.
 
     Attributes:
@@ -92,7 +92,7 @@ class Report:
     """
 
     title: str
-    protocol: Protocol
+    protocol: EvaluationProtocol
     evaluations: Sequence[Evaluation]
     comparisons: Sequence[Comparison] = ()
     sections: Sequence[tuple[str, str]] = ()

@@ -9,7 +9,7 @@ from pathlib import Path
 from evaluation.evaluate import Evaluation, compare, leaderboard
 from evaluation.metrics import check_ks
 from evaluation.plots import plot_funnel, plot_intervals, plot_trade_off
-from evaluation.report import Protocol, Report, metric_label
+from evaluation.report import EvaluationProtocol, Report, metric_label
 from experiments.measuring import (
     Measured,
     check_query_time,
@@ -78,7 +78,7 @@ def evaluate_pipeline(
     funnel = _funnel(stages, holdout, min(ks))
     curve = trade_off_curve(pipeline, before_select, holdout, data, seed)
     figures = _pipeline_figures(workspace.reports, stem, pipeline, [*channels, *last], by, funnel, curve)
-    protocol = Protocol(
+    protocol = EvaluationProtocol(
         dataset=str(prepared.source["dataset"]),
         split=label,
         users=len(holdout),

@@ -10,7 +10,7 @@ from loguru import logger
 from evaluation.evaluate import Evaluation, compare, leaderboard
 from evaluation.metrics import check_ks
 from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals
-from evaluation.report import Protocol, Report
+from evaluation.report import EvaluationProtocol, Report
 from experiments.measuring import (
     Measured,
     check_query_time,
@@ -70,7 +70,7 @@ def evaluate_recall(
     )
     stem = report_stem("recall", split, test_file, query_time=query_time)
     comparisons = [compare(evaluations[0], other, by, seed=seed) for other in evaluations[1:]]
-    protocol = Protocol(
+    protocol = EvaluationProtocol(
         dataset=str(prepared.source["dataset"]),
         split=label,
         users=len(holdout),

@@ -10,7 +10,7 @@ from typing import Any
 from dataprep.prepare import Prepared, read_holdout
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, evaluate_candidates
 from evaluation.metrics import metric_name
-from evaluation.report import Protocol
+from evaluation.report import EvaluationProtocol
 from pipeline.trace import Trace
 from recall import BaseRecall
 from reccore import Candidates, ConfigError, DataError, Holdout, NotReadyError, TrainingData, Workspace
@@ -32,7 +32,7 @@ class Measured:
 
     evaluations: Sequence[Evaluation]
     comparisons: Sequence[Comparison]
-    protocol: Protocol
+    protocol: EvaluationProtocol
     report: Path
     data: dict[str, Any]
     trace: Trace | None = None

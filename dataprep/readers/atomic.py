@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from dataprep.cleaning import find_years, split_genres, split_titles
-from dataprep.readers.delimited import header_fields, read_delimited
-from dataprep.readers.fields import TABS, Field, Kind, Scale
+from dataprep.readers.columns import TABS, ColumnSpec, Kind, Scale
+from dataprep.readers.delimited import header_specs, read_delimited
 from dataprep.readers.raw import RawData, RawTable
 from dataprep.readers.records import AGE, MOVIE, RATING, USER, column, movie_records, text, user_records
 from dataprep.schema import TIE_FILE, TIE_HASH
@@ -21,7 +21,7 @@ def read_atomic(folder: Path, show: bool) -> RawData:
     path = next(folder.glob("*.inter"))
     name = path.stem
     whole = name in {"ml-100k", "ml-1m"}
-    time = Field("timestamp", Kind.FLOAT_TIME)
+    time = ColumnSpec("timestamp", Kind.FLOAT_TIME)
     known = {"user_id:token": USER, "item_id:token": MOVIE, "rating:float": RATING, "timestamp:float": time}
     ratings = _read_atomic_file(
         path, known, ("userId", "movieId"), show, Scale.WHOLE_STARS if whole else Scale.HALF_STARS
@@ -55,10 +55,10 @@ def read_atomic(folder: Path, show: bool) -> RawData:
 
 
 def _read_atomic_file(
-    path: Path, known: dict[str, Field], required: tuple[str, ...], show: bool, scale: Scale = Scale.ANY
+    path: Path, known: dict[str, ColumnSpec], required: tuple[str, ...], show: bool, scale: Scale = Scale.ANY
 ) -> RawTable:
-    fields = header_fields(path, known, required, separator="\t")
-    return read_delimited(path, replace(TABS, skip=1), fields, scale=scale, show=show)
+    specs = header_specs(path, known, required, separator="\t")
+    return read_delimited(path, replace(TABS, skip=1), specs, scale=scale, show=show)
 
 
 def _atomic_tie_order(ratings: RawTable) -> str:

@@ -15,7 +15,7 @@ _CONTENT_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
-class Block:
+class TextBlock:
     """Whole lines of a file.
 
     Attributes:
@@ -29,7 +29,7 @@ class Block:
     n_lines: int
 
 
-def line_blocks(path: Path, *, skip: int = 0, size: int = BLOCK_BYTES) -> Iterator[Block]:
+def line_blocks(path: Path, *, skip: int = 0, size: int = BLOCK_BYTES) -> Iterator[TextBlock]:
     """Yield the file in blocks of about ``size`` bytes, without its first ``skip`` lines and without a BOM.
 
     Raises:
@@ -46,7 +46,7 @@ def line_blocks(path: Path, *, skip: int = 0, size: int = BLOCK_BYTES) -> Iterat
                 if not data.endswith(b"\n"):
                     data += file.readline()
                 n_lines = data.count(b"\n") + (not data.endswith(b"\n"))
-                yield Block(data, line, n_lines)
+                yield TextBlock(data, line, n_lines)
                 line += n_lines
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataprep.readers.fields import NUMBERS, OPTIONAL, Field, Kind, RejectedRows, Scale
+from dataprep.readers.columns import NUMBERS, OPTIONAL, ColumnSpec, Kind, RejectedRows, Scale
 from reccore.arrays import BoolArray, IntArray
 
 _LARGEST = float(2**62)
@@ -17,13 +17,13 @@ _TO_WHOLE = (Kind.FLOAT_TIME, Kind.LOOSE_INT)
 
 
 def check_values(
-    table: pa.Table, fields: Sequence[Field], lines: IntArray, rejects: RejectedRows, scale: Scale
+    table: pa.Table, specs: Sequence[ColumnSpec], lines: IntArray, rejects: RejectedRows, scale: Scale
 ) -> tuple[pa.Table, IntArray]:
     """Turn away rows with empty, negative, non-finite or out-of-scale values.
 
     Args:
-        table: n rows, already of the types of their fields.
-        fields: the columns to check.
+        table: n rows, already of the types of their columns.
+        specs: of the columns to check.
         lines: (n,) line number of each row.
         rejects: takes the rows turned away, each with the first reason found, from left to right.
         scale: what a rating may be.
@@ -31,12 +31,12 @@ def check_values(
     Returns:
         The good rows and their line numbers. Times and whole numbers become int64.
     """
-    kinds = {field.name: field.kind for field in fields}
+    kinds = {spec.name: spec.kind for spec in specs}
     good: BoolArray | None = None
-    for field in fields:
-        if field.kind is Kind.SKIP:
+    for spec in specs:
+        if spec.kind is Kind.SKIP:
             continue
-        for bad, reason in _problems(table[field.name], field, scale):
+        for bad, reason in _problems(table[spec.name], spec, scale):
             if not bad.any():
                 continue
             if good is None:
@@ -51,26 +51,26 @@ def check_values(
     return table, lines
 
 
-def _problems(column: pa.ChunkedArray, field: Field, scale: Scale) -> Iterable[tuple[BoolArray, str]]:
-    if field.kind is Kind.TEXT:
+def _problems(column: pa.ChunkedArray, spec: ColumnSpec, scale: Scale) -> Iterable[tuple[BoolArray, str]]:
+    if spec.kind is Kind.TEXT:
         return
     if column.null_count:
-        if field.kind not in OPTIONAL:
-            yield np.asarray(column.is_null()), f"{field.name} is empty"
+        if spec.kind not in OPTIONAL:
+            yield np.asarray(column.is_null()), f"{spec.name} is empty"
         column = pc.fill_null(column, 0)
     values = column.to_numpy()
-    if field.kind in NUMBERS:
+    if spec.kind in NUMBERS:
         finite = np.isfinite(values)
-        yield ~finite, f"{field.name} is not a number"
-        if field.kind is Kind.RATING:
-            yield finite & ~_ON_SCALE[scale](values), f"{field.name} is outside the scale"
-        elif field.kind in _TO_WHOLE:
-            if field.kind is Kind.LOOSE_INT:
-                yield finite & (values != np.floor(values)), f"{field.name} is not a whole number"
-            yield finite & (values < 0), f"{field.name} is negative"
-            yield finite & (values > _LARGEST), f"{field.name} is too large"
+        yield ~finite, f"{spec.name} is not a number"
+        if spec.kind is Kind.RATING:
+            yield finite & ~_ON_SCALE[scale](values), f"{spec.name} is outside the scale"
+        elif spec.kind in _TO_WHOLE:
+            if spec.kind is Kind.LOOSE_INT:
+                yield finite & (values != np.floor(values)), f"{spec.name} is not a whole number"
+            yield finite & (values < 0), f"{spec.name} is negative"
+            yield finite & (values > _LARGEST), f"{spec.name} is too large"
     elif len(values) and values.min() < 0:
-        yield values < 0, f"{field.name} is negative"
+        yield values < 0, f"{spec.name} is negative"
 
 
 def _whole_stars(rating: npt.NDArray[np.float32]) -> BoolArray:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from loguru import logger
 
-from dataprep.readers.blocks import BLOCK_BYTES, Block, first_line, line_blocks
+from dataprep.readers.blocks import BLOCK_BYTES, TextBlock, first_line, line_blocks
 from dataprep.readers.checks import check_values
-from dataprep.readers.fields import ARROW_TYPE, Dialect, Field, Kind, RejectedRows, Scale
+from dataprep.readers.columns import ARROW_TYPE, ColumnSpec, Dialect, Kind, RejectedRows, Scale
 from dataprep.readers.raw import RawTable
 from dataprep.readers.slow import parse_slow
 from reccore.arrays import IntArray
@@ -26,7 +26,7 @@ _STAND_IN = "\x1f"  # for separators of several characters: the unit separator o
 def read_delimited(
     path: Path,
     dialect: Dialect,
-    fields: Sequence[Field],
+    specs: Sequence[ColumnSpec],
     *,
     scale: Scale = Scale.ANY,
     block_bytes: int = BLOCK_BYTES,
@@ -39,7 +39,7 @@ def read_delimited(
     Args:
         path: the file.
         dialect: how rows are written.
-        fields: every column of the file, in its order.
+        specs: every column of the file, in its order.
         scale: what a rating may be.
         block_bytes: how much to parse at a time.
         show: show progress.
@@ -52,8 +52,8 @@ def read_delimited(
     size = path.stat().st_size if path.is_file() else 0
     with progress(f"read {path.name}", size, unit="B", enabled=show) as advance:
         for block in line_blocks(path, skip=dialect.skip, size=block_bytes):
-            table, at = _parse(block, dialect, fields, rejects)
-            table, at = check_values(table, fields, at, rejects, scale)
+            table, at = _parse(block, dialect, specs, rejects)
+            table, at = check_values(table, specs, at, rejects, scale)
             tables.append(table)
             lines.append(at)
             advance(len(block.data))
@@ -64,26 +64,28 @@ def read_delimited(
     return RawTable(path, pa.concat_tables(tables), np.concatenate(lines), rejects)
 
 
-def _parse(block: Block, dialect: Dialect, fields: Sequence[Field], rejects: RejectedRows) -> tuple[pa.Table, IntArray]:
+def _parse(
+    block: TextBlock, dialect: Dialect, specs: Sequence[ColumnSpec], rejects: RejectedRows
+) -> tuple[pa.Table, IntArray]:
     data, separator = block.data, dialect.separator
     if len(separator) > 1:
         data, separator = data.replace(separator.encode(), _STAND_IN.encode()), _STAND_IN
     if dialect.latin1:
         data = data.decode("latin-1").encode()
-    table = _parse_fast(data, separator, dialect.quoted, fields)
+    table = _parse_fast(data, separator, dialect.quoted, specs)
     # A stray quote can swallow line ends and blank lines yield no row: then rows and lines do not match.
     if table is not None and len(table) == block.n_lines:
         return table, np.arange(block.first_line, block.first_line + len(table), dtype=np.int64)
-    return parse_slow(data, separator, dialect.quoted, fields, block.first_line, rejects)
+    return parse_slow(data, separator, dialect.quoted, specs, block.first_line, rejects)
 
 
-def _parse_fast(data: bytes, separator: str, quoted: bool, fields: Sequence[Field]) -> pa.Table | None:
+def _parse_fast(data: bytes, separator: str, quoted: bool, specs: Sequence[ColumnSpec]) -> pa.Table | None:
     """All rows typed, or None if any is malformed."""
-    wanted = {field.name: ARROW_TYPE[field.kind] for field in fields if field.kind is not Kind.SKIP}
+    wanted = {spec.name: ARROW_TYPE[spec.kind] for spec in specs if spec.kind is not Kind.SKIP}
     try:
         return pa_csv.read_csv(
             pa.BufferReader(data),
-            read_options=pa_csv.ReadOptions(column_names=[field.name for field in fields], block_size=4 << 20),
+            read_options=pa_csv.ReadOptions(column_names=[spec.name for spec in specs], block_size=4 << 20),
             parse_options=pa_csv.ParseOptions(
                 delimiter=separator, quote_char='"' if quoted else False, double_quote=quoted
             ),
@@ -112,14 +114,14 @@ def _refuse_twice(path: Path, names: Sequence[str]) -> None:
         raise DataError(f"{path} has the column {', '.join(twice)} twice")
 
 
-def header_fields(
-    path: Path, known: Mapping[str, Field], required: Sequence[str], *, separator: str = ","
-) -> list[Field]:
+def header_specs(
+    path: Path, known: Mapping[str, ColumnSpec], required: Sequence[str], *, separator: str = ","
+) -> list[ColumnSpec]:
     """Match a header line with the columns we know; others are skipped.
 
     Args:
         path: the file.
-        known: column name in the file → our field.
+        known: column name in the file → our spec.
         required: our names that must be there.
         separator: between the names.
 
@@ -127,10 +129,10 @@ def header_fields(
         DataError: an empty file, a required column that is missing, a column that occurs twice.
     """
     names = header_names(path, separator)
-    fields = [known.get(name, Field(f"__{i}_{name}", Kind.SKIP)) for i, name in enumerate(names)]
-    ours = [field.name for field in fields]
+    specs = [known.get(name, ColumnSpec(f"__{i}_{name}", Kind.SKIP)) for i, name in enumerate(names)]
+    ours = [spec.name for spec in specs]
     missing = [name for name in required if name not in ours]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; its columns are {', '.join(names)}")
     _refuse_twice(path, ours)
-    return fields
+    return specs

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataprep.cleaning import ML_1M_OCCUPATIONS, find_years, genres_from_flags, split_titles
-from dataprep.readers.delimited import header_fields, read_delimited
-from dataprep.readers.fields import CSV, DOUBLE_COLONS, PIPES, TABS, Field, Kind, Scale
+from dataprep.readers.columns import CSV, DOUBLE_COLONS, PIPES, TABS, ColumnSpec, Kind, Scale
+from dataprep.readers.delimited import header_specs, read_delimited
 from dataprep.readers.raw import RawData, RawTable
 from dataprep.readers.records import (
     AGE,
@@ -50,7 +50,7 @@ _ML_100K_GENRES = (
 def read_100k(folder: Path, show: bool) -> RawData:
     """ml-100k: u.data, u.item with a flag for each genre, u.user."""
     ratings = read_delimited(folder / "u.data", TABS, (USER, MOVIE, RATING, TIME), scale=Scale.WHOLE_STARS, show=show)
-    flags = [Field(f"genre {i}", Kind.OPTIONAL_INT) for i in range(len(_ML_100K_GENRES))]
+    flags = [ColumnSpec(f"genre {i}", Kind.OPTIONAL_INT) for i in range(len(_ML_100K_GENRES))]
     path = folder / "u.item"
     head = (MOVIE, text("title"), text("date"), skip("video date"), skip("address"))
     raw = read_delimited(path, text_dialect(path, PIPES), (*head, *flags), show=show)
@@ -60,14 +60,14 @@ def read_100k(folder: Path, show: bool) -> RawData:
     movies = movie_records(raw, title, year, genres_from_flags(matrix, _ML_100K_GENRES))
 
     path = folder / "u.user"
-    fields = (USER, AGE, text("gender"), text("occupation"), text("zip"))
-    users = read_delimited(path, text_dialect(path, PIPES), fields, show=show)
+    specs = (USER, AGE, text("gender"), text("occupation"), text("zip"))
+    users = read_delimited(path, text_dialect(path, PIPES), specs, show=show)
     return RawData("ml-100k", TIE_FILE, ratings, movies, user_records(users, column(users, "occupation")))
 
 
 def _read_dat(folder: Path, scale: Scale, show: bool) -> tuple[RawTable, RawTable]:
-    fields = (USER, MOVIE, RATING, TIME)
-    ratings = read_delimited(folder / "ratings.dat", DOUBLE_COLONS, fields, scale=scale, show=show)
+    specs = (USER, MOVIE, RATING, TIME)
+    ratings = read_delimited(folder / "ratings.dat", DOUBLE_COLONS, specs, scale=scale, show=show)
     return ratings, read_movies_dat(folder / "movies.dat", show)
 
 
@@ -79,7 +79,7 @@ def read_movies_dat(path: Path, show: bool) -> RawTable:
 
 def read_users_dat(path: Path, show: bool) -> RawTable:
     """users.dat of ml-1m: id, gender, coded age and occupation, zip."""
-    code = Field("occupation", Kind.ID)
+    code = ColumnSpec("occupation", Kind.ID)
     users = read_delimited(path, DOUBLE_COLONS, (USER, text("gender"), AGE, code, text("zip")), show=show)
     unknown = np.asarray(users.table["occupation"]) >= len(ML_1M_OCCUPATIONS)
     users = users.reject(unknown, "occupation is not a code of ml-1m")
@@ -98,8 +98,8 @@ def read_10m(folder: Path, show: bool) -> RawData:
     tags = None
     path = folder / "tags.dat"
     if path.is_file():
-        fields = (USER, MOVIE, text("tag"), TIME)
-        tags = _tags(read_delimited(path, text_dialect(path, DOUBLE_COLONS), fields, show=show))
+        specs = (USER, MOVIE, text("tag"), TIME)
+        tags = _tags(read_delimited(path, text_dialect(path, DOUBLE_COLONS), specs, show=show))
     return RawData("ml-10m", TIE_HASH, ratings, movies, tags=tags)
 
 
@@ -110,16 +110,16 @@ def _tags(raw: RawTable) -> RawTable:
 def read_csv(folder: Path, show: bool) -> RawData:
     """ml-latest-small, ml-20m and later: .csv files sorted by id."""
 
-    def read(name: str, *fields: Field, scale: Scale = Scale.ANY) -> RawTable:
+    def read(name: str, *specs: ColumnSpec, scale: Scale = Scale.ANY) -> RawTable:
         path = folder / name
-        known = {column.name: column for column in fields}
-        return read_delimited(path, CSV, header_fields(path, known, list(known)), scale=scale, show=show)
+        known = {column.name: column for column in specs}
+        return read_delimited(path, CSV, header_specs(path, known, list(known)), scale=scale, show=show)
 
     ratings = read("ratings.csv", USER, MOVIE, RATING, TIME, scale=Scale.HALF_STARS)
     movies = piped_movie_records(read("movies.csv", MOVIE, text("title"), text("genres")))
     links = tags = None
     if (folder / "links.csv").is_file():
-        imdb, tmdb = Field("imdbId", Kind.OPTIONAL_INT), Field("tmdbId", Kind.OPTIONAL_INT)
+        imdb, tmdb = ColumnSpec("imdbId", Kind.OPTIONAL_INT), ColumnSpec("tmdbId", Kind.OPTIONAL_INT)
         links = read("links.csv", MOVIE, imdb, tmdb)
         links = replace(links, table=links.table.select(LINKS_SCHEMA.names).cast(LINKS_SCHEMA))
     if (folder / "tags.csv").is_file():

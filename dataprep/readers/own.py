@@ -13,8 +13,8 @@ from loguru import logger
 
 from dataprep.cleaning import clean_genres, parse_dates, split_genres, split_titles
 from dataprep.readers.blocks import first_line, line_blocks
+from dataprep.readers.columns import CSV, ColumnSpec, Kind
 from dataprep.readers.delimited import header_names, read_delimited
-from dataprep.readers.fields import CSV, Field, Kind
 from dataprep.readers.movielens import read_movies_dat, read_users_dat
 from dataprep.readers.parquet import parquet_columns, read_parquet
 from dataprep.readers.raw import RawData, RawTable
@@ -115,7 +115,7 @@ def _read(
     if ignored:
         logger.info("{}: ignored columns: {}", path.name, ", ".join(ignored))
     if is_parquet:
-        raw = read_parquet(path, [Field(name, kind) for name, kind in kinds.items()], show=show)
+        raw = read_parquet(path, [ColumnSpec(name, kind) for name, kind in kinds.items()], show=show)
     else:
         raw = _read_csv(path, separator, names, kinds, show)
     return replace(raw, table=raw.table.rename_columns({"itemId": "movieId"} if "itemId" in kinds else {}))
@@ -147,8 +147,11 @@ def _read_csv(path: Path, separator: str, names: Sequence[str], kinds: dict[str,
     kinds = dict(kinds)
     if "timestamp" in kinds:
         kinds["timestamp"] = _time_kind(path, dialect.separator, list(names).index("timestamp"))
-    fields = [Field(name, kinds[name]) if name in kinds else Field(f"_{i}", Kind.SKIP) for i, name in enumerate(names)]
-    raw = read_delimited(path, dialect, fields, show=show)
+    specs = [
+        ColumnSpec(name, kinds[name]) if name in kinds else ColumnSpec(f"_{i}", Kind.SKIP)
+        for i, name in enumerate(names)
+    ]
+    raw = read_delimited(path, dialect, specs, show=show)
     for name, kind in kinds.items():
         if kind is Kind.ID and 2 * raw.rejects.counts().get(f"{name} is not a whole number", 0) > raw.n_seen:
             raise DataError(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataprep.readers.checks import check_values
-from dataprep.readers.fields import ARROW_TYPE, Field, Kind, RejectedRows, Scale
+from dataprep.readers.columns import ARROW_TYPE, ColumnSpec, Kind, RejectedRows, Scale
 from dataprep.readers.raw import RawTable
 from reccore.arrays import BoolArray, IntArray
 from reccore.errors import DataError
@@ -53,7 +53,7 @@ def parquet_columns(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def read_parquet(path: Path, fields: Sequence[Field], *, show: bool = False) -> RawTable:
+def read_parquet(path: Path, specs: Sequence[ColumnSpec], *, show: bool = False) -> RawTable:
     """Read and check the given columns; others are not read.
 
     Raises:
@@ -63,11 +63,11 @@ def read_parquet(path: Path, fields: Sequence[Field], *, show: bool = False) -> 
     tables, lines = [], []
     first = 1
     with progress(f"read {path.name}", None, unit="rows", enabled=show) as advance:
-        for batch in _batches(path, [field.name for field in fields]):
+        for batch in _batches(path, [spec.name for spec in specs]):
             at = np.arange(first, first + len(batch), dtype=np.int64)
             first += len(batch)
-            table, at = _typed(pa.Table.from_batches([batch]), fields, at, rejects, path)
-            table, at = check_values(table, fields, at, rejects, Scale.ANY)
+            table, at = _typed(pa.Table.from_batches([batch]), specs, at, rejects, path)
+            table, at = check_values(table, specs, at, rejects, Scale.ANY)
             tables.append(table)
             lines.append(at)
             advance(len(batch))
@@ -84,27 +84,27 @@ def _batches(path: Path, names: list[str] | None = None) -> Iterator[pa.RecordBa
 
 
 def _typed(
-    table: pa.Table, fields: Sequence[Field], lines: IntArray, rejects: RejectedRows, path: Path
+    table: pa.Table, specs: Sequence[ColumnSpec], lines: IntArray, rejects: RejectedRows, path: Path
 ) -> tuple[pa.Table, IntArray]:
     good: BoolArray = np.ones(len(lines), dtype=np.bool_)
     columns = {}
-    for field in fields:
-        column = table[field.name].combine_chunks()
+    for spec in specs:
+        column = table[spec.name].combine_chunks()
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        columns[field.name], bad, reason = _convert(column, field, path)
+        columns[spec.name], bad, reason = _convert(column, spec, path)
         rejects.add(lines[bad & good], reason)
         good &= ~bad
     return pa.table(columns).filter(pa.array(good)), lines[good]
 
 
-def _convert(column: pa.Array, field: Field, path: Path) -> tuple[pa.Array, BoolArray, str]:
+def _convert(column: pa.Array, spec: ColumnSpec, path: Path) -> tuple[pa.Array, BoolArray, str]:
     """The column as the Arrow type of its kind, and the rows that do not fit."""
     none_bad = np.zeros(len(column), dtype=np.bool_)
-    kind, given = ARROW_TYPE[field.kind], column.type
-    if field.kind is Kind.TEXT:
-        return _text(column, field, path), none_bad, ""
-    if field.kind in _TIMES and (pa.types.is_timestamp(given) or pa.types.is_date(given)):
+    kind, given = ARROW_TYPE[spec.kind], column.type
+    if spec.kind is Kind.TEXT:
+        return _text(column, spec, path), none_bad, ""
+    if spec.kind in _TIMES and (pa.types.is_timestamp(given) or pa.types.is_date(given)):
         seconds = column.cast(pa.timestamp("s", tz=getattr(given, "tz", None)), safe=False)
         return seconds.cast(pa.int64()).cast(kind), none_bad, ""
     if pa.types.is_decimal(given):
@@ -112,36 +112,36 @@ def _convert(column: pa.Array, field: Field, path: Path) -> tuple[pa.Array, Bool
     if pa.types.is_null(given):
         return column.cast(kind), none_bad, ""
     if not (pa.types.is_integer(given) or pa.types.is_floating(given)):
-        needed = "whole numbers" if field.kind in _IDS else "numbers"
-        advice = "; number them first, for example with pandas.factorize" if field.kind is Kind.ID else ""
-        raise DataError(f"column {field.name} of {path} holds {given}, {needed} are needed{advice}")
+        needed = "whole numbers" if spec.kind in _IDS else "numbers"
+        advice = "; number them first, for example with pandas.factorize" if spec.kind is Kind.ID else ""
+        raise DataError(f"column {spec.name} of {path} holds {given}, {needed} are needed{advice}")
     if pa.types.is_uint64(given):
         bad = np.asarray(pc.fill_null(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())), False))
         return (
             pc.if_else(pa.array(~bad), column, pa.scalar(0, pa.uint64())).cast(kind),
             bad,
-            f"{field.name} is outside 64 bits",
+            f"{spec.name} is outside 64 bits",
         )
     if pa.types.is_floating(given) and pa.types.is_integer(kind):
-        if field.kind in _TIMES:
+        if spec.kind in _TIMES:
             column = pc.floor(column)
-        return _whole(column.cast(pa.float64()), field, kind)
+        return _whole(column.cast(pa.float64()), spec, kind)
     return column.cast(kind, safe=False), none_bad, ""
 
 
-def _whole(column: pa.Array, field: Field, kind: pa.DataType) -> tuple[pa.Array, BoolArray, str]:
+def _whole(column: pa.Array, spec: ColumnSpec, kind: pa.DataType) -> tuple[pa.Array, BoolArray, str]:
     """Floating ids, as pandas makes of integers beside gaps; NaN counts as empty."""
     values = np.asarray(pc.fill_null(column, np.nan))
     empty = np.isnan(values)
     bad = ~empty & ~((np.abs(values) < 2.0**53) & (values == np.floor(values)))
     whole = pa.array(np.where(empty | bad, 0, values).astype(np.int64), mask=empty)
-    return whole.cast(kind), bad, f"{field.name} is not a whole number"
+    return whole.cast(kind), bad, f"{spec.name} is not a whole number"
 
 
-def _text(column: pa.Array, field: Field, path: Path) -> pa.Array:
+def _text(column: pa.Array, spec: ColumnSpec, path: Path) -> pa.Array:
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         return column.cast(pa.list_(pa.string()))
     try:
         return pc.fill_null(column.cast(pa.string()), "")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"column {field.name} of {path} holds {column.type}, text is needed") from error
+        raise DataError(f"column {spec.name} of {path} holds {column.type}, text is needed") from error

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataprep.readers.blocks import lines_at
-from dataprep.readers.fields import RejectedRows
+from dataprep.readers.columns import RejectedRows
 from reccore.arrays import IntArray
 
 

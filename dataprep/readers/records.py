@@ -11,15 +11,15 @@ import pyarrow.compute as pc
 
 from dataprep.cleaning import age_groups, split_genres, split_titles
 from dataprep.readers.blocks import is_utf8
-from dataprep.readers.fields import Dialect, Field, Kind
+from dataprep.readers.columns import ColumnSpec, Dialect, Kind
 from dataprep.readers.raw import RawTable
 from dataprep.schema import MOVIES_SCHEMA, USERS_SCHEMA
 
-USER = Field("userId", Kind.ID)
-MOVIE = Field("movieId", Kind.ID)
-RATING = Field("rating", Kind.RATING)
-TIME = Field("timestamp", Kind.TIME)
-AGE = Field("age", Kind.OPTIONAL_INT)
+USER = ColumnSpec("userId", Kind.ID)
+MOVIE = ColumnSpec("movieId", Kind.ID)
+RATING = ColumnSpec("rating", Kind.RATING)
+TIME = ColumnSpec("timestamp", Kind.TIME)
+AGE = ColumnSpec("age", Kind.OPTIONAL_INT)
 
 
 def text_dialect(path: Path, dialect: Dialect) -> Dialect:
@@ -27,14 +27,14 @@ def text_dialect(path: Path, dialect: Dialect) -> Dialect:
     return replace(dialect, latin1=not is_utf8(path))
 
 
-def skip(name: str) -> Field:
+def skip(name: str) -> ColumnSpec:
     """A column that is not read."""
-    return Field(name, Kind.SKIP)
+    return ColumnSpec(name, Kind.SKIP)
 
 
-def text(name: str) -> Field:
+def text(name: str) -> ColumnSpec:
     """A column of text."""
-    return Field(name, Kind.TEXT)
+    return ColumnSpec(name, Kind.TEXT)
 
 
 def column(raw: RawTable, name: str) -> pa.Array:

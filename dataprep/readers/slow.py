@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataprep.readers.fields import ARROW_TYPE, WHOLE_NUMBERS, Field, Kind, RejectedRows
+from dataprep.readers.columns import ARROW_TYPE, WHOLE_NUMBERS, ColumnSpec, Kind, RejectedRows
 from reccore.arrays import BoolArray, IntArray
 
 _REPLACEMENT = "\ufffd"
@@ -20,7 +20,7 @@ _MAX_INT64 = str(2**63 - 1)
 
 
 def parse_slow(
-    data: bytes, separator: str, quoted: bool, fields: Sequence[Field], first_line: int, rejects: RejectedRows
+    data: bytes, separator: str, quoted: bool, specs: Sequence[ColumnSpec], first_line: int, rejects: RejectedRows
 ) -> tuple[pa.Table, IntArray]:
     """Parse a block row by row in spirit, column by column in fact.
 
@@ -28,7 +28,7 @@ def parse_slow(
         data: whole lines.
         separator: one character.
         quoted: fields may stand in double quotes.
-        fields: every column of the file.
+        specs: every column of the file.
         first_line: line number of the block's first line.
         rejects: takes the rows that cannot be parsed. Blank lines are passed over.
 
@@ -42,18 +42,18 @@ def parse_slow(
     kept = ~(broken | blank)
     rows, lines = rows.filter(pa.array(kept)), lines[kept]
 
-    columns, fits = _split_quoted(rows, separator, fields) if quoted else _split_plain(rows, separator, fields)
+    columns, fits = _split_quoted(rows, separator, specs) if quoted else _split_plain(rows, separator, specs)
     rejects.add(lines[~fits], "wrong number of fields")
     lines = lines[fits]
 
     good = np.ones(len(lines), dtype=np.bool_)
     parsed = {}
-    for field, text in columns.items():
-        values, problems = _convert(text, field)
+    for spec, text in columns.items():
+        values, problems = _convert(text, spec)
         for bad, reason in problems:
             rejects.add(lines[bad & good], reason)
             good &= ~bad
-        parsed[field.name] = values
+        parsed[spec.name] = values
     return pa.table(parsed).filter(pa.array(good)), lines[good]
 
 
@@ -83,22 +83,26 @@ def _lines_of(data: bytes, kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
 
 
-def _split_plain(rows: pa.Array, separator: str, fields: Sequence[Field]) -> tuple[dict[Field, pa.Array], BoolArray]:
+def _split_plain(
+    rows: pa.Array, separator: str, specs: Sequence[ColumnSpec]
+) -> tuple[dict[ColumnSpec, pa.Array], BoolArray]:
     parts = pc.split_pattern(rows, separator)
-    fits = np.asarray(pc.equal(pc.list_value_length(parts), len(fields)), dtype=np.bool_)
+    fits = np.asarray(pc.equal(pc.list_value_length(parts), len(specs)), dtype=np.bool_)
     flat = pc.list_flatten(parts.filter(pa.array(fits)))
-    first = np.arange(int(fits.sum()), dtype=np.int64) * len(fields)
-    columns = {f: flat.take(pa.array(first + i)) for i, f in enumerate(fields) if f.kind is not Kind.SKIP}
+    first = np.arange(int(fits.sum()), dtype=np.int64) * len(specs)
+    columns = {f: flat.take(pa.array(first + i)) for i, f in enumerate(specs) if f.kind is not Kind.SKIP}
     return columns, fits
 
 
-def _split_quoted(rows: pa.Array, separator: str, fields: Sequence[Field]) -> tuple[dict[Field, pa.Array], BoolArray]:
+def _split_quoted(
+    rows: pa.Array, separator: str, specs: Sequence[ColumnSpec]
+) -> tuple[dict[ColumnSpec, pa.Array], BoolArray]:
     one = _QUOTED_FIELD.format(re.escape(separator))
-    pattern = separator.join(one.replace("(", f"(?P<f{i}>", 1) for i in range(len(fields)))
+    pattern = separator.join(one.replace("(", f"(?P<f{i}>", 1) for i in range(len(specs)))
     parts = pc.extract_regex(rows, f"^{pattern}$")
     fits = np.asarray(parts.is_valid(), dtype=np.bool_)
     parts = parts.filter(pa.array(fits))
-    columns = {f: _unquote(parts.field(i)) for i, f in enumerate(fields) if f.kind is not Kind.SKIP}
+    columns = {f: _unquote(parts.field(i)) for i, f in enumerate(specs) if f.kind is not Kind.SKIP}
     return columns, fits
 
 
@@ -107,23 +111,23 @@ def _unquote(text: pa.Array) -> pa.Array:
     return pc.if_else(pc.starts_with(text, '"'), inside, text)
 
 
-def _convert(text: pa.Array, field: Field) -> tuple[pa.Array, list[tuple[BoolArray, str]]]:
+def _convert(text: pa.Array, spec: ColumnSpec) -> tuple[pa.Array, list[tuple[BoolArray, str]]]:
     """Typed values (null where empty or bad) and the rows that are not of the type."""
-    if field.kind is Kind.TEXT:
+    if spec.kind is Kind.TEXT:
         return text, []
     text = pc.utf8_trim_whitespace(text)
     empty = pc.equal(text, "")
-    whole = field.kind in WHOLE_NUMBERS
+    whole = spec.kind in WHOLE_NUMBERS
     matches = pc.match_substring_regex(text, _INTEGER if whole else _NUMBER)
     problems = [
-        (_mask(pc.invert(pc.or_(empty, matches))), f"{field.name} is not a {'whole ' if whole else ''}number"),
+        (_mask(pc.invert(pc.or_(empty, matches))), f"{spec.name} is not a {'whole ' if whole else ''}number"),
     ]
     if whole:
         digits = pc.replace_substring_regex(text, "^-?0*", "")
         length = pc.utf8_length(digits)
         outside = pc.or_(pc.greater(length, 19), pc.and_(pc.equal(length, 19), pc.greater(digits, _MAX_INT64)))
         outside = pc.and_(matches, outside)
-        problems.append((_mask(outside), f"{field.name} is outside 64 bits"))
+        problems.append((_mask(outside), f"{spec.name} is outside 64 bits"))
         matches = pc.and_not(matches, outside)
     text = pc.replace_substring_regex(text, r"^\+", "")
-    return pc.if_else(matches, text, pa.scalar(None, pa.string())).cast(ARROW_TYPE[field.kind]), problems
+    return pc.if_else(matches, text, pa.scalar(None, pa.string())).cast(ARROW_TYPE[spec.kind]), problems

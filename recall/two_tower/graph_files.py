@@ -12,7 +12,7 @@ import numpy as np
 from loguru import logger
 from scipy import sparse
 
-from dataprep.readers.fields import Field, Kind
+from dataprep.readers.columns import ColumnSpec, Kind
 from dataprep.readers.parquet import parquet_columns, read_parquet
 from recall.two_tower.graph import ItemGraph
 from reccore import DataError, IdMap
@@ -86,9 +86,9 @@ def _read_parquet(path: Path) -> _Edges:
     missing = [name for name in ENDS if name not in names]
     if missing:
         raise DataError(f"{path} lacks the column {', '.join(missing)}; it holds {', '.join(names)}")
-    fields = [Field(name, Kind.ID) for name in ENDS]
+    fields = [ColumnSpec(name, Kind.ID) for name in ENDS]
     if WEIGHT in names:
-        fields.append(Field(WEIGHT, Kind.ORDER))
+        fields.append(ColumnSpec(WEIGHT, Kind.ORDER))
     read = read_parquet(path, fields)
     if len(read.rejects):
         lines, reasons = read.rejects.in_order()

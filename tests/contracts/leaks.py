@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dataprep.prepare import Prepared, with_statistics
-from dataprep.splits import Protocol, Split
+from dataprep.splits import Split, SplitProtocol
 from recall import CHANNELS, BaseRecall
 from reccore import Bundle, Interactions, RunOptions, TrainingData
 from reccore.arrays import IntArray, offsets_from_lengths
@@ -77,7 +77,7 @@ def sensible(condition: bool) -> None:
         raise RuntimeError("this check looks at nothing")
 
 
-def prepared_of(events: Interactions, protocol: Protocol) -> Prepared:
+def prepared_of(events: Interactions, protocol: SplitProtocol) -> Prepared:
     data = training_data(events, genre_of_item=np.arange(N_ITEMS) % 2)
     items = replace(data.items, statistics={})
     return Prepared(protocol.split(events), items, data.users, data.vocabulary, {"dataset": "world"})

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from dataprep import tables
+from dataprep.readers.columns import CSV as CSV_DIALECT
+from dataprep.readers.columns import ColumnSpec, Kind, Scale
 from dataprep.readers.delimited import read_delimited
-from dataprep.readers.fields import CSV as CSV_DIALECT
-from dataprep.readers.fields import Field, Kind, Scale
 from reccore.errors import ConfigError, DataError
 from tests.dataprep.miniatures import ATOMIC, CSV, ML_1M, ML_100K, rows, run
 
@@ -88,9 +88,9 @@ def test_the_fast_and_the_slow_path_agree(tmp_path):
     path = tmp_path / "ratings.csv"
     path.write_text("userId,movieId,rating,timestamp\n" + "\n".join(lines))
     kinds = zip(("userId", "movieId", "rating", "timestamp"), (Kind.ID, Kind.ID, Kind.RATING, Kind.TIME), strict=True)
-    fields = [Field(name, kind) for name, kind in kinds]
+    specs = [ColumnSpec(name, kind) for name, kind in kinds]
     whole, single = (
-        read_delimited(path, CSV_DIALECT, fields, scale=Scale.HALF_STARS, block_bytes=size) for size in (1 << 20, 1)
+        read_delimited(path, CSV_DIALECT, specs, scale=Scale.HALF_STARS, block_bytes=size) for size in (1 << 20, 1)
     )
     assert whole.table.combine_chunks().equals(single.table.combine_chunks())
     assert whole.lines.tolist() == single.lines.tolist()

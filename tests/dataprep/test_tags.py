@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dataprep.prepare import Prepared
-from dataprep.splits import GlobalTime, LeaveLastN, Protocol
+from dataprep.splits import GlobalTime, LeaveLastN, SplitProtocol
 from dataprep.tags import TAG, TagEvents, normalise, with_tags
 from reccore import IdMap, Interactions, ItemTable, Vocabulary
 from tests.contracts.leaks import DAY, N_ITEMS, Plant, after, changed, prepared_of, world
@@ -143,7 +143,7 @@ def tags_learnt(prepared: Prepared) -> dict[str, np.ndarray]:
     return prepared.training_data().items.labels[TAG].to_arrays()
 
 
-def check_tags_know_only_the_fit_split(protocol: Protocol) -> None:
+def check_tags_know_only_the_fit_split(protocol: SplitProtocol) -> None:
     tags = world_of_tags()
     before = replace(prepared_of(world(), protocol), tags=tags)
     held = before.split.interactions.lengths - before.split.fit_stop
@@ -172,7 +172,7 @@ PROTOCOLS = [LeaveLastN(2), GlobalTime(int(np.sort(world().timestamp)[450]))]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
-def test_tags_know_only_the_fit_split(protocol: Protocol) -> None:
+def test_tags_know_only_the_fit_split(protocol: SplitProtocol) -> None:
     check_tags_know_only_the_fit_split(protocol)
 
 
@@ -208,7 +208,7 @@ def tags_on_any_film_count(patch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_tags_from_beyond_the_fit_split_are_caught(
-    plant: Plant, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+    plant: Plant, protocol: SplitProtocol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
     with pytest.raises(AssertionError):

@@ -12,7 +12,7 @@ import pytest
 
 from evaluation import report as report_module
 from evaluation.evaluate import Evaluation, compare, evaluate_candidates
-from evaluation.report import Protocol, Report, markdown_table, metrics_table, without_nan, write_text
+from evaluation.report import EvaluationProtocol, Report, markdown_table, metrics_table, without_nan, write_text
 from reccore import Candidates, ConfigError, Holdout, QueryBatch
 
 KS = (10, 100)
@@ -34,7 +34,7 @@ def report() -> Report:
     good, poor = evaluation("good", 0), evaluation("poor", 5)
     return Report(
         title="Recall on a toy",
-        protocol=Protocol("toy", "leave_one_out (test)", users=20, tied_share=0.125, seed=7),
+        protocol=EvaluationProtocol("toy", "leave_one_out (test)", users=20, tied_share=0.125, seed=7),
         evaluations=[poor, good],
         comparisons=[compare(good, poor)],
         sections=[("The funnel", "All kept.")],
@@ -62,7 +62,7 @@ def test_markdown_holds_protocol_tables_and_extras() -> None:
 
 
 def test_protocol_labels_what_must_not_be_compared() -> None:
-    line = Protocol("toy", "s", users=1, seen_filtered=False, query_time=True).line()
+    line = EvaluationProtocol("toy", "s", users=1, seen_filtered=False, query_time=True).line()
     assert "QUERY TIME SEEN (separate leaderboard)" in line
     assert "seen items not filtered" in line
     assert "ties unknown" in line
@@ -101,7 +101,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path: Path, monkeypatch: pytes
 
 
 def test_headline_keeps_to_what_all_systems_have() -> None:
-    found = Report("t", Protocol("toy", "s", 20), [evaluation("a", 0), evaluation("b", 1, ks=(5, 10))])
+    found = Report("t", EvaluationProtocol("toy", "s", 20), [evaluation("a", 0), evaluation("b", 1, ks=(5, 10))])
     text = found.to_markdown(headline=("ndcg@10", "recall@100", "coverage@10"))
     header = next(line for line in text.splitlines() if line.startswith("| system"))
     assert [cell.strip() for cell in header.strip("|").split("|")] == ["system", "NDCG@10", "Coverage@10"]

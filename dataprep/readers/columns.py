@@ -49,7 +49,7 @@ class Scale(Enum):
 
 
 @dataclass(frozen=True)
-class Field:
+class ColumnSpec:
     """One column of a file, under the name it gets in our tables."""
 
     name: str
