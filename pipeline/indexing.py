@@ -52,7 +52,7 @@ def build_index(
     """
     path = workspace.model(name)
     channel = _load(path, name)
-    vectors = channel.encode_items()
+    vectors = channel.index.vectors
     source, queries, exclude = _queries(workspace, name, channel, vectors, options)
     index, measured = build_best(
         kind,
@@ -99,7 +99,8 @@ def _queries(
     if valid is not None and len(valid):
         rows = np.sort(rng.permutation(len(valid))[:SAMPLE_QUERIES])
         queries = valid.select(rows).queries
-        return "validation queries", channel.encode_queries(queries), Exclusions.of_history(queries)
+        encoded = channel.encode_queries(queries)
+        return "validation queries", *channel.index_queries(encoded, Exclusions.of_history(queries))
     logger.info("no validation queries: measuring with item vectors to which noise was added")
     chosen = vectors[rng.permutation(len(vectors))[:SAMPLE_QUERIES]]
     length = PERTURBATION * np.linalg.norm(chosen, axis=1, keepdims=True) / np.sqrt(chosen.shape[1])
@@ -123,7 +124,10 @@ def _replace(workspace: Workspace, path: Path, channel: EmbeddingRecall, index: 
     before = Bundle.open(path)
     channel.index = index
     if "index" in type(channel.config).model_fields:
-        chosen = {"index": index.name, "index_options": index.config.model_dump(mode="json", exclude={"kind"})}
+        options = index.config.model_dump(mode="json")
+        chosen: dict[str, Any] = {"index": options}
+        if "index_options" in type(channel.config).model_fields:
+            chosen = {"index": options.pop("kind"), "index_options": options}
         channel.config = type(channel.config).parse({**channel.config.model_dump(), **chosen})
     facts = {name: value for name, value in before.manifest.items() if name not in _WRITTEN_ANEW}
     channel.save(path, **facts)

@@ -10,7 +10,7 @@ import numpy as np
 from recall.base import BaseRecall
 from recall.index import INDEXES, BaseIndex
 from recall.index.brute_force import rescore
-from reccore import Bundle, Candidates, Exclusions, QueryBatch
+from reccore import Bundle, Candidates, Exclusions, IdMap, QueryBatch, Vocabulary
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 
@@ -32,11 +32,15 @@ class EmbeddingRecall(BaseRecall):
     """Scores by the inner product of a query's and an item's vector; an index over ``encode_items`` retrieves.
 
     A query may have I vectors; an item's score is then the greatest of its I inner products (multi-interest
-    retrieval: Li et al., "Multi-interest network with dynamic routing", CIKM 2019). Scores are summed in float64.
+    retrieval: Li et al., "Multi-interest network with dynamic routing", CIKM 2019). A zero vector gives no scores, so a
+    query that has only zero vectors gets an empty row. Scores are summed in float64.
+
     The index is a bundle of its own inside the channel's and can be read without the encoders.
     """
 
     index: BaseIndex
+    indexed: IdMap | None = None
+    """The items in the index, ``item_idx`` ↔ row of the index; None = all items, row i is item i."""
 
     @abstractmethod
     def encode_queries(self, queries: QueryBatch) -> FloatArray:
@@ -46,37 +50,75 @@ class EmbeddingRecall(BaseRecall):
     def encode_items(self) -> FloatArray:
         """(N, D) float32, row = item index."""
 
+    def index_queries(self, vectors: FloatArray, exclude: Exclusions) -> tuple[FloatArray, Exclusions]:
+        """The searches of the index that answer a batch: one for each query vector that is not zero.
+
+        Args:
+            vectors: (B, D) or (B, I, D), as ``encode_queries`` returns them.
+            exclude: B rows of items.
+
+        Returns:
+            (M, D) vectors in the order of the queries, and M rows of exclusions by row of the index.
+        """
+        vectors = _per_query(vectors)
+        query, vector = np.nonzero(vectors.any(axis=2))
+        by_row = Exclusions(exclude.offsets, self._index_rows(exclude.item_idx))
+        return vectors[query, vector], by_row.select(query)
+
     def _prepare(self, queries: QueryBatch) -> FloatArray:
-        return self.encode_queries(queries)
+        return _per_query(self.encode_queries(queries))
 
     def _retrieve(self, prepared: FloatArray, k: int, exclude: Exclusions) -> Candidates:
-        n_vectors = prepared.shape[1] if prepared.ndim == 3 else 1
-        query = np.repeat(np.arange(len(prepared)), n_vectors)
-        found = self.index.search(prepared.reshape(len(query), prepared.shape[-1]), k, exclude.select(query))
-        return found if n_vectors == 1 else _best_of_each_item(found, n_vectors)
+        vectors, by_row = self.index_queries(prepared, exclude)
+        found = self.index.search(vectors, k, by_row)
+        present = prepared.any(axis=2)  # (B, I)
+        item_idx = np.full((*present.shape, found.k), -1, dtype=np.int64)
+        score = np.full(item_idx.shape, -np.inf, dtype=np.float32)
+        score[present] = found.score
+        item_idx[present] = found.item_idx
+        if self.indexed is not None:
+            item_idx = np.where(item_idx >= 0, self.indexed.ids[item_idx], -1)
+        return _best_of_each_item(item_idx, score)
 
     def _score(self, prepared: FloatArray, item_idx: IntArray) -> FloatArray:
-        vectors = prepared.reshape(len(prepared), -1, prepared.shape[-1])  # (B, I, D)
-        scores = [rescore(vectors[:, i], self.index.vectors, item_idx) for i in range(vectors.shape[1])]
-        return np.maximum.reduce(scores)
+        rows = self._index_rows(item_idx)
+        scores = [rescore(vectors, self.index.vectors, rows) for vectors in np.moveaxis(prepared, 1, 0)]
+        absent = ~np.any(prepared, axis=2).T  # (I, B)
+        best = np.max(np.where(absent[:, :, None], -np.inf, scores), axis=0)
+        return np.where((rows < 0) | np.isneginf(best), np.nan, best)
+
+    def _index_rows(self, item_idx: IntArray) -> IntArray:
+        """The row of the index of each item, -1 for items outside the index."""
+        return item_idx if self.indexed is None else self.indexed.encode(item_idx)
 
     def _write(self, bundle: BundleWriter) -> None:
-        self.index.save(bundle.path(INDEX_FOLDER), self.vocabulary)
+        vocabulary = self.vocabulary
+        if self.indexed is not None:
+            vocabulary = Vocabulary(vocabulary.users, IdMap(vocabulary.items.ids[self.indexed.ids]))
+        self.index.save(bundle.path(INDEX_FOLDER), vocabulary)
 
     def _read(self, bundle: Bundle) -> None:
         self.index = INDEXES.load(bundle.path / INDEX_FOLDER)
+        items = self.index.vocabulary.items
+        if len(items) < len(self.vocabulary.items):
+            self.indexed = IdMap(self.vocabulary.items.encode(items.ids))
 
 
-def _best_of_each_item(found: Candidates, n_vectors: int) -> Candidates:
-    """Merge the answers (B·I, k) of I vectors per query into (B, k), each item with its best score.
+def _per_query(vectors: FloatArray) -> FloatArray:
+    """(B, D) or (B, I, D) as (B, I, D)."""
+    return vectors if vectors.ndim == 3 else vectors[:, None]
 
-    Exact where the answers are: an item that is among the best k of its query is among the best k of the vector that
-    scores it highest.
+
+def _best_of_each_item(item_idx: IntArray, score: FloatArray) -> Candidates:
+    """Merge the lists (B, I, k) of I vectors per query into (B, k), each item with its best score, ties by item.
+
+    Exact where the lists are: an item among the best k of its query is among the best k of the vector that scores it
+    highest.
     """
-    item_idx = found.item_idx.reshape(-1, n_vectors * found.k)
-    score = found.score.reshape(item_idx.shape)
-    order = np.lexsort((-score, item_idx), axis=1)  # the slots of an item in a run, its best score first
-    item_idx, score = (np.take_along_axis(values, order, axis=1) for values in (item_idx, score))
-    first = np.diff(item_idx, axis=1, prepend=-1) != 0
-    best = Candidates(item_idx, score).keep(first)
-    return best.reordered(best.score).head(found.k)
+    n_queries, n_vectors, k = item_idx.shape
+    lists = Candidates(item_idx.reshape(n_queries, n_vectors * k), score.reshape(n_queries, n_vectors * k))
+    if n_vectors == 1:
+        return lists
+    lists = lists.take(np.lexsort((-lists.score, lists.item_idx), axis=1))  # equal items side by side, the best first
+    best = lists.keep(np.diff(lists.item_idx, axis=1, prepend=-1) != 0)
+    return best.reordered(best.score).head(k)

@@ -90,9 +90,9 @@ def test_a_component_that_is_gone_is_named(own: Workspace) -> None:
 
 
 def test_a_damaged_component_is_refused(own: Workspace) -> None:
-    file = own.model("mf") / "factors.npz"
+    file = own.model("itemcf") / "similarity.npz"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(ArtefactError, match=r"models/mf is damaged"):
+    with pytest.raises(ArtefactError, match=r"models/itemcf is damaged"):
         load(own.model("pipeline"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from implicit.cpu.als import AlternatingLeastSquares
 
 from recall import MF
+from recall.index import INDEXES
 from recall.mf import MFConfig
-from reccore import ConfigError, Interactions, QueryBatch, RunOptions
+from reccore import ConfigError, DataError, Interactions, QueryBatch, RunOptions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import training_data
 
@@ -109,11 +111,39 @@ def test_recent_events_pull_harder(options: RunOptions) -> None:
     assert back[0] > there[0]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in INDEXES if kind != "flat"])
+def test_any_index_gives_the_same_lists(kind: str, options: RunOptions) -> None:
+    queries = random_events().queries()
+    flat, other = fitted(options), fitted(options, index={"kind": kind})
+    assert other.index.name == kind
+    found, expected = (channel.retrieve(queries, N_ITEMS) for channel in (other, flat))
+    np.testing.assert_array_equal(found.item_idx, expected.item_idx)
+    np.testing.assert_array_equal(found.score, expected.score)
+
+
+def test_items_without_events_are_not_in_the_index(options: RunOptions, tmp_path: Path) -> None:
+    channel = fitted(options)
+    known = np.unique(random_events().item_idx)
+    channel.save(tmp_path / "mf")
+    for model in (channel, MF.load(tmp_path / "mf")):
+        assert model.indexed is not None
+        assert model.indexed.ids.tolist() == known.tolist()
+        np.testing.assert_array_equal(model.index.vectors, channel.item_factors[known])
+        np.testing.assert_array_equal(model.encode_items(), channel.item_factors)
+    assert INDEXES.load(tmp_path / "mf" / "index").vocabulary.items.ids.tolist() == (7 * known + 5).tolist()
+
+
+def test_without_events_there_is_nothing_to_learn_from(options: RunOptions) -> None:
+    nothing = Interactions(np.zeros(4, dtype=np.int64), np.zeros(0, dtype=np.int64), N_ITEMS)
+    with pytest.raises(DataError, match="mf needs at least one event"):
+        fitted(options, nothing)
+
+
 CHANGED = {"embedding_size": 5, "epochs": 1, "reg": 9.0, "alpha": 0.5, "half_life": 1.0}
 
 
 def test_every_option_is_tried() -> None:
-    assert set(CHANGED) == set(MFConfig.model_fields)
+    assert {*CHANGED, "index"} == set(MFConfig.model_fields)
 
 
 @pytest.mark.parametrize("option", CHANGED)

@@ -55,6 +55,21 @@ def test_the_channel_and_its_pipeline_search_the_new_index(
     assert command("evaluate_recall", "--data_dir", own.root, "--models", "two_tower").code == 0
 
 
+def test_the_factors_of_mf_get_another_index(command: Command, own: Workspace, without_fallback: None) -> None:
+    before = CHANNELS.load(own.model("mf"))
+    asked = ["--index", "ivf", "--min_recall", 0.9, "--k", 5]
+    ended = command("build_index", "--data_dir", own.root, "--model", "mf", *asked, "--json")
+    assert ended.code == 0, ended.err
+    after = CHANNELS.load(own.model("mf"))
+    assert after.index.name == after.config.index.kind == "ivf"  # type: ignore[attr-defined]
+    assert after.index.config == after.config.index  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(after.encode_items(), before.encode_items())  # type: ignore[attr-defined]
+    users = Prepared.load(own.prepared).split.valid().queries
+    left, right = (channel.retrieve(users, 5).item_idx for channel in (before, after))
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(left, right, strict=True)]) >= 0.9
+    assert load(own.model("pipeline")).recommend(user=user_id(1), k=3).items
+
+
 def test_auto_keeps_a_small_catalogue_exact(command: Command, own: Workspace) -> None:
     ended = command("build_index", "--data_dir", own.root, "--model", "two_tower")
     assert ended.code == 0, ended.err
@@ -90,8 +105,10 @@ def test_a_pipeline_of_another_training_is_left_alone(command: Command, own: Wor
 WRONG = [
     ([], "--model is missing"),
     (["--model", "svd"], "channel 'svd' is not trained; run first: PYTHONPATH=. python scripts/train_recall.py"),
-    (["--model", "popularity"], "'popularity' (popularity) searches without an index; channels with one: two_tower"),
-    (["--model", "mf"], "searches without an index"),
+    (
+        ["--model", "popularity"],
+        "'popularity' (popularity) searches without an index; channels with one: mf, two_tower",
+    ),
     (["--model", "deepfm"], "is a ranking bundle, a recall bundle is needed"),
     (["--model", "two_tower", "--min_recall", "1"], "min_recall: Input should be less than 1"),
     (["--model", "two_tower", "--min_recall", "0"], "min_recall: Input should be greater than 0"),

@@ -1,0 +1,81 @@
+"""Channels that factorise the interactions: item factors in an index, user factors folded in from the history."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from recall.embedding import EmbeddingRecall
+from recall.history import history_matrix
+from recall.index.choose import IndexConfig
+from recall.index.flat import FlatConfig
+from reccore import Bundle, ComponentConfig, DataError, Holdout, IdMap, QueryBatch, RunOptions, TrainingData
+from reccore.arrays import FloatArray
+
+
+class FactorConfig(ComponentConfig):
+    """Options of every channel of this family.
+
+    Attributes:
+        embedding_size: number of latent factors D.
+        half_life: exponential decay of the history at fold-in; half-life in events, None = no decay.
+        index: how the item factors are searched.
+    """
+
+    embedding_size: int = Field(default=64, ge=1)
+    half_life: float | None = Field(default=10.0, gt=0)
+    index: IndexConfig = FlatConfig()
+
+
+class FactorRecall(EmbeddingRecall):
+    """An item's score is the inner product of its factors with the query's, which are folded in from the history.
+
+    ``user_idx`` is not read, so new users and fresh events need no retraining. Items without events have zero factors
+    and are not in the index, so they are never offered. A history that is empty, or holds only such items, gets an
+    empty row. Subclasses implement ``_factorise`` and ``_fold_in``.
+    """
+
+    config: FactorConfig
+    item_factors: FloatArray  # (N, D)
+
+    @abstractmethod
+    def _factorise(self, data: TrainingData, options: RunOptions) -> FloatArray:
+        """(N, D) item factors of at least one event; those of items without events are not used."""
+
+    @abstractmethod
+    def _fold_in(self, history: sparse.csr_matrix) -> FloatArray:
+        """(B, D) user factors from (B, N) weights of the histories; zero for an empty row."""
+
+    def _set_factors(self, factors: FloatArray) -> None:
+        """Keep the item factors (N, D); subclasses compute here what every fold-in needs."""
+        self.item_factors = factors
+
+    def encode_queries(self, queries: QueryBatch) -> FloatArray:
+        """(B, D) folded-in user factors; zero for a history without known items."""
+        n_items = len(self.item_factors)
+        return self._fold_in(history_matrix(queries.known_items_only(n_items), n_items, self.config.half_life))
+
+    def encode_items(self) -> FloatArray:
+        """(N, D) item factors; zero for items without events."""
+        return self.item_factors
+
+    def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
+        counts = data.interactions.item_counts()
+        if not counts.any():
+            raise DataError(f"{self.name} needs at least one event to learn from")
+        factors = np.array(self._factorise(data, options), dtype=np.float32)
+        factors[counts == 0] = 0.0
+        self._set_factors(factors)
+        self.indexed = IdMap(np.flatnonzero(factors.any(axis=1)))
+        rows = factors[self.indexed.ids]
+        self.index = self.config.index.create(len(rows)).build(rows, options.seed)
+
+    def _read(self, bundle: Bundle) -> None:
+        super()._read(bundle)
+        vectors = self.index.vectors
+        factors = np.zeros((len(self.vocabulary.items), vectors.shape[1]), dtype=np.float32)
+        factors[slice(None) if self.indexed is None else self.indexed.ids] = vectors
+        self._set_factors(factors)
