@@ -58,9 +58,9 @@ def query_features(queries: QueryBatch, items: ItemTable) -> QueryFeatures:
     top[:, :n_top] = np.where(np.take_along_axis(counts, order, axis=1) > 0, order, -1)
     mean_rating = np.full(len(queries), np.nan, dtype=np.float32)
     if queries.history_rating is not None:
-        sums, counts = _running_ratings(queries.history_rating)
+        sums, rated = _running_ratings(queries.history_rating)
         start, stop = queries.history_offsets[:-1], queries.history_offsets[1:]
-        mean_rating = _mean(sums[stop] - sums[start], counts[stop] - counts[start])
+        mean_rating = _mean(sums[stop] - sums[start], rated[stop] - rated[start])
     return QueryFeatures(top, counts / np.maximum(total, 1.0), mean_rating, queries.lengths)
 
 
@@ -91,11 +91,11 @@ def prefix_features(interactions: Interactions, items: ItemTable) -> PrefixFeatu
     activity = (np.arange(interactions.n_events) - np.repeat(starts[:-1], interactions.lengths)).astype(np.int32)
     mean_rating = None
     if interactions.rating is not None:
-        sums, counts = (
+        sums, rated = (
             before[:-1] - np.repeat(before[starts[:-1]], interactions.lengths)
             for before in _running_ratings(interactions.rating)
         )
-        mean_rating = _mean(sums, counts)
+        mean_rating = _mean(sums, rated)
     return PrefixFeatures(top, mean_rating, activity)
 
 
@@ -108,7 +108,8 @@ def _running_ratings(rating: FloatArray) -> tuple[npt.NDArray[np.float64], IntAr
 
 def _mean(sums: npt.NDArray[Any], counts: npt.NDArray[Any]) -> FloatArray:
     """``sums / counts`` as float32, NaN where the count is 0."""
-    return np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0).astype(np.float32)
+    mean: npt.NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(sums), np.nan), where=counts > 0)
+    return mean.astype(np.float32)
 
 
 @njit(parallel=True, cache=True)

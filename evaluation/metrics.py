@@ -111,7 +111,8 @@ def ndcg(row: IntArray, rank: IntArray, n_targets: IntArray, k: int) -> npt.NDAr
     inside = rank <= k
     dcg = np.bincount(row[inside], weights=discount[rank[inside] - 1], minlength=len(n_targets))
     ideal = np.concatenate([[1.0], np.cumsum(discount)])[np.minimum(n_targets, k)]  # without a target, DCG is 0
-    return dcg / ideal
+    found: npt.NDArray[np.float64] = dcg / ideal
+    return found
 
 
 def ndcg_of_ranks(ranks: IntArray, k: int = 10) -> npt.NDArray[np.float64]:

@@ -78,6 +78,8 @@ def test_genre_shares_by_hand() -> None:
     items = table([[0, 1], [1], []], 3)
     np.testing.assert_allclose(features_of([0, 1, 1, 2], items).genre_share, [[0.25, 0.75, 0.0]])
     np.testing.assert_array_equal(features_of([2], items).genre_share, [[0.0, 0.0, 0.0]])
+    rated = Interactions(np.array([0, 4]), np.array([0, 1, 1, 2]), 3, np.array([5, 4, 3, 2], dtype=np.float32))
+    np.testing.assert_allclose(query_features(rated.queries(), items).genre_share, [[0.25, 0.75, 0.0]])
 
 
 def test_without_genres_and_ratings() -> None:
