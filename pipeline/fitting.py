@@ -17,7 +17,7 @@ from evaluation.metrics import per_query_metrics
 from pipeline.builder import PIPELINE, assemble, build_reranker, load_channels, save
 from pipeline.config import PipelineConfig
 from pipeline.provenance import data_of
-from pipeline.training import TASK, make_ranking_data
+from pipeline.training import check_tasks, make_ranking_data
 from ranking import RANKERS
 from recall import CHANNELS
 from reccore import Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
@@ -98,6 +98,7 @@ def train_ranker(
         What happened: paths, config, seconds, validation metrics after recall and after ranking.
     """
     ranker = RANKERS[model](settings)
+    check_tasks(ranker.tasks)
     name = name or model
     path = _model_folder(workspace, name, ranker.kind)
     if pipeline_settings.get("ranker", name) != name:
@@ -114,10 +115,12 @@ def train_ranker(
     reranker = None if config.reranker is None else build_reranker(config, channels, items, prepared.vocabulary)
     query_time = any(channel.query_time for channel in channels.values())
     valid = validation_sample(prepared, options, query_time=query_time)
-    data = make_ranking_data(prepared, workspace, channels, config, valid, max_queries=max_queries, options=options)
+    data = make_ranking_data(
+        prepared, workspace, channels, config, valid, tasks=ranker.tasks, max_queries=max_queries, options=options
+    )
     stopping = data.early_stopping_mask
     train, stop = (data.train.select(np.flatnonzero(part)) for part in (~stopping, stopping))
-    if not np.any(train.labels[TASK] == 1.0):
+    if not all(np.any(labels == 1.0) for labels in train.labels.values()):
         raise DataError(
             f"recall offers none of the {len(train):,} events that the ranker is to learn from; users need at "
             "least 5 fit events, and channels must be wide enough (pipeline.per_channel, pipeline.candidates)"

@@ -7,7 +7,7 @@ came before it; later events of the window are neither positive nor negative the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from recall import CHANNELS, BaseRecall
 from reccore import (
     Bundle,
     Candidates,
+    ConfigError,
     Exclusions,
     Holdout,
     RankingSamples,
@@ -35,7 +36,6 @@ from reccore.bundle import read_manifest
 from reccore.candidates import concatenate
 from reccore.progress import progress
 
-TASK = "click"
 QUERIES_PER_CHUNK = 1024
 LABEL_EVENTS = 10
 LABEL_SHARE = 0.2
@@ -97,10 +97,27 @@ def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = N
     return labels, holdout.target_counts - positive.sum(axis=1)
 
 
+LABELLERS = {"click": label}
+"""How candidates are labelled for each task that a ranker may name."""
+
+
+def check_tasks(tasks: Collection[str]) -> None:
+    """Raise ``ConfigError`` if there are no labels for a task."""
+    for task in tasks:
+        if task not in LABELLERS:
+            raise ConfigError(f"there are no labels for the task {task!r}; known: {', '.join(LABELLERS)}")
+
+
 def ranking_samples(
-    pipeline: Pipeline, holdout: Holdout, later: Exclusions | None, *, label_name: str, options: RunOptions
+    pipeline: Pipeline,
+    holdout: Holdout,
+    later: Exclusions | None,
+    *,
+    tasks: Collection[str],
+    label_name: str,
+    options: RunOptions,
 ) -> RankingSamples:
-    """Candidates and labels for every query of a holdout, recalled in chunks."""
+    """Candidates, recalled in chunks, and labels of each task for every query of a holdout."""
     parts: list[Candidates] = []
     with progress(f"candidates ({label_name})", len(holdout), unit="queries", enabled=options.progress) as advance:
         for begin in range(0, len(holdout), QUERIES_PER_CHUNK):
@@ -108,10 +125,11 @@ def ranking_samples(
             parts.append(pipeline.prepare(queries))
             advance(len(queries))
     candidates = concatenate(parts, pipeline.config.candidates)
-    labels, missed = label(candidates, holdout, later)
+    labels = {task: LABELLERS[task](candidates, holdout, later)[0] for task in tasks}
+    _, missed = label(candidates, holdout)
     offered = 1.0 - missed.sum() / max(len(holdout.target_idx), 1)
     logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", label_name, len(holdout), offered)
-    return RankingSamples(holdout.queries, candidates, {TASK: labels}, missed=missed)
+    return RankingSamples(holdout.queries, candidates, labels, missed=missed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +158,7 @@ def make_ranking_data(
     config: PipelineConfig,
     valid: Holdout,
     *,
+    tasks: Collection[str],
     max_queries: int | None,
     options: RunOptions,
 ) -> RankingData:
@@ -158,10 +177,13 @@ def make_ranking_data(
 
     before = recall_only(refitted, window_data)
     now = recall_only(channels, prepared.training_data())
+    train = ranking_samples(
+        before, window.holdout, window.later, tasks=tasks, label_name="label window", options=options
+    )
     return RankingData(
-        train=ranking_samples(before, window.holdout, window.later, label_name="label window", options=options),
+        train=train,
         early_stopping_mask=early_stopping_users(window.holdout.queries.user_idx, options),
-        valid=ranking_samples(now, valid, None, label_name="validation", options=options),
+        valid=ranking_samples(now, valid, None, tasks=tasks, label_name="validation", options=options),
         window_data=window_data,
     )
 

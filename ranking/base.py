@@ -7,7 +7,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from reccore import Candidates, Component, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
+from reccore import (
+    Candidates,
+    Component,
+    ConfigError,
+    ItemTable,
+    QueryBatch,
+    RankingSamples,
+    RunOptions,
+    UserTable,
+    Vocabulary,
+)
 from reccore.arrays import FloatArray
 
 
@@ -15,10 +25,15 @@ class BaseRanker(Component[Any]):
     """Scores the candidates of recall for a query, with everything known about user, item and both.
 
     Built with the item and user tables, so that a loaded ranker needs no training data. Subclasses
-    implement ``_fit`` and ``_score``; arguments are validated here.
+    implement ``tasks``, ``_fit`` and ``_score``; arguments are validated here.
     """
 
     kind: ClassVar[str] = "ranking"
+
+    @property
+    @abstractmethod
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the labels it learns, such as ``click``."""
 
     def fit(
         self,
@@ -41,12 +56,21 @@ class BaseRanker(Component[Any]):
             options: seed, device, progress.
 
         Raises:
-            ValueError: no query has a positive candidate.
+            ConfigError: the samples lack the labels of a task.
+            ValueError: no query has a positive candidate for a task.
         """
         options = options or RunOptions()
         options.apply_threads()
-        if not any(np.any(values == 1.0) for values in samples.labels.values()):
-            raise ValueError("no query has a positive candidate; recall more items or label more events")
+        for task in self.tasks:
+            for given in (samples, valid):
+                if given is not None and task not in given.labels:
+                    raise ConfigError(
+                        f"{self.name} learns the task {task!r}; the samples have {', '.join(given.tasks)}"
+                    )
+            if not np.any(samples.labels[task] == 1.0):
+                raise ValueError(
+                    f"no query has a positive candidate for {task!r}; recall more items or label more events"
+                )
         self._vocabulary = None
         self._fit(samples, items, users, valid, options)
         self._vocabulary = vocabulary

@@ -8,28 +8,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
-from ranking.features import FeatureEncoder
+from ranking.features import FeatureEncoder, RankingInputs
 from ranking.layers import MLP, FieldSums, SplitLinear, second_order
 from ranking.network import FieldNetwork, lookup
 from ranking.neural import NeuralConfig, NeuralRanker
-from ranking.schema import RankingInputs
-
-
-class DeepFMConfig(NeuralConfig):
-    """Options of DeepFM, besides those of every neural ranker.
-
-    Attributes:
-        embedding_size: d, size of every field's vector.
-        hidden: widths of the deep part's layers.
-        dropout: after each of them.
-    """
-
-    embedding_size: PositiveInt = 16
-    hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
 
 
 class DeepFMNetwork(FieldNetwork):
@@ -40,12 +24,11 @@ class DeepFMNetwork(FieldNetwork):
     its first layer is linear in value × vector and so in the value.
     """
 
-    def __init__(self, encoder: FeatureEncoder, config: DeepFMConfig) -> None:
+    def __init__(self, encoder: FeatureEncoder, config: NeuralConfig) -> None:
         super().__init__(encoder, config.embedding_size)
         d, n_pair = config.embedding_size, len(self.pair.weights)
         self.first = SplitLinear([self.query.n_fields * d, self.item.n_fields * d, n_pair], config.hidden[0])
         self.deep = MLP(config.hidden, config.dropout)
-        self.floats_per_candidate = 2 * (sum(config.hidden) + 2 * d + n_pair)
 
     def forward(self, inputs: RankingInputs) -> Tensor:
         """B queries with K candidates to logits (B, K)."""
@@ -66,8 +49,4 @@ class DeepFM(NeuralRanker):
     """DeepFM over user, item, cross and recall features."""
 
     name: ClassVar[str] = "deepfm"
-    Config: ClassVar[type[DeepFMConfig]] = DeepFMConfig
-    config: DeepFMConfig
-
-    def _build(self, encoder: FeatureEncoder) -> nn.Module:
-        return DeepFMNetwork(encoder, self.config)
+    Network = DeepFMNetwork

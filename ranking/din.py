@@ -8,32 +8,25 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ranking.features import FeatureEncoder
+from ranking.features import FeatureEncoder, RankingInputs
 from ranking.layers import MLP, AttentionPooling, SplitLinear
 from ranking.layers.fields import INIT_STD
 from ranking.network import FieldNetwork, lookup
 from ranking.neural import NeuralConfig, NeuralRanker
-from ranking.schema import RankingInputs
 
 
 class DINConfig(NeuralConfig):
     """Options of DIN, besides those of every neural ranker.
 
     Attributes:
-        embedding_size: d, size of every field's vector.
-        hidden: widths of the layers behind the attention.
-        dropout: after each of them.
-        history_length: T, how many of the latest events are looked at.
+        history_length: T, how many of the latest events the attention reads.
         attention_hidden: width of the activation unit. Training holds a few tensors of
             batch_size × (negatives + positives) × attention_hidden × history_length floats.
     """
 
-    embedding_size: PositiveInt = 16
-    hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
     history_length: PositiveInt = 50
     attention_hidden: PositiveInt = 16
 
@@ -57,8 +50,6 @@ class DINNetwork(FieldNetwork):
         pieces = [self.query.n_fields * d, self.item.n_fields * d, n_pair, width, width]
         self.first = SplitLinear(pieces, config.hidden[0])
         self.deep = MLP(config.hidden, config.dropout)
-        attention = 2 * config.attention_hidden * (config.history_length + width)
-        self.floats_per_candidate = attention + 2 * (sum(config.hidden) + 2 * width + n_pair)
 
     def forward(self, inputs: RankingInputs) -> Tensor:
         """B queries with K candidates and T events to logits (B, K)."""
@@ -88,11 +79,9 @@ class DIN(NeuralRanker):
 
     name: ClassVar[str] = "din"
     Config: ClassVar[type[DINConfig]] = DINConfig
+    Network = DINNetwork
     config: DINConfig
 
     @property
     def _history_length(self) -> int:
         return self.config.history_length
-
-    def _build(self, encoder: FeatureEncoder) -> nn.Module:
-        return DINNetwork(encoder, self.config)

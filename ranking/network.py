@@ -1,21 +1,21 @@
-"""What every neural ranker stands on: embedded fields, the items of a batch, and the linear part."""
+"""Base of the networks of ranking: embedded fields, the items of a batch, and the linear part."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from ranking.features import FeatureEncoder
+from ranking.features import FeatureBlock, FeatureEncoder, RankingInputs
+from ranking.features.recall import MERGED_LOG_RANK
 from ranking.layers import FieldEmbedding, NumberEmbedding
-from ranking.pair_features import MERGED_LOG_RANK
-from ranking.schema import Block, RankingInputs
 
 
 class FieldNetwork(nn.Module):
     """Embeddings of all fields and the sum of their first-order terms.
 
     Untrained, the linear logit is −log(place in the merged list): a ranker starts from the order of recall,
-    with a click probability that falls as 1/place, and learns corrections to it.
+    with a click probability that falls as 1/place, and learns corrections to it. Without the feature
+    ``recall.merged.log_rank`` it starts from nothing.
     """
 
     codes: Tensor
@@ -27,8 +27,9 @@ class FieldNetwork(nn.Module):
         self.query = FieldEmbedding(schema, "query", embedding_size)
         self.item = FieldEmbedding(schema, "item", embedding_size)
         self.pair = NumberEmbedding(len(schema.of("pair", "number")), embedding_size)
-        with torch.no_grad():
-            self.pair.weights[schema.column(MERGED_LOG_RANK)] = float(encoder.scale[MERGED_LOG_RANK][1])
+        if MERGED_LOG_RANK in schema:
+            with torch.no_grad():
+                self.pair.weights[schema.column(MERGED_LOG_RANK)] = float(encoder.state[MERGED_LOG_RANK]["scale"][1])
         # The catalogue's features are inputs, not weights: the encoder stores them.
         self.register_buffer("codes", block.categories, persistent=False)
         self.register_buffer("numbers", block.numbers, persistent=False)
@@ -38,12 +39,12 @@ class FieldNetwork(nn.Module):
             self.register_buffer(name, part, persistent=False)
 
     @property
-    def item_block(self) -> Block:
+    def item_block(self) -> FeatureBlock:
         """Values of the item side, where the network is."""
         bags, labels = (tuple(getattr(self, name) for name in names) for names in (self._bags, self._labels))
-        return Block(self.codes, bags, labels, self.numbers)
+        return FeatureBlock(self.codes, bags, labels, self.numbers)
 
-    def distinct_items(self, rows: Tensor) -> tuple[Block, Tensor]:
+    def distinct_items(self, rows: Tensor) -> tuple[FeatureBlock, Tensor]:
         """The U distinct items among rows (…) of the item block, and which of them stands where, (…).
 
         What depends on the item alone is computed once for each of them and looked up.
@@ -51,7 +52,7 @@ class FieldNetwork(nn.Module):
         distinct, at = torch.unique(rows, return_inverse=True)
         return self.item_block.rows(distinct), at
 
-    def linear(self, inputs: RankingInputs, items: Block, at: Tensor) -> Tensor:
+    def linear(self, inputs: RankingInputs, items: FeatureBlock, at: Tensor) -> Tensor:
         """First-order logits (B, K)."""
         of_query = self.query.linear(inputs.query)  # (B,)
         of_item = lookup(self.item.linear(items)[:, None], at).squeeze(-1)  # (B, K)

@@ -1,25 +1,24 @@
-"""What DeepFM and DIN share as rankers: encoding, training, scoring and storing around a network."""
+"""Base of rankers around a torch network: encoding, training, scoring and storing."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from loguru import logger
+from pydantic import Field, PositiveInt, field_validator
 from torch import nn
 
 from dataprep.tmdb import MetadataName, metadata_to_read
 from ranking.base import BaseRanker
-from ranking.features import FeatureEncoder
-from ranking.trainer import TrainingConfig, TrainingReport, score_queries, seeded, train
-from reccore import Bundle, Candidates, ConfigError, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable
+from ranking.features import DEFAULT, FeatureEncoder, check_names
+from ranking.scoring import score_queries
+from ranking.trainer import TrainingConfig, TrainingReport, seeded, train
+from reccore import Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 
-TASK = "click"
 WEIGHTS = "network.safetensors"
 
 
@@ -27,37 +26,56 @@ class NeuralConfig(TrainingConfig):
     """Options of every neural ranker.
 
     Attributes:
+        features: names of features (``ranking.features``), wildcards such as ``recall.*``, and ``default`` for the
+            default set. A feature named in full is an error where the data lacks a column it needs; a wildcard leaves
+            it out.
         metadata: features of TMDb to read (``dataprep.tmdb``), such as ``director``, ``keywords``, ``overview``; an
             error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` are of
-            the day TMDb was asked, later than the events to predict: a leak in time.
+            the day of the crawl, later than the events to predict: a leak in time.
+        embedding_size: d, size of every field's vector.
+        hidden: widths of the deep part's layers.
+        dropout: after each of them.
     """
 
+    features: tuple[str, ...] = Field(default=(DEFAULT,), min_length=1)
     metadata: tuple[MetadataName, ...] = ()
+    embedding_size: PositiveInt = 16
+    hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+    @field_validator("features")
+    @classmethod
+    def _features_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_names(names)
+        return names
 
 
 class NeuralRanker(BaseRanker):
-    """A ranker around a torch network. Subclasses name themselves and build the network.
+    """A ranker around a torch network. Subclasses set ``name``, ``Config`` and ``Network``.
 
-    Trained on the task ``click``. After fitting or loading the network lies on the CPU.
+    After fitting or loading the network lies on the CPU.
 
     Attributes:
+        Network: class of the network; built from the encoder and the config, called with ``RankingInputs``.
         report: how the last ``fit`` went; None after ``load``.
     """
 
-    Config: ClassVar[type[NeuralConfig]]
+    Config: ClassVar[type[NeuralConfig]] = NeuralConfig
+    Network: ClassVar[type[Any]]
 
     report: TrainingReport | None = None
     _encoder: FeatureEncoder
     _network: nn.Module
 
     @property
-    def _history_length(self) -> int:
-        """Latest events that the network looks at."""
-        return 0
+    def tasks(self) -> tuple[str, ...]:
+        """The task it learns."""
+        return (self.config.task,)
 
-    @abstractmethod
-    def _build(self, encoder: FeatureEncoder) -> nn.Module:
-        """A fresh network for the encoder's fields."""
+    @property
+    def _history_length(self) -> int:
+        """Latest events that the network reads."""
+        return 0
 
     def _fit(
         self,
@@ -67,19 +85,16 @@ class NeuralRanker(BaseRanker):
         valid: RankingSamples | None,
         options: RunOptions,
     ) -> None:
-        for given in (samples, valid):
-            if given is not None and TASK not in given.labels:
-                raise ConfigError(f"{self.name} learns the task {TASK!r}; the samples have {', '.join(given.tasks)}")
-        if not np.any(samples.labels[TASK] == 1.0):
-            raise ConfigError(f"no candidate has a positive label for {TASK!r}; recall more items or label more events")
         samples = replace(samples, queries=samples.queries.known_items_only(items.n_items))
         if valid is not None:
             valid = replace(valid, queries=valid.queries.known_items_only(items.n_items))
         items = items.with_columns(metadata_to_read(items, self.config.metadata))
-        self._encoder = FeatureEncoder.fit(samples, items, users, history_length=self._history_length)
+        self._encoder = FeatureEncoder.fit(
+            samples, items, users, features=self.config.features, history_length=self._history_length
+        )
         with seeded(options):
-            self._network = self._build(self._encoder)
-            self.report = train(self._network, self._encoder, samples, valid, self.config, options, task=TASK)
+            self._network = self.Network(self._encoder, self.config)
+            self.report = train(self._network, self._encoder, samples, valid, self.config, options)
         self._network.cpu()
         if self.report.best_epoch == 0:
             logger.warning("{}: no epoch was better on validation than the merged order, which stays", self.name)
@@ -97,6 +112,6 @@ class NeuralRanker(BaseRanker):
     def _read(self, bundle: Bundle) -> None:
         self._encoder = FeatureEncoder.read(bundle)
         with torch.random.fork_rng(devices=[]):
-            self._network = self._build(self._encoder)
+            self._network = self.Network(self._encoder, self.config)
         self._network.load_state_dict(bundle.tensors(WEIGHTS))
         self._network.eval()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from loguru import logger
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from ranking.features import FeatureEncoder
+from evaluation.metrics import ndcg_of_scores
+from ranking.features import FeatureEncoder, RankingInputs
 from ranking.losses import LOSSES
-from ranking.schema import RankingInputs
-from reccore import ComponentConfig, DataError, QueryBatch, RankingSamples, RunOptions
+from ranking.scoring import score_queries
+from reccore import ComponentConfig, DataError, RankingSamples, RunOptions
 from reccore.arrays import FloatArray, IntArray
 from reccore.progress import progress
 
@@ -26,14 +27,13 @@ NDCG_AT = 10
 GRADIENT_NORM = 5.0
 MAX_ENCODED_BYTES = 2 * 1024**3
 """Samples whose encoded inputs are larger than this are encoded batch by batch instead of once."""
-SCORING_FLOATS = 8 * 1024**2
-"""Scoring works in chunks whose largest intermediate tensors hold about this many floats (32 MiB)."""
 
 
 class TrainingConfig(ComponentConfig):
     """Options of the training loop; part of every neural ranker's configuration.
 
     Attributes:
+        task: the labels to learn.
         learning_rate: of Adam.
         epochs: at most this many passes over the queries.
         batch_size: queries per step.
@@ -47,6 +47,7 @@ class TrainingConfig(ComponentConfig):
         patience: stop after this many epochs without a better validation NDCG@10.
     """
 
+    task: str = "click"
     learning_rate: float = Field(default=3e-4, gt=0)
     epochs: PositiveInt = 20
     batch_size: PositiveInt = 64
@@ -55,15 +56,6 @@ class TrainingConfig(ComponentConfig):
     negatives: PositiveInt = 100
     user_dropout: float = Field(default=0.5, ge=0, le=1)
     patience: PositiveInt = 4
-
-
-class RankingNetwork(Protocol):
-    """What the loop needs of a network, besides being a ``torch.nn.Module``."""
-
-    floats_per_candidate: int
-    """Size of the largest intermediate tensors, per candidate; bounds memory at scoring."""
-
-    def __call__(self, inputs: RankingInputs) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -93,9 +85,7 @@ class SampleSource:
         self.labels[torch.from_numpy(~self.samples.candidates.mask)] = torch.nan
         weight = np.ones(len(rows)) if self.samples.weight is None else self.samples.weight
         self.weight = torch.from_numpy(np.asarray(weight, dtype=np.float32))
-        self.inputs: RankingInputs | None = None
-        if encoder.bytes_per_query(samples.candidates.k) * len(rows) <= MAX_ENCODED_BYTES:
-            self.inputs = encoder.encode(self.samples.queries, self.samples.candidates)
+        self.inputs = encode_if_small(encoder, self.samples)
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -107,6 +97,14 @@ class SampleSource:
         chosen = rows.numpy()
         encoded = self.encoder.encode(self.samples.queries.select(chosen), self.samples.candidates.select(chosen))
         return encoded.take(torch.arange(len(rows)), columns)
+
+
+def encode_if_small(encoder: FeatureEncoder, samples: RankingSamples) -> RankingInputs | None:
+    """Encoded samples; None if they would take more than ``MAX_ENCODED_BYTES``."""
+    first = samples.select(np.arange(min(len(samples), 1)))
+    if encoder.encode(first.queries, first.candidates).nbytes * len(samples) > MAX_ENCODED_BYTES:
+        return None
+    return encoder.encode(samples.queries, samples.candidates)
 
 
 def usable_rows(labels: FloatArray, loss: str) -> IntArray:
@@ -138,8 +136,6 @@ def train(
     valid: RankingSamples | None,
     config: TrainingConfig,
     options: RunOptions,
-    *,
-    task: str,
 ) -> TrainingReport:
     """Train ``network`` in place and leave it with its best state, in evaluation mode.
 
@@ -151,7 +147,7 @@ def train(
     Raises:
         DataError: the loss stopped being a number; names the epoch and the batch.
     """
-    device = options.torch_device()
+    device, task = options.torch_device(), config.task
     network.to(device)
     source = SampleSource(encoder, samples, task, usable_rows(samples.labels[task], config.loss))
     if valid is not None and not np.any(valid.labels[task] == 1.0):
@@ -191,7 +187,8 @@ def _epoch(
 ) -> float:
     """One pass over all queries in random order; the mean loss."""
     device, loss_of = next(network.parameters()).device, LOSSES[config.loss]
-    user_column = source.encoder.schema.column("user.id")
+    schema = source.encoder.schema
+    user_column = schema.column("user.id") if "user.id" in schema else None
     network.train()
     order, total = torch.randperm(len(source), generator=generator), 0.0
     with progress(f"epoch {epoch}", len(source), unit="queries", enabled=options.progress) as advance:
@@ -200,7 +197,8 @@ def _epoch(
             columns = sample_columns(labels, config.negatives, generator)  # (b, k)
             inputs = source.batch(rows, columns)
             hidden = torch.rand(len(rows), generator=generator) < config.user_dropout
-            inputs.query.categories[hidden, user_column] = 0
+            if user_column is not None:
+                inputs.query.categories[hidden, user_column] = 0
             inputs, labels = inputs.to(device), labels.gather(1, columns).to(device)
             loss = loss_of(network(inputs), labels, source.weight[rows].to(device))
             value = float(loss.detach())
@@ -238,54 +236,13 @@ class Judge:
 
     def __init__(self, encoder: FeatureEncoder, valid: RankingSamples, task: str, device: torch.device) -> None:
         self.encoder, self.valid, self.labels, self.device = encoder, valid, valid.labels[task], device
-        fits = encoder.bytes_per_query(valid.candidates.k) * len(valid) <= MAX_ENCODED_BYTES
-        self.inputs = encoder.encode(valid.queries, valid.candidates) if fits else None
+        self.inputs = encode_if_small(encoder, valid)
 
     def __call__(self, network: nn.Module) -> float:
         scores = score_queries(
             network, self.encoder, self.valid.queries, self.valid.candidates, self.device, self.inputs
         )
-        return ndcg(scores, self.labels, self.valid.candidates.item_idx)
-
-
-def score_queries(
-    network: Any,
-    encoder: FeatureEncoder,
-    queries: QueryBatch,
-    candidates: Any,
-    device: torch.device,
-    inputs: RankingInputs | None = None,
-) -> FloatArray:
-    """(B, K) logits in evaluation mode, in chunks of bounded memory; ``inputs`` if already encoded."""
-    scores = np.zeros(candidates.item_idx.shape, dtype=np.float32)
-    if scores.size == 0:
-        return scores
-    network.eval()
-    step = max(1, SCORING_FLOATS // (candidates.k * network.floats_per_candidate))
-    with torch.no_grad():
-        for start in range(0, len(queries), step):
-            part = slice(start, start + step)
-            if inputs is None:
-                chunk = encoder.encode(queries.select(part), candidates.select(part))
-            else:
-                chunk = inputs.take(torch.arange(start, min(start + step, len(queries))))
-            scores[part] = network(chunk.to(device)).cpu().numpy()
-    return scores
-
-
-def ndcg(scores: FloatArray, labels: FloatArray, item_idx: IntArray, k: int = NDCG_AT) -> float:
-    """Mean NDCG@k with binary gains over all rows; a row without a positive counts 0.
-
-    Ties break by ``item_idx``; columns without an item are never ranked. The ideal is over the positives
-    among the candidates: positives that recall missed lower every model alike.
-    """
-    ranked = np.where(item_idx >= 0, scores, -np.inf)
-    order = np.lexsort((item_idx, -ranked), axis=1)[:, :k]
-    gains = np.take_along_axis(labels == 1.0, order, axis=1) & np.take_along_axis(item_idx >= 0, order, axis=1)
-    discounts = 1.0 / np.log2(np.arange(2, k + 2))
-    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum((labels == 1.0).sum(axis=1), k)]
-    dcg = gains @ discounts[: order.shape[1]]
-    return float(np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0).mean()) if len(dcg) else 0.0
+        return float(ndcg_of_scores(scores, self.labels, self.valid.candidates.item_idx, NDCG_AT).mean())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from ranking.schema import Block, Kind, Schema, Side
+from ranking.features.schema import FeatureBlock, Kind, Schema, Side
 
 INIT_STD = 0.01
 """Small, so that a network starts close to its linear part."""
@@ -16,7 +16,7 @@ INIT_STD = 0.01
 class FieldEmbedding(nn.Module):
     """Embeds the F fields of a side: codes by lookup, bags by weighted sum, labels by mean, numbers as value × vector.
 
-    Code 0 (unknown) starts at the zero vector: it says nothing until it was trained.
+    Code 0 (unknown) starts at the zero vector: an untrained unknown adds nothing.
     """
 
     offsets: Tensor
@@ -43,7 +43,7 @@ class FieldEmbedding(nn.Module):
     def n_fields(self) -> int:
         return len(self.names)
 
-    def forward(self, block: Block) -> Tensor:
+    def forward(self, block: FeatureBlock) -> Tensor:
         """Block of R rows to (R, F, d); fields in the order of ``names``."""
         parts = [nn.functional.embedding(block.categories + self.offsets, self.codes)]  # (R, C, d)
         parts += [(bag @ table)[:, None] for bag, table in zip(block.bags, self.bags, strict=True)]  # (R, 1, d)
@@ -53,7 +53,7 @@ class FieldEmbedding(nn.Module):
         parts.append(block.numbers[:, :, None] * self.numbers)  # (R, M, d)
         return torch.cat(parts, dim=1)
 
-    def linear(self, block: Block) -> Tensor:
+    def linear(self, block: FeatureBlock) -> Tensor:
         """First-order term of R rows, (R,)."""
         total = nn.functional.embedding(block.categories + self.offsets, self.code_weights).sum(dim=(1, 2))  # (R,)
         for bag, weights in zip(block.bags, self.bag_weights, strict=True):

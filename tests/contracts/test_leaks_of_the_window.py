@@ -46,7 +46,7 @@ def ranking_data(prepared: Prepared, folder: Path) -> training.RankingData:
     for name, channel in channels.items():
         channel.save(workspace.model(name))
     return training.make_ranking_data(
-        prepared, workspace, channels, PLAIN, prepared.split.valid(), max_queries=None, options=QUIET
+        prepared, workspace, channels, PLAIN, prepared.split.valid(), tasks=["click"], max_queries=None, options=QUIET
     )
 
 
@@ -107,14 +107,14 @@ def check_missed_positives_are_not_inserted() -> None:
     config = PLAIN.model_copy(update={"channels": tuple(channels), "candidates": 5})
     pipeline = assemble(config, channels=channels, ranker=None, items=data.items, histories=data.interactions)
     holdout = prepared.split.valid()
-    samples = training.ranking_samples(pipeline, holdout, None, label_name="test", options=QUIET)
+    samples = training.ranking_samples(pipeline, holdout, None, tasks=["click"], label_name="test", options=QUIET)
     offered = pipeline.prepare(holdout.queries).item_idx
     np.testing.assert_array_equal(samples.candidates.item_idx, offered)
     hit = (offered == holdout.target_idx[:, None]).any(axis=1)
     sensible(not hit.all())
     assert samples.missed is not None
     assert samples.missed.sum() == (~hit).sum()
-    np.testing.assert_array_equal((samples.labels[training.TASK] == 1).sum(axis=1), hit)
+    np.testing.assert_array_equal((samples.labels["click"] == 1).sum(axis=1), hit)
 
 
 def test_later_labels_are_never_negatives() -> None:

@@ -117,7 +117,7 @@ def test_the_ranker_learns_from_queries_that_know_it(space: Workspace) -> None:
     channels = load_channels(space, CHANNELS)
     config = PipelineConfig.parse({**PIPELINE, "ranker": "deepfm"})
     valid = prepared.split.valid(query_time=True)
-    found = make_ranking_data(prepared, space, channels, config, valid, max_queries=20, options=QUIET)
+    found = make_ranking_data(prepared, space, channels, config, valid, tasks=["click"], max_queries=20, options=QUIET)
     queries = found.train.queries
     target = fit.user_offsets[queries.user_idx] + queries.lengths  # the event after each history
     np.testing.assert_array_equal(queries.as_of, fit.timestamp[target])

@@ -19,7 +19,7 @@ from pipeline import PipelineConfig, load, training
 from pipeline.builder import load_channels
 from pipeline.fitting import train_channel, train_ranker, validation_sample
 from pipeline.provenance import check_protocol
-from pipeline.training import TASK, label, label_window, make_ranking_data, refit
+from pipeline.training import label, label_window, make_ranking_data, refit
 from ranking.neural import NeuralRanker
 from recall import CHANNELS
 from reccore import (
@@ -107,7 +107,7 @@ def data(trained: Workspace, prepared: Prepared, tmp_path_factory: pytest.TempPa
     space = small.copy_of(trained.root, tmp_path_factory.mktemp("ranking"))
     channels = load_channels(space, CONFIG.channels)
     valid = prepared.split.valid()
-    return make_ranking_data(prepared, space, channels, CONFIG, valid, max_queries=None, options=QUIET)
+    return make_ranking_data(prepared, space, channels, CONFIG, valid, tasks=["click"], max_queries=None, options=QUIET)
 
 
 def test_the_channels_that_offer_training_candidates_have_not_seen_the_labels(
@@ -138,9 +138,13 @@ def test_a_leak_would_show(trained: Workspace, prepared: Prepared, tmp_path: Pat
     channels = {"mf": CHANNELS["mf"]({"embedding_size": 60, "half_life": None}).fit(prepared.training_data())}
     channels["mf"].save(space.model("mf"))
     valid = prepared.split.valid()
-    honest = make_ranking_data(prepared, space, channels, config, valid, max_queries=None, options=QUIET)
+    honest = make_ranking_data(
+        prepared, space, channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
+    )
     monkeypatch.setattr(training, "refit", lambda channel, *rest: channel)
-    leaking = make_ranking_data(prepared, space, channels, config, valid, max_queries=None, options=QUIET)
+    leaking = make_ranking_data(
+        prepared, space, channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
+    )
     assert leaking.train.missed.sum() < honest.train.missed.sum() - 20
 
 
@@ -150,9 +154,9 @@ def test_samples_hold_no_inserted_positive(data: training.RankingData, prepared:
         (data.valid, prepared.split.valid()),
     ):
         offered = samples.candidates.item_idx == holdout.target_idx[:, None]
-        np.testing.assert_array_equal(samples.labels[TASK] == 1, offered)
+        np.testing.assert_array_equal(samples.labels["click"] == 1, offered)
         assert samples.missed.sum() == len(holdout) - offered.sum() > 0
-        assert np.isnan(samples.labels[TASK][~samples.candidates.mask]).all()
+        assert np.isnan(samples.labels["click"][~samples.candidates.mask]).all()
         assert not Exclusions.of_history(samples.queries).contains(samples.candidates.item_idx).any()
 
 

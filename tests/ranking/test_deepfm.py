@@ -12,6 +12,7 @@ import torch
 
 from ranking.deepfm import DeepFM, DeepFMNetwork
 from ranking.features import FeatureEncoder
+from ranking.neural import NeuralConfig
 from reccore import IdMap, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
 from reccore.arrays import IntArray
 from tests.dataprep.tmdb_tables import with_every_feature
@@ -24,8 +25,8 @@ QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 def test_network_equals_the_formula_computed_pair_by_pair(items_of: Callable[[ItemTable], ItemTable]) -> None:
     setting = board_setting(n_users=6, k=4)
     encoder = FeatureEncoder.fit(setting.samples, items_of(setting.items), setting.users)
-    network = DeepFM({"embedding_size": 3, "hidden": [5], "dropout": 0.0})._build(encoder).double().eval()
-    assert isinstance(network, DeepFMNetwork)
+    config = NeuralConfig(embedding_size=3, hidden=(5,), dropout=0.0)
+    network = DeepFMNetwork(encoder, config).double().eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():

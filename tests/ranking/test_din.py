@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from evaluation.metrics import ndcg_of_scores
 from ranking.deepfm import DeepFM
 from ranking.din import DIN
-from ranking.trainer import ndcg
 from reccore import IdMap, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
 from tests.ranking.samples import Setting, board_setting, labelled
 
@@ -36,7 +36,7 @@ def fit_and_measure(ranker: DIN | DeepFM) -> float:
     vocabulary = Vocabulary(IdMap(np.arange(1)), IdMap(np.arange(N_ITEMS)))
     ranker.fit(train, items=ItemTable(N_ITEMS), users=UserTable(1), vocabulary=vocabulary, options=QUIET)
     scores = ranker.score(valid.queries, valid.candidates)
-    return ndcg(scores, valid.labels["click"], valid.candidates.item_idx, k=1)
+    return float(ndcg_of_scores(scores, valid.labels["click"], valid.candidates.item_idx, k=1).mean())
 
 
 def test_dependence_on_the_last_item_is_learnt_which_deepfm_cannot_see() -> None:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dataprep.features import query_features
-from ranking.features import CLIP, QUERIES_PER_CHUNK, FeatureEncoder
-from ranking.pair_features import ItemFacts, cross_features, matches_of, recall_features, standardised
-from ranking.schema import Schema
-from reccore import ArtefactError, Candidates, ItemTable, UserTable
+from ranking.features import FEATURES, FeatureBatch, FeatureEncoder, FeatureTables, Fitted, Schema
+from ranking.features.encoder import CLIP, QUERIES_PER_CHUNK
+from ranking.features.recall import matches_of, standardised
+from reccore import ArtefactError, Candidates, ItemTable, QueryBatch, UserTable
+from reccore.arrays import FloatArray
 from reccore.buckets import N_BUCKETS
 from tests.helpers import FIRST_DAY
 from tests.ranking.samples import board_setting, candidates_of, history_batch, labelled
@@ -28,12 +28,26 @@ ITEMS = ItemTable(
 USERS = UserTable(3, {"gender": np.array([0, 1, -1])}, {"gender": ("F", "M")})
 
 
+def pair_values(queries: QueryBatch, candidates: Candidates, *names: str, items: ItemTable = ITEMS) -> list[FloatArray]:
+    """Values of pair features, such as ``recall.mf.score``, as they are before standardisation."""
+    batch = FeatureBatch(FeatureTables(items, USERS), queries, candidates)
+    found = []
+    for name in names:
+        group, member, *what = name.split(".")
+        if name in FEATURES:
+            found.append(FEATURES[name].compute(batch, Fitted()))
+        else:
+            found.append(FEATURES[f"{group}.{{channel}}.{what[0]}"].compute(batch, Fitted(member)))
+    return found
+
+
 def test_cross_features_by_hand() -> None:
     queries = history_batch([[3, 3, 3, 0, 0, 1, 0, 0], []])
     candidates = Candidates(
         np.array([[1, 2, 3], [0, -1, -1]]), np.array([[3, 2, 1], [1, -np.inf, -np.inf]], np.float32)
     )
-    features = cross_features(ItemFacts(ITEMS), queries, query_features(queries, ITEMS), candidates)
+    names = [name for name in FEATURES if name.startswith("cross.") and FEATURES[name].default]
+    features = dict(zip(names, pair_values(queries, candidates, *names), strict=True))
     # Labels of the history: Drama 3 + 1, Action 4, War 1; of the latest five [0, 0, 1, 0, 0]: Action 4, Drama 1, War 1.
     np.testing.assert_allclose(features["cross.genre_match"], [[5 / 9, 0, 4 / 9], [0, NAN, NAN]], atol=1e-6)
     np.testing.assert_allclose(features["cross.genre_match_recent"], [[2 / 6, 0, 1 / 6], [0, NAN, NAN]], atol=1e-6)
@@ -57,7 +71,6 @@ def test_recall_features_by_hand() -> None:
             "recall_score.mf": np.array([[10.0, NAN, 30.0, NAN]], np.float32),
         },
     )
-    features = recall_features(candidates, ["mf", "gone"])
     expected = {
         "recall.merged.log_rank": [0, -np.log(2), -np.log(3), NAN],
         "recall.merged.score": [np.sqrt(1.5), 0, -np.sqrt(1.5), NAN],
@@ -70,26 +83,32 @@ def test_recall_features_by_hand() -> None:
         "recall.gone.reciprocal_rank": [NAN] * 4,
         "recall.gone.score": [NAN] * 4,
     }
-    assert set(features) == set(expected)
     for name, values in expected.items():
-        np.testing.assert_allclose(features[name], [values], atol=1e-6, err_msg=name)
+        (found,) = pair_values(history_batch([[]]), candidates, name)
+        np.testing.assert_allclose(found, [values], atol=1e-6, err_msg=name)
 
 
-def test_a_channel_that_scored_every_candidate_is_standardised_within_the_row() -> None:
+def test_a_score_of_every_candidate_is_standardised_within_the_row() -> None:
     candidates = Candidates(np.array([[4, 2, 7, -1]]), np.array([[3.0, 2.0, 1.0, -np.inf]], dtype=np.float32))
     scored = candidates.with_features({"match.mf": np.array([[1.0, 2.0, 3.0, np.nan]], dtype=np.float32)})
-    match = recall_features(scored, ["mf"], matches_of(scored))["recall.mf.match"]
+    (match,) = pair_values(history_batch([[]]), scored, "recall.mf.match")
     np.testing.assert_allclose(match[0, :3], np.array([-1.0, 0.0, 1.0]) * np.sqrt(1.5), rtol=1e-6)
     assert np.isnan(match[0, 3])
-    assert "recall.mf.match" not in recall_features(scored, ["mf"])
+    tables = FeatureTables(ITEMS, USERS)
+    samples = labelled(history_batch([[]]), candidates.item_idx, np.array([0]))
+    assert matches_of(samples, tables) == ()
+    assert matches_of(replace(samples, candidates=scored), tables) == ("mf",)
 
 
 def test_recall_features_do_not_depend_on_the_scale_of_scores() -> None:
     candidates = candidates_of(np.arange(12).reshape(2, 6))
     scaled = {name: values * 1000 + 7 if "score" in name else values for name, values in candidates.features.items()}
-    one, other = (recall_features(c, ["mf", "itemcf"]) for c in (candidates, replace(candidates, features=scaled)))
-    for name in one:
-        np.testing.assert_allclose(one[name], other[name], atol=1e-3, err_msg=name)
+    whats = ("missing", "log_rank", "reciprocal_rank", "score")
+    names = [f"recall.{channel}.{what}" for channel in ("mf", "itemcf") for what in whats]
+    one, other = (
+        pair_values(history_batch([[], []]), c, *names) for c in (candidates, replace(candidates, features=scaled))
+    )
+    np.testing.assert_allclose(one, other, atol=1e-3)
     assert standardised(np.full((1, 3), 5.0, np.float32), np.ones((1, 3), bool)).tolist() == [[0, 0, 0]]
 
 
@@ -150,9 +169,10 @@ def test_training_numbers_are_standardised_and_state_is_of_fixed_length() -> Non
     column = encoder.schema.column("recall.merged.log_rank")
     assert pair[:, :, column].mean() == pytest.approx(0, abs=1e-5)
     assert pair[:, :, column].std() == pytest.approx(1, abs=1e-4)
-    assert {len(values) for values in encoder.boundaries.values()} == {N_BUCKETS - 1}
     tiny = FeatureEncoder.fit(setting.samples.select(np.arange(1)), ItemTable(24), UserTable(60))
-    assert {len(values) for values in tiny.boundaries.values()} == {N_BUCKETS - 1}
+    for fitted in (encoder, tiny):
+        lengths = {len(state["boundaries"]) for state in fitted.state.values() if "boundaries" in state}
+        assert lengths == {N_BUCKETS - 1}
 
 
 def test_fields_exist_only_for_columns_that_exist() -> None:
@@ -174,7 +194,7 @@ def test_fields_exist_only_for_columns_that_exist() -> None:
     assert "recall.merged.log_rank" in schema
 
 
-def test_chunks_do_not_show() -> None:
+def test_chunks_change_nothing() -> None:
     setting = board_setting(n_users=2 * QUERIES_PER_CHUNK + 6)
     encoder = FeatureEncoder.fit(setting.samples, setting.items, setting.users, history_length=3)
     whole = encoder.encode(setting.samples.queries, setting.samples.candidates)
@@ -183,8 +203,8 @@ def test_chunks_do_not_show() -> None:
     np.testing.assert_array_equal(part.pair.numpy(), whole.pair.numpy()[at])
     np.testing.assert_array_equal(part.query.numbers.numpy(), whole.query.numbers.numpy()[at])
     np.testing.assert_array_equal(part.history.numpy(), whole.history.numpy()[at])
-    sizes = (part.item_row, part.pair, part.history, part.query.categories, part.query.numbers, *part.query.bags)
-    assert encoder.bytes_per_query(12) * len(at) == sum(tensor.nbytes for tensor in sizes)
+    tensors = (part.item_row, part.pair, part.history, part.query.categories, part.query.numbers, *part.query.bags)
+    assert part.nbytes == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_schema_round_trip() -> None:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from loguru import logger
 
-from ranking import trainer
+from evaluation.metrics import ndcg_of_scores
+from ranking import scoring, trainer
 from ranking.deepfm import DeepFM
-from ranking.trainer import ndcg, sample_columns, usable_rows
+from ranking.trainer import sample_columns, usable_rows
 from reccore import DataError, RunOptions
 from tests.ranking.samples import Setting, board_setting
 
@@ -33,16 +34,6 @@ def fitted(setting: Setting, *, valid: bool = True, options: RunOptions = QUIET,
     ranker = DeepFM({**SMALL, **changes})
     tables: Any = setting.tables()
     return ranker.fit(setting.samples, valid=setting.valid if valid else None, options=options, **tables)
-
-
-def test_ndcg_by_hand() -> None:
-    scores = np.array([[0.1, 0.9, 0.5], [0.3, 0.3, 0.2], [1.0, 2.0, 9.0], [1.0, 2.0, 3.0]], dtype=np.float32)
-    labels = np.array([[1, 0, 1], [0, 1, NAN], [1, 0, NAN], [0, 0, 0]], dtype=np.float32)
-    items = np.array([[5, 6, 7], [9, 4, 5], [1, 2, -1], [1, 2, 3]])
-    first = (1 / np.log2(3) + 1 / np.log2(4)) / (1 + 1 / np.log2(3))  # positives at 2 and 3
-    # Second row: tied, so the smaller item index is first. Third: the padding is not ranked. Fourth: no positive.
-    assert ndcg(scores, labels, items) == pytest.approx((first + 1 + 1 / np.log2(3) + 0) / 4)
-    assert ndcg(scores[:1], labels[:1], items[:1], k=1) == 0.0
 
 
 def test_sampled_columns_hold_every_positive_and_no_negative_twice() -> None:
@@ -100,7 +91,7 @@ def test_patience_stops_and_the_best_state_comes_back(setting: Setting) -> None:
     assert len(report.losses) == report.best_epoch + 2 < 12
     assert len(report.valid_ndcg) == len(report.losses) + 1
     scores = ranker.score(setting.valid.queries, setting.valid.candidates)
-    restored = ndcg(scores, setting.valid.labels["click"], setting.valid.candidates.item_idx)
+    restored = ndcg_of_scores(scores, setting.valid.labels["click"], setting.valid.candidates.item_idx).mean()
     assert restored == pytest.approx(max(report.valid_ndcg))
     longer = fitted(setting, patience=3, **wild).report
     assert longer is not None
@@ -168,7 +159,7 @@ def test_query_weights_count(setting: Setting) -> None:
 def test_encoding_batch_by_batch_trains_the_same_model(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = fitted(setting).score(setting.valid.queries, setting.valid.candidates)
     monkeypatch.setattr(trainer, "MAX_ENCODED_BYTES", 0)
-    monkeypatch.setattr(trainer, "SCORING_FLOATS", 1)  # one query a chunk
+    monkeypatch.setattr(scoring, "CHUNK_BYTES", 1)  # one query a chunk
     in_batches = fitted(setting).score(setting.valid.queries, setting.valid.candidates)
     np.testing.assert_allclose(in_batches, at_once, atol=1e-4)
 

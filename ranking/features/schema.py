@@ -1,4 +1,4 @@
-"""What a ranker sees: named, typed fields, and the blocks of tensors that hold their values."""
+"""What a network of ranking takes: named, typed fields, and the blocks of tensors that hold their values."""
 
 from __future__ import annotations
 
@@ -14,36 +14,39 @@ from reccore import ArtefactError
 
 Side = Literal["query", "item", "pair"]
 Kind = Literal["category", "bag", "labels", "number"]
-Group = Literal["user", "item", "cross", "recall"]
 
 
 @dataclass(frozen=True)
-class Field:
-    """One input of a ranker.
+class FeatureField:
+    """One input of a network.
 
     Attributes:
         name: unique name, such as ``item.year`` or ``recall.itemcf.log_rank``.
-        side: what it is a function of: the query, the item, or the pair of both.
+        side: what it describes: the query, the item, or the pair of both.
         kind: ``category`` (a code, 0 = unknown), ``bag`` (weights over ``size`` values, few enough to write them all
             out), ``labels`` (a few codes out of many, 0 = none) or ``number``.
-        group: what it tells about.
+        feature: the declaration that computes it.
+        member: which member of a family; "" where the declaration is no family.
         size: number of codes or values; 1 for a number.
+        bucket_of: the number whose quantile this category holds; "" for every other field.
     """
 
     name: str
     side: Side
     kind: Kind
-    group: Group
+    feature: str
+    member: str = ""
     size: int = 1
+    bucket_of: str = ""
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The fields of a ranker in order. Columns are found by field, never by a written-out position."""
+    """The fields of a ranker in order; a field's column is found by its name."""
 
-    fields: tuple[Field, ...]
+    fields: tuple[FeatureField, ...]
 
-    def of(self, side: Side, kind: Kind) -> tuple[Field, ...]:
+    def of(self, side: Side, kind: Kind) -> tuple[FeatureField, ...]:
         """Fields of one block, in the order of its columns."""
         return tuple(field for field in self.fields if field.side == side and field.kind == kind)
 
@@ -79,13 +82,13 @@ class Schema:
             ArtefactError: not a list of fields.
         """
         try:
-            return cls(tuple(Field(**value) for value in values))
+            return cls(tuple(FeatureField(**value) for value in values))
         except TypeError as error:
             raise ArtefactError(f"the manifest's schema is not a list of fields: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class FeatureBlock:
     """Values of the fields of one side, R rows.
 
     Attributes:
@@ -100,24 +103,24 @@ class Block:
     labels: tuple[Tensor, ...]
     numbers: Tensor
 
-    def of_parts(self, change: Callable[[Tensor], Tensor]) -> Block:
+    def of_parts(self, change: Callable[[Tensor], Tensor]) -> FeatureBlock:
         """The same block with every tensor changed alike."""
-        return Block(
+        return FeatureBlock(
             change(self.categories),
             tuple(change(bag) for bag in self.bags),
             tuple(change(codes) for codes in self.labels),
             change(self.numbers),
         )
 
-    def rows(self, at: Tensor) -> Block:
+    def rows(self, at: Tensor) -> FeatureBlock:
         """The given rows."""
         return self.of_parts(lambda part: part[at])
 
-    def to(self, device: torch.device) -> Block:
+    def to(self, device: torch.device) -> FeatureBlock:
         return self.of_parts(lambda part: part.to(device))
 
     @classmethod
-    def concatenate(cls, blocks: Sequence[Block]) -> Block:
+    def concatenate(cls, blocks: Sequence[FeatureBlock]) -> FeatureBlock:
         """Rows of several blocks of the same fields, one after the other."""
         return cls(
             torch.cat([block.categories for block in blocks]),
@@ -126,8 +129,8 @@ class Block:
             torch.cat([block.numbers for block in blocks]),
         )
 
-    def with_empty_row(self) -> Block:
-        """The same rows behind a first one that knows nothing."""
+    def with_empty_row(self) -> FeatureBlock:
+        """The same rows behind a first one of zeros."""
         return self.of_parts(lambda part: torch.cat([part.new_zeros(1, part.shape[1]), part]))
 
 
@@ -142,13 +145,20 @@ class RankingInputs:
         history: (B, T) int64 rows of the item block, oldest first; 0 = padding, on the right.
     """
 
-    query: Block
+    query: FeatureBlock
     item_row: Tensor
     pair: Tensor
     history: Tensor
 
     def __len__(self) -> int:
         return len(self.item_row)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tensors."""
+        block = self.query
+        parts = (block.categories, *block.bags, *block.labels, block.numbers, self.item_row, self.pair, self.history)
+        return sum(part.nbytes for part in parts)
 
     def take(self, rows: Tensor, columns: Tensor | None = None) -> RankingInputs:
         """The given queries (b,); of each only the given columns (b, k), if any are given."""

@@ -1,0 +1,27 @@
+"""Features of ranking: one declaration each, in the file of its group; an encoder fits and computes the chosen ones."""
+
+from ranking.features import cross, item, recall, user
+from ranking.features.choice import DEFAULT, check_names
+from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, feature
+from ranking.features.encoder import FeatureEncoder
+from ranking.features.schema import FeatureBlock, FeatureField, RankingInputs, Schema
+
+__all__ = [
+    "DEFAULT",
+    "FEATURES",
+    "Feature",
+    "FeatureBatch",
+    "FeatureBlock",
+    "FeatureEncoder",
+    "FeatureField",
+    "FeatureTables",
+    "Fitted",
+    "RankingInputs",
+    "Schema",
+    "check_names",
+    "cross",
+    "feature",
+    "item",
+    "recall",
+    "user",
+]

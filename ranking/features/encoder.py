@@ -1,0 +1,216 @@
+"""From queries, candidates and tables to the inputs of a ranker: fits and computes the chosen features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from ranking.features.choice import DEFAULT, choose_fields
+from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, Values
+from ranking.features.schema import FeatureBlock, FeatureField, Kind, RankingInputs, Schema, Side
+from reccore import ArtefactError, Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, UserTable
+from reccore.arrays import FloatArray
+from reccore.buckets import bucket_boundaries, bucket_codes
+from reccore.bundle import BundleWriter
+
+FIT_QUERIES = 4096
+"""Means, deviations and quantiles are taken over at most this many training queries, evenly spaced."""
+QUERIES_PER_CHUNK = 512
+CLIP = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureEncoder:
+    """Encodes queries and candidates for a ranker. Histories must hold known items only.
+
+    A bundle stores its fitted state together with the tables, so that a loaded ranker needs nothing else. A column
+    that is absent at scoring makes the features that require it missing: numbers are 0 after standardisation, and
+    codes are 0 (unknown).
+
+    Attributes:
+        schema: the fields.
+        tables: catalogue and user facts; statistics of the split that the recall models of the samples saw.
+        state: fitted arrays of each field by the field's name.
+        history_length: T, how many of the latest events are handed to the network.
+    """
+
+    schema: Schema
+    tables: FeatureTables
+    state: Mapping[str, Mapping[str, Values]]
+    history_length: int = 0
+
+    @classmethod
+    def fit(
+        cls,
+        samples: RankingSamples,
+        items: ItemTable,
+        users: UserTable,
+        *,
+        features: Sequence[str] = (DEFAULT,),
+        history_length: int = 0,
+    ) -> FeatureEncoder:
+        """Fit the chosen features on training samples and tables.
+
+        Args:
+            samples: training queries and candidates; labels are not read.
+            items: item table.
+            users: user table.
+            features: names of features, wildcards such as ``recall.*``, or ``default``.
+            history_length: T.
+
+        Raises:
+            ConfigError: a named feature is unknown or needs a column that is absent; a wildcard matches nothing.
+        """
+        tables = FeatureTables(items, users)
+        fields = choose_fields(features, samples, tables)
+        state: dict[str, dict[str, Values]] = {}
+        for field in fields:
+            fit = FEATURES[field.feature].fit
+            if fit is not None and not field.bucket_of:
+                state[field.name] = fit(samples, tables)
+        encoder = cls(Schema(fields), tables, state, history_length)
+        rows = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), FIT_QUERIES)).astype(np.int64))
+        measured = encoder._numbers(samples.queries.select(rows), samples.candidates.select(rows))
+        for field in fields:
+            if field.bucket_of:
+                state[field.name] = {"boundaries": bucket_boundaries(measured[field.bucket_of])}
+            elif field.kind == "number":
+                state.setdefault(field.name, {})["scale"] = _mean_and_deviation(measured[field.name])
+        return encoder
+
+    def _numbers(self, queries: QueryBatch, candidates: Candidates) -> dict[str, Values]:
+        """All values of every number in one flat array each: over the catalogue, or over the given samples."""
+        parts: dict[str, list[Values]] = {}
+        fields = [field for field in self.schema.fields if field.kind == "number"]
+        for field in fields:
+            if field.side == "item":
+                parts[field.name] = [self._values(field, self.tables)]
+        for chunk in self._chunks(queries, candidates):
+            for field in fields:
+                if field.side != "item":
+                    parts.setdefault(field.name, []).append(self._values(field, chunk).ravel())
+        return {name: np.concatenate(values) for name, values in parts.items()}
+
+    def _chunks(self, queries: QueryBatch, candidates: Candidates) -> Iterator[FeatureBatch]:
+        """At least one."""
+        for start in range(0, max(len(queries), 1), QUERIES_PER_CHUNK):
+            cut = slice(start, start + QUERIES_PER_CHUNK)
+            yield FeatureBatch(self.tables, queries.select(cut), candidates.select(cut))
+
+    def encode(self, queries: QueryBatch, candidates: Candidates) -> RankingInputs:
+        """Inputs of B queries with K candidates each, on the CPU. Temporary memory is bounded by chunks of queries."""
+        fields = self.schema.of("pair", "number")
+        pair = np.empty((*candidates.item_idx.shape, len(fields)), dtype=np.float32)
+        blocks, start = [], 0
+        for chunk in self._chunks(queries, candidates):
+            stop = start + len(chunk.queries)
+            for column, field in enumerate(fields):
+                pair[start:stop, :, column] = self._encoded(field, self._values(field, chunk))
+            blocks.append(self._block("query", chunk, len(chunk.queries)))
+            start = stop
+        return RankingInputs(
+            query=FeatureBlock.concatenate(blocks),
+            item_row=torch.from_numpy(candidates.item_idx + 1),
+            pair=torch.from_numpy(pair),
+            history=torch.from_numpy(queries.padded(self.history_length).item_idx + 1),
+        )
+
+    @cached_property
+    def item_block(self) -> FeatureBlock:
+        """Values of the item side, N+1 rows: row 0 stands for no item, item ``i`` is row ``i + 1``."""
+        return self._block("item", self.tables, self.tables.items.n_items).with_empty_row()
+
+    def _block(self, side: Side, data: FeatureBatch | FeatureTables, n: int) -> FeatureBlock:
+        """Encoded fields of the query or the item side, n rows."""
+        values: dict[tuple[str, str], Values] = {}  # a number and its bucket share their values
+        columns: dict[Kind, list[Values]] = {"category": [], "bag": [], "labels": [], "number": []}
+        for field in self.schema.fields:
+            if field.side == side:
+                key = (field.feature, field.member)
+                if key not in values:
+                    values[key] = self._values(field, data)
+                columns[field.kind].append(self._encoded(field, values[key]))
+        categories = np.stack(columns["category"], axis=1) if columns["category"] else np.zeros((n, 0), dtype=np.int64)
+        numbers = np.stack(columns["number"], axis=1) if columns["number"] else np.zeros((n, 0), dtype=np.float32)
+        return FeatureBlock(
+            torch.from_numpy(categories),
+            tuple(torch.from_numpy(bag) for bag in columns["bag"]),
+            tuple(torch.from_numpy(codes) for codes in columns["labels"]),
+            torch.from_numpy(numbers),
+        )
+
+    def _values(self, field: FeatureField, data: FeatureBatch | FeatureTables) -> Values:
+        """Values of a feature as declared; missing everywhere if the batch lacks a required column."""
+        feature = FEATURES[field.feature]
+        if isinstance(data, FeatureBatch) and feature.missing_columns(data.tables, data.queries):
+            return _missing(field, feature, data)
+        return feature.compute(data, Fitted(field.member, self.state.get(field.bucket_of or field.name, {})))
+
+    def _encoded(self, field: FeatureField, values: Values) -> Values:
+        """Numbers standardised or in buckets; all other values as they are."""
+        if field.bucket_of:
+            return bucket_codes(values, self.state[field.name]["boundaries"])
+        if field.kind != "number":
+            return values
+        mean, deviation = self.state[field.name]["scale"]
+        scaled = np.clip((values - mean) / deviation, -CLIP, CLIP)
+        return np.where(np.isfinite(values), scaled, 0.0).astype(np.float32)
+
+    def write(self, bundle: BundleWriter) -> None:
+        """Store the fitted state of every field under its name, and the tables."""
+        bundle.manifest["schema"] = self.schema.to_json()
+        bundle.manifest["history_length"] = self.history_length
+        bundle.manifest["sizes"] = [self.tables.items.n_items, self.tables.users.n_users]
+        bundle.arrays("items.npz", self.tables.items.to_arrays())
+        bundle.arrays("users.npz", self.tables.users.to_arrays())
+        arrays = {f"{name}/{part}": values for name, parts in self.state.items() for part, values in parts.items()}
+        bundle.arrays("features.npz", arrays)
+
+    @classmethod
+    def read(cls, bundle: Bundle) -> FeatureEncoder:
+        """Inverse of ``write``.
+
+        Raises:
+            ArtefactError: the bundle lacks what ``write`` stores, or a feature is declared nowhere.
+        """
+        arrays, users, items = (bundle.arrays(name) for name in ("features.npz", "users.npz", "items.npz"))
+        state: dict[str, dict[str, Values]] = {}
+        for key, values in arrays.items():
+            name, part = key.split("/")
+            state.setdefault(name, {})[part] = values
+        try:
+            n_items, n_users = bundle.manifest["sizes"]
+            schema, length = Schema.from_json(bundle.manifest["schema"]), int(bundle.manifest["history_length"])
+            tables = FeatureTables(ItemTable.from_arrays(items, n_items), UserTable.from_arrays(users, n_users))
+        except KeyError as error:
+            raise ArtefactError(f"{bundle.path} lacks {error}; train the ranker again") from error
+        unknown = sorted({field.feature for field in schema.fields} - set(FEATURES))
+        if unknown:
+            raise ArtefactError(
+                f"{bundle.path} needs the features {', '.join(unknown)}, which no module imported so far declares"
+            )
+        return cls(schema, tables, state, length)
+
+
+def _missing(field: FeatureField, feature: Feature, data: FeatureBatch) -> Values:
+    """What stands for a query or pair feature whose required columns the batch lacks."""
+    n = len(data.queries)
+    if field.side == "pair":
+        return np.full(data.candidates.mask.shape, np.nan, dtype=np.float32)
+    if feature.kind == "bag":
+        return np.zeros((n, field.size), dtype=np.float32)
+    if feature.kind == "labels":
+        return np.zeros((n, 1), dtype=np.int64)
+    return np.full(n, np.nan, dtype=np.float32) if feature.kind == "number" else np.zeros(n, dtype=np.int64)
+
+
+def _mean_and_deviation(values: Values) -> FloatArray:
+    finite = values[np.isfinite(values)].astype(np.float64)
+    if len(finite) == 0:
+        return np.array([0.0, 1.0], dtype=np.float32)
+    deviation = finite.std()
+    return np.array([finite.mean(), deviation if deviation > 1e-6 else 1.0], dtype=np.float32)

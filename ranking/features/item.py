@@ -1,0 +1,111 @@
+"""Features of the item: its id, its facts, and its statistics in the fit split."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ranking.features.declaration import FeatureTables, Fitted, Values, feature, seen, shares
+from reccore import RankingSamples
+from reccore.arrays import FloatArray, IntArray
+from reccore.tables import UNKNOWN_YEAR
+
+
+def seen_items(samples: RankingSamples, tables: FeatureTables) -> dict[str, Values]:
+    """Items that occur in training, as candidates or in histories."""
+    met = np.concatenate([samples.queries.history_idx, samples.candidates.item_idx.ravel()])
+    return {"seen": seen(met, tables.items.n_items)}
+
+
+@feature(
+    "item.id",
+    side="item",
+    kind="category",
+    fit=seen_items,
+    size=lambda tables, _: tables.items.n_items + 1,
+    default=True,
+)
+def item_id(tables: FeatureTables, fitted: Fitted) -> IntArray:
+    """The item; items that training never met share the unknown code."""
+    return np.where(fitted.state["seen"], np.arange(1, tables.items.n_items + 1), 0)
+
+
+def year_or_nan(tables: FeatureTables) -> FloatArray:
+    """(N,) year of each film, NaN = unknown."""
+    known = np.asarray(tables.items.year)
+    return np.where(known == UNKNOWN_YEAR, np.nan, known)
+
+
+@feature("item.year", side="item", kind="number", requires=("items.year",), buckets=True, default=True)
+def year(tables: FeatureTables, _: Fitted) -> FloatArray:
+    """Year of release."""
+    return year_or_nan(tables)
+
+
+@feature("item.log_count", side="item", kind="number", requires=("items.statistics.count",), buckets=True, default=True)
+def log_count(tables: FeatureTables, _: Fitted) -> FloatArray:
+    """log(1 + events of the item)."""
+    return np.log1p(tables.items.statistics["count"])
+
+
+@feature("item.log_recent_count", side="item", kind="number", requires=("items.statistics.recent_count",), default=True)
+def log_recent_count(tables: FeatureTables, _: Fitted) -> FloatArray:
+    """log(1 + recent events of the item)."""
+    return np.log1p(tables.items.statistics["recent_count"])
+
+
+@feature("item.mean_rating", side="item", kind="number", requires=("items.statistics.mean_rating",), default=True)
+def item_mean_rating(tables: FeatureTables, _: Fitted) -> FloatArray:
+    """Mean rating of the item."""
+    return tables.items.statistics["mean_rating"]
+
+
+@feature(
+    "item.log_{number}",
+    side="item",
+    kind="number",
+    members=lambda samples, tables: sorted(tables.items.numbers),
+    buckets=True,
+    default=True,
+)
+def log_number(tables: FeatureTables, fitted: Fitted) -> FloatArray:
+    """log(1 + value) of budget, runtime and every other number of the item table."""
+    return np.log1p(tables.items.numbers[fitted.member])
+
+
+@feature(
+    "item.genres",
+    side="item",
+    kind="bag",
+    requires=("items.genre_names",),
+    size=lambda tables, _: tables.items.n_genres,
+    default=True,
+)
+def genres(tables: FeatureTables, _: Fitted) -> FloatArray:
+    """Equal shares of the item's genres."""
+    return shares(tables.items.genre_matrix())
+
+
+@feature(
+    "item.{label}",
+    side="item",
+    kind="labels",
+    members=lambda samples, tables: sorted(tables.items.labels),
+    size=lambda tables, name: len(tables.items.labels[name]) + 1,
+    default=True,
+)
+def labels(tables: FeatureTables, fitted: Fitted) -> IntArray:
+    """Directors, cast, keywords: every label of the item table."""
+    return tables.items.labels[fitted.member].padded() + 1
+
+
+@feature(
+    "item.{vector}",
+    side="item",
+    kind="bag",
+    members=lambda samples, tables: sorted(tables.items.vectors),
+    size=lambda tables, name: tables.items.vectors[name].shape[1],
+    default=True,
+)
+def vector(tables: FeatureTables, fitted: Fitted) -> FloatArray:
+    """Vectors of overviews and titles: every vector of the item table."""
+    return tables.items.vectors[fitted.member]

@@ -1,0 +1,76 @@
+"""Scoring of many queries in chunks of bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ranking.features import FeatureEncoder, RankingInputs
+from reccore import Candidates, QueryBatch
+from reccore.arrays import FloatArray
+
+CHUNK_BYTES = 128 * 1024**2
+"""Most bytes that the operations on one chunk write together, unless a single query needs more."""
+
+
+class WrittenBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors that operations return; a view of an argument counts nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = {part.untyped_storage().data_ptr() for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)}
+        for part in tree_leaves(result):
+            if isinstance(part, Tensor) and part.untyped_storage().data_ptr() not in given:
+                self.total += part.nbytes
+        return result
+
+
+def score_queries(
+    network: nn.Module,
+    encoder: FeatureEncoder,
+    queries: QueryBatch,
+    candidates: Candidates,
+    device: torch.device,
+    inputs: RankingInputs | None = None,
+) -> FloatArray:
+    """(B, K) logits in evaluation mode.
+
+    The first query is scored alone to measure the memory of one; a chunk then holds as many queries as
+    ``CHUNK_BYTES`` allows.
+
+    Args:
+        network: takes ``RankingInputs`` and returns logits.
+        encoder: of the network's fields.
+        queries: B queries; their histories hold known items only.
+        candidates: (B, K).
+        device: where the network is.
+        inputs: queries and candidates, if they are already encoded.
+    """
+    scores = np.zeros(candidates.item_idx.shape, dtype=np.float32)
+    if scores.size == 0:
+        return scores
+    network.eval()
+    start, stop = 0, 1
+    while start < len(queries):
+        part = slice(start, stop)
+        if inputs is None:
+            chunk = encoder.encode(queries.select(part), candidates.select(part))
+        else:
+            chunk = inputs.take(torch.arange(start, min(stop, len(queries))))
+        with torch.no_grad(), WrittenBytes() as written:
+            scores[part] = network(chunk.to(device)).cpu().numpy()
+        per_query = max(written.total // len(chunk), 1)
+        start, stop = stop, stop + max(1, CHUNK_BYTES // per_query)
+    return scores

@@ -1,0 +1,57 @@
+"""Scoring in chunks: same scores, bounded memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ranking import RANKERS, scoring
+from ranking.features import RankingInputs
+from ranking.scoring import WrittenBytes
+from reccore import RunOptions
+from tests.ranking.samples import board_setting
+
+QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
+
+
+def test_written_bytes_by_hand() -> None:
+    left, right = torch.zeros(3, 4), torch.zeros(4, 5)
+    with WrittenBytes() as written:
+        product = left @ right  # 15 floats
+        product.view(15).add_(1)  # a view, and a change in place: nothing new
+        product + 1.0  # 15 floats
+    assert written.total == 4 * (15 + 15)
+
+
+@pytest.mark.parametrize("model", list(RANKERS))
+def test_chunks_bound_the_memory_and_change_no_score(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = board_setting(n_users=200)
+    small = {"epochs": 1, "batch_size": 64, "hidden": [64, 32], "embedding_size": 4}
+    ranker: Any = RANKERS[model](small).fit(setting.samples, options=QUIET, **setting.tables())  # type: ignore[arg-type]
+    inner = ranker._network
+    written: list[tuple[int, int]] = []
+
+    class Watched(nn.Module):
+        def forward(self, inputs: RankingInputs) -> Tensor:
+            with WrittenBytes() as found:
+                logits: Tensor = inner(inputs)
+            written.append((len(inputs), found.total))
+            return logits
+
+    ranker._network = Watched()
+    scores = {}
+    for budget in (10**5, 10**6, 10**12):
+        written.clear()
+        monkeypatch.setattr(scoring, "CHUNK_BYTES", budget)
+        scores[budget] = ranker.score(setting.valid.queries, setting.valid.candidates)
+        assert sum(n for n, _ in written) == 200
+        assert all(n == 1 or total <= budget for n, total in written)
+        chunks = len(written)
+        assert chunks >= {10**5: 20, 10**6: 4, 10**12: 2}[budget]
+    assert chunks == 2  # one query to measure by, then all others
+    np.testing.assert_allclose(scores[10**5], scores[10**12], atol=1e-5)
+    np.testing.assert_allclose(scores[10**6], scores[10**12], atol=1e-5)
