@@ -17,7 +17,7 @@ import numpy as np
 
 from dataprep.prepare import Prepared
 from pipeline.provenance import data_of
-from recall import TwoTower
+from recall.two_tower import TwoTower
 from reccore import ConfigError, DataError, Holdout, QueryBatch
 from reccore.arrays import IntArray
 from reccore.workspace import require

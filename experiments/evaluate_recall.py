@@ -24,7 +24,7 @@ from experiments.measuring import (
 from pipeline.builder import load_channels
 from pipeline.fitting import MERGED
 from pipeline.provenance import data_of
-from recall import BaseRecall
+from recall.base import BaseRecall
 from recall.merge import MergeConfig, merge
 from reccore import Exclusions, Workspace
 

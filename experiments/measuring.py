@@ -12,7 +12,7 @@ from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, evaluate_candi
 from evaluation.metrics import metric_name
 from evaluation.report import EvaluationProtocol
 from pipeline.trace import Trace
-from recall import BaseRecall
+from recall.base import BaseRecall
 from reccore import Candidates, ConfigError, DataError, Holdout, NotReadyError, TrainingData, Workspace
 from reccore.bundle import read_manifest
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from pipeline.config import PipelineConfig
 from pipeline.inference import Pipeline
 from pipeline.stages import ChannelSource, MatchHydrator, RankerScorer, RerankSelector, SeenFilter, Stage, TopSelector
-from ranking import RANKERS, BaseRanker
-from recall import CHANNELS, BaseRecall
+from ranking import RANKERS
+from ranking.base import BaseRanker
+from recall import CHANNELS
+from recall.base import BaseRecall
 from recall.embedding import VectorChannel
 from reccore import (
     ArtefactError,
@@ -23,7 +25,8 @@ from reccore import (
     Workspace,
     write_bundle,
 )
-from rerank import RERANKERS, BaseReranker
+from rerank import RERANKERS
+from rerank.base import BaseReranker
 
 PIPELINE = "pipeline"
 RERANKER_FOLDER = "reranker"

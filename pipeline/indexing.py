@@ -14,7 +14,7 @@ from loguru import logger
 from pipeline.provenance import data_of
 from recall import CHANNELS
 from recall.embedding import EmbeddingRecall
-from recall.index import BaseIndex
+from recall.index.base import BaseIndex
 from recall.index.choose import build_best
 from recall.index.tuning import Sample
 from reccore import Bundle, ConfigError, DataError, Exclusions, Holdout, NotReadyError, RunOptions, Workspace

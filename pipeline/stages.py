@@ -10,12 +10,12 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from ranking import BaseRanker
-from recall import BaseRecall
+from ranking.base import BaseRanker
+from recall.base import BaseRecall
 from recall.embedding import VectorChannel
 from reccore import Candidates, Exclusions, QueryBatch
 from reccore.arrays import FloatArray
-from rerank import BaseReranker
+from rerank.base import BaseReranker
 
 MATCH_PREFIX = "match."
 RANK_SCORE = "rank_score"

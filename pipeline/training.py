@@ -19,7 +19,8 @@ from dataprep.splits import asked_at
 from pipeline.builder import assemble
 from pipeline.config import PipelineConfig
 from pipeline.inference import Pipeline
-from recall import CHANNELS, BaseRecall
+from recall import CHANNELS
+from recall.base import BaseRecall
 from reccore import (
     Bundle,
     Candidates,

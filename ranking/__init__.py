@@ -1,10 +1,14 @@
 """Rankers: score the candidates of recall with everything known about user, item and both."""
 
-from ranking.base import BaseRanker
-from ranking.deepfm import DeepFM
-from ranking.din import DIN
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from reccore.component import Registry
 
-RANKERS: Registry[BaseRanker] = Registry("ranking", (DeepFM, DIN))
+if TYPE_CHECKING:
+    from ranking.base import BaseRanker
 
-__all__ = ["DIN", "RANKERS", "BaseRanker", "DeepFM"]
+RANKERS: Registry[BaseRanker] = Registry("ranking", {"deepfm": "ranking.deepfm:DeepFM", "din": "ranking.din:DIN"})
+
+__all__ = ["RANKERS"]

@@ -1,12 +1,22 @@
 """Recall channels: from the whole catalogue to some hundreds of candidates."""
 
-from recall.base import BaseRecall
-from recall.itemcf import ItemCF
-from recall.mf import MF
-from recall.popularity import Popularity
-from recall.two_tower import TwoTower
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from reccore.component import Registry
 
-CHANNELS: Registry[BaseRecall] = Registry("recall", (Popularity, ItemCF, MF, TwoTower))
+if TYPE_CHECKING:
+    from recall.base import BaseRecall
 
-__all__ = ["CHANNELS", "MF", "BaseRecall", "ItemCF", "Popularity", "TwoTower"]
+CHANNELS: Registry[BaseRecall] = Registry(
+    "recall",
+    {
+        "popularity": "recall.popularity:Popularity",
+        "itemcf": "recall.itemcf:ItemCF",
+        "mf": "recall.mf:MF",
+        "two_tower": "recall.two_tower:TwoTower",
+    },
+)
+
+__all__ = ["CHANNELS"]

@@ -8,7 +8,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from recall.base import BaseRecall
-from recall.index import INDEXES, BaseIndex
+from recall.index import INDEXES
+from recall.index.base import BaseIndex
 from recall.index.brute_force import rescore
 from reccore import Bundle, Candidates, Exclusions, IdMap, QueryBatch, Vocabulary
 from reccore.arrays import FloatArray, IntArray

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from reccore.errors import ArtefactError
 from reccore.vocabulary import IdMap, Vocabulary
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -82,6 +83,8 @@ class BundleWriter:
 
     def tensors(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
         """Write tensors as ``name`` (.safetensors)."""
+        from safetensors.torch import save_file
+
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(self.path(name)))
 
     def vocabulary(self, vocabulary: Vocabulary) -> None:
@@ -223,6 +226,8 @@ class Bundle:
         Raises:
             ArtefactError: no such file, or not a .safetensors.
         """
+        from safetensors.torch import load_file
+
         path = self.file(name)
         try:
             return load_file(str(path))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -91,22 +92,34 @@ T = TypeVar("T", bound=Component[Any])
 
 
 class Registry(Generic[T]):
-    """Explicit table of the classes of one kind."""
+    """The classes of one kind by name. A class is imported when it is taken; names are listed without any import.
 
-    def __init__(self, kind: str, classes: tuple[type[T], ...]) -> None:
+    Args:
+        kind: of the components, such as ``recall``.
+        classes: name → ``module:class``.
+    """
+
+    def __init__(self, kind: str, classes: Mapping[str, str]) -> None:
         self.kind = kind
-        self._classes = {cls.name: cls for cls in classes}
-        if len(self._classes) != len(classes):
-            raise ValueError(f"two classes of kind {kind} share a name: {', '.join(cls.name for cls in classes)}")
+        self._classes = dict(classes)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._classes)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes
+
     def __getitem__(self, name: str) -> type[T]:
-        try:
-            return self._classes[name]
-        except KeyError:
-            raise ConfigError(f"unknown {self.kind} {name!r}; known: {', '.join(self._classes)}") from None
+        """Import and return a class.
+
+        Raises:
+            ConfigError: no class of that name.
+        """
+        if name not in self._classes:
+            raise ConfigError(f"unknown {self.kind} {name!r}; known: {', '.join(self._classes)}")
+        module, _, attribute = self._classes[name].partition(":")
+        cls: type[T] = getattr(import_module(module), attribute)
+        return cls
 
     def load(self, path: Path | str) -> T:
         """Load a bundle with whichever registered class wrote it."""

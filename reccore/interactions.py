@@ -6,17 +6,17 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.feather as feather
-from scipy import sparse
 
 from reccore.arrays import FloatArray, IntArray, check_offsets, offsets_from_lengths, ragged_positions, row_of_each
 from reccore.errors import DataError
 from reccore.queries import UNKNOWN_TIME, PaddedHistory, QueryBatch, gather_latest
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +132,13 @@ class Interactions:
             timestamp=None if self.timestamp is None else self.timestamp[at],
         )
 
-    def to_csr(self, values: npt.NDArray[Any] | None = None) -> sparse.csr_matrix:
+    def to_csr(self, values: npt.NDArray[Any] | None = None) -> csr_matrix:
         """Users by items. ``values`` (E,) default to one; repeated events of a pair are summed."""
+        from scipy.sparse import csr_matrix
+
         data = np.ones(self.n_events, dtype=np.float32) if values is None else values
         # Copied, because summing sorts the arrays of the matrix in place, and they must not be ours.
-        matrix = sparse.csr_matrix(
-            (data, self.item_idx, self.user_offsets), shape=(self.n_users, self.n_items), copy=True
-        )
+        matrix = csr_matrix((data, self.item_idx, self.user_offsets), shape=(self.n_users, self.n_items), copy=True)
         matrix.sum_duplicates()
         return matrix
 
@@ -195,6 +195,9 @@ class Interactions:
 
     def save(self, folder: Path) -> None:
         """Write two uncompressed Arrow files into ``folder`` that ``load`` can map into memory."""
+        import pyarrow as pa
+        from pyarrow import feather
+
         events = {"item_idx": self.item_idx, "rating": self.rating, "timestamp": self.timestamp}
         table = pa.table({name: pa.array(values) for name, values in events.items() if values is not None})
         table = table.replace_schema_metadata({"n_items": str(self.n_items)})
@@ -209,6 +212,9 @@ class Interactions:
     @classmethod
     def load(cls, folder: Path) -> Interactions:
         """Memory-map what ``save`` wrote."""
+        import pyarrow as pa
+        from pyarrow import feather
+
         try:
             table = feather.read_table(str(folder / "events.arrow"), memory_map=True)
             offsets = feather.read_table(str(folder / "offsets.arrow"), memory_map=True)

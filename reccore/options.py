@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from reccore.errors import ConfigError
 from reccore.threads import limit_threads
+
+if TYPE_CHECKING:
+    import torch
 
 STREAMS = {
     "network": 0,
@@ -61,6 +64,8 @@ class RunOptions:
         Raises:
             ConfigError: the device named is not there.
         """
+        import torch
+
         name = self.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -83,6 +88,8 @@ class RunOptions:
 
     def torch_generator(self, stream: str = "network") -> torch.Generator:
         """A CPU generator, so that draws do not depend on the device."""
+        import torch
+
         return torch.Generator().manual_seed(int(self.generator(stream).integers(2**62)))
 
     def apply_threads(self) -> None:

@@ -1,9 +1,14 @@
 """Reranking: the last choice, made over the list as a whole."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from reccore.component import Registry
-from rerank.base import BaseReranker
-from rerank.mmr import MMR, MMRConfig
 
-RERANKERS: Registry[BaseReranker] = Registry("rerank", (MMR,))
+if TYPE_CHECKING:
+    from rerank.base import BaseReranker
 
-__all__ = ["MMR", "MMRConfig", "RERANKERS", "BaseReranker"]
+RERANKERS: Registry[BaseReranker] = Registry("rerank", {"mmr": "rerank.mmr:MMR"})
+
+__all__ = ["RERANKERS"]

@@ -1,13 +1,23 @@
 """Indexes over item vectors, exact and approximate, behind one interface."""
 
-from recall.index.base import BaseIndex
-from recall.index.brute_force import BruteForceIndex
-from recall.index.flat import FlatIndex
-from recall.index.hnsw import HNSWIndex
-from recall.index.ivf import IVFIndex
-from recall.index.pq import PQIndex
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from reccore.component import Registry
 
-INDEXES: Registry[BaseIndex] = Registry("index", (FlatIndex, BruteForceIndex, IVFIndex, HNSWIndex, PQIndex))
+if TYPE_CHECKING:
+    from recall.index.base import BaseIndex
 
-__all__ = ["INDEXES", "BaseIndex", "BruteForceIndex", "FlatIndex", "HNSWIndex", "IVFIndex", "PQIndex"]
+INDEXES: Registry[BaseIndex] = Registry(
+    "index",
+    {
+        "flat": "recall.index.flat:FlatIndex",
+        "brute_force": "recall.index.brute_force:BruteForceIndex",
+        "ivf": "recall.index.ivf:IVFIndex",
+        "hnsw": "recall.index.hnsw:HNSWIndex",
+        "pq": "recall.index.pq:PQIndex",
+    },
+)
+
+__all__ = ["INDEXES"]

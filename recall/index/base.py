@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from recall.index import INDEXES
 from reccore import ArtefactError, Bundle, Candidates, Component, ComponentConfig, DataError, Exclusions, Vocabulary
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
@@ -28,8 +29,6 @@ class BaseIndexConfig(ComponentConfig):
 
     def create(self, n_items: int) -> BaseIndex:
         """An empty index with these options, for a catalogue of ``n_items``."""
-        from recall.index import INDEXES  # the registry imports this module
-
         return INDEXES[self.kind](self)
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from loguru import logger
 from pydantic import Tag
 
-from recall.index import INDEXES, BaseIndex
-from recall.index.base import BaseIndexConfig
+from recall.index import INDEXES
+from recall.index.base import BaseIndex, BaseIndexConfig
 from recall.index.brute_force import BruteForceConfig
 from recall.index.flat import FlatConfig
 from recall.index.hnsw import HNSWConfig

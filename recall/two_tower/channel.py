@@ -14,7 +14,7 @@ from loguru import logger
 from torch import Tensor
 
 from recall.embedding import EmbeddingRecall
-from recall.index import BaseIndex
+from recall.index.base import BaseIndex
 from recall.index.choose import create_index
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import TrainingExamples, query_inputs

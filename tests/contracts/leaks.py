@@ -16,7 +16,8 @@ import pytest
 
 from dataprep.prepare import Prepared, with_statistics
 from dataprep.splits import Split, SplitProtocol
-from recall import CHANNELS, BaseRecall
+from recall import CHANNELS
+from recall.base import BaseRecall
 from reccore import Bundle, Interactions, RunOptions, TrainingData
 from reccore.arrays import IntArray, offsets_from_lengths
 from tests.helpers import FIRST_DAY, training_data

@@ -15,7 +15,8 @@ import recall.two_tower.examples as two_tower_examples
 from dataprep.features import PrefixFeatures, prefix_features, query_features
 from dataprep.splits import GlobalTime, LeaveLastN, Split
 from pipeline.training import label_window
-from recall import CHANNELS, Popularity
+from recall import CHANNELS
+from recall.popularity import Popularity
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import TrainingExamples
 from recall.two_tower.features import UserEncoder

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ranking import RANKERS, BaseRanker
+from ranking import RANKERS
+from ranking.base import BaseRanker
 from reccore import Candidates, ConfigError, ItemTable, NotFittedError, QueryBatch, RunOptions, UserTable
 from tests.ranking.samples import Setting, board_setting, candidates_of, history_batch
 

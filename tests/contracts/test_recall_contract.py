@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recall import CHANNELS, BaseRecall
+from recall import CHANNELS
+from recall.base import BaseRecall
 from reccore import (
     Candidates,
     ConfigError,

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from reccore import ArtefactError, Candidates, ConfigError, IdMap, ItemTable, NotFittedError, QueryBatch, Vocabulary
-from rerank import MMR, RERANKERS, BaseReranker
+from rerank import RERANKERS
+from rerank.base import BaseReranker
+from rerank.mmr import MMR
 
 ROOT = Path(__file__).resolve().parents[2]
 N_ITEMS, N_QUERIES, WIDTH = 60, 24, 30

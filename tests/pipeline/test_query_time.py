@@ -18,7 +18,7 @@ from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
 from pipeline.fitting import train_channel, train_ranker
 from pipeline.training import label_window, make_ranking_data
-from recall import BaseRecall
+from recall.base import BaseRecall
 from reccore import ConfigError, DataError, QueryBatch, Workspace
 from tests.pipeline import small
 from tests.pipeline.small import N_USERS, QUIET, RANKER, movie_id, user_id

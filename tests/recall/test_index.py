@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recall.index import INDEXES, BaseIndex, BruteForceIndex, FlatIndex
+from recall.index import INDEXES
 from recall.index import brute_force as brute_force_module
+from recall.index.base import BaseIndex
+from recall.index.brute_force import BruteForceIndex
+from recall.index.flat import FlatIndex
 from reccore import ArtefactError, Candidates, ConfigError, DataError, Exclusions, IdMap, NotFittedError, Vocabulary
 from reccore.arrays import offsets_from_lengths
 

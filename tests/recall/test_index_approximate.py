@@ -9,9 +9,14 @@ import faiss
 import numpy as np
 import pytest
 
-from recall.index import INDEXES, BaseIndex, BruteForceIndex, HNSWIndex, IVFIndex, PQIndex
+from recall.index import INDEXES
 from recall.index.approximate import SMALLEST, ApproximateIndex
+from recall.index.base import BaseIndex
+from recall.index.brute_force import BruteForceIndex
+from recall.index.hnsw import HNSWIndex
+from recall.index.ivf import IVFIndex
 from recall.index.kmeans import assign, spherical_kmeans
+from recall.index.pq import PQIndex
 from reccore import ArtefactError, Candidates, ConfigError, Exclusions, IdMap, Vocabulary
 from reccore.arrays import FloatArray, offsets_from_lengths
 from reccore.bundle import file_sha256

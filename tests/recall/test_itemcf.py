@@ -11,8 +11,7 @@ from scipy import sparse
 from sklearn.metrics.pairwise import cosine_similarity
 
 import recall.cooccurrence
-from recall import ItemCF
-from recall.itemcf import ItemCFConfig, item_similarity
+from recall.itemcf import ItemCF, ItemCFConfig, item_similarity
 from reccore import ConfigError, Interactions, QueryBatch, RunOptions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import training_data

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from implicit.cpu.als import AlternatingLeastSquares
 
-from recall import MF
 from recall.index import INDEXES
-from recall.mf import MFConfig
+from recall.mf import MF, MFConfig
 from reccore import ConfigError, DataError, Interactions, QueryBatch, RunOptions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import training_data

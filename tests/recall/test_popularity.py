@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recall import Popularity
+from recall.popularity import Popularity
 from reccore import ConfigError, DataError, Exclusions, Interactions, QueryBatch, RunOptions, top_k
 from tests.helpers import training_data
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics import per_query_metrics
-from recall import TwoTower
 from recall.index import INDEXES
-from recall.two_tower import TwoTowerConfig, objective
+from recall.two_tower import TwoTower, TwoTowerConfig, objective
 from recall.two_tower.loss import inclusion_log_q, mixed_log_q
 from recall.two_tower.trainer import TrainingError
 from reccore import ConfigError, DataError, Exclusions, Holdout, Interactions, QueryBatch, RunOptions, TrainingData

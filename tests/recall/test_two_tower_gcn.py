@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from recall import TwoTower
+from recall.two_tower import TwoTower
 from recall.two_tower.graph import cooccurrence_graph
 from recall.two_tower.graph_files import read_item_graph
 from recall.two_tower.network import TwoTowerNetwork

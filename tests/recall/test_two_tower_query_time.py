@@ -11,7 +11,7 @@ import pytest
 
 from dataprep.splits import LeaveLastN, Split
 from evaluation.metrics import per_query_metrics
-from recall import TwoTower
+from recall.two_tower import TwoTower
 from recall.two_tower.examples import TrainingExamples
 from recall.two_tower.features import UserEncoder
 from recall.two_tower.query_time import GAP_CODES, MOMENTS, QueryTime

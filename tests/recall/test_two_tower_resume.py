@@ -18,8 +18,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from recall import TwoTower
-from recall.two_tower import trainer
+from recall.two_tower import TwoTower, trainer
 from reccore import Holdout, ResumeError, RunOptions, TrainingData
 from tests.recall.test_two_tower import TINY, last_events
 from training.curves import BATCHES_PER_POINT

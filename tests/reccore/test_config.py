@@ -52,6 +52,9 @@ class OtherToy(Toy):
     name: ClassVar[str] = "other_toy"
 
 
+OTHER_TOY = {"other_toy": f"{__name__}:OtherToy"}
+
+
 @pytest.mark.parametrize(
     ("values", "named"),
     [
@@ -107,11 +110,21 @@ def test_components_and_registries_load_only_what_they_know(tmp_path: Path) -> N
     assert Toy.load(tmp_path / "toy").vocabulary.fingerprint == toy.vocabulary.fingerprint
     with pytest.raises(ArtefactError, match="holds 'toy', not 'other_toy'"):
         OtherToy.load(tmp_path / "toy")
-    assert type(Registry("toy", (OtherToy, Toy)).load(tmp_path / "toy")) is Toy
+    assert type(Registry("toy", {**OTHER_TOY, "toy": f"{__name__}:Toy"}).load(tmp_path / "toy")) is Toy
     with pytest.raises(ConfigError, match="unknown toy 'toy'; known: other_toy"):
-        Registry("toy", (OtherToy,)).load(tmp_path / "toy")
-    with pytest.raises(ValueError, match="share a name"):
-        Registry("toy", (Toy, Toy))
+        Registry("toy", OTHER_TOY).load(tmp_path / "toy")
+
+
+def test_a_registry_imports_a_class_when_it_is_taken() -> None:
+    registry: Registry[Toy] = Registry("toy", {**OTHER_TOY, "missing": "tests.no_such_module:Toy"})
+    assert list(registry) == ["other_toy", "missing"]
+    assert "missing" in registry
+    assert "toy" not in registry
+    assert registry["other_toy"] is OtherToy
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        registry["missing"]
+    with pytest.raises(ConfigError, match="unknown toy 'toy'; known: other_toy, missing"):
+        registry["toy"]
 
 
 def test_run_options() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from reccore import Candidates, ConfigError, DataError, IdMap, ItemTable, QueryBatch, Vocabulary
-from rerank import MMR, mmr
+from rerank import mmr
+from rerank.mmr import MMR
 
 N_ITEMS = 40
 
