@@ -1,7 +1,7 @@
-"""What accuracy does not see: how much of the catalogue is offered, how popular and how varied the lists are.
+"""Properties of recommendation lists beside accuracy: coverage, popularity, novelty, diversity, calibration.
 
-Functions over rows take (B, K) item indices with -1 = empty and return one value per query, NaN where the
-list says nothing (empty, or too short); average them with ``mean_of_answered``.
+Per-query functions take (B, K) item indices, -1 = empty, and return one value per query, NaN for a list that is
+empty or too short. Average them with ``mean_of_answered``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def catalogue_coverage(candidates: Candidates | IntArray, n_items: int, k: int) 
 
 
 def mean_popularity(candidates: Candidates | IntArray, item_counts: IntArray, k: int) -> FloatArray:
-    """(B,) mean number of fit-split events of the first ``k`` items: high means biased to the popular.
+    """(B,) mean number of fit-split events of the first ``k`` items; a high value means popularity bias.
 
     Args:
         candidates: (B, K).
@@ -42,10 +42,10 @@ def mean_popularity(candidates: Candidates | IntArray, item_counts: IntArray, k:
 
 
 def self_information(candidates: Candidates | IntArray, item_counts: IntArray, k: int) -> FloatArray:
-    """(B,) mean of −log2 p(item) over the first ``k`` items, in bits: high means novel.
+    """(B,) mean of −log2 p(item) over the first ``k`` items, in bits; a high value means novel items.
 
-    p is the item's share of the fit split's events with one event added to every item, so that an item
-    never seen has a finite value.
+    p is the item's share of the fit split's events, with one event added to every item so that the value of an
+    unseen item is finite.
     """
     share = (item_counts + 1.0) / (item_counts.sum() + len(item_counts))
     return _mean_over_list(item_rows(candidates)[:, :k], -np.log2(share))
@@ -54,8 +54,8 @@ def self_information(candidates: Candidates | IntArray, item_counts: IntArray, k
 def intra_list_diversity(candidates: Candidates | IntArray, vectors: FloatArray, k: int) -> FloatArray:
     """(B,) mean over all pairs among the first ``k`` items of 1 − cosine of their vectors.
 
-    With unit vectors Σ_{i≠j} cos = ‖Σ v‖² − n, so a list costs O(K·D) and no pair is formed. Items whose
-    vector is zero (a film without genres) form no pairs; a list with fewer than two others is NaN.
+    With unit vectors Σ_{i≠j} cos = ‖Σ v‖² − n, so a list costs O(K·D) instead of O(K²·D). Items with a zero
+    vector (a film without genres) are left out; a list with fewer than two other items is NaN.
 
     Args:
         candidates: (B, K).
@@ -85,13 +85,13 @@ def calibration_error(
 ) -> FloatArray:
     """(B,) KL(p ‖ q̃) in nats between the genres of the history and of the list (Steck, RecSys 2018).
 
-    Each item spreads weight one over its genres; p and q are the means over the history and over the
-    first ``k`` items, and q̃ = (1 − smoothing)·q + smoothing·p keeps the divergence finite. 0 = the list
-    has the history's mix of genres. NaN where history or list holds no item with genres.
+    Each item spreads weight one over its genres; p and q are the means over the history and over the first ``k``
+    items. q̃ = (1 − smoothing)·q + smoothing·p keeps the divergence finite. The value is 0 if the list has the
+    genre distribution of the history, and NaN if the history or the list has no item with genres.
 
     Args:
         candidates: (B, K).
-        queries: B histories; unknown items are passed over.
+        queries: B histories; unknown items are ignored.
         genres: (N, G) multi-hot.
         k: list length.
         smoothing: in (0, 1).
@@ -103,19 +103,21 @@ def calibration_error(
     known = queries.known_items_only(len(genres))
     shown = item_rows(candidates)[:, :k]
     row, column = np.nonzero(shown >= 0)
-    p = _genre_mix(row_of_each(known.history_offsets), known.history_idx, weights, len(queries))
-    q = _genre_mix(row, shown[row, column], weights, len(queries))
+    p = _genre_distribution(row_of_each(known.history_offsets), known.history_idx, weights, len(queries))
+    q = _genre_distribution(row, shown[row, column], weights, len(queries))
     mixed = (1.0 - smoothing) * q + smoothing * p
     ratio = np.divide(p, mixed, out=np.ones_like(p), where=p > 0)
     error = (p * np.log(ratio)).sum(axis=1)
     return np.where((p.sum(axis=1) > 0) & (q.sum(axis=1) > 0), error, np.nan).astype(np.float32)
 
 
-def _genre_mix(row: IntArray, item: IntArray, weights: npt.NDArray[np.float64], n_rows: int) -> npt.NDArray[np.float64]:
-    """(B, G) distribution of genres over the items of each row; zeros where there is none."""
-    mix = np.stack([np.bincount(row, weights=column[item], minlength=n_rows) for column in weights.T], axis=1)
-    total = mix.sum(axis=1, keepdims=True)
-    shares: npt.NDArray[np.float64] = np.divide(mix, total, out=np.zeros_like(mix), where=total > 0)
+def _genre_distribution(
+    row: IntArray, item: IntArray, weights: npt.NDArray[np.float64], n_rows: int
+) -> npt.NDArray[np.float64]:
+    """(B, G) distribution of genres over the items of each row; zeros for a row without genres."""
+    mass = np.stack([np.bincount(row, weights=column[item], minlength=n_rows) for column in weights.T], axis=1)
+    total = mass.sum(axis=1, keepdims=True)
+    shares: npt.NDArray[np.float64] = np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)
     return shares
 
 

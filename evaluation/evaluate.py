@@ -1,4 +1,4 @@
-"""One system measured on one holdout, and two systems compared on the same users."""
+"""Evaluation of one system on one holdout, and paired comparison of two systems on the same users."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ ORDER_BY = "ndcg@10"
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How one system did on one holdout.
+    """Results of one system on one holdout.
 
     Attributes:
         name: of the system.
         ks: list lengths, ascending.
         per_query: metric name (``ndcg@10``) → (B,) value of every query, unanswered ones included.
         metrics: metric name → mean over all queries with its interval.
-        lists: what the lists look like as a whole: ``coverage@K``, ``popularity@K`` (mean fit-split events
-            of the offered items), ``novelty@K`` (mean self-information, bits) and, with item vectors,
-            ``diversity@K`` at the smallest K. Means over answered queries; NaN where there is none.
+        lists: properties of the lists beside accuracy: ``coverage@K``, ``popularity@K`` (mean fit-split events of the
+            offered items), ``novelty@K`` (mean self-information, bits) and, with item vectors, ``diversity@K`` at the
+            smallest K. Means over answered queries; NaN if no query was answered.
         queries: B.
-        unanswered: queries with an empty row; they count as misses.
-        targets: targets of all queries.
-        unknown_targets: those outside the vocabulary; they count as misses.
-        tied_share: share of queries whose target was decided by a tie rule; None where not known.
-        holdout_id: digest of users and targets, so that only like is compared with like.
+        unanswered: number of queries with an empty row, which count as misses.
+        targets: number of targets of all queries.
+        unknown_targets: number of targets outside the vocabulary, which count as misses.
+        tied_share: share of queries whose target was chosen by the tie rule; None if not known.
+        holdout_id: digest of users and targets; ``compare`` requires equal ones.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Evaluation:
         """Mean of a metric, or a value of ``lists``, by name.
 
         Raises:
-            ConfigError: not among what was measured; names what was.
+            ConfigError: it was not measured; the message lists what was.
         """
         if metric in self.metrics:
             return self.metrics[metric].mean
@@ -73,7 +73,7 @@ class Evaluation:
         return {k: self.mean(metric_name(metric, k)) for k in self.ks}
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the per-query values, as plain values (NaN and all; see ``report.without_nan``)."""
+        """All fields but the per-query values, as plain values, NaN included (see ``report.without_nan``)."""
         return {
             "name": self.name,
             "metrics": {name: {"mean": i.mean, "low": i.low, "high": i.high} for name, i in self.metrics.items()},
@@ -94,7 +94,7 @@ class Comparison:
         a, b: names of the systems.
         metric: such as ``ndcg@10``.
         difference: mean of a − b with its interval.
-        base: mean of b, for relative statements.
+        base: mean of b, the divisor of ``relative``.
     """
 
     a: str
@@ -105,14 +105,14 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """``better``, ``worse``, or ``no clear difference`` where the interval holds zero."""
+        """``better``, ``worse``, or ``no clear difference`` if the interval contains zero."""
         if not self.difference.excludes_zero:
             return "no clear difference"
         return "better" if self.difference.mean > 0 else "worse"
 
     @property
     def relative(self) -> float:
-        """Difference as a share of b's mean; NaN where that is zero."""
+        """Difference as a share of b's mean; NaN if that is zero."""
         return self.difference.mean / self.base if self.base else float("nan")
 
     def __str__(self) -> str:
@@ -148,16 +148,16 @@ def evaluate_candidates(
 
     Args:
         name: of the system.
-        candidates: (B, K); ask for at least ``max(ks)`` of them, missing ranks count as misses.
-        holdout: the B queries that were asked, with their targets.
+        candidates: (B, K); retrieve at least ``max(ks)``, since missing ranks count as misses.
+        holdout: the B queries and their targets.
         item_counts: (N,) events of each item **in the fit split**; N is the size of the catalogue.
         item_vectors: (N, D) for intra-list diversity, such as ``ItemTable.genre_matrix()``.
         ks: list lengths.
-        seed: of the bootstrap; systems to be compared share it.
-        n_resamples: bootstrap samples of the intervals.
+        seed: of the bootstrap; use the same one for systems that are compared.
+        n_resamples: number of bootstrap samples.
 
     Raises:
-        DataError: see ``per_query_metrics``; or a candidate outside the catalogue.
+        DataError: as ``per_query_metrics``; or a candidate is outside the catalogue.
     """
     ks = check_ks(ks)
     _check_catalogue(candidates, item_counts, item_vectors)
@@ -188,14 +188,16 @@ def evaluate_candidates(
 def compare(
     a: Evaluation, b: Evaluation, metric: str = ORDER_BY, *, seed: int = 0, n_resamples: int = DEFAULT_RESAMPLES
 ) -> Comparison:
-    """Is ``a`` better than ``b``? Paired bootstrap over the users of their common holdout.
+    """Difference a − b of a metric, by paired bootstrap over the users of their common holdout.
 
     Raises:
         DataError: the two were measured on different users or targets.
         ConfigError: the metric was not measured for both.
     """
     if a.holdout_id != b.holdout_id:
-        raise DataError(f"{a.name} and {b.name} were measured on different users or targets; evaluate both on one")
+        raise DataError(
+            f"{a.name} and {b.name} were measured on different users or targets; evaluate both on the same holdout"
+        )
     for side in (a, b):
         if metric not in side.per_query:
             raise ConfigError(f"{metric!r} was not measured for {side.name}; known: {', '.join(side.per_query)}")
@@ -204,12 +206,12 @@ def compare(
 
 
 def leaderboard(evaluations: Iterable[Evaluation], by: str = ORDER_BY) -> list[Evaluation]:
-    """Best first by the mean of ``by``, equal means by name."""
+    """Evaluations by the mean of ``by``, best first; equal means by name."""
     return sorted(evaluations, key=lambda evaluation: (-evaluation.mean(by), evaluation.name))
 
 
 def holdout_digest(holdout: Holdout) -> str:
-    """Short digest of the users asked and the targets held out, in their order."""
+    """Short digest of the users and targets of a holdout, in order."""
     digest = hashlib.sha256()
     for values in (holdout.queries.user_idx, holdout.target_offsets, holdout.target_idx):
         digest.update(len(values).to_bytes(8, "little"))
@@ -220,6 +222,6 @@ def holdout_digest(holdout: Holdout) -> str:
 def _check_catalogue(candidates: Candidates, item_counts: IntArray, item_vectors: FloatArray | None) -> None:
     highest = int(candidates.item_idx.max(initial=-1))
     if highest >= len(item_counts):
-        raise DataError(f"candidate index {highest} lies outside the catalogue of {len(item_counts)} items")
+        raise DataError(f"candidate index {highest} is outside the catalogue of {len(item_counts)} items")
     if item_vectors is not None and len(item_vectors) != len(item_counts):
         raise DataError(f"{len(item_vectors)} item vectors for a catalogue of {len(item_counts)} items")

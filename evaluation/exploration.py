@@ -1,6 +1,6 @@
-"""Looking at a data set and at channels: popularity bands, genres over decades, waiting times, overlaps.
+"""Statistics of a data set and of channels: popularity bands, genres by decade, waiting times, overlaps.
 
-Numbers only; ``evaluation.exploration_plots`` draws them.
+``evaluation.exploration_plots`` draws them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Bands:
     """Items in bands of popularity, the most popular first.
 
     Attributes:
-        names: such as ``top 1%``; the last is for items without any event.
-        of_item: (N,) int64 number of each item's band.
+        names: such as ``top 1%``; the last band holds the items without events.
+        of_item: (N,) int64, index of each item's band.
     """
 
     names: tuple[str, ...]
@@ -46,11 +46,11 @@ class Bands:
 
 
 def popularity_bands(counts: IntArray, ends: Sequence[float] = BAND_ENDS) -> Bands:
-    """Cut the items that have events by their rank: the top 1%, up to 5%, up to 20%, the rest; ties by index.
+    """Bands of the items with events by popularity rank: top 1%, 1% to 5%, 5% to 20%, the rest; ties by index.
 
     Args:
         counts: (N,) events of each item in the fit split.
-        ends: where each band ends, as a share of the items with events, rising to 1.
+        ends: end of each band as a share of the items with events, ascending to 1.
     """
     n_seen = int((counts > 0).sum())
     rank = np.empty(len(counts), dtype=np.int64)
@@ -63,21 +63,21 @@ def popularity_bands(counts: IntArray, ends: Sequence[float] = BAND_ENDS) -> Ban
 
 
 def share_carried(counts: IntArray, share: float = 0.5) -> int:
-    """The smallest number of items, the most popular first, that together have ``share`` of all events."""
+    """Smallest number of items that together have ``share`` of all events."""
     running = np.cumsum(np.sort(counts)[::-1])
     return int(np.searchsorted(running, share * running[-1])) + 1 if len(running) and running[-1] else 0
 
 
 def genres_by_decade(items: ItemTable, *, at_least: int = 10) -> tuple[FloatArray, list[str], list[str]] | None:
-    """Share of each decade's films that carry a genre; a film may carry several.
+    """Share of each decade's films that have a genre; a film may have several genres.
 
     Args:
         items: N items.
         at_least: decades with fewer films of known year and genre are left out.
 
     Returns:
-        (G, decades) shares, genres from the most to the least frequent, decades such as ``1990s (1,033)``;
-        None where the data has no genres or no years, or no decade has enough films.
+        (G, decades) shares; genre names, the most frequent first; decade labels such as ``1990s (1,033)``. None if
+        the data has no genres or no years, or if no decade has enough films.
     """
     if items.n_genres == 0 or items.year is None:
         return None
@@ -88,16 +88,16 @@ def genres_by_decade(items: ItemTable, *, at_least: int = 10) -> tuple[FloatArra
     kept = np.flatnonzero(films >= at_least)
     if len(kept) == 0:
         return None
-    carried = np.zeros((len(decade), items.n_genres))
-    np.add.at(carried, row, genres[usable])
+    counts = np.zeros((len(decade), items.n_genres))
+    np.add.at(counts, row, genres[usable])
     order = np.argsort(-genres[usable].sum(axis=0), kind="stable")
-    shares = (carried[kept] / films[kept, None]).T[order]
+    shares = (counts[kept] / films[kept, None]).T[order]
     columns = [f"{decade[i]}s\n({films[i]:,})" for i in kept.tolist()]
     return shares.astype(np.float32), [items.genre_names[g] for g in order.tolist()], columns
 
 
 def telling_genre(items: ItemTable) -> IntArray:
-    """(N,) the rarest genre each item carries, -1 without any: Horror says more of a film than Drama does."""
+    """(N,) the rarest genre of each item, -1 without genres; Horror describes a film better than Drama does."""
     if items.n_genres == 0:
         return np.full(items.n_items, -1, dtype=np.int64)
     genres = items.genre_matrix()
@@ -107,7 +107,7 @@ def telling_genre(items: ItemTable) -> IntArray:
 
 
 def waiting_times(split: Split) -> IntArray | None:
-    """Seconds from the last event of each test history, where there is one, to the target; None without timestamps."""
+    """Seconds from the last event of each non-empty test history to the target; None without timestamps."""
     if split.interactions.timestamp is None:
         return None
     before, target = split.test().queries, split.test(query_time=True).queries
@@ -116,7 +116,7 @@ def waiting_times(split: Split) -> IntArray | None:
 
 
 def active_days(split: Split) -> FloatArray | None:
-    """(U,) days from the first to the last event of every user who has one, None without timestamps."""
+    """Days from the first to the last event of each user with events; None without timestamps."""
     events = split.interactions
     if events.timestamp is None:
         return None
@@ -129,9 +129,9 @@ def active_days(split: Split) -> FloatArray | None:
 def metric_by_band(
     evaluation: Evaluation, holdout: Holdout, bands: Bands, metric: str, *, seed: int = 0, at_least: int = 10
 ) -> dict[str, Interval]:
-    """A metric for users grouped by the popularity of the (first) film held out from them.
+    """Mean of a metric by the popularity band of each user's first target.
 
-    Bands with fewer than ``at_least`` users are left out: their interval would say nothing.
+    Bands with fewer than ``at_least`` users are left out, since their intervals would be too wide.
     """
     target = holdout.target_idx[holdout.target_offsets[:-1]]
     band = np.where(target >= 0, bands.of_item[target], len(bands.names) - 1)
@@ -144,9 +144,9 @@ def metric_by_band(
 
 
 def overlaps(offers: Mapping[str, Candidates], k: int) -> FloatArray:
-    """(C, C) mean share of one channel's first ``k`` items that another offers too (row: whose, column: by whom).
+    """(C, C) mean share of the row channel's first ``k`` items that the column channel also offers.
 
-    Rows of a channel that answered nothing are left out of its mean; a channel without any answer gets NaN.
+    Queries that the row channel did not answer are left out; a channel without any answer gets NaN.
     """
     heads = [offer.head(k) for offer in offers.values()]
     result = np.full((len(heads), len(heads)), np.nan, dtype=np.float32)
@@ -160,7 +160,7 @@ def overlaps(offers: Mapping[str, Candidates], k: int) -> FloatArray:
 
 
 def _shared(mine: IntArray, other: IntArray) -> IntArray:
-    """(B,) how many items of each row the other row holds too."""
+    """(B,) number of items that each row of ``mine`` shares with the same row of ``other``."""
     span = int(max(mine.max(initial=0), other.max(initial=0))) + 1
     base = span * np.arange(len(mine))[:, None]
     inside = np.isin(mine + base, (other + base)[other >= 0]) & (mine >= 0)

@@ -1,4 +1,4 @@
-"""Figures of the notebooks: long tails, heat maps, cumulative curves, grouped bars."""
+"""Figures of the notebooks: long tail, heat map, histogram, cumulative durations, grouped bars."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 
 def plot_long_tail(counts: IntArray, bands: Bands, path: Path, *, title: str = "") -> Path:
-    """Events of each item against its rank, both logarithmic, with the share of events each band carries.
+    """Plot events per item against its rank (log-log), with each band's share of the events.
 
     Args:
         counts: (N,) events of each item.
@@ -66,7 +66,7 @@ def plot_long_tail(counts: IntArray, bands: Bands, path: Path, *, title: str = "
 def plot_heat(
     values: FloatArray, rows: Sequence[str], columns: Sequence[str], path: Path, *, title: str = "", xlabel: str = ""
 ) -> Path:
-    """Shares as a table of shaded cells, each with its percentage; NaN stays white and empty.
+    """Plot shares as a heat map with percentages; NaN cells stay empty.
 
     Raises:
         DataError: nothing to draw.
@@ -90,13 +90,16 @@ def plot_heat(
 
 
 def plot_histogram(values: npt.NDArray[Any], path: Path, *, xlabel: str, ylabel: str, title: str = "") -> Path:
-    """How often each size occurs, in bins of about equal width on a logarithmic axis; the median is marked.
+    """Plot a histogram on a logarithmic axis, with the median marked.
 
     Args:
-        values: whole numbers; only those from 1 are counted.
+        values: integers; values below 1 are ignored.
+        path: PNG to write.
+        xlabel, ylabel: names of the axes.
+        title: heading of the figure.
 
     Raises:
-        DataError: no value from 1.
+        DataError: no value of at least 1.
     """
     values = values[values >= 1]
     require_some(values.tolist())
@@ -128,12 +131,15 @@ LONG_TIMES = (("1 year", 31_557_600), ("10 years", 315_576_000))
 
 
 def plot_durations(series: Mapping[str, npt.NDArray[Any]], path: Path, *, ylabel: str, title: str = "") -> Path:
-    """Share of durations up to each length, one curve per series, from one second on a logarithmic axis.
+    """Plot the cumulative distribution of durations, one curve per series, on a logarithmic axis.
 
-    A duration of 0 counts from the left edge on, so a curve starts at its share of zeros.
+    A duration of 0 is drawn at the left edge, so each curve starts at its share of zeros.
 
     Args:
         series: name → durations in seconds, not negative.
+        path: PNG to write.
+        ylabel: name of the axis of shares.
+        title: heading of the figure.
 
     Raises:
         DataError: nothing to draw, or a series without values.
@@ -169,10 +175,14 @@ def plot_groups(
     title: str = "",
     percent: bool = False,
 ) -> Path:
-    """Bars side by side: one cluster per label, one colour per series; an ``Interval`` is drawn with its ends.
+    """Plot grouped bars: one group per label, one colour per series; an ``Interval`` gets an error bar.
 
     Args:
-        groups: series → {label: value}; labels in the order of the first series.
+        groups: series → {label: value}; every series has the same labels in the same order.
+        path: PNG to write.
+        xlabel, ylabel: names of the axes.
+        title: heading of the figure.
+        percent: write the values as percentages.
 
     Raises:
         DataError: nothing to draw, or series with different labels.

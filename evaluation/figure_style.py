@@ -1,4 +1,4 @@
-"""The canvas every figure is drawn on: house style, colours, and a PNG that appears whole or not at all."""
+"""Style and colours shared by all figures, and their atomic writing as PNG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from reccore import DataError
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart.
+# Okabe and Ito's palette, which colour-blind readers can distinguish.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#B8A500")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 INK, FAINT = "#333333", "#DDDDDD"
@@ -44,7 +44,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Axes]:
-    """Axes in the house style; on leaving, the PNG is written beside its place and renamed."""
+    """Yield axes in the house style, then write the PNG atomically (temporary file, then rename)."""
     with mpl.rc_context(_STYLE):
         sheet = Figure(figsize=size, dpi=144, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
         canvas = FigureCanvasAgg(sheet)
@@ -54,7 +54,7 @@ def figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Axes]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            # No software version in the file: equal figures are equal bytes.
+            # Without matplotlib's version in the file, equal figures have equal bytes.
             canvas.print_figure(str(temporary), format="png", metadata={"Software": None})
             temporary.replace(path)
         finally:
@@ -62,6 +62,6 @@ def figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Axes]:
 
 
 def require_some(values: Mapping[Any, Any] | Sequence[Any]) -> None:
-    """Raise ``DataError`` where there is nothing to draw."""
+    """Raise ``DataError`` if there is nothing to draw."""
     if not values:
         raise DataError("there is nothing to draw")

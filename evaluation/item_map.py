@@ -1,4 +1,4 @@
-"""A map of items: dots in the plane, coloured by group or by a number, with as many titles as fit."""
+"""Scatter plots of items in two dimensions, coloured by group or by value, with as many titles as fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evaluation.figure_style import COLOURS, figure, require_some
 from reccore.arrays import FloatArray, IntArray
 
 UNCOLOURED = "#CFCFCF"
-# The house colours but grey, which stands for "other" here, and three of Paul Tol's that keep apart from them.
+# The shared colours without grey, which means "other" here, and three distinct colours of Paul Tol's.
 GROUP_COLOURS = (*(colour for colour in COLOURS if colour != "#666666"), "#882255", "#332288", "#44AA99")
 SIZE = (10.4, 7.4)
 LABEL_FONT = 7.5
@@ -33,15 +33,15 @@ def plot_groups_map(
     labels: Mapping[int, str] | None = None,
     title: str = "",
 ) -> Path:
-    """Items as dots in the plane: the ten largest groups in colours, the rest grey.
+    """Plot items as dots: the ten largest groups in colours, all others grey.
 
     Args:
         points: (M, 2).
         path: PNG to write.
         group: (M,) number of each item's group, -1 = none.
         group_names: names of the groups.
-        size: (M,) values from 0 to 1 for the size of each dot.
-        labels: row → title, the most important first; titles that would cover an earlier one are left out.
+        size: (M,) values from 0 to 1, the sizes of the dots.
+        labels: row → title, the most important first; a title that would cover an earlier one is left out.
         title: heading of the figure.
 
     Raises:
@@ -74,17 +74,17 @@ def plot_values_map(
     labels: Mapping[int, str] | None = None,
     title: str = "",
 ) -> Path:
-    """The same map coloured by a number, each step of the scale holding about as many dots; NaN is grey.
+    """Plot items as dots coloured by a value in quantile steps; NaN is grey.
 
     Args:
         points: (M, 2).
         path: PNG to write.
         values: (M,).
-        value_name: of the colour bar.
+        value_name: label of the colour bar.
         size, labels, title: as in ``plot_groups_map``.
 
     Raises:
-        DataError: no points, or no value that is a number.
+        DataError: no points, or no finite value.
     """
     known = np.isfinite(values)
     require_some(points[known].tolist())
@@ -117,9 +117,9 @@ def _finish(axes: Axes, points: FloatArray, labels: Mapping[int, str]) -> None:
 
 
 def labels_that_fit(points: FloatArray, labels: Mapping[int, str]) -> list[int]:
-    """Rows whose titles can stand beside their dots without covering each other, earlier ones first.
+    """Rows whose titles fit beside their dots without overlap; earlier titles take precedence.
 
-    Places are estimated from the extent of the points and the length of the text.
+    The size of a title is estimated from its length, its place from the extent of the points.
     """
     span = np.maximum(points.max(axis=0) - points.min(axis=0), 1e-9)
     inches = (points - points.min(axis=0)) / span * (0.78 * SIZE[0], 0.88 * SIZE[1])

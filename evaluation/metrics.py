@@ -1,9 +1,8 @@
 """Accuracy of ranked lists against held-out targets, per query, for all queries and all K in one pass.
 
-Notation, for one query: ``rel(r)`` is 1 where the item at rank ``r`` (from 1) is a target, else 0; ``T`` is
-the number of targets. Targets are a set: a target given twice counts once. A target outside the
-vocabulary (-1) is one more target that no list can hit, so it is always a miss and always in ``T``.
-A list shorter than K is not filled: its missing ranks are misses.
+Notation, for one query: ``rel(r)`` is 1 if the item at rank ``r`` (from 1) is a target, else 0; ``T`` is the number
+of targets. Targets are a set: a target given twice counts once. A target outside the vocabulary (-1) counts in
+``T`` and is always a miss. The missing ranks of a list shorter than K are misses.
 
 =========== ==============================================================================================
 HitRate@K   1 if any of the first K items is a target, else 0.
@@ -25,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reccore import Candidates, DataError, Holdout
-from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths, row_of_each
+from reccore.arrays import FloatArray, IntArray, offsets_from_lengths, row_of_each
 
 METRICS = ("hit_rate", "recall", "precision", "ndcg", "map", "mrr")
 DEFAULT_KS = (10, 20, 50, 100, 200, 500)
@@ -34,7 +33,7 @@ _CELLS_PER_CHUNK = 1 << 26
 
 
 def metric_name(metric: str, k: int) -> str:
-    """The one spelling of a metric at K, such as ``ndcg@10``."""
+    """Name of a metric at K, such as ``ndcg@10``."""
     return f"{metric}@{k}"
 
 
@@ -42,7 +41,7 @@ def check_ks(ks: Sequence[int]) -> tuple[int, ...]:
     """Sorted distinct list lengths.
 
     Raises:
-        DataError: none given, or one below 1.
+        DataError: no K, or a K below 1.
     """
     if not ks or min(ks) < 1:
         raise DataError(f"list lengths K must be whole numbers from 1, got {list(ks)}")
@@ -59,18 +58,18 @@ def per_query_metrics(
 ) -> dict[str, FloatArray]:
     """Every metric of this module at every K, for each query.
 
-    Takes O(B·K) time; works in chunks of at most 64 MiB beside the input.
+    O(B·K) time; at most 64 MiB of memory beside the input.
 
     Args:
         candidates: (B, K) ranked items, best first, -1 = empty, no item twice in a row.
         holdout: B queries with at least one target each.
-        ks: list lengths; one above the width of the candidates counts the missing ranks as misses.
+        ks: list lengths; for a K above the width of the candidates the missing ranks are misses.
 
     Returns:
         ``{"ndcg@10": (B,) float32, …}`` in [0, 1], metric by metric, K ascending.
 
     Raises:
-        DataError: rows differ in number, a query without targets, a hit item twice in one row, or a bad K.
+        DataError: different numbers of rows, a query without targets, a hit item twice in one row, or a bad K.
     """
     ks = check_ks(ks)
     n_targets = _target_counts(holdout)
@@ -141,23 +140,10 @@ def ndcg_of_scores(scores: FloatArray, labels: FloatArray, item_idx: IntArray, k
     return ndcg(row, column + 1, positive.sum(axis=1), k)
 
 
-def hit_matrix(candidates: Candidates | IntArray, holdout: Holdout) -> BoolArray:
-    """(B, K) True where a candidate is a target of its query.
-
-    Raises:
-        DataError: rows differ in number.
-    """
-    item_idx = item_rows(candidates)
-    hits = np.zeros(item_idx.shape, dtype=bool)
-    row, rank = _hits(item_idx, holdout)
-    hits[row, rank - 1] = True
-    return hits
-
-
 def _target_counts(holdout: Holdout) -> IntArray:
-    """(B,) distinct targets, each unknown one counted."""
+    """(B,) number of distinct targets; every unknown target counts."""
     if len(holdout) == 0:
-        raise DataError("there is no query to evaluate; check the split")
+        raise DataError("no query to evaluate; check the split")
     rows = row_of_each(holdout.target_offsets)
     known = holdout.target_idx >= 0
     pairs = np.unique(np.stack([rows[known], holdout.target_idx[known]]), axis=1)
@@ -169,9 +155,9 @@ def _target_counts(holdout: Holdout) -> IntArray:
 
 
 def _hits(item_idx: IntArray, holdout: Holdout) -> tuple[IntArray, IntArray]:
-    """Row and rank (from 1) of every hit, by row and then rank.
+    """Row and rank (from 1) of every hit, sorted by row and then rank.
 
-    A chunk of queries marks its targets in a table (rows, items) in which the candidates are looked up.
+    For each chunk of queries the targets are marked in a (rows, items) table and the candidates looked up in it.
     """
     if item_idx.ndim != 2 or len(item_idx) != len(holdout):
         raise DataError(f"candidates of shape {item_idx.shape} for {len(holdout)} queries; one row per query is needed")
@@ -196,7 +182,10 @@ def _hits(item_idx: IntArray, holdout: Holdout) -> tuple[IntArray, IntArray]:
 
 
 def _refuse_duplicates(row: IntArray, item: IntArray) -> None:
-    """An item twice in a row would be counted twice; among hits the check costs nothing."""
+    """Raise ``DataError`` if an item is hit twice in one row, which would count it twice.
+
+    Only hits are checked, which is cheap.
+    """
     order = np.lexsort((item, row))
     twice = (np.diff(row[order]) == 0) & (np.diff(item[order]) == 0)
     if twice.any():
@@ -205,6 +194,6 @@ def _refuse_duplicates(row: IntArray, item: IntArray) -> None:
 
 
 def _number_within_row(row: IntArray, n_rows: int) -> IntArray:
-    """1, 2, … for the first, second, … hit of each row, given rows in ascending order."""
+    """1 for the first hit of each row, 2 for the second, …; rows must be in ascending order."""
     first = offsets_from_lengths(np.bincount(row, minlength=n_rows))
     return np.arange(1, len(row) + 1, dtype=np.int64) - first[row]

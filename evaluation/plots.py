@@ -1,12 +1,13 @@
-"""Figures of a report. Functions take plain values and a path; nothing is shown, no display is needed."""
+"""Figures of a report. Every function takes plain values and writes a PNG; no display is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
+from matplotlib.axes._secondary_axes import SecondaryAxis
+from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from evaluation.figure_style import COLOURS, INK, MARKERS, figure, require_some
@@ -17,10 +18,10 @@ from reccore import DataError
 def plot_curves(
     curves: Mapping[str, Mapping[int, float]], path: Path, *, ylabel: str, title: str = "", log_k: bool = True
 ) -> Path:
-    """A metric against the list length K, one line per system, such as ``Evaluation.curve("recall")``.
+    """Plot a metric against the list length K, one line per system, such as ``Evaluation.curve("recall")``.
 
     Args:
-        curves: system → {K: value}; drawn in the given order, the legend sorted by the last value.
+        curves: system → {K: value}; lines in the given order, the legend sorted by the value at the largest K.
         path: PNG to write.
         ylabel: name of the metric.
         title: heading of the figure.
@@ -54,7 +55,7 @@ def plot_curves(
 
 
 def plot_intervals(bars: Mapping[str, Interval], path: Path, *, xlabel: str, title: str = "") -> Path:
-    """Horizontal bars of means with their intervals, the best on top.
+    """Plot means as horizontal bars with their intervals, the best on top.
 
     Raises:
         DataError: nothing to draw.
@@ -83,7 +84,7 @@ def plot_intervals(bars: Mapping[str, Interval], path: Path, *, xlabel: str, tit
 def plot_accuracy_against(
     points: Mapping[str, tuple[float, float]], path: Path, *, xlabel: str, ylabel: str, title: str = ""
 ) -> Path:
-    """One labelled point per system: something else (coverage, mean popularity) across, accuracy upwards.
+    """Plot one labelled point per system: accuracy (y) against another property (x), such as coverage.
 
     Args:
         points: system → (x, y).
@@ -122,10 +123,10 @@ def plot_accuracy_against(
 def plot_funnel(
     stages: Sequence[tuple[str, int]], path: Path, *, title: str = "", unit: str = "test positives"
 ) -> Path:
-    """How many of the positives are still there after each stage of the pipeline, first stage on top.
+    """Plot how many positives each stage of the pipeline keeps, the first stage on top.
 
     Args:
-        stages: (name, positives kept), the first being all there were.
+        stages: (name, positives kept); the first entry is the number of all positives.
         path: PNG to write.
         title: heading of the figure.
         unit: what is counted.
@@ -165,9 +166,9 @@ def plot_trade_off(
     chosen: float | None = None,
     title: str = "",
 ) -> Path:
-    """The curve of a reranker over λ: diversity across, accuracy upwards, each point labelled with its λ.
+    """Plot accuracy (y) against diversity (x) of a reranker over λ, each point labelled with its λ.
 
-    The top axes give both relative to the point of the largest λ (relevance only).
+    The top and right axes give both relative to the point of the largest λ (relevance only).
 
     Args:
         points: (λ, accuracy, diversity) in any order.
@@ -186,7 +187,7 @@ def plot_trade_off(
         across, upwards = [d for _, _, d in curve], [a for _, a, _ in curve]
         axes.plot(across, upwards, color=COLOURS[0], marker="o", markersize=5, linewidth=1.8)
         for i, (value, accuracy, diversity) in enumerate(curve):
-            # Above and below by turns, so that labels of neighbours do not meet.
+            # Alternately above and below, so that labels of neighbours do not overlap.
             offset = (0, 10) if i % 2 == 0 else (0, -17)
             label = axes.annotate(
                 f"λ={value:g}", (diversity, accuracy), offset, textcoords="offset points", fontsize=8.5
@@ -201,22 +202,21 @@ def plot_trade_off(
         axes.set_ylabel(ylabel)
         axes.grid(axis="both")
         if base_diversity > 0:
-            _relative_axis(axes, "x", base_diversity)
+            top = axes.secondary_xaxis("top", functions=_relative_to(base_diversity))
+            _format_relative(top, top.xaxis)
         if base_accuracy > 0:
-            _relative_axis(axes, "y", base_accuracy)
+            right = axes.secondary_yaxis("right", functions=_relative_to(base_accuracy))
+            _format_relative(right, right.yaxis)
     return path
 
 
-def _relative_axis(axes: Axes, which: str, base: float) -> None:
-    """A second axis that reads as change relative to ``base``."""
-    functions = (lambda value: value / base - 1.0, lambda share: (share + 1.0) * base)
-    if which == "x":
-        second = axes.secondary_xaxis("top", functions=functions)
-        second.set_xlabel("against relevance only", fontsize=8.5)
-        second.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    else:
-        second = axes.secondary_yaxis("right", functions=functions)
-        second.set_ylabel("against relevance only", fontsize=8.5)
-        second.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+def _relative_to(base: float) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Functions from a value to its change relative to ``base``, and back."""
+    return lambda value: value / base - 1.0, lambda share: (share + 1.0) * base
+
+
+def _format_relative(second: SecondaryAxis, axis: Axis) -> None:
+    axis.set_label_text("against relevance only", fontsize=8.5)
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     second.tick_params(labelsize=8.5, length=0)
     second.spines[:].set_visible(False)

@@ -1,8 +1,8 @@
-"""Is what a system offers as popular as what people choose? Shares of the lists against shares of the events.
+"""Popularity bias: share of recommendations against share of training events, per popularity bucket.
 
 Items are sorted by their events in the fit split and cut into buckets of equally many items. A system that offers
-each bucket as often as people chose from it lies on the diagonal; one that leans to the popular lies below it on the
-left and above it on the right. After Yi et al. (RecSys 2019), who correct a sampled softmax for just this bias.
+each bucket as often as it occurs in the events lies on the diagonal; a system with popularity bias lies below it on
+the left and above it on the right. Yi et al. (RecSys 2019) correct a sampled softmax for this bias.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Shares = npt.NDArray[np.float64]
 
 
 def popularity_buckets(item_counts: IntArray, n_buckets: int = BUCKETS) -> IntArray:
-    """(N,) bucket of every item, 0 holding the least popular; -1 for items without an event.
+    """(N,) bucket of every item, 0 = the least popular, -1 = no event.
 
-    Buckets hold equally many items, give or take one; equal counts are cut by ``item_idx``.
+    The sizes of the buckets differ by at most one; equal counts are ordered by ``item_idx``.
 
     Args:
         item_counts: (N,) events of each item in the fit split.
-        n_buckets: how many, at least 1; fewer where there are fewer items with events.
+        n_buckets: at least 1; capped at the number of items with events.
 
     Raises:
         DataError: no item has an event.
@@ -40,7 +40,7 @@ def popularity_buckets(item_counts: IntArray, n_buckets: int = BUCKETS) -> IntAr
     chosen = np.flatnonzero(item_counts > 0)
     n_buckets = min(n_buckets, len(chosen))
     if n_buckets < 1:
-        raise DataError("popularity needs at least one event and one bucket, got none")
+        raise DataError("popularity buckets need at least one event and one bucket")
     buckets = np.full(len(item_counts), -1, dtype=np.int64)
     order = chosen[np.argsort(item_counts[chosen], kind="stable")]
     buckets[order] = np.arange(len(order)) * n_buckets // len(order)
@@ -50,17 +50,17 @@ def popularity_buckets(item_counts: IntArray, n_buckets: int = BUCKETS) -> IntAr
 def bucket_shares(
     items: Candidates | IntArray, buckets: IntArray, *, k: int | None = None, weights: IntArray | None = None
 ) -> Shares:
-    """(n_buckets,) share of each bucket among the given items; empty slots (-1) are passed over.
+    """(n_buckets,) share of each bucket among the given items; empty slots (-1) are ignored.
 
     Args:
-        items: (B, K) lists of which the first ``k`` ranks count, or (M,) items such as targets.
-        buckets: (N,) of ``popularity_buckets``. Items without a bucket count in the whole, so that the shares add up
-            to less than one where such items are offered.
-        k: length of the lists; None = all of them.
-        weights: (M,) how often each of M items counts, such as its events.
+        items: (B, K) lists, of which the first ``k`` ranks count, or (M,) items such as targets.
+        buckets: (N,), from ``popularity_buckets``. Items without a bucket count in the total, so the shares may add up
+            to less than one.
+        k: length of the lists; None = the whole lists.
+        weights: (M,) weight of each of M items, such as its events.
 
     Raises:
-        DataError: there is no item.
+        DataError: no item.
     """
     rows = item_rows(items)
     rows = rows if rows.ndim == 1 else rows[:, :k]
@@ -68,9 +68,9 @@ def bucket_shares(
     real = rows >= 0
     total = float(weight[real].sum())
     if total == 0.0:
-        raise DataError("shares of popularity need at least one item, got none")
+        raise DataError("shares of popularity buckets need at least one item")
     at = buckets[rows[real]]
-    # One place more, in front, takes the items without a bucket.
+    # Shifted by one: position 0 counts the items without a bucket.
     summed = np.bincount(at + 1, weights=weight[real], minlength=int(buckets.max()) + 2)
     return np.asarray(summed[1:] / total)
 
@@ -84,15 +84,15 @@ def plot_popularity(
     k: int = 10,
     title: str = "",
 ) -> Path:
-    """Share of the slots of the lists against share of the events, per bucket of items, both logarithmic.
+    """Plot the share of list slots against the share of events, per bucket of items (log-log).
 
     Args:
         true: (n,) share of the fit split's events in each bucket, the least popular first.
-        offered: system → (S, n) share of its slots in each bucket, for each of S seeds; the line is their mean, the
-            band reaches from the least to the largest. A bucket never offered stands open at the lower edge.
+        offered: system → (S, n) share of its slots in each bucket, for each of S seeds; the line is the mean, the
+            band goes from minimum to maximum. A bucket that is never offered gets an open mark at the lower edge.
         path: PNG to write.
-        targets: (n,) share of the held-out targets, as what a perfect system would offer at least once.
-        k: length of the lists, for the axis.
+        targets: (n,) share of the held-out targets in each bucket.
+        k: length of the lists, for the label of the axis.
         title: heading of the figure.
 
     Raises:
@@ -135,7 +135,7 @@ def plot_popularity(
 
 
 def _line(axes: Axes, true: Shares, shares: Shares, floor: float, **style: Any) -> None:
-    """One system: the mean over seeds (S, n), the band between the extremes, open marks where the mean is zero."""
+    """Draw one system: mean over seeds (S, n), band from minimum to maximum, open marks where the mean is zero."""
     mean = shares.mean(axis=0)
     some = mean > 0
     axes.plot(true[some], mean[some], linewidth=1.8, markersize=5.5, **style)

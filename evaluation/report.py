@@ -1,4 +1,4 @@
-"""Reports for people (Markdown) and for programs (JSON), with the protocol on their face."""
+"""Evaluation reports as Markdown and JSON; each states its protocol first."""
 
 from __future__ import annotations
 
@@ -28,30 +28,31 @@ LABELS = {
     "diversity": "Intra-list diversity",
 }
 LISTS_NOTE = (
-    "Coverage: share of the catalogue offered to anyone. Mean popularity: events of an offered item in the fit "
-    "split. Novelty: self-information of an offered item in bits. Diversity: mean of 1 − cosine over pairs."
+    "Coverage: share of the catalogue in at least one list. Mean popularity: events of an offered item in the fit "
+    "split. Novelty: self-information of an offered item in bits. Diversity: mean of 1 − cosine of the genres over "
+    "all pairs in a list."
 )
 HEADLINE = ("hit_rate@10", "ndcg@10", "recall@100")
 
 
 def metric_label(metric: str) -> str:
-    """``ndcg@10`` as people write it: NDCG@10."""
+    """Display name of a metric: ``ndcg@10`` → ``NDCG@10``."""
     name, _, k = metric.partition("@")
     return f"{LABELS.get(name, name)}@{k}" if k else LABELS.get(name, name)
 
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """How the figures came about; without it they mean nothing.
+    """The conditions under which the figures were measured.
 
     Attributes:
         dataset: such as ``ml-100k``.
         split: such as ``leave_one_out (test)``.
-        users: users evaluated, unanswered ones included.
-        seen_filtered: True where items of the history are never offered.
-        query_time: True where the query saw the time of the event to predict; such results are
-            labelled and belong on a leaderboard of their own.
-        tied_share: share of targets whose place in the order was decided by a tie rule; None = not known.
+        users: number of users evaluated, unanswered ones included.
+        seen_filtered: whether items of the history are excluded.
+        query_time: whether a query contains the time of the event to predict; such results get a label and a
+            leaderboard of their own.
+        tied_share: share of targets whose place in the order was chosen by the tie rule; None = not known.
         seed: of the run.
     """
 
@@ -64,7 +65,7 @@ class EvaluationProtocol:
     seed: int = 0
 
     def line(self) -> str:
-        """One line for people."""
+        """The protocol in one line."""
         parts = [
             self.dataset,
             self.split,
@@ -79,16 +80,16 @@ class EvaluationProtocol:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Everything one evaluation run has to say.
+    """All results of one evaluation run.
 
     Attributes:
         title: heading.
-        protocol: how it was measured.
-        evaluations: the systems, in any order; tables put the best NDCG@10 first.
+        protocol: conditions of the measurement.
+        evaluations: the systems, in any order; tables list the best NDCG@10 first.
         comparisons: paired differences.
         sections: further (heading, Markdown) pairs, such as the funnel of a pipeline.
         figures: (caption, file name beside the report) pairs.
-        facts: further JSON-able values for programs.
+        facts: further values for the JSON file.
     """
 
     title: str
@@ -100,7 +101,7 @@ class Report:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_markdown(self, headline: Sequence[str] = HEADLINE) -> str:
-        """The report for people: intervals for the headline metrics, means for all, lists, comparisons."""
+        """The report as Markdown: intervals for the headline metrics, means for all, lists, comparisons."""
         shown = measured_metrics(self.evaluations, headline)
         lines = [f"# {self.title}", "", self.protocol.line(), ""]
         lines += [f"Means over users with {LEVEL:.0%} bootstrap intervals; best {metric_label(ORDER_BY)} first.", ""]
@@ -115,11 +116,11 @@ class Report:
         for metric in METRICS:
             lines += [f"### {LABELS[metric]}", "", curve_table(self.evaluations, metric), ""]
         lines += ["## The lists", "", LISTS_NOTE, "", lists_table(self.evaluations), ""]
-        lines += ["## What could not be answered", "", answers_table(self.evaluations), ""]
+        lines += ["## Unanswered queries and unknown targets", "", answers_table(self.evaluations), ""]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """The report for programs: plain values, null instead of NaN."""
+        """The report as plain values for JSON, None instead of NaN."""
         plain: dict[str, Any] = without_nan(
             {
                 "title": self.title,
@@ -132,7 +133,7 @@ class Report:
         return plain
 
     def write(self, folder: Path, stem: str, headline: Sequence[str] = HEADLINE) -> tuple[Path, Path]:
-        """Write ``<stem>.md`` and ``<stem>.json`` into ``folder``; each appears whole or not at all.
+        """Write ``<stem>.md`` and ``<stem>.json`` into ``folder``, each atomically.
 
         Returns:
             Paths of the Markdown and the JSON file.
@@ -144,7 +145,7 @@ class Report:
 
 
 def ordered(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """Best NDCG@10 first; by the smallest K that was measured where 10 was not."""
+    """Evaluations by NDCG@10, or NDCG at the smallest K if 10 was not measured; best first."""
     if not evaluations:
         raise ConfigError("a report needs at least one evaluation")
     common = measured_metrics(evaluations, (ORDER_BY,)) or [metric_name("ndcg", min(evaluations[0].ks))]
@@ -152,15 +153,15 @@ def ordered(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def measured_metrics(evaluations: Sequence[Evaluation], wanted: Sequence[str]) -> list[str]:
-    """Those of the wanted metrics that every evaluation has."""
+    """The wanted metrics that every evaluation has."""
     return [name for name in wanted if all(name in e.metrics or name in e.lists for e in evaluations)]
 
 
 def metrics_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> str:
-    """Markdown table of systems by metrics, each with its interval where it has one.
+    """Markdown table of systems by metrics, with intervals where there are any.
 
     Raises:
-        ConfigError: no evaluation, or a metric that one of them lacks.
+        ConfigError: no evaluation, or one of them lacks a metric.
     """
 
     def cell(evaluation: Evaluation, metric: str) -> str:
@@ -173,14 +174,14 @@ def metrics_table(evaluations: Sequence[Evaluation], metrics: Sequence[str]) -> 
 
 
 def curve_table(evaluations: Sequence[Evaluation], metric: str) -> str:
-    """Markdown table of the means of one metric, K across."""
+    """Markdown table of the means of one metric, one column per K."""
     ks = sorted({k for e in evaluations for k in e.ks})
     rows = [[e.name, *(_number(e.curve(metric)[k]) if k in e.ks else "–" for k in ks)] for e in ordered(evaluations)]
     return markdown_table(["system", *(f"@{k}" for k in ks)], rows)
 
 
 def lists_table(evaluations: Sequence[Evaluation]) -> str:
-    """Markdown table of coverage, popularity, novelty and diversity at the first and a longer K."""
+    """Markdown table of coverage, popularity, novelty and diversity at the smallest K and at 100."""
     names = list(dict.fromkeys(name for e in evaluations for name in e.lists))
     ks = sorted({k for e in evaluations for k in e.ks})
     shown = {ks[0], *(k for k in ks if k == 100)}
@@ -190,7 +191,7 @@ def lists_table(evaluations: Sequence[Evaluation]) -> str:
 
 
 def answers_table(evaluations: Sequence[Evaluation]) -> str:
-    """Markdown table of what counts as a miss for reasons other than the ranking."""
+    """Markdown table of the misses that are not due to the ranking: unanswered queries and unknown targets."""
     rows = [
         [e.name, f"{e.queries:,}", f"{e.unanswered:,}", f"{e.targets:,}", f"{e.unknown_targets:,}"]
         for e in ordered(evaluations)
@@ -214,7 +215,7 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table padded so that it also reads well in a terminal; the first column is text."""
+    """A Markdown table with aligned columns; the first is text, the others are numbers."""
     cells = [[text.replace("|", "\\|") for text in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
 
@@ -230,7 +231,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """The same plain value with None for numbers that JSON cannot hold."""
+    """The value with None instead of NaN and infinity, which JSON cannot represent."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -241,7 +242,7 @@ def without_nan(value: Any) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it, so that readers see the old one or the new one, whole."""
+    """Write a file atomically: temporary file, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -252,7 +253,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _number(value: float) -> str:
-    """Four decimals for shares, fewer for counts, – for NaN."""
+    """Four decimals below 10, one above, – for NaN."""
     if math.isnan(value):
         return "–"
     return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"

@@ -1,7 +1,7 @@
-"""How far a mean over users may be trusted: percentile bootstrap intervals, single and paired.
+"""Percentile bootstrap intervals of means over users, single and paired.
 
-Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. Users are drawn with replacement;
-several metrics and several systems share the same draws, which is what makes a comparison paired.
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. Users are drawn with replacement. All metrics
+and systems share the same draws.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Interval:
     """A mean over users with its interval.
 
     Attributes:
-        mean: of the values themselves.
+        mean: of the values.
         low, high: ends of the interval.
-        level: probability that the interval is meant to cover, 0.95 by default.
+        level: nominal coverage, 0.95 by default.
     """
 
     mean: float
@@ -37,7 +37,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """True where zero lies strictly outside: a difference that chance alone seldom makes."""
+        """Whether zero is strictly outside the interval, so that the difference is significant."""
         return self.low > 0.0 or self.high < 0.0
 
     def __str__(self) -> str:
@@ -53,8 +53,8 @@ def bootstrap_means(
 ) -> dict[str, Interval]:
     """Percentile bootstrap intervals of several means over the same users, from the same draws.
 
-    Takes O(resamples · B) draws and O(resamples · B · M) multiply-adds for M metrics over B users, in
-    chunks of 2²² weights (32 MiB); nothing of size resamples × B is ever held.
+    O(resamples · B) draws and O(resamples · B · M) multiply-adds for M metrics over B users, in chunks of 2²² weights
+    (32 MiB).
 
     Args:
         values: name → (B,) finite value of each user.
@@ -66,7 +66,9 @@ def bootstrap_means(
         DataError: no users, columns of different length, a value that is not finite, or a bad option.
     """
     if n_resamples < 2 or not 0.0 < level < 1.0:
-        raise DataError(f"needs at least 2 resamples and a level between 0 and 1, got {n_resamples} and {level}")
+        raise DataError(
+            f"a bootstrap needs at least 2 resamples and a level between 0 and 1, got {n_resamples} and {level}"
+        )
     matrix = _matrix(values)
     n_users = len(matrix)
     rng = np.random.default_rng(seed)
@@ -101,13 +103,13 @@ def paired_bootstrap(
     """Interval of mean(a − b) over the same users; exactly zero for identical systems.
 
     Args:
-        a, b: (B,) value of each user under either system, users in the same order.
+        a, b: (B,) value of each user for the two systems, users in the same order.
 
     Raises:
         DataError: different numbers of users, and as ``bootstrap_means``.
     """
     if a.shape != b.shape:
-        raise DataError(f"a paired comparison needs the same users on both sides, got {a.shape} and {b.shape}")
+        raise DataError(f"a paired comparison needs the same users for both systems, got {a.shape} and {b.shape}")
     difference = a.astype(np.float64) - b.astype(np.float64)
     return bootstrap_mean(difference, seed=seed, n_resamples=n_resamples, level=level)
 

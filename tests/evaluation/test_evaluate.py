@@ -92,7 +92,7 @@ def test_leaderboard_is_sorted_and_ties_go_by_name() -> None:
 
 
 def test_refuses_candidates_outside_the_catalogue() -> None:
-    with pytest.raises(DataError, match="index 6 lies outside"):
+    with pytest.raises(DataError, match="index 6 is outside"):
         measured("x", [[6]], [0])
     with pytest.raises(DataError, match="item vectors"):
         evaluate_candidates("x", ranked([[0]]), holdout([0]), item_counts=COUNTS, item_vectors=GENRES[:3])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from evaluation import metrics
-from evaluation.metrics import METRICS, hit_matrix, ndcg_of_ranks, ndcg_of_scores, per_query_metrics
+from evaluation.metrics import METRICS, ndcg_of_ranks, ndcg_of_scores, per_query_metrics
 from reccore import Candidates, DataError, Holdout, QueryBatch
 from reccore.arrays import offsets_from_lengths
 from reccore.candidates import ranks_of_targets, top_k
@@ -153,11 +153,6 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(metrics, "_CELLS_PER_CHUNK", 7 * 96)
     for name, values in per_query_metrics(ranked, holdout, (5, 12)).items():
         np.testing.assert_array_equal(values, whole[name])
-
-
-def test_hit_matrix_marks_targets_only() -> None:
-    hits = hit_matrix(as_array([[1, 2, -1], [0, 3, 2]]), holdout_of([[2, -1], [2, 0]]))
-    np.testing.assert_array_equal(hits, [[False, True, False], [True, False, True]])
 
 
 def test_refuses_what_would_make_the_figures_wrong() -> None:
