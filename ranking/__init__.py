@@ -9,6 +9,9 @@ from reccore.component import Registry
 if TYPE_CHECKING:
     from ranking.base import BaseRanker
 
-RANKERS: Registry[BaseRanker] = Registry("ranking", {"deepfm": "ranking.deepfm:DeepFM", "din": "ranking.din:DIN"})
+RANKERS: Registry[BaseRanker] = Registry(
+    "ranking",
+    {"deepfm": "ranking.deepfm:DeepFM", "din": "ranking.din:DIN", "dcnv2": "ranking.dcnv2:DCNv2"},
+)
 
 __all__ = ["RANKERS"]

@@ -52,6 +52,17 @@ class FieldNetwork(nn.Module):
         distinct, at = torch.unique(rows, return_inverse=True)
         return self.item_block.rows(distinct), at
 
+    @property
+    def joined_size(self) -> int:
+        """n, width of ``joined``."""
+        size: int = self.pair.vectors.shape[1]
+        return (self.query.n_fields + self.item.n_fields) * size + len(self.pair.weights)
+
+    def joined(self, inputs: RankingInputs, items: FeatureBlock, at: Tensor) -> Tensor:
+        """All fields of each candidate, (B, K, n): vectors of query and item ‖ numbers of the pair."""
+        query, item = self.query(inputs.query).flatten(1), self.item(items).flatten(1)  # (B, Fq·d), (U, Fi·d)
+        return torch.cat([query[:, None].expand(-1, at.shape[1], -1), lookup(item, at), inputs.pair], dim=2)
+
     def linear(self, inputs: RankingInputs, items: FeatureBlock, at: Tensor) -> Tensor:
         """First-order logits (B, K)."""
         of_query = self.query.linear(inputs.query)  # (B,)

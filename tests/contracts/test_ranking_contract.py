@@ -20,6 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deepfm": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4},
     "din": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4,
             "history_length": 6, "attention_hidden": 4},
+    "dcnv2": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4},
 }  # fmt: skip
 QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
 
