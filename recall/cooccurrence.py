@@ -1,7 +1,7 @@
-"""Which items occur together, and the most similar few of each: sparse, in blocks of items.
+"""Cosine similarities of items that occur in the same histories, the greatest few per item: sparse, in blocks.
 
-The cosine of co-occurrences is that of Sarwar et al., WWW 2001. Item-based collaborative filtering reads it
-as similarities, the graph of the item tower as edges.
+Sarwar et al., "Item-based collaborative filtering recommendation algorithms", WWW 2001. Item-based collaborative
+filtering reads the result as similarities, the item graph of the two-tower as edges.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def top_neighbours(
     shrinkage: float = 0.0,
     progress: str | None = None,
 ) -> sparse.csr_matrix:
-    """The items that occur most with each item, relative to how often either occurs.
+    """The items of greatest cosine similarity to each item.
 
     sim(i, j) = Σ w_u / (norm_i · norm_j + shrinkage), summed over the pairs of an event of i and an event of
     j that lie at most ``window`` apart in the history of one user u. Takes at most 2 · window · E multiply-adds
@@ -37,18 +37,18 @@ def top_neighbours(
     Args:
         user_offsets: (U+1,) CSR offsets into ``items``.
         items: (E,) items of every user.
-        weight: (U,) w_u, what a pair of that user's events counts.
-        norm: (N,) positive for items that occur.
-        neighbours: entries kept per row; of equal ones those of lower index.
+        weight: (U,) w_u, the weight of a pair of that user's events.
+        norm: (N,) positive for items with events.
+        neighbours: entries kept per row, ties by item index.
         window: greatest distance of two events, in events.
         shrinkage: added to the denominator; pulls similarities that rest on few events towards 0.
-        progress: name of the progress bar; None = none is shown.
+        progress: name of the progress bar; None = no bar.
 
     Returns:
         (N, N) float32 CSR, sorted, positive entries, none on the diagonal.
     """
     n_items = len(norm)
-    user_offsets = user_offsets.astype(np.int64, copy=False)  # one type for all callers: compiled once
+    user_offsets = user_offsets.astype(np.int64, copy=False)  # one type for all callers, so that Numba compiles once
     items = items.astype(np.int32, copy=False)
     position = np.arange(len(items), dtype=sparse.get_index_dtype(maxval=len(items)))
     by_item = sparse.csr_matrix((position, items, user_offsets), shape=(len(weight), n_items)).tocsc()
@@ -86,7 +86,7 @@ def _block_neighbours(
     n_neighbours: int,
     window: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours of items ``first``…: row-wise sparse product with the top-N taken before the next row."""
+    """Neighbours of the items from ``first`` on: row-wise sparse product, top-N of each row before the next row."""
     n_rows = len(item_offsets) - 1
     ids = np.full((n_rows, n_neighbours), -1, dtype=np.int64)
     values = np.zeros((n_rows, n_neighbours), dtype=np.float32)

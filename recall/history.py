@@ -1,4 +1,4 @@
-"""How much each event of a history counts."""
+"""Weights of the events of a history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reccore.arrays import FloatArray
 
 
 def recency_weights(queries: QueryBatch, half_life: float | None) -> FloatArray:
-    """(L,) weight of every history event: 1 for the latest, halved for every ``half_life`` events before it."""
+    """(L,) exponential decay of every history event, 1 for the latest; ``half_life`` in events, None = no decay."""
     if half_life is None:
         return np.ones(len(queries.history_idx), dtype=np.float32)
     age = np.repeat(queries.history_offsets[1:] - 1, queries.lengths) - np.arange(len(queries.history_idx))
@@ -18,7 +18,7 @@ def recency_weights(queries: QueryBatch, half_life: float | None) -> FloatArray:
 
 
 def history_matrix(queries: QueryBatch, n_items: int, half_life: float | None) -> sparse.csr_matrix:
-    """(B, N) weights of the histories; an item that occurs several times keeps the sum."""
+    """(B, N) weights of the histories; the weights of a repeated item are summed."""
     matrix = sparse.csr_matrix(
         (recency_weights(queries, half_life), queries.history_idx, queries.history_offsets),
         shape=(len(queries), n_items),

@@ -1,6 +1,6 @@
-"""What every recall channel promises, run over every registered class.
+"""The contract of every recall channel, run over every registered class.
 
-A channel registered without an entry in ``CONFIGS`` fails the suite. A variant is named ``channel.variant``.
+A registered channel without an entry in ``CONFIGS`` fails the suite. A variant is named ``channel.variant``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def fresh(name: str, board: TrainingData, options: RunOptions = QUIET) -> BaseRe
 
 @pytest.fixture(scope="module")
 def fitted(board: TrainingData) -> dict[str, BaseRecall]:
-    """Each registered channel, fitted once; no test may fit one of them again."""
+    """Each registered channel, fitted once and shared; a test that fits makes its own."""
     return {name: fresh(name, board) for name in CONFIGS}
 
 
@@ -74,7 +74,7 @@ def channel(variant: str, fitted: dict[str, BaseRecall]) -> BaseRecall:
 
 @pytest.fixture(scope="module")
 def queries(board: TrainingData) -> QueryBatch:
-    """All users, then histories of unknown users, short, empty, repeated and with items nobody knows."""
+    """All users, then unknown users with short, empty and repeated histories and with unknown items."""
     known = board.interactions.queries()
     extra = [[0, 2, 4], [1, 3], [6], [], [-1, 999], [-1, 0, 2, 999], [0, 0, 2, 0]]
     new = QueryBatch.from_histories(extra)
@@ -93,6 +93,12 @@ def assert_same(left: Candidates, right: Candidates, *, exact: bool = True) -> N
     np.testing.assert_allclose(left.score, right.score, rtol=0 if exact else 1e-5, atol=0 if exact else 1e-6)
 
 
+def every_item(queries: QueryBatch) -> Candidates:
+    """The whole catalogue as candidates of each query."""
+    item_idx = np.tile(np.arange(N_ITEMS), (len(queries), 1))
+    return Candidates(item_idx, np.zeros(item_idx.shape, dtype=np.float32))
+
+
 def test_every_registered_channel_has_a_small_config() -> None:
     assert set(CHANNELS) == {name.partition(".")[0] for name in CONFIGS}
     assert set(CONFIGS) >= IMPERSONAL
@@ -100,15 +106,15 @@ def test_every_registered_channel_has_a_small_config() -> None:
 
 def test_users_of_one_colour_get_items_of_their_colour(channel: BaseRecall, board: TrainingData) -> None:
     if channel.name in IMPERSONAL:
-        pytest.skip(f"{channel.name} offers everybody the same")
+        pytest.skip(f"{channel.name} offers every user the same list")
     users = board.interactions.queries()
     found = channel.retrieve(users, 3)
     assert found.mask.all()
     right = found.item_idx % 2 == (users.user_idx % 2)[:, None]
     assert right.mean() > 0.95  # by chance 0.25: each user has seen 8 of the 12 items of their colour
-    # The history decides, not the user's number: strangers with the same histories are served as well.
-    strangers = QueryBatch(users.history_offsets, users.history_idx, np.full(len(users), -1), users.as_of)
-    assert (channel.retrieve(strangers, 3).item_idx % 2 == (users.user_idx % 2)[:, None]).mean() > 0.95
+    # The history decides: unknown users with the same histories get as good lists.
+    unknown = QueryBatch(users.history_offsets, users.history_idx, np.full(len(users), -1), users.as_of)
+    assert (channel.retrieve(unknown, 3).item_idx % 2 == (users.user_idx % 2)[:, None]).mean() > 0.95
 
 
 def test_rows_are_valid_and_sorted(channel: BaseRecall, queries: QueryBatch) -> None:
@@ -173,9 +179,9 @@ def test_empty_histories_unknown_items_and_no_queries(channel: BaseRecall) -> No
     assert channel.retrieve(QueryBatch.from_histories([]), 5).item_idx.shape == (0, 5)
 
 
-def test_a_user_number_beyond_the_table_is_a_stranger(channel: BaseRecall) -> None:
-    numbers = QueryBatch.from_histories([[0, 2, 4], [0, 2, 4]], user_idx=[-1, 10**6])
-    found = channel.retrieve(numbers, 5)
+def test_a_user_index_beyond_the_table_is_an_unknown_user(channel: BaseRecall) -> None:
+    queries = QueryBatch.from_histories([[0, 2, 4], [0, 2, 4]], user_idx=[-1, 10**6])
+    found = channel.retrieve(queries, 5)
     assert_same(found.select(slice(0, 1)), found.select(slice(1, 2)), exact=False)
 
 
@@ -187,9 +193,7 @@ def test_scores_are_those_of_retrieval_and_items_without_one_are_never_offered(
     expected = np.full((len(queries), N_ITEMS), np.nan, dtype=np.float32)
     row, column = np.nonzero(offered.mask)
     expected[row, offered.item_idx[row, column]] = offered.score[row, column]
-    every_item = np.tile(np.arange(N_ITEMS), (len(queries), 1))
-    every = Candidates(every_item, np.zeros(every_item.shape, dtype=np.float32))
-    np.testing.assert_array_equal(channel.score(queries, every), expected)
+    np.testing.assert_array_equal(channel.score(queries, every_item(queries)), expected)
 
 
 def test_scores_follow_the_columns_of_the_candidates(channel: BaseRecall, queries: QueryBatch) -> None:
@@ -253,7 +257,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from recall import CHANNELS
-from reccore import QueryBatch, RunOptions
+from reccore import Candidates, QueryBatch, RunOptions
 RunOptions(threads=1).apply_threads()
 folder = Path(sys.argv[1])
 given = np.load(folder / "queries.npz")
@@ -261,7 +265,9 @@ queries = QueryBatch(given["offsets"], given["items"], given["users"], given["as
 for path in sorted(path for path in folder.iterdir() if path.is_dir()):
     channel = CHANNELS.load(path)
     found = channel.retrieve(queries, 9)
-    np.savez(folder / f"{path.name}.npz", item_idx=found.item_idx, score=found.score)
+    every = Candidates(given["every"], np.zeros(given["every"].shape, dtype=np.float32))
+    scores = channel.score(queries, every)
+    np.savez(folder / f"{path.name}.npz", item_idx=found.item_idx, score=found.score, scores=scores)
     print(path.name, channel.vocabulary.fingerprint)
 """
 
@@ -270,7 +276,7 @@ for path in sorted(path for path in folder.iterdir() if path.is_dir()):
 def answers_of_a_fresh_process(
     fitted: dict[str, BaseRecall], queries: QueryBatch, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, str]]:
-    """Folder with the bundles and answers of one process that only loads, and the vocabularies it saw."""
+    """Folder with the bundles and answers of a process that only loads, and the vocabulary of each bundle."""
     folder = tmp_path_factory.mktemp("fresh")
     for name, channel in fitted.items():
         channel.save(folder / name, seed=3)
@@ -280,6 +286,7 @@ def answers_of_a_fresh_process(
         items=queries.history_idx,
         users=queries.user_idx,
         as_of=queries.as_of,
+        every=every_item(queries).item_idx,
     )
     ended = subprocess.run(
         [sys.executable, "-c", LOAD_AND_RETRIEVE, str(folder)],
@@ -293,13 +300,14 @@ def answers_of_a_fresh_process(
     return folder, dict(line.split() for line in ended.stdout.splitlines())
 
 
-def test_loaded_in_a_fresh_process_it_answers_alike(
+def test_a_fresh_process_gives_the_same_answers_after_loading(
     variant: str, channel: BaseRecall, queries: QueryBatch, answers_of_a_fresh_process: tuple[Path, dict[str, str]]
 ) -> None:
     folder, fingerprints = answers_of_a_fresh_process
     assert fingerprints[variant] == channel.vocabulary.fingerprint
     with np.load(folder / f"{variant}.npz") as found:
         assert_same(Candidates(found["item_idx"], found["score"]), channel.retrieve(queries, 9))
+        np.testing.assert_array_equal(found["scores"], channel.score(queries, every_item(queries)))
     files = {file.suffix for file in (folder / variant).rglob("*") if file.is_file()}
     assert files <= {".json", ".npz", ".safetensors", ".faiss", ".arrow"}
 
@@ -310,7 +318,7 @@ def test_the_same_seed_gives_the_same_answers(
     assert_same(fresh(variant, board).retrieve(queries, 9), channel.retrieve(queries, 9))
 
 
-def test_fitting_changes_neither_the_data_nor_depends_on_an_earlier_fit(
+def test_fitting_leaves_the_data_unchanged_and_forgets_an_earlier_fit(
     variant: str, channel: BaseRecall, board: TrainingData, queries: QueryBatch
 ) -> None:
     events = board.interactions

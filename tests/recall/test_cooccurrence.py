@@ -1,4 +1,4 @@
-"""Co-occurrence within a window of a history, against counting pairs one by one."""
+"""Co-occurrence within a window of the history, against pairs counted one by one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ N_ITEMS = 13
 
 
 def random_histories(seed: int = 0, n_users: int = 25) -> tuple[IntArray, IntArray]:
-    """Offsets and items of users of different length, with films seen twice and users without any."""
+    """Offsets and items of histories of different lengths, some empty, some with repeated films."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, 15, n_users)
     return offsets_from_lengths(lengths), rng.integers(0, N_ITEMS - 1, lengths.sum())
@@ -45,18 +45,18 @@ def test_pairs_within_the_window_are_counted(window: int, shrinkage: float) -> N
     assert found.has_sorted_indices
 
 
-def test_the_most_similar_few_are_kept_and_of_equals_the_first() -> None:
+def test_the_most_similar_are_kept_ties_by_item_index() -> None:
     offsets, items = random_histories(2)
     ones = np.ones(len(offsets) - 1, dtype=np.float32)
     norm = np.ones(N_ITEMS, dtype=np.float32)
-    all_of_them = counted(offsets, items, ones, 3)
+    everything = counted(offsets, items, ones, 3)
     found = top_neighbours(offsets, items, weight=ones, norm=norm, neighbours=4, window=3)
     for item in range(N_ITEMS):
-        best = [other for other in np.argsort(-all_of_them[item], kind="stable")[:4] if all_of_them[item, other] > 0]
+        best = [other for other in np.argsort(-everything[item], kind="stable")[:4] if everything[item, other] > 0]
         assert found[item].indices.tolist() == sorted(best)
 
 
-def test_nothing_occurs_with_nothing() -> None:
+def test_without_pairs_the_matrix_is_empty() -> None:
     nothing = np.zeros(0, dtype=np.int64)
     ones = np.ones(3, dtype=np.float32)
     empty = top_neighbours(np.zeros(4, dtype=np.int64), nothing, weight=ones, norm=ones, neighbours=5, window=2)

@@ -20,7 +20,7 @@ N_ITEMS = 17
 
 
 def random_events(seed: int = 0, n_users: int = 40, longest: int = 25) -> Interactions:
-    """Users of very different length who come back to what they know; a few films without events."""
+    """Histories of very different lengths with repeated films; a few films without events."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, longest, n_users)
     items = (rng.beta(0.6, 1.5, lengths.sum()) * (N_ITEMS - 2)).astype(np.int64)
@@ -89,7 +89,7 @@ def test_recommendations_are_those_of_implicit() -> None:
     for user, history in enumerate(distinct):
         n = found.counts[user]
         ids, scores = other.recommend(user, rows[user], N=N_ITEMS, filter_already_liked_items=False)
-        # implicit counts an item as its own neighbour; what is left of the others is ours.
+        # implicit counts an item as its own neighbour; the other neighbours must agree.
         expected = {int(i): s for i, s in zip(ids, scores, strict=True) if i not in history and s > 0}
         assert set(found.item_idx[user, :n].tolist()) == set(expected)
         np.testing.assert_allclose(
@@ -109,12 +109,12 @@ def test_only_the_most_similar_are_kept(neighbours: int) -> None:
         np.testing.assert_array_equal(kept[item], expected)
 
 
-def test_equal_similarities_keep_the_lower_number() -> None:
+def test_of_equal_similarities_the_lower_item_index_is_kept() -> None:
     everything = events_of([9, 4, 7, 2, 5], [5, 9, 7, 4, 2])
     kept = similarity(everything, neighbours=2)
     assert np.flatnonzero(kept[9]).tolist() == [2, 4]
     assert np.flatnonzero(kept[2]).tolist() == [4, 5]
-    # Film 9 meets 7 before it meets 2, with other users.
+    # Film 9 occurs with 7 at an earlier user than with 2.
     apart = similarity(events_of([7, 9], [2, 9]), neighbours=1)
     assert np.flatnonzero(apart[9]).tolist() == [2]
 
@@ -128,12 +128,12 @@ def test_only_the_latest_events_form_pairs() -> None:
     assert sorted(zip(*np.nonzero(one), strict=True)) == [(3, 4), (4, 3)]
 
 
-def test_repeated_events_count_once() -> None:
+def test_a_repeated_event_counts_once() -> None:
     once, often = events_of([0, 1], [1, 2]), events_of([0, 1, 0, 0, 1], [1, 2, 2])
     np.testing.assert_array_equal(similarity(often), similarity(once))
 
 
-def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_the_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     events = random_events(5)
     whole = similarity(events, neighbours=4)
     monkeypatch.setattr(recall.cooccurrence, "ITEMS_PER_BLOCK", 3)
@@ -149,14 +149,14 @@ def test_the_score_is_the_recency_weighted_sum_of_similarities(options: RunOptio
     channel = fitted(events, options, half_life=2.0)
     sim = channel.similarity.toarray()
     found = channel.retrieve(QueryBatch.from_histories([[3, 0, 5, 0]]), N_ITEMS)
-    # Ages 3, 2, 1, 0 at a half-life of two events; film 0 occurs twice and counts both times.
+    # Ages 3, 2, 1, 0 at a half-life of two events; film 0 occurs twice and both events count.
     expected = 2.0**-1.5 * sim[3] + (0.5 + 1.0) * sim[0] + 2.0**-0.5 * sim[5]
     n = found.counts[0]
     assert set(found.item_idx[0, :n]) == set(np.flatnonzero(expected)) - {0, 3, 5}
     np.testing.assert_allclose(found.score[0, :n], expected[found.item_idx[0, :n]], rtol=1e-5)
 
 
-def test_no_evidence_is_no_offer(options: RunOptions) -> None:
+def test_films_without_similarity_to_the_history_are_not_offered(options: RunOptions) -> None:
     channel = fitted(events_of([0, 1], [2, 3], [4]), options)
     found = channel.retrieve(QueryBatch.from_histories([[0], [4], [16], []]), 5)
     assert found.counts.tolist() == [1, 0, 0, 0]  # film 4 has no neighbours, 16 no events
@@ -171,7 +171,7 @@ def test_a_single_film(options: RunOptions) -> None:
 CHANGED = {"neighbours": 2, "user_damping": 0.0, "shrinkage": 3.0, "history_cap": 3, "half_life": 1.0}
 
 
-def test_every_option_is_tried() -> None:
+def test_every_option_has_a_test_value() -> None:
     assert set(CHANGED) == set(ItemCFConfig.model_fields)
 
 

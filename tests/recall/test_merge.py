@@ -102,7 +102,7 @@ def test_filling_does_not_stretch_the_scale(config: MergeConfig) -> None:
 
 def test_quota_by_hand() -> None:
     merged = merge(MergeConfig(method="quota", quota={"itemcf": 2}), HAND, 7)
-    # Round 1: items 1 and 2; round 2: item 4 (item 2 is there already); item 3 is beyond the quota.
+    # Round 1: items 1 and 2; round 2: item 4 (item 2 is already merged); item 3 is beyond the quota.
     assert merged.item_idx.tolist() == [[1, 2, 4, 9, 8, 7, -1]]
     np.testing.assert_allclose(merged.score, [[1, 1, 0.5, 1.5 / 4, 1.5 / 5, 1.5 / 6, -np.inf]])
     merged = merge(MergeConfig(method="quota", quota={"itemcf": 2, "popularity": 1}), HAND, 3)

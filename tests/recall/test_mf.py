@@ -21,7 +21,7 @@ CONFIG = {"embedding_size": 6, "epochs": 5, "reg": 0.3, "alpha": 4.0}
 
 
 def random_events(seed: int = 0, n_users: int = 50) -> Interactions:
-    """Repeats included; the last two films have no events."""
+    """Histories with repeated films; the last two films have no events."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, 15, n_users)
     items = (rng.random(lengths.sum()) ** 2 * (N_ITEMS - len(UNSEEN))).astype(np.int64)
@@ -75,7 +75,7 @@ def test_item_factors_are_those_of_implicit(options: RunOptions) -> None:
 
 def test_known_users_fold_in_to_the_factors_they_were_trained_with(options: RunOptions) -> None:
     events = random_events()
-    epochs = 300  # until another pass changes nothing, so that both sides solve the same equations
+    epochs = 300  # until converged, so that both sides solve the same equations
     users = implicit_model(events, epochs).user_factors
     channel = fitted(options, events, epochs=epochs, half_life=None)
     np.testing.assert_allclose(channel.encode_queries(events.queries()), users, atol=5e-3)
@@ -98,12 +98,12 @@ def test_films_without_events_are_never_offered(options: RunOptions) -> None:
     assert found.counts.tolist() == [n_rated - 2, n_rated - 1]
 
 
-def test_nothing_known_nothing_offered(options: RunOptions) -> None:
+def test_a_history_without_known_films_gets_an_empty_row(options: RunOptions) -> None:
     found = fitted(options).retrieve(QueryBatch.from_histories([[], [28, 29], [-1], [28, 1]]), 5)
     assert found.counts.tolist() == [0, 0, 0, 5]
 
 
-def test_recent_events_pull_harder(options: RunOptions) -> None:
+def test_recent_events_weigh_more(options: RunOptions) -> None:
     channel = fitted(options, half_life=1.0)
     there, back = channel.encode_queries(QueryBatch.from_histories([[0, 20], [20, 0]])) @ channel.encode_items().T
     assert there[20] > back[20]
@@ -141,7 +141,7 @@ def test_without_events_there_is_nothing_to_learn_from(options: RunOptions) -> N
 CHANGED = {"embedding_size": 5, "epochs": 1, "reg": 9.0, "alpha": 0.5, "half_life": 1.0}
 
 
-def test_every_option_is_tried() -> None:
+def test_every_option_has_a_test_value() -> None:
     assert {*CHANGED, "index"} == set(MFConfig.model_fields)
 
 
@@ -152,7 +152,7 @@ def test_every_option_changes_the_answers(option: str, options: RunOptions) -> N
     assert not np.allclose(plain.retrieve(queries, 5).score, changed.retrieve(queries, 5).score, rtol=1e-3)
 
 
-def test_another_seed_is_another_start(options: RunOptions) -> None:
+def test_another_seed_starts_from_other_factors(options: RunOptions) -> None:
     other = RunOptions(seed=1, progress=False, threads=1)
     assert np.any(fitted(options).encode_items() != fitted(other).encode_items())
 

@@ -1,4 +1,4 @@
-"""Popularity against counts and weights worked out by hand."""
+"""Popularity against counts and weights computed by hand."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def test_recent(options: RunOptions) -> None:
     expected = [2 * 2.0**-10 + 2.0**-9, 2 * 2.0**-1, 1.0, 0.0]  # ages of 100, 90, 10 and 0 days
     np.testing.assert_allclose(channel.weight, expected, rtol=1e-6)
     found = channel.retrieve(QueryBatch.from_histories([[]]), 4)
-    assert found.item_idx.tolist() == [[1, 2, 0, 3]]  # 1 and 2 weigh alike: the lower number first
+    assert found.item_idx.tolist() == [[1, 2, 0, 3]]  # 1 and 2 have equal weights: ties by item index
 
 
-def test_the_last_event_of_the_fit_split_is_the_present(options: RunOptions) -> None:
+def test_ages_are_measured_from_the_last_event_of_the_fit_split(options: RunOptions) -> None:
     later = Interactions(EVENTS.user_offsets, EVENTS.item_idx, 4, timestamp=EVENTS.timestamp + 1000 * DAY)
     config = {"half_life_days": 10}
     np.testing.assert_array_equal(fitted(later, options, **config).weight, fitted(EVENTS, options, **config).weight)
