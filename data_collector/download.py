@@ -14,7 +14,7 @@ from pathlib import Path
 from loguru import logger
 
 from data_collector.datasets import GROUPLENS, ArchiveSource, Dataset, Source, WheelSource, find_dataset
-from data_collector.lock import only_one
+from data_collector.lock import exclusive_folder
 from data_collector.transfer import SourceError, discard, fetch, fetch_text
 from data_collector.unpack import BadArchiveError, missing_files, recover_folder, unpack, whole_folder
 from data_collector.wheel import download_wheel
@@ -81,7 +81,7 @@ def download_dataset(
     dataset = find_dataset(name)
     base_url = _checked_base_url(base_url)
     folder = workspace.raw / name
-    with only_one(workspace.raw, "download"):
+    with exclusive_folder(workspace.raw, "download"):
         recover_folder(folder)
         if folder.exists() and not folder.is_dir():
             raise DataError(f"{folder} is not a folder; move it away and run again")

@@ -4,49 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import lock_descriptor
 from loguru import logger
 
 from reccore.errors import DataError
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, work: str) -> Iterator[None]:
-    """Hold a folder, made where it is not there, while it changes: two runs that append to one file would spoil it.
+def exclusive_folder(folder: Path, work: str) -> Iterator[None]:
+    """Hold a folder for this process while the block runs; the folder is created if it does not exist.
 
-    The lock is on the folder itself and ends with the process, so a killed run leaves nothing behind.
+    The lock is on the folder itself: the operating system releases it when the process ends, and no file is left.
 
     Args:
-        folder: what to hold.
+        folder: folder to hold.
         work: what runs there, for messages, such as ``download``.
 
     Raises:
-        DataError: another process holds it, or it cannot be made.
+        DataError: another process holds the folder, or it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot make {folder}: {error.strerror or error}; choose another --data_dir") from error
-    if sys.platform == "win32":  # has no lock on folders
+        raise DataError(f"cannot create {folder}: {error.strerror or error}; choose another --data_dir") from error
+    with contextlib.ExitStack() as cleanup:
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+            cleanup.callback(os.close, handle)
+            is_free = lock_descriptor(handle, blocking=False)
+        except OSError as error:  # Windows and some network file systems cannot lock a folder
+            logger.warning("cannot lock {} ({}); do not start a second {} into it", folder, error, work)
+            is_free = True
+        if not is_free:
+            raise DataError(f"another {work} into {folder} is running; wait for it to end")
         yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(handle, folder, work)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, folder: Path, work: str) -> None:
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise DataError(f"another {work} into {folder} is running; wait for it to end") from error
-    except OSError as error:  # some network file systems
-        logger.warning("{} cannot be locked ({}); start no second {} into it", folder, error, work)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from urllib3.exceptions import HTTPError, MaxRetryError
 
-from data_collector.tmdb.deadline import Deadline
+from data_collector.tmdb.deadline import DeadlineAdapter
 from data_collector.tmdb.key import SETTINGS_PAGE, VARIABLE, Key, hide_from_logs
 from data_collector.tmdb.limiter import RateLimiter
 from reccore.errors import ConfigError, DataError
@@ -84,9 +86,9 @@ class Client:
         self._key = key
         self._option = option
         self._query = urlencode({**(parameters or {}), **(key.parameters if key else {})})
+        self._closed = threading.Event()
         session = requests.Session()
-        self._deadline = Deadline(ANSWER_SECONDS)
-        session.mount(base_url, self._deadline.adapter(connections))
+        session.mount(base_url, DeadlineAdapter(connections, READ_SECONDS, ANSWER_SECONDS, self._closed))
         headers = {"User-Agent": "movielens-rec", "Accept-Encoding": "gzip", **(key.headers if key else {})}
         self._request = requests.Request("GET", base_url, headers=headers).prepare()
         # Read from the environment once, not for every request. Loopback needs no proxy, and would show it the key.
@@ -98,7 +100,8 @@ class Client:
             hide_from_logs(key)
 
     def close(self) -> None:
-        self._deadline.close()
+        """Close all connections; requests of other threads end with a ``Fault``."""
+        self._closed.set()
         self._session.close()
 
     def get(self, path: str, *, etag: str | None = None, limit: int) -> Answer:
@@ -113,7 +116,7 @@ class Client:
             Fault: no usable answer.
             ConfigError: the key was refused, or the server is elsewhere; every other request would fail likewise.
             DataError: the server asks for a pause that is too long to wait for.
-            Halted: the crawl ended before the request was sent.
+            Stopped: the crawl stopped before the request was sent.
         """
         answer = self._exchange(path, etag, limit)
         if isinstance(answer, Fault):  # raised here and not where it arose: the library's error shows the whole URL
@@ -134,21 +137,21 @@ class Client:
         if etag is not None:
             request.headers["If-None-Match"] = etag
         adapter = self._session.get_adapter(request.url)
-        timeouts = (CONNECT_SECONDS, READ_SECONDS)
-        # A place of the limiter comes first, so that waiting for it is no part of the answer's time.
-        with contextlib.ExitStack() as place:
-            place.enter_context(self._limiter.request())
-            with self._deadline.answer() as awaited:
-                try:
-                    response = adapter.send(request, timeout=timeouts, **self._settings)
-                    place.close()
-                    with response:
-                        result = self._refusal(response) or _answer(response, limit)
-                except _TooMuch as error:
-                    result = Fault(str(error), of_service=False)
-                except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-                    result = Fault(self._reason(error))
-        return Fault(f"no whole answer within {self._deadline.seconds:g} s") if awaited.cut else result
+        # Waiting for the limiter is not part of the answer's time.
+        with contextlib.ExitStack() as slot:
+            slot.enter_context(self._limiter.request())
+            started = time.monotonic()
+            try:
+                response = adapter.send(request, timeout=(CONNECT_SECONDS, READ_SECONDS), **self._settings)
+                slot.close()
+                with response:
+                    return self._refusal(response) or _answer(response, limit)
+            except _TooLargeError as error:
+                return Fault(str(error), of_service=False)
+            except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
+                if time.monotonic() - started >= ANSWER_SECONDS:
+                    return Fault(f"no whole answer within {ANSWER_SECONDS:g} s")
+                return Fault(self._reason(error))
 
     def _refusal(self, response: requests.Response) -> Fault | None:
         """What to make of an answer that is no document; None where it may be one."""
@@ -189,7 +192,7 @@ class Client:
         return self._key.redact(text) if self._key else text
 
 
-class _TooMuch(Exception):
+class _TooLargeError(Exception):
     """The body is larger than it may be."""
 
 
@@ -200,7 +203,7 @@ def _answer(response: requests.Response, limit: int) -> Answer:
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
-            raise _TooMuch(f"the answer has more than {limit:,} bytes")
+            raise _TooLargeError(f"the answer has more than {limit:,} bytes")
     return Answer(response.status_code, response.headers, b"".join(chunks))
 
 

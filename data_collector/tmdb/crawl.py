@@ -13,20 +13,18 @@ from urllib.parse import urlsplit
 from loguru import logger
 from pydantic import Field
 
-from data_collector.lock import only_one
+from data_collector.lock import exclusive_folder
 from data_collector.tmdb import FOLDER
-from data_collector.tmdb.breaker import Breaker, ServiceDownError
 from data_collector.tmdb.client import Client, checked_address
-from data_collector.tmdb.crew import Crew, Work
 from data_collector.tmdb.journal import Movie, now
 from data_collector.tmdb.key import Key
 from data_collector.tmdb.limiter import RateLimiter
 from data_collector.tmdb.links import read_links
 from data_collector.tmdb.movies import APPENDED, MovieFetcher
-from data_collector.tmdb.posters import CONFIGURATION, PosterFetcher, image_address, wanted_posters
+from data_collector.tmdb.posters import CONFIGURATION, ImageAddressFetcher, PosterFetcher, wanted_posters
 from data_collector.tmdb.store import Store
+from data_collector.tmdb.workers import Fetcher, ServiceDownError, WorkerPool
 from reccore.config import ComponentConfig
-from reccore.errors import DataError
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
 from training.interrupts import defer_sigint
@@ -34,7 +32,6 @@ from training.interrupts import defer_sigint
 BASE_URL = "https://api.themoviedb.org/3"
 POSTERS = "posters"
 _DAY_SECONDS = 86_400.0
-FEWEST_FAULTS = 10  # in a row, before a service counts as down; with more threads as many as there are
 
 K = TypeVar("K")
 
@@ -127,11 +124,11 @@ def crawl(
     address = api_address(config.base_url)
     links = read_links(workspace)
     folder = workspace.raw / FOLDER
-    with only_one(folder, "crawl"), defer_sigint() as asked:
+    with exclusive_folder(folder, "crawl"), defer_sigint() as interrupted:
         store = Store(folder)
         try:
             store.journal.set_unlinked(links.unlinked)
-            run = _Crawl(config, key, address, store, asked, (options or RunOptions()).progress)
+            run = _Crawl(config, key, address, store, interrupted, (options or RunOptions()).progress)
             return run.run(links.tmdb_ids[: config.limit], len(links.unlinked))
         finally:
             store.close()
@@ -141,14 +138,20 @@ class _Crawl:
     """One run over one folder."""
 
     def __init__(
-        self, config: CrawlConfig, key: Key, address: str, store: Store, asked: Callable[[], bool], show_progress: bool
+        self,
+        config: CrawlConfig,
+        key: Key,
+        address: str,
+        store: Store,
+        interrupted: Callable[[], bool],
+        show_progress: bool,
     ) -> None:
         self._config = config
         self._store = store
-        self._asked = asked
+        self._interrupted = interrupted
         self._show_progress = show_progress
-        self._halt = threading.Event()
-        self._limiter = RateLimiter(config.rate, self._halt)
+        self._stop = threading.Event()
+        self._limiter = RateLimiter(config.rate, self._stop)
         parameters = {"language": config.language, "append_to_response": APPENDED}
         self._client = Client(address, self._limiter, connections=config.workers, key=key, parameters=parameters)
         self._started = now()
@@ -161,7 +164,7 @@ class _Crawl:
             if self._config.posters:
                 self._fetch_posters(tmdb_ids)
         finally:
-            self._halt.set()
+            self._stop.set()
             self._client.close()
         return self._report(tmdb_ids, n_unlinked)
 
@@ -169,8 +172,7 @@ class _Crawl:
         known = self._store.journal.movies(self._config.language)
         wanted = wanted_movies(tmdb_ids, known, self._config.max_age_days, self._started)
         fetcher = MovieFetcher(self._client, self._store, self._config.language, known)
-        work = Work("TMDb movies", "movie", fetcher.fetch, fetcher.give_up)
-        self._carry_out(wanted, work, self._client, CONFIGURATION, len(tmdb_ids) - len(wanted))
+        self._fetch_all(wanted, fetcher, self._client, CONFIGURATION, len(tmdb_ids) - len(wanted))
 
     def _fetch_posters(self, tmdb_ids: list[int]) -> None:
         size = self._config.poster_size
@@ -185,9 +187,8 @@ class _Crawl:
         )
         is_told = self._config.image_base_url is None
         fetcher = PosterFetcher(client, self._store, folder, size, known, has_images=is_told)
-        work = Work("TMDb posters", "poster", fetcher.fetch, fetcher.give_up)
         try:
-            self._carry_out(wanted, work, client, f"/{size}{wanted[0]}", len(paths) - len(wanted))
+            self._fetch_all(wanted, fetcher, client, f"/{size}{wanted[0]}", len(paths) - len(wanted))
         finally:
             client.close()
 
@@ -196,32 +197,23 @@ class _Crawl:
         given = self._config.image_base_url
         if given is not None:
             return checked_address(given, "--image_base_url")
-        found: list[str] = []
+        fetcher = ImageAddressFetcher(self._client, self._config.poster_size)
+        self._fetch_all([CONFIGURATION], fetcher, self._client, CONFIGURATION, 0)
+        return fetcher.address
 
-        def fetch(_: str, attempt: int) -> None:
-            found.append(image_address(self._client, self._config.poster_size))
-
-        def give_up(_: str, attempts: int, reason: str) -> None:
-            raise DataError(f"TMDb does not say where images are ({reason}); give the address by --image_base_url")
-
-        work = Work("TMDb configuration", "request", fetch, give_up)
-        self._carry_out([CONFIGURATION], work, self._client, CONFIGURATION, 0)
-        return found[0]
-
-    def _carry_out(self, keys: list[K], work: Work[K], client: Client, probe: str, settled: int) -> None:
-        """Put a crew to work on what is not settled yet."""
-        breaker = Breaker(max(FEWEST_FAULTS, self._config.workers), lambda: client.alive(probe), self._halt)
-        crew = Crew(self._config.workers, breaker, self._halt)
+    def _fetch_all(self, keys: list[K], fetcher: Fetcher[K], client: Client, probe: str, settled: int) -> None:
+        """Fetch the items that are not settled yet."""
+        pool = WorkerPool(self._config.workers, lambda: client.alive(probe), self._stop)
         try:
-            crew.run(keys, work, self._asked, show_progress=self._show_progress)
+            pool.run(keys, fetcher, self._interrupted, show_progress=self._show_progress)
         except ServiceDownError as error:
             host = urlsplit(client.base_url).hostname
-            standing = _standing(crew, work, len(keys) + settled)
+            standing = _standing(pool.left, fetcher.unit, len(keys) + settled)
             raise ServiceDownError(f"{host} does not answer ({error}): {standing}") from None
         finally:
-            self._faults += crew.faults
-        if self._asked():
-            logger.info("stopped: {}", _standing(crew, work, len(keys) + settled))
+            self._faults += pool.faults
+        if self._interrupted():
+            logger.info("stopped: {}", _standing(pool.left, fetcher.unit, len(keys) + settled))
             raise KeyboardInterrupt
 
     def _poster_paths(self, tmdb_ids: list[int]) -> list[str]:
@@ -282,8 +274,5 @@ def wanted_movies(
     return [tmdb_id for tmdb_id in tmdb_ids if is_wanted(tmdb_id)]
 
 
-def _standing(crew: Crew, work: Work[K], total: int) -> str:
-    return (
-        f"{total - crew.left:,} of {total:,} {work.unit}s are settled, {crew.left:,} are left; "
-        "run the same command again to go on"
-    )
+def _standing(left: int, unit: str, total: int) -> str:
+    return f"{total - left:,} of {total:,} {unit}s are settled, {left:,} are left; run the same command again to go on"

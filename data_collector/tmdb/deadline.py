@@ -1,104 +1,83 @@
-"""An end to answers that trickle, in their head or their body, however little they pause between two bytes.
+"""A time limit for a whole answer, for ``requests``.
 
-The timeouts of the HTTP library are for one read each. So a thread looks after the sockets of answers that are under
-way, and shuts down those that take too long, on which the read that waits there fails.
+The timeouts of requests and urllib3 apply to single reads: a server that sends one byte every few seconds can hold a
+connection forever. Here each read of a connection's headers and body also checks the time left for the answer.
 """
 
 from __future__ import annotations
 
-import contextlib
+import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from http.client import HTTPResponse
 from typing import Any
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-_LOOK_SECONDS = 0.25
-
-
-@dataclass
-class Awaited:
-    """An answer under way; ``cut`` once it has taken too long."""
-
-    until: float
-    socket: Any = None
-    cut: bool = False
+_POLL_SECONDS = 0.5
 
 
-class Deadline:
-    """Gives every answer so many seconds from its request to its last byte."""
+class DeadlineAdapter(HTTPAdapter):
+    """Transport adapter that limits the time of every answer.
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
-        self._awaited: dict[int, Awaited] = {}  # by thread
-        threading.Thread(target=self._run, name="tmdb-deadline", daemon=True).start()
+    Args:
+        connections: connections to keep open.
+        idle_seconds: longest wait for the next byte.
+        answer_seconds: longest time from the request to the last byte.
+        closed: event that ends all reads.
 
-    def adapter(self, connections: int) -> HTTPAdapter:
-        """An adapter for sessions, whose connections say which socket a thread reads from."""
-        deadline = self
+    A read that takes too long raises ``TimeoutError``, which requests and urllib3 wrap in their own timeouts.
+    """
 
-        class Plain(HTTPConnection):
-            def getresponse(self):  # type: ignore[no-untyped-def]
-                deadline._reads_from(self.sock)
-                return super().getresponse()
+    def __init__(self, connections: int, idle_seconds: float, answer_seconds: float, closed: threading.Event) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=connections)
 
-        class Encrypted(HTTPSConnection):
-            def getresponse(self):  # type: ignore[no-untyped-def]
-                deadline._reads_from(self.sock)
-                return super().getresponse()
+        class Response(HTTPResponse):
+            def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+                super().__init__(sock, *args, **options)
+                deadline = time.monotonic() + answer_seconds
+                self.fp = io.BufferedReader(_DeadlineReader(sock, idle_seconds, deadline, closed))
 
-        pools = {
-            "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": Plain}),
-            "https": type("EncryptedPool", (HTTPSConnectionPool,), {"ConnectionCls": Encrypted}),
-        }
+        class PlainConnection(HTTPConnection):
+            response_class = Response
 
-        class Adapter(HTTPAdapter):
-            def init_poolmanager(self, *args: Any, **options: Any) -> None:
-                super().init_poolmanager(*args, **options)
-                self.poolmanager.pool_classes_by_scheme = pools
+        class EncryptedConnection(HTTPSConnection):
+            response_class = Response
 
-            def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
-                manager = super().proxy_manager_for(*args, **options)
-                manager.pool_classes_by_scheme = pools
-                return manager
+        self._connection_classes = {"http": PlainConnection, "https": EncryptedConnection}
 
-        return Adapter(pool_connections=1, pool_maxsize=connections)
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        """As in the base class, with connections that apply the time limit."""
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        pool.ConnectionCls = self._connection_classes[pool.scheme]
+        return pool
 
-    @contextlib.contextmanager
-    def answer(self) -> Iterator[Awaited]:
-        """Within the block the current thread awaits one answer."""
-        awaited = Awaited(time.monotonic() + self.seconds)
-        with self._lock:
-            self._awaited[threading.get_ident()] = awaited
-        try:
-            yield awaited
-        finally:
-            with self._lock:
-                del self._awaited[threading.get_ident()]
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket until a deadline, and no longer than ``idle_seconds`` for one byte."""
+
+    def __init__(self, sock: socket.socket, idle_seconds: float, deadline: float, closed: threading.Event) -> None:
+        self._socket = sock
+        self._file = sock.makefile("rb", buffering=0)  # keeps the socket open until this reader is closed
+        self._idle_seconds = idle_seconds
+        self._deadline = deadline
+        self._closed_event = closed
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        until = min(time.monotonic() + self._idle_seconds, self._deadline)
+        while (left := until - time.monotonic()) > 0 and not self._closed_event.is_set():
+            self._socket.settimeout(min(left, _POLL_SECONDS))
+            try:
+                return self._socket.recv_into(buffer)
+            except TimeoutError:
+                continue
+        raise TimeoutError("timed out")
 
     def close(self) -> None:
-        """Look no longer."""
-        self._closed.set()
-
-    def _reads_from(self, connected: Any) -> None:
-        with self._lock:
-            if (awaited := self._awaited.get(threading.get_ident())) is not None:
-                awaited.socket = connected
-
-    def _run(self) -> None:
-        while not self._closed.wait(min(_LOOK_SECONDS, self.seconds / 4)):
-            now = time.monotonic()
-            with self._lock:
-                for awaited in self._awaited.values():
-                    if now > awaited.until and isinstance(awaited.socket, socket.socket):
-                        awaited.cut = True
-                        with contextlib.suppress(OSError):  # the other side has closed it meanwhile
-                            # Not the method of an encrypted socket, which takes away what the reading thread uses.
-                            socket.socket.shutdown(awaited.socket, socket.SHUT_RDWR)
+        self._file.close()
+        super().close()

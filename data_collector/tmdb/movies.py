@@ -38,6 +38,9 @@ class MovieFetcher:
         known: what the journal holds, by tmdbId.
     """
 
+    label = "TMDb movies"
+    unit = "movie"
+
     def __init__(self, client: Client, store: Store, language: str, known: Mapping[int, Movie]) -> None:
         self._client = client
         self._store = store

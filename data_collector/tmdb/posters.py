@@ -22,26 +22,45 @@ _STRANGE_ATTEMPTS = 3  # while they wait, others bring images
 _NAME = re.compile(r"/[A-Za-z0-9_-]+\.[A-Za-z0-9]+")
 
 
-def image_address(client: Client, size: str) -> str:
-    """The address below which images lie, as TMDb's configuration says.
+class ImageAddressFetcher:
+    """Fetches the address of the images from TMDb's configuration; the key is ``CONFIGURATION``."""
 
-    Raises:
-        ConfigError: an address that is none, or a size that TMDb does not have.
-        DataError: the configuration makes no sense.
-        Fault: no usable answer.
-    """
-    answer = client.get(CONFIGURATION, limit=_CONFIGURATION_BYTES)
-    try:
-        images = json.loads(answer.body)["images"]
-        address, sizes = str(images["secure_base_url"]), [str(known) for known in images["poster_sizes"]]
-    except (ValueError, KeyError, TypeError):
-        raise DataError(
-            "TMDb's /configuration does not say where images are; give the address by --image_base_url, such as "
-            "https://image.tmdb.org/t/p"
-        ) from None
-    if size not in sizes:
-        raise ConfigError(f"--poster_size must be one of {', '.join(sizes)}, got {size!r}")
-    return checked_address(address, "--image_base_url")
+    label = "TMDb configuration"
+    unit = "request"
+
+    def __init__(self, client: Client, size: str) -> None:
+        self._client = client
+        self._size = size
+        self.address = ""
+
+    def fetch(self, path: str, attempt: int) -> None:
+        """Fetch the address below which images lie into ``address``.
+
+        Raises:
+            ConfigError: the address is not usable, or TMDb does not offer the size.
+            DataError: the configuration has no address.
+            Fault: no usable answer.
+        """
+        answer = self._client.get(path, limit=_CONFIGURATION_BYTES)
+        try:
+            images = json.loads(answer.body)["images"]
+            address, sizes = str(images["secure_base_url"]), [str(known) for known in images["poster_sizes"]]
+        except (ValueError, KeyError, TypeError):
+            raise DataError(
+                "TMDb's /configuration does not say where images are; give the address by --image_base_url, such as "
+                "https://image.tmdb.org/t/p"
+            ) from None
+        if self._size not in sizes:
+            raise ConfigError(f"--poster_size must be one of {', '.join(sizes)}, got {self._size!r}")
+        self.address = checked_address(address, "--image_base_url")
+
+    def give_up(self, path: str, attempts: int, reason: str) -> None:
+        """Raise the reason, because posters need the address.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(f"TMDb does not say where images are ({reason}); give the address by --image_base_url")
 
 
 def wanted_posters(paths: Iterable[str], folder: Path, known: Mapping[str, Poster]) -> list[str]:
@@ -65,6 +84,9 @@ class PosterFetcher:
         known: what the journal holds, by path.
         has_images: whether the server is known to be that of the images, rather than an address that was typed.
     """
+
+    label = "TMDb posters"
+    unit = "poster"
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 
-from data_collector.lock import only_one
+from data_collector.lock import exclusive_folder
 from data_collector.tmdb import schema
 from data_collector.tmdb.shards import StoredDocument
 from data_collector.tmdb.star_checks import check_tables
@@ -64,7 +64,7 @@ def write_star(documents: Iterable[StoredDocument], out: Path, *, show_progress:
         ArtefactError: ``out`` is something else, or the disk refused. What was there before is untouched.
     """
     started = perf_counter()
-    with only_one(out.parent, "making of tables"):
+    with exclusive_folder(out.parent, "making of tables"):
         _clear_leftovers(out)
         try:
             collected = collect(documents, out.parent, show_progress=show_progress)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
-from concurrent.futures import Future
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,37 +42,36 @@ class Store:
         except OSError as error:
             self.journal.close()
             raise refused(folder, error) from error
-        self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
+        self._waiting: deque[_Result] = deque()
         self._broken: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="tmdb-store", daemon=True)
-        self._thread.start()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tmdb-store")
 
     def keep(self, row: Movie | Poster, record: bytes | None = None) -> None:
         """Write a result, and return once it is on the disk; a movie's place is where ``record`` goes, if there is one.
 
         Raises:
             DataError: the disk refused; nothing of it is kept.
+            RuntimeError: the store is closed.
         """
         result = _Result(row, record)
-        self._results.put(result)
+        self._waiting.append(result)
+        self._executor.submit(self._flush)
         result.written.result()
 
     def close(self) -> None:
         """Write what waits, and close the files."""
-        self._results.put(None)
-        self._thread.join()
+        self._executor.shutdown()
         self._shards.close()
         self.journal.close()
 
-    def _run(self) -> None:
-        ending = False
-        while not ending:
-            batch = [self._results.get()]
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    batch.append(self._results.get_nowait())
-            ending = None in batch
-            self._settle([result for result in batch if result is not None])
+    def _flush(self) -> None:
+        """Write everything that waits, in one go; a later call then finds nothing."""
+        results = []
+        with contextlib.suppress(IndexError):
+            while True:
+                results.append(self._waiting.popleft())
+        if results:
+            self._settle(results)
 
     def _settle(self, results: list[_Result]) -> None:
         """Write, and tell those who wait."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_collector.tmdb import breaker, crew
+from data_collector.tmdb import workers
 from data_collector.tmdb.crawl import CrawlConfig, CrawlReport, crawl
 from data_collector.tmdb.key import VARIABLE, Key
 from reccore import RunOptions, Workspace
@@ -17,9 +17,11 @@ from tests.data_collector.tmdb.server import V3_KEY, TmdbServer, tmdb_server
 
 @pytest.fixture(autouse=True)
 def _quick_and_keyless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(crew, "LONGEST_BACKOFF_SECONDS", 0.02)
-    monkeypatch.setattr(breaker, "PAUSES_SECONDS", (0.05,) * 8)
+    monkeypatch.setattr(workers, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(workers, "LONGEST_BACKOFF_SECONDS", 0.02)
+    monkeypatch.setattr(workers, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "LONGEST_PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(workers, "PROBES", 8)
     monkeypatch.delenv(VARIABLE, raising=False)
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from loguru import logger
 
-from data_collector.tmdb import breaker, crew
+from data_collector.tmdb import workers
 from data_collector.tmdb.crawl import CrawlConfig, CrawlReport, crawl
 from data_collector.tmdb.journal import FILE, vouched_documents
 from data_collector.tmdb.key import Key
@@ -29,8 +29,9 @@ WORKERS = 50
 def live(root: Path, url: str) -> CrawlReport:
     """One crawl, from its beginning to its end, if it is given so much time."""
     logger.remove()
-    crew.BACKOFF_SECONDS = 0.05
-    breaker.PAUSES_SECONDS = (0.1,) * 20
+    workers.BACKOFF_SECONDS = 0.05
+    workers.PROBE_SECONDS = workers.LONGEST_PROBE_SECONDS = 0.1
+    workers.PROBES = 20
     config = CrawlConfig(base_url=url, rate=RATE, workers=WORKERS)
     return crawl(Workspace(root), Key(V3_KEY), config, RunOptions(progress=False))
 

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
@@ -43,7 +44,8 @@ class Plan:
         kinds: which faults, by weight.
         most_faults: of one movie in a row; the next request for it succeeds.
         absent: ids without a movie.
-        retry_after: header of a 429.
+        retry_after: seconds of the header of a 429, or any other text; None leaves the header out.
+        retry_as_date: send the seconds as a date, beside the server's own.
         compressed: send documents gzipped.
         seed: of faults; ``version`` of documents.
         distinct: make only so many documents, before the first request, and send them as other movies too.
@@ -54,6 +56,7 @@ class Plan:
     most_faults: int = 4
     absent: Sequence[int] = ()
     retry_after: str | None = "1"
+    retry_as_date: bool = False
     compressed: bool = False
     seed: int = 0
     version: int = 0
@@ -218,7 +221,6 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def _send(self, kind: str, status: int, head: dict[str, str], body: bytes, found: re.Match[str] | None) -> bool:
         """Send the answer, or what its fault makes of it."""
-        plan = self.server_state.plan
         match kind:
             case "silent":  # the connection ends without a byte
                 return False
@@ -267,8 +269,7 @@ class _Handler(socketserver.StreamRequestHandler):
             case "bare 404":
                 return self._write(404, {"Content-Type": "text/html"}, b"<html>nothing here</html>")
             case "429":
-                wait = {} if plan.retry_after is None else {"Retry-After": plan.retry_after}
-                return self._write(429, wait, b'{"success": false, "status_code": 25}')
+                return self._write(429, self._retry_headers(), b'{"success": false, "status_code": 25}')
             case "401":
                 return self._write(
                     401, {}, b'{"success": false, "status_code": 7, "status_message": "Invalid API key"}'
@@ -282,6 +283,16 @@ class _Handler(socketserver.StreamRequestHandler):
         if kind == "slow":
             time.sleep(SLOW_SECONDS)
         return self._write(status, head, body)
+
+    def _retry_headers(self) -> dict[str, str]:
+        plan = self.server_state.plan
+        if plan.retry_after is None:
+            return {}
+        if not plan.retry_as_date:
+            return {"Retry-After": plan.retry_after}
+        now = int(time.time())
+        until = now + int(plan.retry_after)
+        return {"Date": formatdate(now, usegmt=True), "Retry-After": formatdate(until, usegmt=True)}
 
     def _write(self, status: int, head: dict[str, str], body: bytes, *, length: int | None = None) -> bool:
         lines = [f"HTTP/1.1 {status} whatever", *(f"{name}: {value}" for name, value in head.items())]

@@ -173,6 +173,31 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_where_it_stands(
     assert len(tmdb.served()) == 60
 
 
+def test_a_second_ctrl_c_does_not_wait_for_the_requests_in_flight(tmdb: TmdbServer, space: Workspace) -> None:
+    write_links(space, range(1, 9))
+    for tmdb_id in range(1, 9):
+        tmdb.scripts[f"/3/movie/{tmdb_id}"] = ["hang"]  # for longer than the client waits for an answer
+    pressed: list[float] = []
+
+    def press() -> None:
+        while len(tmdb.seen) < 4:
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        pressed.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    with pytest.raises(SystemExit) as stopped:
+        run("--data_dir", space.root, "--base_url", tmdb.url, "--workers", 4, "--rate", 1000)
+    assert stopped.value.code == 130
+    for thread in threading.enumerate():
+        if thread.name.startswith("tmdb"):
+            thread.join(8)  # the process ends with its threads
+            assert not thread.is_alive()
+    assert time.monotonic() - pressed[0] < 8
+
+
 def test_it_runs_as_the_readme_says(tmdb: TmdbServer, space: Workspace) -> None:
     write_links(space, [603])
     command = [sys.executable, "scripts/data_collector/run_batch_crawl.py", "--data_dir", space.root, "--json"]

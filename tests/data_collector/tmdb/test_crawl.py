@@ -6,18 +6,16 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from data_collector.tmdb import breaker, client, shards
-from data_collector.tmdb.breaker import ServiceDownError
+from data_collector.tmdb import client, shards, workers
 from data_collector.tmdb.crawl import CrawlReport
 from data_collector.tmdb.journal import Journal, Movie
+from data_collector.tmdb.limiter import RateLimiter
 from data_collector.tmdb.shards import read_documents
+from data_collector.tmdb.workers import ServiceDownError
 from reccore import ConfigError, DataError, Workspace
 from tests.data_collector.tmdb.documents import movie_document
 from tests.data_collector.tmdb.server import Plan, Seen, TmdbServer
@@ -216,17 +214,24 @@ def test_no_second_sees_more_requests_than_the_rate(tmdb: TmdbServer, crawled: C
 
 
 @pytest.mark.parametrize("as_date", [False, True])
-def test_a_429_holds_up_all_workers(tmdb: TmdbServer, crawled: Crawled, as_date: bool) -> None:
-    # a date is to the second, so that half a second of it may be gone
-    until = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    tmdb.plan.retry_after = until if as_date else "1"
+def test_a_429_holds_up_all_workers(
+    tmdb: TmdbServer, crawled: Crawled, monkeypatch: pytest.MonkeyPatch, as_date: bool
+) -> None:
+    pauses: list[float] = []
+    pause = RateLimiter.pause
+
+    def noted(limiter: RateLimiter, seconds: float) -> None:
+        pauses.append(time.monotonic())
+        pause(limiter, seconds)
+
+    monkeypatch.setattr(RateLimiter, "pause", noted)
+    tmdb.plan = Plan(retry_after="1", retry_as_date=as_date)
     tmdb.scripts["/3/movie/5"] = ["429"]
     assert crawled(40, rate=20, workers=4).documents == 40
-    times = sorted(seen.time for seen in tmdb.seen)
-    longest = max(later - earlier for earlier, later in pairwise(times))
-    assert longest >= 0.9
-    refused = next(n for n, seen in enumerate(sorted(tmdb.seen, key=lambda seen: seen.time)) if seen.answer == "429")
-    assert times[refused + 5] - times[refused] >= 0.9  # those that were on their way may come, no others
+    (began,) = pauses  # when the client read the 429
+    later = sorted(seen.time - began for seen in tmdb.seen if seen.time > began)
+    assert len(later) > 25
+    assert later[3] >= 1.0  # the three other workers may have a request under way, and send no other
 
 
 def test_a_wait_of_hours_is_not_waited_for(tmdb: TmdbServer, crawled: Crawled) -> None:
@@ -258,7 +263,8 @@ def test_a_short_outage_is_waited_out(tmdb: TmdbServer, space: Workspace, crawle
 def test_a_long_outage_ends_the_crawl_and_says_what_is_left(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "PAUSES_SECONDS", (0.01,) * 3)
+    monkeypatch.setattr(workers, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(workers, "PROBES", 3)
     crawled(4)
     tmdb.down = True
     with pytest.raises(ServiceDownError) as stopped:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data_collector.tmdb import crew
+from data_collector.tmdb import workers
 from data_collector.tmdb.crawl import CrawlConfig, CrawlReport, crawl
 from data_collector.tmdb.key import VARIABLE, Key, read_key
 from reccore import ConfigError, RecommenderError, RunOptions, Workspace
@@ -96,7 +96,7 @@ def test_no_ending_shows_or_stores_the_key(
 ) -> None:
     from loguru import logger
 
-    monkeypatch.setattr(crew, "ATTEMPTS", 20)
+    monkeypatch.setattr(workers, "ATTEMPTS", 20)
     caplog.set_level(logging.DEBUG)
     logger.remove()
     logger.add(sys.stderr, level="TRACE", diagnose=True, backtrace=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from data_collector.tmdb import crew
+from data_collector.tmdb import workers
 from data_collector.tmdb.crawl import CrawlReport
 from data_collector.tmdb.journal import Journal, Movie, Poster
 from data_collector.tmdb.shards import read_documents
@@ -105,8 +105,8 @@ def test_what_is_not_there_is_not_asked_for_again_and_what_failed_is(
 def test_a_404_of_a_typed_address_counts_once_it_has_sent_an_image(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "LONGEST_BACKOFF_SECONDS", 0.2)
-    monkeypatch.setattr(crew, "BACKOFF_SECONDS", 0.2)
+    monkeypatch.setattr(workers, "LONGEST_BACKOFF_SECONDS", 0.2)
+    monkeypatch.setattr(workers, "BACKOFF_SECONDS", 0.2)
     crawled(60, workers=1)  # so that documents lie in the order in which their posters are asked for
     address = {"posters": True, "workers": 1, "image_base_url": f"{tmdb.origin}/t/p"}
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:\d+/wrong answers 404 to every poster; give another --image_"):
