@@ -1,4 +1,4 @@
-"""The evaluation job of the pipeline: what each stage keeps and gains."""
+"""Evaluation of the pipeline: what each stage keeps and gains."""
 
 from __future__ import annotations
 
@@ -6,24 +6,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from evaluation.evaluate import Evaluation, compare, leaderboard
-from evaluation.metrics import check_ks
+from evaluation.evaluate import Evaluation, leaderboard
 from evaluation.plots import plot_funnel, plot_intervals, plot_trade_off
-from evaluation.report import EvaluationProtocol, Report, metric_label
-from experiments.measuring import (
-    Measured,
-    check_query_time,
-    choose_holdout,
-    measure,
-    order_by,
-    query_time_section,
-    report_stem,
-)
-from experiments.trade_off import chosen_trade_off, trade_off_curve, trade_off_table
+from evaluation.report import metric_label
+from experiments.measuring import EvaluationJob, EvaluationResult
+from experiments.trade_off import trade_off_curve, trade_off_table
 from pipeline.builder import PIPELINE, load
 from pipeline.inference import Pipeline
-from pipeline.provenance import data_of
-from pipeline.stages import RerankSelector
+from pipeline.stages import Merger, Request, RerankSelector, Scorer
 from pipeline.trace import Trace
 from reccore import Candidates, Exclusions, Holdout, Workspace
 
@@ -38,96 +28,76 @@ def evaluate_pipeline(
     query_time: bool = False,
     ks: Sequence[int] = PIPELINE_KS,
     seed: int = 0,
-) -> Measured:
+) -> EvaluationResult:
     """Measure the pipeline after every stage, beside its channels; writes ``reports/pipeline*``.
 
     Args:
         workspace: data root.
         split: ``valid`` or ``test``.
-        test_file: a held-out file to be used instead; histories are the events that the models were fitted on.
-        query_time: queries know when the event to predict happens.
+        test_file: a held-out file to use instead; histories are the events that the models were fitted on.
+        query_time: queries carry the time of the event to predict.
         ks: list lengths.
         seed: of the bootstrap.
 
     Raises:
-        ConfigError: see ``check_query_time``.
-        DataError: see ``choose_holdout``.
+        ConfigError, ArtefactError, DataError: see ``EvaluationJob.open``.
     """
-    ks, by = check_ks(ks), order_by(ks)
     pipeline = load(workspace.model(PIPELINE))
-    config = pipeline.config
-    readers = check_query_time({source.name: source.channel for source in pipeline.sources}, query_time)
-    prepared = data_of(workspace, [*config.channels, *([config.ranker] if config.ranker else [])])
-    holdout, label = choose_holdout(prepared, split, test_file, query_time=query_time)
-    data = prepared.training_data()
-
-    def measured(name: str, offer: Candidates) -> Evaluation:
-        return measure(name, offer, holdout, data, ks, seed)
-
-    exclude = Exclusions.of_history(holdout.queries)
-    channels = [measured(source.name, source.fetch(holdout.queries, exclude)) for source in pipeline.sources]
-    stages, before_select = _after_each_stage(pipeline, holdout, max(ks))
-    evaluated = {name: measured(name, offer) for name, offer in stages.items()}
-    best = leaderboard(channels, by)[0]
-    last = list(evaluated.values())
-    comparisons = [compare(evaluation, best, by, seed=seed) for evaluation in last]
-    comparisons += [compare(later, earlier, by, seed=seed) for earlier, later in pairwise(last)]
-    _, trace = pipeline.run(holdout.queries, min(ks))
-
-    stem = report_stem("pipeline", split, test_file, query_time=query_time)
-    funnel = _funnel(stages, holdout, min(ks))
-    curve = trade_off_curve(pipeline, before_select, holdout, data, seed)
-    figures = _pipeline_figures(workspace.reports, stem, pipeline, [*channels, *last], by, funnel, curve)
-    protocol = EvaluationProtocol(
-        dataset=str(prepared.source["dataset"]),
-        split=label,
-        users=len(holdout),
+    job = EvaluationJob.open(
+        "pipeline",
+        workspace,
+        {source.name: source.channel for source in pipeline.sources},
+        pipeline.config.parts,
+        split=split,
+        test_file=test_file,
         query_time=query_time,
-        tied_share=best.tied_share,
+        ks=ks,
         seed=seed,
     )
-    report = Report(
-        title="The pipeline, stage by stage",
-        protocol=protocol,
-        evaluations=[*last, *channels],
-        comparisons=comparisons,
+    queries, first = job.holdout.queries, min(job.ks)
+    request = Request(queries, max(job.ks), Exclusions.of_history(queries))
+    stages, before_select = _after_each_stage(pipeline, request)
+    channels = [job.measure(name, offer) for name, offer in request.offers.items()]
+    measured = [job.measure(name, offer) for name, offer in stages.items()]
+    best = leaderboard(channels, job.by)[0]
+    comparisons = [job.compare(evaluation, best) for evaluation in measured]
+    comparisons += [job.compare(later, earlier) for earlier, later in pairwise(measured)]
+    _, trace = pipeline.run(queries, first)
+    funnel = _funnel(stages, job.holdout, first)
+    curve = trade_off_curve(pipeline.reranker, before_select, job.holdout, job.data, seed)
+    return job.report(
+        "The pipeline, stage by stage",
+        [*measured, *channels],
+        comparisons,
         sections=[
             ("The funnel", _funnel_table(funnel)),
             *([("The reranker's trade-off", trade_off_table(curve))] if curve else []),
-            *query_time_section(readers),
             ("One pass over all users", f"```\n{trace}\n```"),
         ],
-        figures=figures,
+        figures=_figures(job, pipeline, [*channels, *measured], funnel, curve),
         facts={
             "best_channel": best.name,
-            "reads_query_time": list(readers),
             "funnel": [{"stage": stage, "kept": kept} for stage, kept in funnel],
             "trade_off": curve,
             "trace": trace.to_dict(),
         },
+        trace=trace,
     )
-    markdown, _ = report.write(workspace.reports, stem)
-    return Measured([*last, *channels], comparisons, protocol, markdown, report.to_dict(), trace)
 
 
-def _after_each_stage(pipeline: Pipeline, holdout: Holdout, k: int) -> tuple[dict[str, Candidates], Candidates]:
-    """Candidates after recall, ranking and reranking, and what the last stage was given."""
-    queries, exclude = holdout.queries, Exclusions.of_history(holdout.queries)
-    candidates = pipeline.recall(queries, exclude, Trace(len(queries)))
-    stages = {"after recall": candidates}
-    before = candidates
-    for stage in pipeline.stages:
-        before = candidates
-        candidates = stage.apply(queries, candidates, exclude, min(k, candidates.k))
-        if stage.stage == "score":
-            stages["after ranking"] = candidates
-        elif isinstance(stage, RerankSelector):
-            stages["after reranking"] = candidates
-    return stages, before
+def _after_each_stage(pipeline: Pipeline, request: Request) -> tuple[dict[str, Candidates], Candidates]:
+    """Candidates after recall, ranking and reranking, and those that the selector receives."""
+    after: dict[str, Candidates] = {}
+    names = {Merger: "after recall", Scorer: "after ranking", RerankSelector: "after reranking"}
+    before = current = Candidates.empty(len(request.queries))
+    for stage, candidates in pipeline.steps(request, Trace(len(request.queries))):
+        before, current = current, candidates
+        after |= {name: candidates for kind, name in names.items() if isinstance(stage, kind)}
+    return after, before
 
 
 def _funnel(stages: dict[str, Candidates], holdout: Holdout, k: int) -> list[tuple[str, int]]:
-    """Test positives there were, those among the merged candidates, and those in the first k after each stage."""
+    """Number of held-out positives, of those among the merged candidates, and of those in the first k of each stage."""
     targets = Exclusions(holdout.target_offsets, holdout.target_idx)
 
     def kept(offer: Candidates) -> int:
@@ -144,29 +114,30 @@ def _funnel_table(funnel: Sequence[tuple[str, int]]) -> str:
     return "\n".join(["| stage | positives kept | share |", "|---|---:|---:|", *rows])
 
 
-def _pipeline_figures(
-    folder: Path,
-    stem: str,
+def _figures(
+    job: EvaluationJob,
     pipeline: Pipeline,
     evaluations: Sequence[Evaluation],
-    metric: str,
     funnel: Sequence[tuple[str, int]],
     curve: Sequence[Mapping[str, float]],
 ) -> list[tuple[str, str]]:
+    """Draw the report's figures; returns their captions and files."""
+    folder, stem = job.workspace.reports, job.stem
     plot_funnel(funnel, folder / f"{stem}_funnel.png", title="What each stage keeps of the held-out films")
     plot_intervals(
-        {evaluation.name: evaluation.metrics[metric] for evaluation in evaluations},
+        {evaluation.name: evaluation.metrics[job.by] for evaluation in evaluations},
         folder / f"{stem}_ndcg.png",
-        xlabel=metric_label(metric),
+        xlabel=metric_label(job.by),
         title="Stages and channels with 95% intervals over users",
     )
     figures = [
         ("The funnel", f"{stem}_funnel.png"),
-        (f"{metric_label(metric)} of stages and channels", f"{stem}_ndcg.png"),
+        (f"{metric_label(job.by)} of stages and channels", f"{stem}_ndcg.png"),
     ]
-    if curve:
+    if curve and pipeline.reranker is not None:
         title = "Reranking: diversity bought with accuracy"
         points = [(point["lambda"], point["ndcg"], point["vector_diversity"]) for point in curve]
-        plot_trade_off(points, folder / f"{stem}_trade_off.png", chosen=chosen_trade_off(pipeline), title=title)
+        chosen = pipeline.reranker.trade_off
+        plot_trade_off(points, folder / f"{stem}_trade_off.png", chosen=chosen, title=title)
         figures.append(("The reranker's trade-off over λ", f"{stem}_trade_off.png"))
     return figures

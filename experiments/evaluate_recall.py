@@ -1,4 +1,4 @@
-"""The evaluation job of recall: channels and their merge, on the same users."""
+"""Evaluation of recall: channels and their merge, on the same users."""
 
 from __future__ import annotations
 
@@ -7,23 +7,11 @@ from pathlib import Path
 
 from loguru import logger
 
-from evaluation.evaluate import Evaluation, compare, leaderboard
-from evaluation.metrics import check_ks
+from evaluation.evaluate import Evaluation, leaderboard
 from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals
-from evaluation.report import EvaluationProtocol, Report
-from experiments.measuring import (
-    Measured,
-    check_query_time,
-    choose_holdout,
-    measure,
-    order_by,
-    query_time_section,
-    report_stem,
-    trained,
-)
+from experiments.measuring import EvaluationJob, EvaluationResult, trained
 from pipeline.builder import load_channels
 from pipeline.fitting import MERGED
-from pipeline.provenance import data_of
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, merge
 from reccore import Exclusions, Workspace
@@ -42,70 +30,65 @@ def evaluate_recall(
     merging: MergeConfig | None = None,
     ks: Sequence[int] = RECALL_KS,
     seed: int = 0,
-) -> Measured:
+) -> EvaluationResult:
     """Compare trained channels and their merge; writes ``reports/recall*``.
 
-    Without ``names`` all trained channels are compared, save those that read the query's time where it is not given.
+    Args:
+        workspace: data root.
+        names: of trained channels; by default all, without those that read the query's time unless ``query_time``.
+        split: ``valid`` or ``test``.
+        test_file: a held-out file to use instead; histories are the events that the models were fitted on.
+        include_seen: let channels offer items of the history.
+        query_time: queries carry the time of the event to predict.
+        merging: how the channels are merged.
+        ks: list lengths.
+        seed: of the bootstrap.
 
     Raises:
-        ConfigError: see ``check_query_time``.
-        DataError: see ``choose_holdout``.
+        ConfigError, ArtefactError, DataError: see ``EvaluationJob.open``.
     """
-    ks, by = check_ks(ks), order_by(ks)
     channels = load_channels(workspace, tuple(names) if names else trained(workspace, "recall"))
     if not names and not query_time:
         channels = _without_readers(channels)
-    readers = check_query_time(channels, query_time)
-    prepared = data_of(workspace, tuple(channels))
-    holdout, label = choose_holdout(prepared, split, test_file, query_time=query_time)
-    exclude = Exclusions.nothing(len(holdout)) if include_seen else Exclusions.of_history(holdout.queries)
-    data = prepared.training_data()
-    offers = {name: channel.retrieve(holdout.queries, max(ks), exclude=exclude) for name, channel in channels.items()}
-    if len(offers) > 1:
-        fill = "popularity" if "popularity" in offers else None
-        offers[MERGED] = merge(merging or MergeConfig(), offers, max(ks), fill=fill)
-    evaluations = leaderboard(
-        (measure(name, offer, holdout, data, ks, seed) for name, offer in offers.items()),
-        by,
-    )
-    stem = report_stem("recall", split, test_file, query_time=query_time)
-    comparisons = [compare(evaluations[0], other, by, seed=seed) for other in evaluations[1:]]
-    protocol = EvaluationProtocol(
-        dataset=str(prepared.source["dataset"]),
-        split=label,
-        users=len(holdout),
-        seen_filtered=not include_seen,
+    job = EvaluationJob.open(
+        "recall",
+        workspace,
+        channels,
+        tuple(channels),
+        split=split,
+        test_file=test_file,
         query_time=query_time,
-        tied_share=evaluations[0].tied_share,
+        ks=ks,
         seed=seed,
     )
-    report = Report(
-        title="Recall channels",
-        protocol=protocol,
-        evaluations=evaluations,
-        comparisons=comparisons,
-        sections=query_time_section(readers),
-        facts={"reads_query_time": list(readers)},
-        figures=_recall_figures(workspace.reports, stem, evaluations, ks),
+    queries, k = job.holdout.queries, max(job.ks)
+    exclude = Exclusions.nothing(len(queries)) if include_seen else Exclusions.of_history(queries)
+    offers = {name: channel.retrieve(queries, k, exclude=exclude) for name, channel in channels.items()}
+    if len(offers) > 1:
+        fill = "popularity" if "popularity" in offers else None
+        offers[MERGED] = merge(merging or MergeConfig(), offers, k, fill=fill)
+    evaluations = leaderboard((job.measure(name, offer) for name, offer in offers.items()), job.by)
+    return job.report(
+        "Recall channels",
+        evaluations,
+        [job.compare(evaluations[0], other) for other in evaluations[1:]],
+        figures=_figures(workspace.reports, job.stem, evaluations, min(job.ks)),
+        seen_filtered=not include_seen,
     )
-    markdown, _ = report.write(workspace.reports, stem)
-    return Measured(evaluations, comparisons, protocol, markdown, report.to_dict())
 
 
 def _without_readers(channels: dict[str, BaseRecall]) -> dict[str, BaseRecall]:
-    """The channels that do not read the query's time; all of them where there is no other."""
+    """The channels that do not read the query's time; all channels if each of them reads it."""
     plain = {name: channel for name, channel in channels.items() if not channel.query_time}
     left_out = [name for name in channels if name not in plain]
     if not plain or not left_out:
         return channels
-    logger.info("{} read the query's time and are left out; add --query_time to compare them", ", ".join(left_out))
+    logger.info("left out, as they read the query's time: {}; add --query_time to compare them", ", ".join(left_out))
     return plain
 
 
-def _recall_figures(
-    folder: Path, stem: str, evaluations: Sequence[Evaluation], ks: Sequence[int]
-) -> list[tuple[str, str]]:
-    first = min(ks)
+def _figures(folder: Path, stem: str, evaluations: Sequence[Evaluation], first: int) -> list[tuple[str, str]]:
+    """Draw the report's figures; returns their captions and files."""
     by_name = {evaluation.name: evaluation for evaluation in sorted(evaluations, key=lambda e: e.name)}
     plot_curves(
         {name: e.curve("hit_rate") for name, e in by_name.items()},

@@ -1,16 +1,17 @@
-"""What evaluation jobs share: which models, which data, which held-out events, and one measurement."""
+"""The shape of every evaluation: models, data and held-out events; measurements; a report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dataprep.prepare import Prepared, read_holdout
-from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, evaluate_candidates
-from evaluation.metrics import metric_name
-from evaluation.report import EvaluationProtocol
+from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, compare, evaluate_candidates
+from evaluation.metrics import check_ks, metric_name
+from evaluation.report import EvaluationProtocol, Report
+from pipeline.provenance import data_of
 from pipeline.trace import Trace
 from recall.base import BaseRecall
 from reccore import Candidates, ConfigError, DataError, Holdout, NotReadyError, TrainingData, Workspace
@@ -18,13 +19,13 @@ from reccore.bundle import read_manifest
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """Result of an evaluation job.
+class EvaluationResult:
+    """Result of an evaluation.
 
     Attributes:
-        evaluations: best NDCG@10 first.
+        evaluations: one per system, in the order of the report.
         comparisons: paired differences.
-        protocol: how they came about.
+        protocol: data, split and users.
         report: Markdown file.
         data: the JSON report's content.
         trace: of the pipeline, or None.
@@ -36,6 +37,133 @@ class Measured:
     report: Path
     data: dict[str, Any]
     trace: Trace | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationJob:
+    """One evaluation: what all its measurements share.
+
+    Attributes:
+        workspace: data root.
+        prepared: data that the models were fitted on.
+        data: its fit split.
+        holdout: queries and targets.
+        split: name of the held-out events in reports.
+        stem: name of the report's files.
+        readers: channels that read the query's time; none unless ``query_time``.
+        query_time: whether queries carry the time of the event to predict.
+        ks: list lengths.
+        seed: of the bootstrap.
+    """
+
+    workspace: Workspace
+    prepared: Prepared
+    data: TrainingData
+    holdout: Holdout
+    split: str
+    stem: str
+    readers: tuple[str, ...]
+    query_time: bool
+    ks: tuple[int, ...]
+    seed: int
+
+    @classmethod
+    def open(
+        cls,
+        what: str,
+        workspace: Workspace,
+        channels: Mapping[str, BaseRecall],
+        models: Sequence[str],
+        *,
+        split: str,
+        test_file: Path | None,
+        query_time: bool,
+        ks: Sequence[int],
+        seed: int,
+    ) -> Self:
+        """Load the data that the models were fitted on and choose the held-out events.
+
+        Args:
+            what: is evaluated; first part of the report's file name.
+            workspace: data root.
+            channels: channels of the evaluation.
+            models: names of all models, which must have been fitted on the same data.
+            split: ``valid`` or ``test``.
+            test_file: a held-out file to use instead of the split.
+            query_time: queries carry the time of the event to predict.
+            ks: list lengths.
+            seed: of the bootstrap.
+
+        Raises:
+            ConfigError: see ``check_query_time``.
+            ArtefactError: models fitted on different data.
+            DataError: see ``choose_holdout``.
+        """
+        ks = check_ks(ks)
+        readers = check_query_time(channels, query_time)
+        prepared = data_of(workspace, models)
+        holdout, label = choose_holdout(prepared, split, test_file, query_time=query_time)
+        stem = report_stem(what, split, test_file, query_time=query_time)
+        data = prepared.training_data()
+        return cls(workspace, prepared, data, holdout, label, stem, readers, query_time, ks, seed)
+
+    @property
+    def by(self) -> str:
+        """Metric to order and compare systems by: NDCG@10, or at the smallest K if 10 is not measured."""
+        return ORDER_BY if 10 in self.ks else metric_name("ndcg", min(self.ks))
+
+    def measure(self, name: str, offer: Candidates) -> Evaluation:
+        """Measure one system."""
+        return measure(name, offer, self.holdout, self.data, self.ks, self.seed)
+
+    def compare(self, a: Evaluation, b: Evaluation) -> Comparison:
+        """Is ``a`` better than ``b``?"""
+        return compare(a, b, self.by, seed=self.seed)
+
+    def report(
+        self,
+        title: str,
+        evaluations: Sequence[Evaluation],
+        comparisons: Sequence[Comparison],
+        *,
+        sections: Sequence[tuple[str, str]] = (),
+        figures: Sequence[tuple[str, str]] = (),
+        facts: Mapping[str, Any] | None = None,
+        seen_filtered: bool = True,
+        trace: Trace | None = None,
+    ) -> EvaluationResult:
+        """Write the report; the arguments are those of ``Report``.
+
+        Args:
+            title: heading.
+            evaluations: systems in the order of the table.
+            comparisons: paired differences.
+            sections: (heading, Markdown) pairs.
+            figures: (caption, file name) pairs.
+            facts: further plain values for the JSON report.
+            seen_filtered: whether items of the history were excluded.
+            trace: of the pipeline.
+        """
+        protocol = EvaluationProtocol(
+            dataset=str(self.prepared.source["dataset"]),
+            split=self.split,
+            users=len(self.holdout),
+            seen_filtered=seen_filtered,
+            query_time=self.query_time,
+            tied_share=evaluations[0].tied_share,
+            seed=self.seed,
+        )
+        report = Report(
+            title=title,
+            protocol=protocol,
+            evaluations=evaluations,
+            comparisons=comparisons,
+            sections=[*sections, *query_time_section(self.readers)],
+            figures=figures,
+            facts={"reads_query_time": list(self.readers), **(facts or {})},
+        )
+        markdown, _ = report.write(self.workspace.reports, self.stem)
+        return EvaluationResult(evaluations, comparisons, protocol, markdown, report.to_dict(), trace)
 
 
 def trained(workspace: Workspace, kind: str) -> tuple[str, ...]:
@@ -55,18 +183,18 @@ def trained(workspace: Workspace, kind: str) -> tuple[str, ...]:
 
 
 def check_query_time(channels: Mapping[str, BaseRecall], query_time: bool) -> tuple[str, ...]:
-    """Names of the channels that read the query's time, which all channels of one table must be given or none.
+    """Names of the channels that read the query's time.
 
-    A channel that does not read it has the same figures either way, and may stand on both leaderboards.
+    A channel that does not read it has the same figures with and without it, and may stand on both leaderboards.
 
     Raises:
-        ConfigError: some read it and it is not given, or it is given and nobody reads it.
+        ConfigError: a channel reads it and ``query_time`` is False, or none reads it and ``query_time`` is True.
     """
     readers = tuple(name for name, channel in channels.items() if channel.query_time)
     if readers and not query_time:
         raise ConfigError(
             f"{', '.join(readers)} learnt with the time of the event to predict, which has a leaderboard of its own; "
-            "add --query_time, or leave it out"
+            "add --query_time, or leave out such channels"
         )
     if query_time and not readers:
         raise ConfigError(
@@ -77,13 +205,13 @@ def check_query_time(channels: Mapping[str, BaseRecall], query_time: bool) -> tu
 
 
 def query_time_section(readers: Sequence[str]) -> list[tuple[str, str]]:
-    """What a report says where the query's time was given: the heading and the text, or nothing."""
+    """Heading and text for a report on queries with the time of the event to predict; otherwise nothing."""
     if not readers:
         return []
     text = (
-        "Every query came with the time of the event to predict. It was read by "
-        f"{', '.join(readers)}, and by what builds on them. These figures are not to be compared with those of a "
-        "report without query time."
+        "Every query carried the time of the event to predict. It was read by "
+        f"{', '.join(readers)}, and by what builds on them. These figures do not compare with those of a report "
+        "without query time."
     )
     return [("The query's time", text)]
 
@@ -91,10 +219,10 @@ def query_time_section(readers: Sequence[str]) -> list[tuple[str, str]]:
 def choose_holdout(
     prepared: Prepared, split: str, test_file: Path | None, *, query_time: bool = False
 ) -> tuple[Holdout, str]:
-    """The queries to evaluate on, and how to call them in a report.
+    """The queries to evaluate on, and their name in reports.
 
     Raises:
-        DataError: the protocol leaves nothing to evaluate on; or ``query_time`` with data that has no times.
+        DataError: the protocol has no events in that split; or ``query_time`` with data without times.
     """
     if test_file is not None:
         holdout = read_holdout(test_file, prepared, query_time=query_time)
@@ -110,22 +238,17 @@ def choose_holdout(
 
 
 def report_stem(what: str, split: str, test_file: Path | None, *, query_time: bool = False) -> str:
-    """Name of a report's files: the test split's own name is plain, others say what they were measured on."""
+    """Name of a report's files: ``what`` alone for the test split; otherwise split or file are appended."""
     what = f"{what}_query_time" if query_time else what
     if test_file is not None:
         return f"{what}_{test_file.stem}"
     return what if split == "test" else f"{what}_{split}"
 
 
-def order_by(ks: Sequence[int]) -> str:
-    """What systems are ordered and compared by: NDCG@10, or at the smallest K where 10 is not measured."""
-    return ORDER_BY if 10 in ks else metric_name("ndcg", min(ks))
-
-
 def measure(
     name: str, offer: Candidates, holdout: Holdout, data: TrainingData, ks: Sequence[int], seed: int
 ) -> Evaluation:
-    """Measure one system; popularity is that of the fit split, diversity that of genres where there are any."""
+    """Measure one system; popularity counts events of the fit split, diversity is by genre if there are genres."""
     return evaluate_candidates(
         name,
         offer,

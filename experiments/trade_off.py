@@ -1,59 +1,40 @@
-"""What diversity costs: the pipeline's MMR over its λ."""
+"""What diversity costs: a reranker's accuracy and diversity over its trade-off λ."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 
 from evaluation.beyond_accuracy import intra_list_diversity, mean_of_answered
 from experiments.measuring import measure
-from pipeline.inference import Pipeline
-from pipeline.stages import RerankSelector
 from reccore import Candidates, Holdout, TrainingData
-from rerank.mmr import MMR
+from rerank.base import BaseReranker
 
 K = 10
 TRADE_OFFS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 
 
-def mmr_of(pipeline: Pipeline) -> MMR | None:
-    """The pipeline's reranker if it is an MMR."""
-    rerankers = [stage.reranker for stage in pipeline.stages if isinstance(stage, RerankSelector)]
-    return next((reranker for reranker in rerankers if isinstance(reranker, MMR)), None)
-
-
-def chosen_trade_off(pipeline: Pipeline) -> float | None:
-    """λ of the pipeline's configuration."""
-    reranker = mmr_of(pipeline)
-    return None if reranker is None else reranker.config.trade_off
-
-
 def trade_off_curve(
-    pipeline: Pipeline, ranked: Candidates, holdout: Holdout, data: TrainingData, seed: int
+    reranker: BaseReranker | None, candidates: Candidates, holdout: Holdout, data: TrainingData, seed: int
 ) -> list[dict[str, float]]:
-    """NDCG@10 and diversity over λ, by genres and by the vectors that MMR compares itself.
+    """NDCG@10 and diversity over λ: by genres, and by the vectors that the reranker compares.
 
     Args:
-        pipeline: whose MMR to vary; without one the curve is empty.
-        ranked: what the reranker is given.
-        holdout: the queries of ``ranked`` with their targets.
+        reranker: of the pipeline; without one, or for a method without a trade-off or vectors, the curve is empty.
+        candidates: what the reranker receives.
+        holdout: the queries of ``candidates`` with their targets.
         data: the fit split.
         seed: of the measurements.
     """
-    original = mmr_of(pipeline)
-    if original is None:
+    if reranker is None or reranker.trade_off is None or reranker.vectors is None:
         return []
     curve = []
-    for trade_off in sorted({*TRADE_OFFS, original.config.trade_off}, reverse=True):
-        reranker = copy(original)
-        reranker.config = original.config.model_copy(update={"trade_off": trade_off})
-        offer = reranker.rerank(holdout.queries, ranked, K)
-        measured = measure("mmr", offer, holdout, data, (K,), seed)
-        by_vectors = intra_list_diversity(offer, original.vectors, K)
-        point = {"lambda": trade_off, "ndcg": measured.mean(f"ndcg@{K}")}
-        point["vector_diversity"] = mean_of_answered(by_vectors)
+    for trade_off in sorted({*TRADE_OFFS, reranker.trade_off}, reverse=True):
+        offer = reranker.with_trade_off(trade_off).rerank(holdout.queries, candidates, K)
+        evaluation = measure(reranker.name, offer, holdout, data, (K,), seed)
+        point = {"lambda": trade_off, "ndcg": evaluation.mean(f"ndcg@{K}")}
+        point["vector_diversity"] = mean_of_answered(intra_list_diversity(offer, reranker.vectors, K))
         if data.items.n_genres:
-            point["genre_diversity"] = measured.mean(f"diversity@{K}")
+            point["genre_diversity"] = evaluation.mean(f"diversity@{K}")
         curve.append(point)
     return curve
 

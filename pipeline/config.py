@@ -1,29 +1,40 @@
-"""What a pipeline is made of."""
+"""Configuration of a pipeline: the list of its stages, or the short form of the default chain."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from pipeline.stage_configs import (
+    AnyStage,
+    ChannelStage,
+    MatchStage,
+    MergeStage,
+    RankStage,
+    RerankStage,
+    SeenStage,
+    StageConfig,
+    TopStage,
+)
 from recall.merge import MergeConfig
 from reccore import ComponentConfig
-from rerank import RERANKERS
+
+SELECTORS = ("rerank", "top")
 
 
-class PipelineConfig(ComponentConfig):
-    """Options of the pipeline.
+class ChainConfig(ComponentConfig):
+    """Short form of the default chain: channels, merge, match, seen, rank, and rerank or top.
 
     Attributes:
-        channels: names of trained recall models, folders under ``models/``.
-        fill: the channel that fills short rows; must be among ``channels``, or None.
-        per_channel: candidates asked of each channel.
+        channels: names of trained recall channels.
+        fill: name of the channel that fills short rows; None = no filling.
+        per_channel: number of candidates to retrieve from each channel.
         merge: how the channels' lists become one.
-        candidates: items kept after the merge, which the ranker scores.
+        candidates: number of candidates to keep after the merge.
         ranker: name of a trained ranker, or None for the merged order.
-        reranker: registered name of the reranker, or None to cut off the top.
-        rerank: the reranker's own options.
-        vectors_of: channel whose item vectors the reranker compares.
+        rerank: method and options of the reranker, or None to take the first candidates.
     """
 
     channels: tuple[str, ...] = Field(default=("popularity", "itemcf", "mf", "two_tower"), min_length=1)
@@ -32,31 +43,102 @@ class PipelineConfig(ComponentConfig):
     merge: MergeConfig = MergeConfig()
     candidates: int = Field(default=200, ge=1)
     ranker: str | None = "deepfm"
-    reranker: str | None = "mmr"
-    rerank: dict[str, Any] = Field(default_factory=dict)
-    vectors_of: str = "two_tower"
+    rerank: RerankStage | None = RerankStage()
+
+    def stages(self) -> list[ComponentConfig]:
+        """The stages in order."""
+        merge = MergeStage(**self.merge.model_dump(), k=self.candidates, fill=self.fill)
+        match, rank = ([], []) if self.ranker is None else ([MatchStage()], [RankStage(model=self.ranker)])
+        sources = [ChannelStage(name=name, k=self.per_channel) for name in self.channels]
+        return [*sources, merge, *match, SeenStage(), *rank, self.rerank or TopStage()]
+
+
+class PipelineConfig(ComponentConfig):
+    """Stages of a pipeline in order; without ``stages`` the options are those of ``ChainConfig``.
+
+    Attributes:
+        stages: one or more ``channel``, one ``merge``, any number of ``match`` and ``seen`` and at most one ``rank``,
+            and last ``rerank`` or ``top``.
+    """
+
+    stages: tuple[AnyStage, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        if "stages" not in values:
+            return {"stages": ChainConfig.parse(values).stages()}
+        if len(values) > 1:
+            others = ", ".join(name for name in values if name != "stages")
+            raise ValueError(f"stages describe the whole pipeline; leave out {others}, or leave out stages")
+        return values
+
+    @model_validator(mode="after")
+    def _in_order(self) -> PipelineConfig:
+        kinds = [stage.kind for stage in self.stages]
+        n_sources = kinds.index("merge") if "merge" in kinds else 0
+        sources, rest = kinds[:n_sources], kinds[n_sources + 1 :]
+        fits = set(sources) == {"channel"} and rest and rest[-1] in SELECTORS and rest.count("rank") <= 1
+        if not fits or {"channel", "merge", *SELECTORS} & set(rest[:-1]):
+            raise ValueError(
+                "stages must be one or more 'channel', one 'merge', any number of 'match' and 'seen' and at most one "
+                f"'rank', and last 'rerank' or 'top'; got {', '.join(kinds)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _channels_fit(self) -> PipelineConfig:
         if len(set(self.channels)) != len(self.channels):
-            raise ValueError(f"a channel is named twice: {self.channels}")
-        if self.fill is not None and self.fill not in self.channels:
-            raise ValueError(f"fill channel {self.fill!r} is not among the channels {self.channels}")
-        for name in (*self.merge.weights, *self.merge.quota):
-            if name not in self.channels:
-                raise ValueError(f"merge names {name!r}, which is not among the channels {self.channels}")
+            raise ValueError(f"a channel is named twice: {', '.join(self.channels)}")
+        for stage in self.stages:
+            for name in () if isinstance(stage, ChannelStage) else stage.needs:
+                if name not in self.channels:
+                    raise ValueError(
+                        f"stage {stage.kind!r} needs channel {name!r}, which is not among the channels: "
+                        f"{', '.join(self.channels)}"
+                    )
         return self
 
-    @model_validator(mode="after")
-    def _reranker_fits(self) -> PipelineConfig:
-        if self.reranker is None:
-            if self.rerank:
-                raise ValueError(f"options of a reranker without a reranker: {self.rerank}")
-            return self
-        options = RERANKERS[self.reranker].Config.parse(self.rerank)
-        if getattr(options, "similarity", None) == "vectors" and self.vectors_of not in self.channels:
-            raise ValueError(
-                f"vectors_of {self.vectors_of!r} is not among the channels {self.channels}; "
-                "name one that has item vectors, or set rerank.similarity to 'genres'"
-            )
-        return self
+    @property
+    def sources(self) -> tuple[ChannelStage, ...]:
+        """The channels."""
+        return tuple(stage for stage in self.stages if isinstance(stage, ChannelStage))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(source.name for source in self.sources)
+
+    @property
+    def merge(self) -> MergeStage:
+        """The merge."""
+        return next(stage for stage in self.stages if isinstance(stage, MergeStage))
+
+    @property
+    def later(self) -> tuple[StageConfig, ...]:
+        """Stages after the merge."""
+        return tuple(stage for stage in self.stages if isinstance(stage, StageConfig))
+
+    @property
+    def ranker(self) -> str | None:
+        """Name of the ranker, or None."""
+        return next((stage.model for stage in self.stages if isinstance(stage, RankStage)), None)
+
+    @property
+    def rerank(self) -> RerankStage | None:
+        """The selector if it is a reranker, or None."""
+        last = self.stages[-1]
+        return last if isinstance(last, RerankStage) else None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the trained components."""
+        return self.channels if self.ranker is None else (*self.channels, self.ranker)
+
+    def before_ranking(self) -> PipelineConfig:
+        """The stages before the ranker, whose answer is what the ranker scores; all but the selector without one."""
+        kinds = [stage.kind for stage in self.stages]
+        stop = kinds.index("rank") if "rank" in kinds else -1
+        return PipelineConfig(stages=(*self.stages[:stop], TopStage()))

@@ -14,10 +14,11 @@ from loguru import logger
 from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
 from dataprep.splits import parse_protocol
 from evaluation.metrics import per_query_metrics
-from pipeline.builder import PIPELINE, assemble, build_reranker, load_channels, save
+from pipeline.builder import PIPELINE, assemble, load_channels, save
 from pipeline.config import PipelineConfig
+from pipeline.history import FrozenHistoryStore
 from pipeline.provenance import data_of
-from pipeline.training import check_tasks, make_ranking_data
+from pipeline.samples import check_tasks, make_ranking_data
 from ranking import RANKERS
 from recall import CHANNELS
 from reccore import Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
@@ -27,10 +28,10 @@ from training.checkpointing import drop_checkpoint, has_checkpoint
 
 VALIDATION_KS = (10, 100)
 VALIDATION_QUERIES = 5_000
-"""Choosing an epoch or a setting needs no more users; evaluation takes them all."""
+"""Enough to choose an epoch or a setting; evaluation uses all users."""
 MERGED = "merged"
-"""How reports call the channels' merged list."""
-TAKEN_NAMES = (PIPELINE, MERGED)
+"""Name of the channels' merged list in reports."""
+RESERVED_NAMES = (PIPELINE, MERGED)
 
 
 def train_channel(
@@ -46,10 +47,10 @@ def train_channel(
     """Fit one recall channel on the fit split, validate it, and save it under ``models/``.
 
     Returns:
-        What happened, as plain values: path, config, seconds, how the epochs went (None for a channel without
-        them), validation metrics (None without a split).
+        Plain values: path, config, seconds, the log of the epochs (None for a channel without them), validation
+        metrics (None without a split).
     """
-    channel = CHANNELS[model](settings)  # a wrong option fails before any data is read
+    channel = CHANNELS[model](settings)  # an invalid option fails before any data is read
     name = name or model
     path = _model_folder(workspace, name, channel.kind)
     checkpoint = workspace.checkpoint(name)
@@ -60,8 +61,8 @@ def train_channel(
     prepared = load_for_training(workspace, input_path, protocol)
     valid = validation_sample(prepared, options, query_time=channel.query_time)
     started = perf_counter()
-    kept = replace(options, checkpoint_dir=checkpoint, log_dir=workspace.runs / name)
-    channel.fit(prepared.training_data(), valid=valid, options=kept)
+    with_files = replace(options, checkpoint_dir=checkpoint, log_dir=workspace.runs / name)
+    channel.fit(prepared.training_data(), valid=valid, options=with_files)
     seconds = perf_counter() - started
     metrics = None
     if len(valid):
@@ -95,15 +96,13 @@ def train_ranker(
     """Fit a ranker on candidates of channels that did not see its labels, then write the pipeline.
 
     Returns:
-        What happened: paths, config, seconds, validation metrics after recall and after ranking.
+        Plain values: paths, config, seconds, validation metrics after recall and after ranking.
     """
     ranker = RANKERS[model](settings)
     check_tasks(ranker.tasks)
     name = name or model
     path = _model_folder(workspace, name, ranker.kind)
-    if pipeline_settings.get("ranker", name) != name:
-        raise ConfigError(f"the pipeline takes the ranker trained here, {name!r}; leave out pipeline.ranker")
-    config = PipelineConfig.parse({**pipeline_settings, "ranker": name})
+    config = pipeline_of_ranker(pipeline_settings, name)
     channels = load_channels(workspace, config.channels)
     prepared = data_of(workspace, config.channels)
     if protocol is not None and parse_protocol(protocol).name != prepared.split.protocol:
@@ -111,8 +110,8 @@ def train_ranker(
             f"the channels were fitted under {prepared.split.protocol}, so the ranker cannot be under {protocol}; "
             f"train them with --protocol {protocol} first"
         )
-    items = prepared.training_data().items.with_columns(())  # what its models read, they carry themselves
-    reranker = None if config.reranker is None else build_reranker(config, channels, items, prepared.vocabulary)
+    items = prepared.training_data().items.with_columns(())  # models store the columns they read in their own bundles
+    reranker = None if config.rerank is None else config.rerank.fit(channels, items, prepared.vocabulary)
     query_time = any(channel.query_time for channel in channels.values())
     valid = validation_sample(prepared, options, query_time=query_time)
     data = make_ranking_data(
@@ -123,7 +122,7 @@ def train_ranker(
     if not all(np.any(labels == 1.0) for labels in train.labels.values()):
         raise DataError(
             f"recall offers none of the {len(train):,} events that the ranker is to learn from; users need at "
-            "least 5 fit events, and channels must be wide enough (pipeline.per_channel, pipeline.candidates)"
+            "least 5 fit events, and channels must offer enough (pipeline.per_channel, pipeline.candidates)"
         )
     started = perf_counter()
     ranker.fit(
@@ -145,7 +144,7 @@ def train_ranker(
         channels=channels,
         ranker=ranker,
         items=items,
-        histories=prepared.split.history(),
+        histories=FrozenHistoryStore(prepared.split.history(), prepared.vocabulary),
         reranker=reranker,
     )
     return {
@@ -162,8 +161,27 @@ def train_ranker(
     }
 
 
+def pipeline_of_ranker(settings: Mapping[str, Any], ranker: str) -> PipelineConfig:
+    """The pipeline that a ranker is trained for, whose stages name that ranker.
+
+    Raises:
+        ConfigError: the settings name another ranker, or none.
+    """
+    if "stages" not in settings:
+        if settings.get("ranker", ranker) != ranker:
+            raise ConfigError(f"the pipeline takes the ranker trained here, {ranker!r}; leave out pipeline.ranker")
+        return PipelineConfig.parse({**settings, "ranker": ranker})
+    config = PipelineConfig.parse(settings)
+    if config.ranker != ranker:
+        raise ConfigError(
+            f"pipeline.stages must have a stage 'rank' whose model is the ranker trained here, {ranker!r}; "
+            f"got {config.ranker!r}"
+        )
+    return config
+
+
 def validation_sample(prepared: Prepared, options: RunOptions, *, query_time: bool = False) -> Holdout:
-    """Validation queries: all of them, or as many as are needed, drawn at random.
+    """Validation queries: all of them, or ``VALIDATION_QUERIES`` drawn at random.
 
     Raises:
         DataError: ``query_time`` with data that has no times.
@@ -183,10 +201,14 @@ def summary(candidates: Candidates, holdout: Holdout) -> dict[str, float]:
 
 
 def _model_folder(workspace: Workspace, name: str, kind: str) -> Path:
-    """Where to save a model of that name and kind, known before hours are spent on training it."""
+    """Where to save a model of that name and kind; checked before training.
+
+    Raises:
+        ConfigError: a reserved name, or a folder that holds something else.
+    """
     path = workspace.model(name)
-    if name in TAKEN_NAMES:
-        raise ConfigError(f"the name {name!r} is taken by the project itself; choose another --name")
+    if name in RESERVED_NAMES:
+        raise ConfigError(f"the name {name!r} is reserved; choose another --name")
     manifest = read_manifest(path)
     if path.exists() and manifest is None:
         raise ConfigError(f"{path} exists and holds no model; move it away or choose another --name")

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from pipeline.config import PipelineConfig
-from pipeline.stages import RANK_SCORE, ChannelSource, Stage
+from pipeline.history import EventLike, HistoryStore, history_query, raw_ids
+from pipeline.stages import MERGE_SCORE, RANK_SCORE, ChannelSource, Merger, Request, RerankSelector, Stage
 from pipeline.trace import Trace
-from recall.merge import merge
-from reccore import Candidates, DataError, Exclusions, Interactions, ItemTable, QueryBatch, Vocabulary
-from reccore.arrays import IntArray
+from reccore import Candidates, DataError, Exclusions, ItemTable, QueryBatch, Vocabulary
+from rerank.base import BaseReranker
 
 RECALL_RANK = "recall_rank."
 RECALL_SCORE = "recall_score."
+STAGE_SCORES = (("merge", MERGE_SCORE), ("rank", RANK_SCORE))
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Recommendation:
         movie_id: raw id.
         title: with the year; ``movie <id>`` where none is known.
         genres: names.
-        channels: channel → rank at which it offered the film.
+        channels: channel → its rank of the film, where it offered it.
         scores: score of each stage: ``recall.<channel>``, ``merge``, ``rank``, ``final``.
     """
 
@@ -49,8 +51,8 @@ class Answer:
     Attributes:
         items: best first.
         trace: what each stage did.
-        history: raw movie ids the answer rests on, oldest first.
-        unknown: movie ids of the request that the catalogue does not hold.
+        history: raw movie ids of the history used, oldest first.
+        unknown: movie ids of the request that are not in the catalogue.
     """
 
     items: tuple[Recommendation, ...]
@@ -60,20 +62,22 @@ class Answer:
 
 
 class Pipeline:
-    """Stages in a row: sources → merge → hydrate → filter → score → select."""
+    """Stages in a row: sources → merge → further stages, the last of which selects the final list."""
 
     def __init__(
         self,
         config: PipelineConfig,
         *,
         sources: Sequence[ChannelSource],
+        merger: Merger,
         stages: Sequence[Stage],
         items: ItemTable,
         vocabulary: Vocabulary,
-        histories: Interactions,
+        histories: HistoryStore,
     ) -> None:
         self.config = config
         self.sources = tuple(sources)
+        self.merger = merger
         self.stages = tuple(stages)
         self.items = items
         self.vocabulary = vocabulary
@@ -81,8 +85,13 @@ class Pipeline:
 
     @property
     def query_time(self) -> bool:
-        """Whether a channel reads ``as_of`` as the time for which films are asked."""
+        """Whether a channel reads ``as_of`` as the time of the event to predict."""
         return any(source.channel.query_time for source in self.sources)
+
+    @property
+    def reranker(self) -> BaseReranker | None:
+        """The reranker that selects the final list; None without one."""
+        return next((stage.reranker for stage in self.stages if isinstance(stage, RerankSelector)), None)
 
     def run(
         self, queries: QueryBatch, k: int, *, exclude: Exclusions | None = None, degrade: bool = False
@@ -92,49 +101,45 @@ class Pipeline:
         Args:
             queries: B queries.
             k: length of the lists, at least 1.
-            exclude: by default the whole history of each query.
-            degrade: pass over a failing stage and note it in the trace (serving) instead of raising.
+            exclude: items never to offer; by default the whole history of each query.
+            degrade: skip a failing stage, log it and record it in the trace (serving) instead of raising.
 
         Returns:
             (B, ≤ k) candidates with the features of all stages, and the trace.
         """
-        exclude = Exclusions.of_history(queries) if exclude is None else exclude
+        request = Request(queries, k, Exclusions.of_history(queries) if exclude is None else exclude)
         trace = Trace(len(queries))
-        candidates = self.recall(queries, exclude, trace, degrade=degrade)
-        for stage in self.stages:
-            candidates = _apply(stage, queries, candidates, exclude, k, trace, degrade)
+        ((_, candidates),) = deque(self.steps(request, trace, degrade=degrade), maxlen=1)
         return candidates.head(k), trace
 
-    def recall(self, queries: QueryBatch, exclude: Exclusions, trace: Trace, *, degrade: bool = False) -> Candidates:
-        """The first half alone: what the channels offer, merged."""
-        offers: dict[str, Candidates] = {}
-        for source in self.sources:
-            offers[source.name] = Candidates.empty(len(queries))
-            with trace.record(source.stage, source.name, 0, degrade=degrade) as entry:
-                offers[source.name] = offered = source.fetch(queries, exclude)
-                entry.items_out, entry.unanswered = int(offered.counts.sum()), int((offered.counts == 0).sum())
-        offered_items = sum(int(offer.counts.sum()) for offer in offers.values())
-        with trace.record("merge", self.config.merge.method, offered_items) as entry:
-            merged = merge(self.config.merge, offers, self.config.candidates, fill=self.config.fill)
-            merged = merged.with_features({"merge_score": np.where(merged.mask, merged.score, np.nan)})
-            entry.items_out, entry.unanswered = int(merged.counts.sum()), int((merged.counts == 0).sum())
-        return merged
+    def steps(
+        self, request: Request, trace: Trace, *, degrade: bool = False
+    ) -> Iterator[tuple[Merger | Stage, Candidates]]:
+        """Run a request; yields the merge and every later stage, each with the candidates after it.
 
-    def prepare(self, queries: QueryBatch, exclude: Exclusions | None = None) -> Candidates:
-        """Candidates as the ranker meets them: recalled, merged, hydrated and filtered."""
-        exclude = Exclusions.of_history(queries) if exclude is None else exclude
-        trace = Trace(len(queries))
-        candidates = self.recall(queries, exclude, trace)
+        The sources' own candidates are in ``request.offers`` from the merge on.
+        """
+        for source in self.sources:
+            offer = request.offers[source.name] = Candidates.empty(len(request.queries))
+            with trace.record(source.role, source.name, 0, degrade=degrade) as entry:
+                offer = request.offers[source.name] = source.fetch(request)
+            entry.count(offer)
+        items_in = sum(int(offer.counts.sum()) for offer in request.offers.values())
+        with trace.record(self.merger.role, self.merger.name, items_in) as entry:
+            candidates = self.merger.merge(request.offers)
+        entry.count(candidates)
+        yield self.merger, candidates
         for stage in self.stages:
-            if stage.stage in ("hydrate", "filter"):
-                candidates = _apply(stage, queries, candidates, exclude, candidates.k, trace, False)
-        return candidates
+            with trace.record(stage.role, stage.name, int(candidates.counts.sum()), degrade=degrade) as entry:
+                candidates = stage.apply(request, candidates)
+            entry.count(candidates)
+            yield stage, candidates
 
     def recommend(
         self,
         *,
         user: int | None = None,
-        history: Sequence[int] | None = None,
+        history: Sequence[EventLike] | None = None,
         k: int = 10,
         exclude: Sequence[int] = (),
         as_of: int | None = None,
@@ -144,42 +149,39 @@ class Pipeline:
 
         Args:
             user: raw user id; the stored history is used unless one is given.
-            history: raw movie ids, oldest first; may be empty. Unknown ids are passed over and reported.
+            history: events, oldest first; may be empty. An event is a raw movie id, (id, rating), (id, rating, time),
+                a mapping of these names or an ``Event``. Unknown ids are ignored and reported.
             k: number of films.
-            exclude: raw movie ids not to offer, beside the history.
-            as_of: Unix seconds for which films are asked, by default now; only for a pipeline in which a channel
-                reads the query's time. The history is taken as it is, later events and all.
+            exclude: raw movie ids not to offer, in addition to the history.
+            as_of: Unix seconds to recommend for, by default now; only for a pipeline with a channel that reads the
+                query's time. The history is used whole, later events included.
 
         Raises:
-            DataError: neither user nor history, an unknown user without a history, k below 1, ids that are
-                no whole numbers, or an ``as_of`` that nothing would read.
+            DataError: neither user nor history, an unknown user without a history, k below 1, ids that are no whole
+                numbers, invalid events, or an ``as_of`` that no channel reads.
         """
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
         query, unknown = self._query(user, history)
-        query = self._asked_at(query, as_of)
-        more = self.vocabulary.items.encode(_raw_ids("exclude", exclude))
+        query = self._with_query_time(query, as_of)
+        more = self.vocabulary.items.encode(raw_ids("exclude", exclude))
         excluded = np.concatenate([query.history_idx, more])
         exclusions = Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)
         candidates, trace = self.run(query, k, exclude=exclusions, degrade=degrade)
         items = tuple(self._describe(candidates, column) for column in range(int(candidates.counts[0])))
         return Answer(items, trace, tuple(self.vocabulary.items.decode(query.history_idx).tolist()), unknown)
 
-    def _query(self, user: int | None, history: Sequence[int] | None) -> tuple[QueryBatch, tuple[int, ...]]:
-        if user is None and history is None:
+    def _query(self, user: int | None, history: Sequence[EventLike] | None) -> tuple[QueryBatch, tuple[int, ...]]:
+        """The request as a batch of one, and the raw movie ids that are not in the catalogue."""
+        if history is not None:
+            users = self.vocabulary.users
+            user_idx = np.full(1, -1, dtype=np.int64) if user is None else users.encode(raw_ids("user", [user]))
+            return history_query(history, self.vocabulary, user_idx)
+        if user is None:
             raise DataError("give a user, a history, or both")
-        users = self.vocabulary.users
-        user_idx = np.full(1, -1, dtype=np.int64) if user is None else users.encode(_raw_ids("user", [user]))
-        if history is None:
-            if user_idx[0] < 0:
-                raise DataError(f"user {user} is not known here; give a history of movie ids instead")
-            return self.histories.queries(user_idx), ()
-        raw = _raw_ids("history", history)
-        idx = self.vocabulary.items.encode(raw)
-        query = QueryBatch.from_histories([idx[idx >= 0].tolist()], user_idx=user_idx)
-        return query, tuple(raw[idx < 0].tolist())
+        return self.histories.history([user]), ()
 
-    def _asked_at(self, query: QueryBatch, as_of: int | None) -> QueryBatch:
+    def _with_query_time(self, query: QueryBatch, as_of: int | None) -> QueryBatch:
         if not self.query_time:
             if as_of is not None:
                 raise DataError(
@@ -194,9 +196,7 @@ class Pipeline:
         features = {name: float(values[0, column]) for name, values in candidates.features.items()}
         known = {name: value for name, value in features.items() if np.isfinite(value)}
         scores = {f"recall.{n.removeprefix(RECALL_SCORE)}": v for n, v in known.items() if n.startswith(RECALL_SCORE)}
-        scores |= {
-            stage: known[name] for stage, name in (("merge", "merge_score"), ("rank", RANK_SCORE)) if name in known
-        }
+        scores |= {stage: known[name] for stage, name in STAGE_SCORES if name in known}
         movie_id = int(self.vocabulary.items.decode(item))
         return Recommendation(
             movie_id=movie_id,
@@ -205,28 +205,3 @@ class Pipeline:
             channels={n.removeprefix(RECALL_RANK): int(v) for n, v in known.items() if n.startswith(RECALL_RANK)},
             scores=scores | {"final": float(candidates.score[0, column])},
         )
-
-
-def _raw_ids(what: str, values: Sequence[int]) -> IntArray:
-    ids = np.asarray(values)
-    if ids.size and (ids.ndim != 1 or not np.can_cast(ids.dtype, np.int64)):
-        raise DataError(f"{what} must hold whole numbers of at most 64 bits, got {values!r}")
-    return ids.astype(np.int64)
-
-
-def _apply(
-    stage: Stage,
-    queries: QueryBatch,
-    candidates: Candidates,
-    exclude: Exclusions,
-    k: int,
-    trace: Trace,
-    degrade: bool,
-) -> Candidates:
-    """Run one stage under the trace; what a failed stage was given passes on unchanged."""
-    result = candidates
-    with trace.record(stage.stage, stage.name, int(candidates.counts.sum()), degrade=degrade) as entry:
-        result = stage.apply(queries, candidates, exclude, k)
-        entry.unanswered = int((result.counts == 0).sum())
-    entry.items_out = int(result.counts.sum())
-    return result

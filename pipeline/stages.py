@@ -1,115 +1,193 @@
-"""The stages of a request: source, hydrate, filter, score, select.
+"""The stages of a request: source, merge, hydrator, filter, scorer, selector.
 
-A stage turns the candidates of a batch of queries into other candidates. It knows nothing of the stages
-around it; the pipeline times it and counts what goes in and out.
+A stage turns the candidates of a batch of queries into other candidates and is independent of the stages around it.
+The pipeline runs the stages in order, times them and counts the items that go in and out.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
-from recall.embedding import VectorChannel
+from recall.merge import MergeConfig, merge
 from reccore import Candidates, Exclusions, QueryBatch
-from reccore.arrays import FloatArray
+from reccore.arrays import BoolArray, FloatArray
 from rerank.base import BaseReranker
 
 MATCH_PREFIX = "match."
+MERGE_SCORE = "merge_score"
 RANK_SCORE = "rank_score"
 
 
-class Stage(Protocol):
-    """What the pipeline asks of a stage after the sources."""
+@dataclass(eq=False)
+class Request:
+    """A batch of queries on its way through the stages.
 
-    stage: ClassVar[str]
-    name: str
+    Attributes:
+        queries: B queries.
+        k: length of the final list.
+        exclude: items never to offer.
+        offers: candidates of every source by name, as they arrive.
+    """
 
-    def apply(self, queries: QueryBatch, candidates: Candidates, exclude: Exclusions, k: int) -> Candidates:
-        """Candidates to pass on; ``k`` is the length of the final list."""
-        ...
+    queries: QueryBatch
+    k: int
+    exclude: Exclusions
+    offers: dict[str, Candidates] = field(default_factory=dict)
+    _prepared: dict[str, Any] = field(default_factory=dict)
+
+    def prepared(self, name: str, channel: BaseRecall) -> Any:
+        """The queries as the channel encodes them; encoded once per request, whichever stages need them."""
+        if name not in self._prepared:
+            self._prepared[name] = channel.prepare(self.queries)
+        return self._prepared[name]
 
 
 class ChannelSource:
-    """One recall channel as a source of candidates."""
+    """Offers the best ``k`` items of one recall channel."""
 
-    stage = "source"
+    role = "source"
 
     def __init__(self, name: str, channel: BaseRecall, k: int) -> None:
-        self.name = name
-        self.channel = channel
-        self.k = k
+        self.name, self.channel, self.k = name, channel, k
 
-    def fetch(self, queries: QueryBatch, exclude: Exclusions) -> Candidates:
-        """At most ``k`` candidates per query."""
-        return self.channel.retrieve(queries, self.k, exclude=exclude)
-
-
-class MatchHydrator:
-    """Adds ``match.<channel>``: the channel's inner product for every candidate, offered by it or not."""
-
-    stage: ClassVar[str] = "hydrate"
-
-    def __init__(self, name: str, channel: VectorChannel) -> None:
-        self.name = name
-        self.channel = channel
-        self.vectors = channel.encode_items()
-
-    def apply(self, queries: QueryBatch, candidates: Candidates, exclude: Exclusions, k: int) -> Candidates:
-        user = self.channel.encode_queries(queries)  # (B, D)
-        scores: FloatArray = np.full(candidates.item_idx.shape, np.nan, dtype=np.float32)
-        for row in range(0, len(queries), 256):  # the gathered vectors of a chunk stay small
-            part = slice(row, row + 256)
-            item = self.vectors[np.maximum(candidates.item_idx[part], 0)]  # (b, K, D)
-            scores[part] = np.einsum("bd,bkd->bk", user[part], item)
-        scores[~candidates.mask] = np.nan
-        return candidates.with_features({MATCH_PREFIX + self.name: scores})
+    def fetch(self, request: Request) -> Candidates:
+        """(B, ≤ k) candidates."""
+        prepared = request.prepared(self.name, self.channel)
+        return self.channel.retrieve(request.queries, self.k, exclude=request.exclude, prepared=prepared)
 
 
-class SeenFilter:
-    """Drops excluded items, whatever source they came from."""
+class Merger:
+    """Merges the offers of all sources into at most ``k`` candidates and keeps their scores as ``merge_score``."""
 
-    stage: ClassVar[str] = "filter"
-    name = "seen"
+    role = "merge"
 
-    def apply(self, queries: QueryBatch, candidates: Candidates, exclude: Exclusions, k: int) -> Candidates:
-        return candidates.keep(~exclude.contains(candidates.item_idx))
+    def __init__(self, config: MergeConfig, k: int, fill: str | None) -> None:
+        self.name, self.config, self.k, self.fill = config.method, config, k, fill
+
+    def merge(self, offers: Mapping[str, Candidates]) -> Candidates:
+        """(B, ≤ k) candidates with the score and rank of every source as features."""
+        merged = merge(self.config, offers, self.k, fill=self.fill)
+        return merged.with_features({MERGE_SCORE: np.where(merged.mask, merged.score, np.nan)})
 
 
-class RankerScorer:
-    """Reorders by the ranker's scores and keeps them as ``rank_score``."""
+class Stage(ABC):
+    """A stage after the merge.
 
-    stage: ClassVar[str] = "score"
+    Attributes:
+        role: hydrate, filter, score or select.
+        name: of the component, for the trace.
+    """
 
-    def __init__(self, ranker: BaseRanker) -> None:
-        self.name = ranker.name
-        self.ranker = ranker
+    role: ClassVar[str]
+    name: str
 
-    def apply(self, queries: QueryBatch, candidates: Candidates, exclude: Exclusions, k: int) -> Candidates:
-        score = self.ranker.score(queries, candidates)
+    @abstractmethod
+    def apply(self, request: Request, candidates: Candidates) -> Candidates:
+        """The candidates to pass on."""
+
+
+class Hydrator(Stage):
+    """Adds features; items and order stay."""
+
+    role: ClassVar[str] = "hydrate"
+
+    @abstractmethod
+    def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
+        """Name → (B, K), NaN on padding and where there is no value."""
+
+    def apply(self, request: Request, candidates: Candidates) -> Candidates:
+        return candidates.with_features(self.features(request, candidates))
+
+
+class Filter(Stage):
+    """Drops candidates; the order of the others stays."""
+
+    role: ClassVar[str] = "filter"
+
+    @abstractmethod
+    def keep(self, request: Request, candidates: Candidates) -> BoolArray:
+        """(B, K), True for the candidates to keep."""
+
+    def apply(self, request: Request, candidates: Candidates) -> Candidates:
+        return candidates.keep(self.keep(request, candidates))
+
+
+class Scorer(Stage):
+    """Scores every candidate, reorders by the score and keeps it as ``rank_score``."""
+
+    role: ClassVar[str] = "score"
+
+    @abstractmethod
+    def score(self, request: Request, candidates: Candidates) -> FloatArray:
+        """(B, K) scores in the order of the candidates."""
+
+    def apply(self, request: Request, candidates: Candidates) -> Candidates:
+        score = self.score(request, candidates)
         return candidates.with_features({RANK_SCORE: np.where(candidates.mask, score, np.nan)}).reordered(score)
 
 
-class RerankSelector:
+class Selector(Stage):
+    """Chooses the final list of at most ``request.k`` items."""
+
+    role: ClassVar[str] = "select"
+
+
+class MatchHydrator(Hydrator):
+    """Adds ``match.<channel>``: the channel's own score of every candidate, whether or not it offered the item.
+
+    The feature is 0 where the channel has no score, which is the inner product with a zero vector.
+    """
+
+    def __init__(self, name: str, channel: BaseRecall) -> None:
+        self.name, self.channel = name, channel
+
+    def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
+        prepared = request.prepared(self.name, self.channel)
+        score = self.channel.score(request.queries, candidates, prepared=prepared)
+        known = np.where(np.isnan(score), np.float32(0), score)
+        return {MATCH_PREFIX + self.name: np.where(candidates.mask, known, np.float32(np.nan))}
+
+
+class SeenFilter(Filter):
+    """Drops excluded items, whichever source offered them."""
+
+    name = "seen"
+
+    def keep(self, request: Request, candidates: Candidates) -> BoolArray:
+        return ~request.exclude.contains(candidates.item_idx)
+
+
+class RankerScorer(Scorer):
+    """Scores with a trained ranker."""
+
+    def __init__(self, ranker: BaseRanker) -> None:
+        self.name, self.ranker = ranker.name, ranker
+
+    def score(self, request: Request, candidates: Candidates) -> FloatArray:
+        return self.ranker.score(request.queries, candidates)
+
+
+class RerankSelector(Selector):
     """Chooses the final list with a reranker."""
 
-    stage: ClassVar[str] = "select"
-
     def __init__(self, reranker: BaseReranker) -> None:
-        self.name = reranker.name
-        self.reranker = reranker
+        self.name, self.reranker = reranker.name, reranker
 
-    def apply(self, queries: QueryBatch, candidates: Candidates, exclude: Exclusions, k: int) -> Candidates:
-        return self.reranker.rerank(queries, candidates, k)
+    def apply(self, request: Request, candidates: Candidates) -> Candidates:
+        return self.reranker.rerank(request.queries, candidates, request.k)
 
 
-class TopSelector:
-    """Cuts the final list off the top."""
+class TopSelector(Selector):
+    """Chooses the first items."""
 
-    stage: ClassVar[str] = "select"
     name = "top"
 
-    def apply(self, queries: QueryBatch, candidates: Candidates, exclude: Exclusions, k: int) -> Candidates:
-        return candidates.head(k)
+    def apply(self, request: Request, candidates: Candidates) -> Candidates:
+        return candidates.head(request.k)

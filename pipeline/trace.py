@@ -1,4 +1,4 @@
-"""What happened to a request: items in and out and milliseconds of every stage."""
+"""The trace of a request: items in and out and milliseconds of every stage."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import Any
 
 from loguru import logger
 
+from reccore import Candidates
+
 
 @dataclass
 class StageRecord:
     """One stage's part of a trace.
 
     Attributes:
-        stage: source, merge, hydrate, filter, score or select.
+        stage: role of the stage: source, merge, hydrate, filter, score or select.
         name: of the component, such as ``itemcf``.
-        items_in: candidates handed to it, over all queries of the batch.
-        items_out: candidates it passed on.
+        items_in: candidates before it, over all queries of the batch.
+        items_out: candidates after it.
         milliseconds: wall time.
-        unanswered: queries it had no candidate for.
-        error: why it was passed over, in serving; None where it worked.
+        unanswered: queries without a candidate after it.
+        error: why it was skipped, in serving; None if it worked.
     """
 
     stage: str
@@ -32,6 +34,10 @@ class StageRecord:
     milliseconds: float = 0.0
     unanswered: int = 0
     error: str | None = None
+
+    def count(self, candidates: Candidates) -> None:
+        """Note the candidates after the stage."""
+        self.items_out, self.unanswered = int(candidates.counts.sum()), int((candidates.counts == 0).sum())
 
 
 @dataclass
@@ -43,7 +49,7 @@ class Trace:
 
     @contextmanager
     def record(self, stage: str, name: str, items_in: int, *, degrade: bool = False) -> Iterator[StageRecord]:
-        """Time a stage. With ``degrade`` an exception is noted and logged instead of raised."""
+        """Time a stage. With ``degrade`` an exception is logged and recorded instead of raised."""
         entry = StageRecord(stage, name, items_in)
         started = perf_counter()
         try:
@@ -52,13 +58,14 @@ class Trace:
             if not degrade:
                 raise
             entry.error = f"{type(error).__name__}: {error}"
-            logger.exception("stage {} {} failed and was passed over", stage, name)
+            logger.exception("stage {} {} failed and was skipped", stage, name)
         finally:
             entry.milliseconds = (perf_counter() - started) * 1e3
             self.stages.append(entry)
 
     @property
     def errors(self) -> int:
+        """Number of stages that failed."""
         return sum(record.error is not None for record in self.stages)
 
     def to_dict(self) -> dict[str, Any]:

@@ -120,18 +120,40 @@ class QueryBatch:
         cls,
         histories: Sequence[Sequence[int]],
         *,
+        ratings: Sequence[Sequence[float]] | None = None,
+        times: Sequence[Sequence[int]] | None = None,
         user_idx: npt.ArrayLike | None = None,
         as_of: npt.ArrayLike | None = None,
     ) -> QueryBatch:
-        """Queries from lists of item indices (-1 = unknown item), without ratings or times."""
-        n = len(histories)
-        offsets = offsets_from_lengths(np.array([len(h) for h in histories], dtype=np.int64))
-        flat = np.concatenate([np.asarray(h, dtype=np.int64) for h in histories]) if n else np.empty(0, np.int64)
+        """Queries from lists.
+
+        Args:
+            histories: B lists of item indices, oldest first; -1 = unknown item.
+            ratings: of these events.
+            times: of these events, Unix seconds.
+            user_idx: (B,); by default unknown.
+            as_of: (B,); by default the time of each history's last event, where ``times`` are given.
+
+        Raises:
+            ValueError: ratings or times that differ from the histories in their lengths.
+        """
+        lengths = np.array([len(history) for history in histories], dtype=np.int64)
+        for name, rows in (("ratings", ratings), ("times", times)):
+            if rows is not None and [len(row) for row in rows] != lengths.tolist():
+                raise ValueError(f"{name} must have as many values as the histories have events, {lengths.tolist()}")
+        offsets, n = offsets_from_lengths(lengths), len(lengths)
+        time = None if times is None else _flat(times, np.int64)
+        if as_of is None:
+            as_of = np.full(n, UNKNOWN_TIME, np.int64)
+            if time is not None:
+                as_of[lengths > 0] = time[offsets[1:][lengths > 0] - 1]
         return cls(
             history_offsets=offsets,
-            history_idx=flat,
+            history_idx=_flat(histories, np.int64),
             user_idx=np.full(n, -1, np.int64) if user_idx is None else np.asarray(user_idx, dtype=np.int64),
-            as_of=np.full(n, UNKNOWN_TIME, np.int64) if as_of is None else np.asarray(as_of, dtype=np.int64),
+            as_of=np.asarray(as_of, dtype=np.int64),
+            history_rating=None if ratings is None else _flat(ratings, np.float32),
+            history_time=time,
         )
 
     def __len__(self) -> int:
@@ -198,3 +220,8 @@ class QueryBatch:
             history_rating=None if self.history_rating is None else self.history_rating[at],
             history_time=None if self.history_time is None else self.history_time[at],
         )
+
+
+def _flat(rows: Sequence[Sequence[Any]], dtype: type[V]) -> npt.NDArray[V]:
+    """All rows one after another."""
+    return np.concatenate([np.empty(0, dtype), *(np.asarray(row, dtype=dtype) for row in rows)])

@@ -3,28 +3,73 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from copy import copy
 from typing import Any, ClassVar, Self
 
-from reccore import Candidates, Component, ItemTable, QueryBatch, Vocabulary
+from reccore import Candidates, Component, ConfigError, ItemTable, QueryBatch, Vocabulary
 from reccore.arrays import FloatArray
 
 
 class BaseReranker(Component[Any]):
-    """Chooses and orders the final list, looking at the items of the list together.
+    """Chooses and orders the final list, considering its items together.
 
-    Built with what it needs (item vectors, genres). Subclasses implement ``_rerank``.
+    A reranker learns nothing; ``fit`` gives it the item facts and vectors that it needs. Subclasses implement
+    ``_fit`` and ``_rerank``.
     """
 
     kind: ClassVar[str] = "rerank"
 
-    def rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates:
-        """The best ``k`` of the given candidates, in their final order; a subset of the input.
+    @property
+    def vectors_of(self) -> str | None:
+        """Name of the channel whose item vectors ``fit`` needs; None if it needs none."""
+        return None
+
+    @property
+    def vectors(self) -> FloatArray | None:
+        """(N, D) unit or zero vectors of items whose cosine is the similarity; None for a method without."""
+        return None
+
+    @property
+    def trade_off(self) -> float | None:
+        """λ between diversity (0) and relevance (1): the option ``trade_off``; None for a method without it."""
+        value: float | None = getattr(self.config, "trade_off", None)
+        return value
+
+    def with_trade_off(self, value: float) -> Self:
+        """A copy with another λ that shares the fitted state.
 
         Raises:
-            ValueError: ``k`` below 1, rows of queries and candidates differ in number, or a candidate
-                outside the catalogue.
-            NotFittedError: before the reranker was given what it needs.
+            ConfigError: the method has no trade-off, or the value is out of range.
+        """
+        if self.trade_off is None:
+            raise ConfigError(f"reranker {self.name!r} has no trade_off between relevance and diversity")
+        reranker = copy(self)
+        reranker.config = self.Config.parse({**self.config.model_dump(), "trade_off": value})
+        return reranker
+
+    def fit(self, items: ItemTable, vectors: FloatArray | None, vocabulary: Vocabulary) -> Self:
+        """Take over what the reranker needs.
+
+        Args:
+            items: facts of the N items of the catalogue.
+            vectors: (N, D) item vectors of the channel ``vectors_of``; unused and may be None if that is None.
+            vocabulary: the meaning of the item indices.
+
+        Raises:
+            ConfigError: what the configuration compares items by is missing.
+            DataError: the vectors do not fit the vocabulary or are not finite.
+        """
+        self._fit(items, vectors, vocabulary)
+        self._vocabulary = vocabulary
+        return self
+
+    def rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates:
+        """The best ``k`` of the given candidates in their final order, (B, min(k, K)).
+
+        Raises:
+            ValueError: ``k`` below 1, different numbers of queries and rows of candidates, or a candidate outside
+                the catalogue.
+            NotFittedError: before ``fit`` or ``load``.
         """
         n_items = len(self.vocabulary.items)
         if k < 1:
@@ -35,23 +80,8 @@ class BaseReranker(Component[Any]):
             raise ValueError(f"candidate index {candidates.item_idx.max()} outside the catalogue of {n_items} items")
         return self._rerank(queries, candidates, k)
 
-    @classmethod
     @abstractmethod
-    def build(
-        cls,
-        config: Mapping[str, Any] | None,
-        items: ItemTable,
-        vectors: FloatArray | None,
-        vocabulary: Vocabulary,
-    ) -> Self:
-        """A reranker ready for use.
-
-        Args:
-            config: the reranker's options.
-            items: catalogue facts.
-            vectors: (N, D) item vectors, or None where no channel has any.
-            vocabulary: what the item indices mean.
-        """
+    def _fit(self, items: ItemTable, vectors: FloatArray | None, vocabulary: Vocabulary) -> None: ...
 
     @abstractmethod
     def _rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates: ...

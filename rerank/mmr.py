@@ -1,38 +1,29 @@
-"""Maximal marginal relevance: relevant items that do not repeat what the list already holds.
+"""Maximal marginal relevance: relevant items that differ from those already in the list.
 
 Carbonell & Goldstein, The use of MMR, diversity-based reranking (SIGIR 1998), equation 1:
 
     next = argmax_i  λ·rel(i) − (1−λ)·max_{j chosen} sim(i, j)
 
-λ means the same for every ranker because both terms lie in [0, 1]: relevance is normalised over the pool
-of each query, and similarity is the cosine cut off at 0 (items that point apart are as different as
-it takes; 0 is also the similarity to an empty list). As the chosen set only grows, the objective
-of the pick never rises along the list, so it can serve as the list's score.
+Both terms lie in [0, 1], so that λ has the same effect for every ranker: relevance is normalised over the pool of
+each query, and similarity is the cosine, with negative values set to 0. As the chosen set only grows, the objective
+never rises along the list, so it can serve as the list's score.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from reccore import (
-    Bundle,
-    Candidates,
-    ComponentConfig,
-    ConfigError,
-    DataError,
-    ItemTable,
-    QueryBatch,
-    Vocabulary,
-)
+from reccore import Bundle, Candidates, ComponentConfig, ItemTable, QueryBatch, Vocabulary
 from reccore.arrays import BoolArray, FloatArray, IntArray
 from reccore.bundle import BundleWriter
 from reccore.candidates import concatenate
 from rerank.base import BaseReranker
+from rerank.similarity import Similarity, VectorSimilarity, similarity_vectors
 
 RANK_SCORE = "rank_score"
 
@@ -44,31 +35,30 @@ class MMRConfig(ComponentConfig):
     """Options of MMR.
 
     Attributes:
-        trade_off: λ in [0, 1]. 1 keeps the input order; 0 looks at similarity alone, after the first item.
-        pool: how many of the first candidates are considered for the list. The rest follow in their
-            old order where more are asked for.
-        similarity: ``vectors`` (cosine of item embeddings) or ``genres`` (cosine of genre sets). An
-            item without a vector or genre is similar to nothing.
-        relevance: ``min_max`` scales the scores of the pool to [0, 1], so gaps between scores count and
-            any ranker's offset and scale do not; ``rank`` goes from 1 for the first down to 0 for the last of the
-            pool in equal steps, so only the order counts.
+        trade_off: λ in [0, 1]. 1 keeps the input order; 0 considers similarity alone after the first item.
+        pool: number of first candidates to choose from. The rest follow in their old order if a longer list is
+            requested.
+        similarity: how items are compared; an item without a vector or genre is similar to none.
+        relevance: ``min_max`` scales the scores of the pool to [0, 1]: gaps between scores count, the ranker's
+            offset and scale do not. ``rank`` goes from 1 for the first of the pool to 0 for the last in equal steps:
+            only the order counts.
     """
 
     trade_off: float = Field(0.7, ge=0.0, le=1.0)
     pool: int = Field(100, ge=1)
-    similarity: Literal["vectors", "genres"] = "vectors"
+    similarity: Similarity = VectorSimilarity()
     relevance: Literal["min_max", "rank"] = "min_max"
 
 
 class MMR(BaseReranker):
     """Greedy MMR over the first candidates of each query; vectorised over queries, one step per pick.
 
-    Takes O(picks·pool·D) time per query. Equal objectives go to the earlier candidate, so the answer is
-    a function of its own row alone.
+    Takes O(picks·pool·D) time per query. Of equal objectives the earlier candidate wins, so that a query's answer does
+    not depend on the rest of the batch.
 
-    The output keeps every feature and adds ``rank_score``, the score that came in. Its ``score`` is the
-    objective at the moment of the pick, in [−1, 1] and never rising along the row; items from
-    beyond the pool follow in their old order with −2, −3, ….
+    The output keeps every feature and adds ``rank_score``, the input's score. Its ``score`` is the objective at the
+    moment of the choice, in [−1, 1] and never rising along the row; items beyond the pool follow in their old order
+    with −2, −3, ….
     """
 
     name: ClassVar[str] = "mmr"
@@ -79,47 +69,19 @@ class MMR(BaseReranker):
         super().__init__(config)
         self._unit: FloatArray = np.zeros((0, 1), dtype=np.float32)  # (N, D) rows of length 1, or 0
 
-    @classmethod
-    def build(
-        cls,
-        config: MMRConfig | Mapping[str, Any] | None,
-        items: ItemTable,
-        vectors: FloatArray | None,
-        vocabulary: Vocabulary,
-    ) -> Self:
-        """A reranker ready for use; nothing is learnt.
-
-        Args:
-            config: options.
-            items: catalogue facts, for ``similarity = "genres"``.
-            vectors: (N, D) item vectors of any length, for ``similarity = "vectors"``; else unused.
-            vocabulary: what the item indices mean, N items.
-
-        Raises:
-            ConfigError: the similarity asked for has nothing to work on.
-            DataError: rows and vocabulary differ in number, or a vector is not finite.
-        """
-        reranker = cls(config)
-        if reranker.config.similarity == "genres":
-            rows = items.genre_matrix()
-            if not rows.any():
-                raise ConfigError("mmr: similarity is 'genres' but no item has a genre; use similarity='vectors'")
-        elif vectors is None:
-            raise ConfigError("mmr: similarity is 'vectors' but no item vectors are given; use similarity='genres'")
-        else:
-            rows = vectors
-        if rows.ndim != 2 or len(rows) != len(vocabulary.items):
-            raise DataError(f"mmr: item vectors of shape {rows.shape} for {len(vocabulary.items)} items")
-        if not np.isfinite(rows).all():
-            raise DataError("mmr: item vectors must be finite; train the model that made them again")
-        reranker._unit = _unit_rows(rows)
-        reranker._vocabulary = vocabulary
-        return reranker
+    @property
+    def vectors_of(self) -> str | None:
+        """The channel that ``similarity`` names, if any."""
+        similarity = self.config.similarity
+        return similarity.channel if isinstance(similarity, VectorSimilarity) else None
 
     @property
     def vectors(self) -> FloatArray:
-        """(N, D) rows of length one, or zero, whose cosine the reranker compares items by."""
+        """(N, D) rows of length one, or zero, whose cosine compares items."""
         return self._unit
+
+    def _fit(self, items: ItemTable, vectors: FloatArray | None, vocabulary: Vocabulary) -> None:
+        self._unit = similarity_vectors(self.config.similarity, items, vectors, vocabulary)
 
     def _rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates:
         k = min(k, candidates.k)
@@ -158,7 +120,7 @@ class MMR(BaseReranker):
         objective = np.full((len(pool), picks), -np.inf)
         for pick in range(picks):
             value = np.where(free, trade_off * relevance - (1.0 - trade_off) * closest, -np.inf)  # (B, P)
-            column = value.argmax(axis=1)  # the first of equals
+            column = value.argmax(axis=1)  # of equals the first
             left = free[rows, column]
             columns[left, pick] = column[left]
             objective[left, pick] = value[left, column[left]]
@@ -171,8 +133,8 @@ class MMR(BaseReranker):
     def _relevance(self, score: FloatArray, mask: BoolArray) -> npt.NDArray[np.float64]:
         """(B, P) in [0, 1], never rising along a row, 0 on padding.
 
-        Column order is the ranking, so a score above an earlier one is read as equal to it. Scores at the lowest
-        float32 (an item the ranker could not score) get 0 and do not stretch the scale.
+        Column order is the ranking, so a score above an earlier one counts as equal to it. Scores at the lowest
+        float32 (items without a score of the ranker) get 0 and do not affect the scale.
         """
         last = np.maximum(mask.sum(axis=1, keepdims=True) - 1, 1)
         if self.config.relevance == "rank":
@@ -190,11 +152,3 @@ class MMR(BaseReranker):
 
     def _read(self, bundle: Bundle) -> None:
         self._unit = bundle.arrays(_VECTORS_FILE)["unit"]
-
-
-def _unit_rows(rows: npt.NDArray[np.floating]) -> FloatArray:
-    """Rows scaled to length one; zero rows stay zero."""
-    wide = rows.astype(np.float64)
-    length = np.linalg.norm(wide, axis=1, keepdims=True)
-    unit: FloatArray = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0).astype(np.float32)
-    return unit

@@ -8,7 +8,7 @@ Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
 
 --split, --test and --ks are those of evaluate_recall.py.
 
-A pipeline with a channel trained with --query_time is measured with --query_time: every query then knows when the
+A pipeline with a channel trained with --query_time is result with --query_time: every query then knows when the
 event to predict happens. That is labelled, and written to reports of its own.
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from evaluation.report import comparisons_table, measured_metrics, metrics_table
 from experiments.evaluate_pipeline import PIPELINE_KS, evaluate_pipeline
-from experiments.measuring import Measured
+from experiments.measuring import EvaluationResult
 from scripts._cli import Lengths, build_parser, emit, read_settings, run, run_options, workspace
 from scripts._evaluation import EVALUATION_FLAGS, EvaluationSettings, add_evaluation_flags, metrics_to_show
 
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = read_settings(args, {name: getattr(args, name) for name in EVALUATION_FLAGS})
     options = run_options(args, settings)
     job = EvaluatePipelineSettings.parse(settings)
-    measured = evaluate_pipeline(
+    result = evaluate_pipeline(
         workspace(args),
         split=job.split or "test",
         test_file=job.test,
@@ -44,20 +44,20 @@ def main(argv: list[str] | None = None) -> None:
         ks=job.ks,
         seed=options.seed,
     )
-    emit(args, {**measured.data, "report": str(measured.report)}, pipeline_text(measured))
+    emit(args, {**result.data, "report": str(result.report)}, pipeline_text(result))
 
 
-def pipeline_text(measured: Measured) -> str:
+def pipeline_text(result: EvaluationResult) -> str:
     """The tables for people."""
-    funnel = "\n".join(f"{step['stage']:>32}: {step['kept']:,}" for step in measured.data["funnel"])
-    wanted = metrics_to_show(measured.evaluations[0].ks, SHOWN)
+    funnel = "\n".join(f"{step['stage']:>32}: {step['kept']:,}" for step in result.data["funnel"])
+    wanted = metrics_to_show(result.evaluations[0].ks, SHOWN)
     parts = [
-        measured.protocol.line(),
-        metrics_table(measured.evaluations, measured_metrics(measured.evaluations, wanted)),
-        comparisons_table(measured.comparisons),
+        result.protocol.line(),
+        metrics_table(result.evaluations, measured_metrics(result.evaluations, wanted)),
+        comparisons_table(result.comparisons),
         "The funnel (held-out films kept)\n" + funnel,
-        f"One pass over all users\n{measured.trace}",
-        f"report: {measured.report}",
+        f"One pass over all users\n{result.trace}",
+        f"report: {result.report}",
     ]
     return "\n\n".join(parts)
 

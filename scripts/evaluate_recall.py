@@ -21,7 +21,7 @@ from pydantic import Field
 
 from evaluation.report import comparisons_table, measured_metrics, metrics_table
 from experiments.evaluate_recall import RECALL_KS, evaluate_recall
-from experiments.measuring import Measured
+from experiments.measuring import EvaluationResult
 from recall.merge import MergeConfig
 from scripts._cli import Lengths, Names, build_parser, emit, read_settings, run, run_options, workspace
 from scripts._evaluation import EVALUATION_FLAGS, EvaluationSettings, add_evaluation_flags, metrics_to_show
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = read_settings(args, {name: getattr(args, name) for name in names})
     options = run_options(args, settings)
     job = EvaluateRecallSettings.parse(settings)
-    measured = evaluate_recall(
+    result = evaluate_recall(
         workspace(args),
         names=job.models,
         split=job.split or "test",
@@ -61,18 +61,18 @@ def main(argv: list[str] | None = None) -> None:
         ks=job.ks,
         seed=options.seed,
     )
-    emit(args, {**measured.data, "report": str(measured.report)}, _text(measured))
+    emit(args, {**result.data, "report": str(result.report)}, _text(result))
 
 
-def _text(measured: Measured) -> str:
-    wanted = metrics_to_show(measured.evaluations[0].ks, SHOWN)
+def _text(result: EvaluationResult) -> str:
+    wanted = metrics_to_show(result.evaluations[0].ks, SHOWN)
     parts = [
-        measured.protocol.line(),
-        metrics_table(measured.evaluations, measured_metrics(measured.evaluations, wanted)),
+        result.protocol.line(),
+        metrics_table(result.evaluations, measured_metrics(result.evaluations, wanted)),
     ]
-    if measured.comparisons:
-        parts.append(comparisons_table(measured.comparisons))
-    return "\n\n".join([*parts, f"report: {measured.report}"])
+    if result.comparisons:
+        parts.append(comparisons_table(result.comparisons))
+    return "\n\n".join([*parts, f"report: {result.report}"])
 
 
 if __name__ == "__main__":

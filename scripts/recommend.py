@@ -1,32 +1,49 @@
-"""Recommend films to a known user, or to anyone with a history of movie ids.
+"""Recommend films to a known user, or to anyone with a history of films.
 
 PYTHONPATH=. python scripts/recommend.py --user 1 --k 10
 PYTHONPATH=. python scripts/recommend.py --history 1,50,172 --k 5
+PYTHONPATH=. python scripts/recommend.py --history 50:5,172:4.5@881250949 --k 5
 PYTHONPATH=. python scripts/recommend.py --history "" --trace
 PYTHONPATH=. python scripts/recommend.py --user 1 --as_of 1537757040
 
---as_of is for a pipeline with a channel trained with --query_time, which is asked for films of that moment:
-now, unless another is given. Any other pipeline knows no more of time than the history tells.
+A film of --history is ID, ID:RATING, ID@TIME or ID:RATING@TIME, with the time in Unix seconds.
+
+--as_of is for a pipeline with a channel trained with --query_time: the time to recommend for, by default now.
 """
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from pipeline import Answer, Pipeline, load
 from pipeline.builder import PIPELINE
+from pipeline.history import Event
 from reccore import ComponentConfig, ConfigError
-from scripts._cli import RawId, RawIds, build_parser, emit, read_settings, run, run_options, workspace
+from scripts._cli import RawId, RawIds, build_parser, emit, read_settings, run, run_options, split_commas, workspace
 
 HISTORY_SHOWN = 10
 TITLE_WIDTH = 42
+
+
+def read_events(value: Any) -> Any:
+    """Events from ``50:5,172:4.5@881250949``, a number, or a list of what ``Event.of`` takes.
+
+    Raises:
+        DataError: an invalid event.
+    """
+    parts = split_commas(value)
+    if not isinstance(parts, list | tuple):
+        return parts
+    return tuple(Event.parse(part) if isinstance(part, str) else Event.of(part) for part in parts)
 
 
 class RecommendSettings(ComponentConfig):
     """Options of the command."""
 
     user: RawId | None = None
-    history: RawIds | None = None
+    history: Annotated[tuple[Event, ...], BeforeValidator(read_events)] | None = None
     k: int = Field(default=10, ge=1)
     exclude: RawIds = ()
     as_of: int | None = Field(default=None, ge=0, lt=2**62)
@@ -36,7 +53,9 @@ class RecommendSettings(ComponentConfig):
 def main(argv: list[str] | None = None) -> None:
     parser = build_parser(__doc__)
     parser.add_argument("--user", type=int, help="raw user id")
-    parser.add_argument("--history", help="raw movie ids, oldest first, separated by commas; may be empty")
+    parser.add_argument(
+        "--history", help="films, oldest first, separated by commas: ID, ID:RATING or ID:RATING@TIME; may be empty"
+    )
     parser.add_argument("--k", type=int, help="number of films (default: 10)")
     parser.add_argument("--exclude", help="raw movie ids not to offer, separated by commas")
     parser.add_argument("--as_of", type=int, help="Unix seconds to recommend for, where query time is read (now)")
@@ -59,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     text = answer_text(pipeline, answer, trace=job.trace)
     if len(answer.items) < job.k:
         text += (
-            f"\n\n{len(answer.items)} of the {job.k} asked for: the pipeline keeps at most {pipeline.config.candidates}"
+            f"\n\n{len(answer.items)} of the {job.k} asked for: the pipeline keeps at most {pipeline.config.merge.k}"
         )
     emit(args, result, text)
 

@@ -14,7 +14,7 @@ import pytest
 import recall.two_tower.examples as two_tower_examples
 from dataprep.features import PrefixFeatures, prefix_features, query_features
 from dataprep.splits import GlobalTime, LeaveLastN, Split
-from pipeline.training import label_window
+from pipeline.samples import label_window
 from recall import CHANNELS
 from recall.popularity import Popularity
 from recall.two_tower.config import TwoTowerConfig

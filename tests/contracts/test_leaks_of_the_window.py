@@ -14,9 +14,10 @@ import pytest
 
 from dataprep.prepare import Prepared
 from dataprep.splits import LeaveLastN
-from pipeline import training
+from pipeline import samples
 from pipeline.builder import assemble
 from pipeline.config import PipelineConfig
+from pipeline.history import FrozenHistoryStore
 from recall import CHANNELS
 from reccore import Candidates, Exclusions, Holdout, Interactions, Workspace
 from reccore.arrays import offsets_from_lengths
@@ -36,16 +37,17 @@ from tests.contracts.leaks import (
     world,
 )
 
-PLAIN = PipelineConfig(ranker=None, reranker=None, per_channel=6, candidates=8)
+SHORT = {"ranker": None, "rerank": None, "per_channel": 6, "candidates": 8}
+PLAIN = PipelineConfig.parse(SHORT)
 
 
-def ranking_data(prepared: Prepared, folder: Path) -> training.RankingData:
+def ranking_data(prepared: Prepared, folder: Path) -> samples.RankingData:
     """What a ranker would be fitted with, over all channels."""
     workspace = Workspace(folder)
     channels = {name: fitted(name, prepared) for name in CHANNELS}
     for name, channel in channels.items():
         channel.save(workspace.model(name))
-    return training.make_ranking_data(
+    return samples.make_ranking_data(
         prepared, workspace, channels, PLAIN, prepared.split.valid(), tasks=["click"], max_queries=None, options=QUIET
     )
 
@@ -53,11 +55,11 @@ def ranking_data(prepared: Prepared, folder: Path) -> training.RankingData:
 def check_later_labels_are_never_negatives() -> None:
     prepared = prepared_of(world(), LeaveLastN(1))
     fit = prepared.split.fit()
-    window = training.label_window(prepared, max_queries=None, options=QUIET)
+    window = samples.label_window(prepared, max_queries=None, options=QUIET)
     n = len(window.holdout)
     everything = np.tile(np.arange(N_ITEMS), (n, 1))
     offered = Candidates(everything, np.zeros(everything.shape, dtype=np.float32))
-    labels, missed = training.label(offered, window.holdout, window.later)
+    labels, missed = samples.label(offered, window.holdout, window.later)
     sensible(missed.sum() == 0)
     seen_later = 0
     for row in range(n):
@@ -74,7 +76,7 @@ def check_later_labels_are_never_negatives() -> None:
 def check_refitted_channels_do_not_know_the_window(folder: Path) -> None:
     """The first label event of a user meets the same candidates whatever it and the later ones are."""
     before = prepared_of(world(), LeaveLastN(1))
-    start = training.label_window(before, max_queries=None, options=QUIET).start
+    start = samples.label_window(before, max_queries=None, options=QUIET).start
     others = prepared_of(changed(world(), after(world(), start)), LeaveLastN(1))
     one, other = (ranking_data(prepared, folder / str(n)) for n, prepared in enumerate((before, others)))
     for name, values in one.window_data.items.statistics.items():
@@ -92,7 +94,7 @@ def check_refitted_channels_do_not_know_the_window(folder: Path) -> None:
 def check_the_window_touches_neither_validation_nor_test() -> None:
     before = prepared_of(world(), LeaveLastN(1))
     others = prepared_of(changed(world(), after(world(), before.split.fit_stop)), LeaveLastN(1))
-    one, other = (training.label_window(prepared, max_queries=None, options=QUIET) for prepared in (before, others))
+    one, other = (samples.label_window(prepared, max_queries=None, options=QUIET) for prepared in (before, others))
     np.testing.assert_array_equal(one.start, other.start)
     np.testing.assert_array_equal(one.holdout.target_idx, other.holdout.target_idx)
     np.testing.assert_array_equal(one.holdout.queries.history_idx, other.holdout.queries.history_idx)
@@ -104,17 +106,18 @@ def check_missed_positives_are_not_inserted() -> None:
     prepared = prepared_of(world(), LeaveLastN(1))
     data = prepared.training_data()
     channels = {name: fitted(name, prepared) for name in ("popularity", "itemcf")}
-    config = PLAIN.model_copy(update={"channels": tuple(channels), "candidates": 5})
-    pipeline = assemble(config, channels=channels, ranker=None, items=data.items, histories=data.interactions)
+    config = PipelineConfig.parse({**SHORT, "channels": tuple(channels), "candidates": 5})
+    histories = FrozenHistoryStore(data.interactions, data.vocabulary)
+    pipeline = assemble(config, channels=channels, ranker=None, items=data.items, histories=histories)
     holdout = prepared.split.valid()
-    samples = training.ranking_samples(pipeline, holdout, None, tasks=["click"], label_name="test", options=QUIET)
-    offered = pipeline.prepare(holdout.queries).item_idx
-    np.testing.assert_array_equal(samples.candidates.item_idx, offered)
+    found = samples.ranking_samples(pipeline, holdout, None, tasks=["click"], source="test", options=QUIET)
+    offered = pipeline.run(holdout.queries, 5)[0].item_idx
+    np.testing.assert_array_equal(found.candidates.item_idx, offered)
     hit = (offered == holdout.target_idx[:, None]).any(axis=1)
     sensible(not hit.all())
-    assert samples.missed is not None
-    assert samples.missed.sum() == (~hit).sum()
-    np.testing.assert_array_equal((samples.labels["click"] == 1).sum(axis=1), hit)
+    assert found.missed is not None
+    assert found.missed.sum() == (~hit).sum()
+    np.testing.assert_array_equal((found.labels["click"] == 1).sum(axis=1), hit)
 
 
 def test_later_labels_are_never_negatives() -> None:
@@ -134,20 +137,20 @@ def test_missed_positives_are_not_inserted() -> None:
 
 
 def later_is_forgotten(patch: pytest.MonkeyPatch) -> None:
-    original = training.label
-    patch.setattr(training, "label", lambda candidates, holdout, later=None: original(candidates, holdout, None))
+    original = samples.label
+    patch.setattr(samples, "label", lambda candidates, holdout, later=None: original(candidates, holdout, None))
 
 
 def later_begins_too_late(patch: pytest.MonkeyPatch) -> None:
-    original = training.label_window
+    original = samples.label_window
 
-    def leaky(*args: Any, **kwargs: Any) -> training.LabelWindow:
+    def leaky(*args: Any, **kwargs: Any) -> samples.LabelWindow:
         window = original(*args, **kwargs)
         shorter = [row[1:] for row in np.split(window.later.item_idx, window.later.offsets[1:-1])]
         offsets = offsets_from_lengths(np.array([len(row) for row in shorter]))
         return replace(window, later=Exclusions(offsets, np.concatenate(shorter)))
 
-    patch.setattr(training, "label_window", leaky)
+    patch.setattr(samples, "label_window", leaky)
 
 
 @pytest.mark.parametrize("plant", [later_is_forgotten, later_begins_too_late])
@@ -158,14 +161,14 @@ def test_later_labels_as_negatives_are_caught(plant: Plant, monkeypatch: pytest.
 
 
 def nothing_is_refitted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(training, "refit", lambda channel, *rest: channel)
+    patch.setattr(samples, "refit", lambda channel, *rest: channel)
 
 
 def one_channel_is_not_refitted(name: str) -> Plant:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        original = training.refit
+        original = samples.refit
         patch.setattr(
-            training, "refit", lambda channel, *rest: channel if channel.name == name else original(channel, *rest)
+            samples, "refit", lambda channel, *rest: channel if channel.name == name else original(channel, *rest)
         )
 
     plant.__name__ = f"{name}_is_not_refitted"
@@ -202,7 +205,7 @@ def test_labels_from_validation_or_test_are_caught(plant: Plant, monkeypatch: py
 
 
 def missed_positives_are_inserted(patch: pytest.MonkeyPatch) -> None:
-    original = training.label
+    original = samples.label
 
     def leaky(
         candidates: Candidates, holdout: Holdout, later: Exclusions | None = None
@@ -211,12 +214,12 @@ def missed_positives_are_inserted(patch: pytest.MonkeyPatch) -> None:
         candidates.item_idx[missing, -1] = holdout.target_idx[missing]
         return original(candidates, holdout, later)
 
-    patch.setattr(training, "label", leaky)
+    patch.setattr(samples, "label", leaky)
 
 
 def missed_positives_are_not_counted(patch: pytest.MonkeyPatch) -> None:
-    original = training.label
-    patch.setattr(training, "label", lambda *args: (original(*args)[0], np.zeros(len(args[1]), int)))
+    original = samples.label
+    patch.setattr(samples, "label", lambda *args: (original(*args)[0], np.zeros(len(args[1]), int)))
 
 
 @pytest.mark.parametrize("plant", [missed_positives_are_inserted, missed_positives_are_not_counted])

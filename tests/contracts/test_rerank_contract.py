@@ -38,9 +38,9 @@ def _vectors() -> np.ndarray:
 # Registered name → rerankers ready for use, one for each way of building it that takes another path.
 BUILDERS: dict[str, list[Callable[[], BaseReranker]]] = {
     "mmr": [
-        lambda: MMR.build({"trade_off": 0.6}, _items(), _vectors(), VOCABULARY),
-        lambda: MMR.build({"trade_off": 0.3, "pool": 7}, _items(), _vectors(), VOCABULARY),
-        lambda: MMR.build({"similarity": "genres", "relevance": "rank"}, _items(), None, VOCABULARY),
+        lambda: MMR({"trade_off": 0.6}).fit(_items(), _vectors(), VOCABULARY),
+        lambda: MMR({"trade_off": 0.3, "pool": 7}).fit(_items(), _vectors(), VOCABULARY),
+        lambda: MMR({"similarity": {"kind": "genres"}, "relevance": "rank"}).fit(_items(), None, VOCABULARY),
     ],
 }
 CASES = [

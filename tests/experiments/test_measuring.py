@@ -20,6 +20,8 @@ from pipeline import Pipeline, load, save
 from pipeline.config import PipelineConfig
 from pipeline.fitting import train_channel, train_ranker
 from pipeline.provenance import data_of
+from pipeline.stages import Request
+from pipeline.trace import Trace
 from reccore import (
     ArtefactError,
     Candidates,
@@ -94,7 +96,8 @@ def test_the_pipeline_is_measured_on_what_it_answers(
     report = json.loads((evaluated.reports / "pipeline.json").read_text())
     test = prepared.split.test()
     answer, _ = pipeline.run(test.queries, 10)
-    merged = pipeline.recall(test.queries, Exclusions.of_history(test.queries), _trace())
+    request = Request(test.queries, 10, Exclusions.of_history(test.queries))
+    _, merged = next(pipeline.steps(request, Trace(N_USERS)))
     ranks = [
         row.tolist().index(target) if target in row else None
         for row, target in zip(answer.item_idx, test.target_idx, strict=True)
@@ -115,12 +118,6 @@ def test_the_pipeline_is_measured_on_what_it_answers(
     ranking = next(e for e in report["evaluations"] if e["name"] == "after ranking")
     assert trade_off[1.0]["ndcg"] == pytest.approx(ranking["metrics"]["ndcg@10"]["mean"])
     assert trade_off[0.7]["ndcg"] == pytest.approx(last["metrics"]["ndcg@10"]["mean"])
-
-
-def _trace():
-    from pipeline.trace import Trace
-
-    return Trace(N_USERS)
 
 
 def test_the_best_channel_is_what_the_pipeline_is_compared_with(evaluated: Workspace) -> None:
@@ -154,7 +151,7 @@ def test_lists_without_ten(own: Workspace) -> None:
 
 
 def test_no_reranker_no_stage_of_that_name(own: Workspace) -> None:
-    train_ranker(own, "deepfm", RANKER, {**PIPELINE, "reranker": None}, max_queries=30, options=QUIET)
+    train_ranker(own, "deepfm", RANKER, {**PIPELINE, "rerank": None}, max_queries=30, options=QUIET)
     measured = evaluate_pipeline(own)
     assert {e.name for e in measured.evaluations} == {*NAMES, "after recall", "after ranking"}
     assert measured.data["trade_off"] == []
@@ -165,7 +162,8 @@ def test_a_pipeline_without_ranker(own: Workspace, pipeline: Pipeline) -> None:
     plain = Pipeline(
         config,
         sources=pipeline.sources,
-        stages=[stage for stage in pipeline.stages if stage.stage in ("filter", "select")],
+        merger=pipeline.merger,
+        stages=[stage for stage in pipeline.stages if stage.role in ("filter", "select")],
         items=pipeline.items,
         vocabulary=pipeline.vocabulary,
         histories=pipeline.histories,

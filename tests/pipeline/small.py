@@ -11,8 +11,9 @@ import pytest
 
 from dataprep.prepare import prepare
 from dataprep.preprocess import preprocess
+from pipeline import Pipeline, assemble
 from pipeline.fitting import train_channel, train_ranker
-from reccore import RunOptions, Workspace
+from reccore import Candidates, Exclusions, QueryBatch, RunOptions, Workspace
 
 N_USERS, N_MOVIES, N_RATINGS = 60, 160, 20
 CLUSTERS = ("Action", "Comedy", "Drama", "Horror")
@@ -81,6 +82,14 @@ def trained_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train_ranker(space, "deepfm", RANKER, PIPELINE, options=QUIET)
         _trained = space.root
     return _trained
+
+
+def before_ranking(pipeline: Pipeline, queries: QueryBatch, exclude: Exclusions | None = None) -> Candidates:
+    """The candidates that the pipeline's ranker scores."""
+    channels = {source.name: source.channel for source in pipeline.sources}
+    stages = pipeline.config.before_ranking()
+    short = assemble(stages, channels=channels, ranker=None, items=pipeline.items, histories=pipeline.histories)
+    return short.run(queries, pipeline.config.merge.k, exclude=exclude)[0]
 
 
 def copy_of(root: Path, folder: Path) -> Workspace:

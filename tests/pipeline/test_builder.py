@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ import pytest
 
 from dataprep.prepare import Prepared, prepare
 from dataprep.preprocess import preprocess
-from pipeline import Pipeline, PipelineConfig, assemble, load
-from pipeline.builder import build_reranker, check_vocabularies, load_channels, save
+from pipeline import Pipeline, assemble, load
+from pipeline.builder import check_vocabularies, load_channels, save
 from pipeline.fitting import train_channel, train_ranker
-from pipeline.stages import RerankSelector
-from reccore import ArtefactError, ConfigError, NotReadyError, RunOptions, Workspace
+from pipeline.stage_configs import RerankStage
+from reccore import ArtefactError, ConfigError, NotReadyError, QueryBatch, RunOptions, Workspace
 from tests.pipeline.small import CHANNELS, PIPELINE, QUIET, RANKER, user_id, write_raw
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -149,18 +150,32 @@ def test_another_bundle_is_no_pipeline(trained: Workspace) -> None:
 
 def test_the_reranker_needs_vectors_from_a_channel_that_has_some(pipeline: Pipeline) -> None:
     channels = {source.name: source.channel for source in pipeline.sources}
-    config = PipelineConfig(vectors_of="itemcf")
-    with pytest.raises(ConfigError, match=r"vectors_of='itemcf' is no channel with vectors.*genres"):
-        build_reranker(config, channels, pipeline.items, pipeline.vocabulary)
-    by_genres = PipelineConfig(vectors_of="itemcf", rerank={"similarity": "genres"})
-    assert build_reranker(by_genres, channels, pipeline.items, pipeline.vocabulary).name == "mmr"
+    stage = RerankStage.parse({"similarity": {"channel": "popularity"}})
+    with pytest.raises(ConfigError, match=r"channel 'popularity' has none.*genres"):
+        stage.fit(channels, pipeline.items, pipeline.vocabulary)
+    by_genres = RerankStage.parse({"similarity": {"kind": "genres"}})
+    assert by_genres.fit(channels, pipeline.items, pipeline.vocabulary).name == "mmr"
 
 
 def test_the_reranker_is_loaded_as_it_was_saved(pipeline: Pipeline) -> None:
-    selector = pipeline.stages[-1]
-    assert isinstance(selector, RerankSelector)
-    np.testing.assert_allclose(
-        selector.reranker.vectors,  # type: ignore[attr-defined]
-        pipeline.sources[3].channel.encode_items(),  # type: ignore[attr-defined]
-        atol=1e-6,
-    )
+    assert pipeline.reranker is not None
+    items = pipeline.sources[3].channel.encode_items()  # type: ignore[attr-defined]
+    np.testing.assert_allclose(pipeline.reranker.vectors, items, atol=1e-6)
+
+
+def test_another_history_store_replaces_the_stored_histories(trained: Workspace, pipeline: Pipeline) -> None:
+    class Live:
+        """Users and the films they watched today, which no bundle holds."""
+
+        def history(self, users: Sequence[int]) -> QueryBatch:
+            rows = [{1_000_001: [3, 5], user_id(0): []}[user] for user in users]
+            return QueryBatch.from_histories(rows, user_idx=pipeline.vocabulary.users.encode(np.array(users)))
+
+    live = load(trained.model("pipeline"), histories=Live())
+    movies = pipeline.vocabulary.items.decode(np.array([3, 5])).tolist()
+    new = live.recommend(user=1_000_001, k=5)
+    assert list(new.history) == movies
+    assert new.items == pipeline.recommend(history=movies, k=5).items
+    assert live.recommend(user=user_id(0), k=5).history == ()
+    with pytest.raises(ConfigError, match="saved with a FrozenHistoryStore, got Live"):
+        save(live, trained)

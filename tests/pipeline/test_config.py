@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 
 from pipeline import Pipeline, PipelineConfig, Trace, assemble
+from pipeline.config import ChainConfig
 from reccore import Candidates, ConfigError
-from tests.pipeline.small import PIPELINE
+from tests.pipeline.small import PIPELINE, before_ranking
 
 BASE: dict[str, Any] = {**PIPELINE, "ranker": "deepfm"}
+CHAIN: list[dict[str, Any]] = [
+    {"kind": "channel", "name": "popularity"},
+    {"kind": "merge"},
+    {"kind": "seen"},
+    {"kind": "top"},
+]
 
 
 @pytest.mark.parametrize(
@@ -20,22 +27,33 @@ BASE: dict[str, Any] = {**PIPELINE, "ranker": "deepfm"}
     [
         ({"channel": ["mf"]}, r"channel: no such option.*Known options: channels, fill"),
         ({"channels": []}, "channels: "),
-        ({"channels": ["popularity", "mf", "mf"]}, "a channel is named twice"),
-        ({"channels": ["mf"]}, "fill channel 'popularity' is not among the channels"),
-        ({"fill": "bestsellers"}, "fill channel 'bestsellers' is not among"),
+        ({"channels": ["popularity", "mf", "mf"]}, "a channel is named twice: popularity, mf, mf"),
+        ({"channels": ["mf"]}, "'merge' needs channel 'popularity', which is not among the channels: mf"),
+        ({"fill": "bestsellers"}, "'merge' needs channel 'bestsellers', which is not among"),
         ({"per_channel": 0}, "per_channel: .*got 0"),
         ({"candidates": 0}, "candidates: .*got 0"),
         ({"candidates": "many"}, "candidates: .*'many'"),
-        ({"merge": {"weights": {"mff": 2.0}}}, "merge names 'mff', which is not among"),
-        ({"merge": {"method": "quota", "quota": {"x": 2}}}, "merge names 'x', which is not among"),
+        ({"merge": {"weights": {"mff": 2.0}}}, "'merge' needs channel 'mff', which is not among"),
+        ({"merge": {"method": "quota", "quota": {"x": 2}}}, "'merge' needs channel 'x', which is not among"),
         ({"merge": {"method": "average"}}, "merge.method: "),
         ({"merge": 3}, "merge: "),
-        ({"reranker": "shuffle"}, "unknown rerank 'shuffle'; known: mmr"),
+        ({"rerank": {"method": "shuffle"}}, "unknown rerank 'shuffle'; known: mmr"),
         ({"rerank": {"trade_off": 2}}, "trade_off: .*got 2"),
         ({"rerank": {"lambda": 1}}, "lambda: no such option"),
-        ({"reranker": None, "rerank": {"trade_off": 0.5}}, "options of a reranker without a reranker"),
-        ({"vectors_of": "bert"}, "vectors_of 'bert' is not among the channels"),
-        ({"channels": ["popularity", "mf"]}, "vectors_of 'two_tower' is not among the channels"),
+        ({"rerank": {"similarity": {"channel": "bert"}}}, "'rerank' needs channel 'bert', which is not among"),
+        ({"channels": ["popularity", "mf"]}, "'rerank' needs channel 'two_tower', which is not among"),
+        ({"stages": [], "candidates": 7}, "leave out candidates, or leave out stages"),
+        ({"stages": [{"kind": "cache"}]}, "unknown kind 'cache'|'cache'"),
+        ({"stages": [{"kind": "seen", "k": 3}]}, "k: no such option"),
+        ({"stages": []}, "stages must be one or more 'channel'"),
+        ({"stages": CHAIN[1:]}, "stages must be"),
+        ({"stages": CHAIN[:1] + CHAIN[2:]}, "stages must be"),
+        ({"stages": CHAIN[:-1]}, "stages must be"),
+        ({"stages": [*CHAIN, {"kind": "seen"}]}, "stages must be"),
+        ({"stages": [*CHAIN, {"kind": "top"}]}, "stages must be"),
+        ({"stages": [*CHAIN[:2], CHAIN[0], *CHAIN[2:]]}, "stages must be"),
+        ({"stages": [*CHAIN[:2], {"kind": "rank"}, {"kind": "rank"}, *CHAIN[2:]]}, "stages must be"),
+        ({"stages": [*CHAIN[:2], {"kind": "match", "channels": ["mf"]}, *CHAIN[2:]]}, "'match' needs channel 'mf'"),
     ],
 )
 def test_what_is_refused(values: dict[str, Any], message: str) -> None:
@@ -45,21 +63,47 @@ def test_what_is_refused(values: dict[str, Any], message: str) -> None:
 
 def test_the_defaults_are_whole() -> None:
     assert PipelineConfig.parse({}) == PipelineConfig.parse(PipelineConfig().model_dump(mode="json"))
-    assert PipelineConfig.parse({"fill": None, "channels": ["mf"], "vectors_of": "mf"}).fill is None
+    given = {"fill": None, "channels": ["mf"], "rerank": {"trade_off": 0.4, "similarity": {"channel": "mf"}}}
+    config = PipelineConfig.parse(given)
+    assert config.merge.fill is None
+    assert PipelineConfig.parse(config.model_dump(mode="json")) == config
+    assert config.rerank is not None
+    assert config.rerank.options == given["rerank"]
+
+
+def test_the_short_form_is_the_list_of_stages_written_out() -> None:
+    short = {
+        "channels": ["popularity", "mf"],
+        "per_channel": 30,
+        "candidates": 25,
+        "merge": {"weights": {"mf": 2.0}},
+        "ranker": "din",
+        "rerank": {"trade_off": 0.6, "similarity": {"kind": "genres"}},
+    }
+    stages = [
+        {"kind": "channel", "name": "popularity", "k": 30},
+        {"kind": "channel", "name": "mf", "k": 30},
+        {"kind": "merge", "k": 25, "weights": {"mf": 2.0}},
+        {"kind": "match"},
+        {"kind": "seen"},
+        {"kind": "rank", "model": "din"},
+        {"kind": "rerank", "method": "mmr", "trade_off": 0.6, "similarity": {"kind": "genres"}},
+    ]
+    assert PipelineConfig.parse(short) == PipelineConfig.parse({"stages": stages})
 
 
 def built(pipeline: Pipeline, **values: Any) -> tuple[Pipeline, Candidates, Trace]:
     """A pipeline of other settings over the same components, and its answer to all users and a stranger."""
     config = PipelineConfig.parse({**BASE, **values})
-    scorer = next(stage for stage in pipeline.stages if stage.stage == "score")
+    scorer = next(stage for stage in pipeline.stages if stage.role == "score")
     other = assemble(
         config,
         channels={s.name: s.channel for s in pipeline.sources if s.name in config.channels},
-        ranker=scorer.ranker if config.ranker is not None else None,  # type: ignore[attr-defined]
+        ranker=None if config.ranker is None else scorer.ranker,  # type: ignore[attr-defined]
         items=pipeline.items,
         histories=pipeline.histories,
     )
-    return other, *other.run(other.histories.queries(), 10)
+    return other, *other.run(other.histories.interactions.queries(), 10)
 
 
 def names(trace: Trace) -> list[str]:
@@ -79,36 +123,86 @@ CASES: dict[str, tuple[Any, Check]] = {
     "merge": ({"method": "quota"}, lambda a, t, a0, t0: "quota" in names(t) and "rrf" in names(t0)),
     "candidates": (5, lambda a, t, a0, t0: t.stages[4].items_out * 25 == t0.stages[4].items_out * 5),
     "ranker": (None, lambda a, t, a0, t0: {"score", "hydrate"}.isdisjoint(r.stage for r in t.stages)),
-    "reranker": (None, lambda a, t, a0, t0: names(t)[-1] == "top" and different(a, a0)),
     "rerank": ({"trade_off": 0.1}, lambda a, t, a0, t0: different(a, a0)),
-    "vectors_of": ("mf", lambda a, t, a0, t0: different(a, a0)),
+    "rerank none": (None, lambda a, t, a0, t0: names(t)[-1] == "top" and different(a, a0)),
+    "rerank by other vectors": ({"similarity": {"channel": "mf"}}, lambda a, t, a0, t0: different(a, a0)),
 }
 
 
 def test_no_field_is_forgotten() -> None:
-    assert set(CASES) == set(PipelineConfig.model_fields)
+    assert {case.partition(" ")[0] for case in CASES} == set(ChainConfig.model_fields)
 
 
-@pytest.mark.parametrize("field", list(CASES))
-def test_every_field_changes_behaviour(pipeline: Pipeline, field: str) -> None:
-    value, seen = CASES[field]
-    values = {field: value}
+@pytest.mark.parametrize("case", list(CASES))
+def test_every_field_changes_behaviour(pipeline: Pipeline, case: str) -> None:
+    value, seen = CASES[case]
+    values = {case.partition(" ")[0]: value}
     _, before, trace_before = built(pipeline)
     _, after, trace = built(pipeline, **values)
     assert seen(after, trace, before, trace_before)
 
 
 def test_merge_weights_count(pipeline: Pipeline) -> None:
-    heavy, _, _ = built(pipeline, merge={"weights": {"mf": 1e6}}, ranker=None, reranker=None)
-    queries = heavy.histories.queries()
+    heavy, _, _ = built(pipeline, merge={"weights": {"mf": 1e6}}, ranker=None, rerank=None)
+    queries = heavy.histories.interactions.queries()
     answer, _ = heavy.run(queries, 10)
     mf = next(source for source in heavy.sources if source.name == "mf")
     np.testing.assert_array_equal(answer.item_idx, mf.channel.retrieve(queries, 10).item_idx)
 
 
 def test_without_ranker_and_reranker_the_merged_order_is_the_answer(pipeline: Pipeline) -> None:
-    plain, answer, _ = built(pipeline, ranker=None, reranker=None)
-    np.testing.assert_array_equal(answer.item_idx, plain.prepare(plain.histories.queries()).head(10).item_idx)
+    plain, answer, _ = built(pipeline, ranker=None, rerank=None)
+    np.testing.assert_array_equal(
+        answer.item_idx, before_ranking(plain, plain.histories.interactions.queries()).head(10).item_idx
+    )
     item = plain.recommend(history=[5], k=1).items[0]
     assert "rank" not in item.scores
     assert item.scores["final"] == item.scores["merge"]
+
+
+def test_stages_are_run_in_the_order_of_the_list(pipeline: Pipeline) -> None:
+    """A chain that the short form cannot say: different k, two filters, matches of one channel, no reranker."""
+    stages = [
+        {"kind": "channel", "name": "popularity", "k": 4},
+        {"kind": "channel", "name": "itemcf", "k": 9},
+        {"kind": "merge", "k": 12},
+        {"kind": "seen"},
+        {"kind": "match", "channels": ["itemcf"]},
+        {"kind": "seen"},
+        {"kind": "top"},
+    ]
+    channels = {s.name: s.channel for s in pipeline.sources if s.name in ("popularity", "itemcf")}
+    other = assemble(
+        PipelineConfig.parse({"stages": stages}),
+        channels=channels,
+        ranker=None,
+        items=pipeline.items,
+        histories=pipeline.histories,
+    )
+    queries = other.histories.interactions.queries()  # type: ignore[attr-defined]
+    answer, trace = other.run(queries, 10)
+    assert [(record.stage, record.name) for record in trace.stages] == [
+        ("source", "popularity"),
+        ("source", "itemcf"),
+        ("merge", "rrf"),
+        ("filter", "seen"),
+        ("hydrate", "itemcf"),
+        ("filter", "seen"),
+        ("select", "top"),
+    ]
+    assert trace.stages[0].items_out == 4 * len(queries)
+    match, offered = answer.features["match.itemcf"], answer.features["recall_score.itemcf"]
+    found = np.isfinite(offered)
+    np.testing.assert_allclose(match[found], offered[found], rtol=1e-5)
+
+
+def test_a_rank_stage_needs_a_ranker(pipeline: Pipeline) -> None:
+    channels = {s.name: s.channel for s in pipeline.sources}
+    with pytest.raises(ConfigError, match="a stage for ranker 'deepfm', and no ranker is given"):
+        assemble(
+            PipelineConfig.parse(BASE),
+            channels=channels,
+            ranker=None,
+            items=pipeline.items,
+            histories=pipeline.histories,
+        )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dataprep.prepare import Prepared
 from pipeline import Pipeline
-from pipeline.stages import MatchHydrator, SeenFilter
+from pipeline.stages import MatchHydrator, Request, SeenFilter, Stage
 from recall.mf import MF
 from reccore import Candidates, DataError, Exclusions, ItemTable, QueryBatch
 from scripts.recommend import answer_text
-from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, PIPELINE, movie_id, user_id
+from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, PIPELINE, before_ranking, movie_id, user_id
 
 STAGES = [
     ("source", "popularity"),
@@ -33,7 +35,7 @@ class Broken:
     """Stands in for a source or a stage and fails."""
 
     def __init__(self, part) -> None:
-        self.stage, self.name = part.stage, part.name
+        self.role, self.name = part.role, part.name
 
     def fetch(self, *args):
         raise RuntimeError("the disk is on fire")
@@ -46,6 +48,7 @@ def with_broken(pipeline: Pipeline, *names: str) -> Pipeline:
     return Pipeline(
         pipeline.config,
         sources=[Broken(s) if s.name in names else s for s in pipeline.sources],
+        merger=pipeline.merger,
         stages=[Broken(s) if s.name in names else s for s in pipeline.stages],
         items=pipeline.items,
         vocabulary=pipeline.vocabulary,
@@ -53,10 +56,14 @@ def with_broken(pipeline: Pipeline, *names: str) -> Pipeline:
     )
 
 
+def request_of(queries: QueryBatch) -> Request:
+    return Request(queries, 5, Exclusions.nothing(len(queries)))
+
+
 @pytest.fixture(scope="module")
 def users(pipeline: Pipeline) -> QueryBatch:
     """Every user, then a stranger with a history and one without."""
-    known = pipeline.histories.queries()
+    known = pipeline.histories.interactions.queries()
     return QueryBatch(
         history_offsets=np.concatenate([known.history_offsets, known.history_offsets[-1] + np.array([2, 2])]),
         history_idx=np.concatenate([known.history_idx, [4, 8]]),
@@ -143,35 +150,36 @@ def test_a_request_alone_equals_its_row_in_a_batch(pipeline: Pipeline, users: Qu
 def test_candidates_for_ranking_are_what_the_ranker_meets(pipeline: Pipeline, users: QueryBatch) -> None:
     met = []
 
-    class Watching:
-        stage, name = "score", "watching"
+    class Watching(Stage):
+        role, name = "score", "watching"
 
-        def apply(self, queries, candidates, exclude, k):
+        def apply(self, request, candidates):
             met.append(candidates)
             return candidates
 
-    stages = [Watching() if stage.stage == "score" else stage for stage in pipeline.stages]
+    stages = [Watching() if stage.role == "score" else stage for stage in pipeline.stages]
     watched = Pipeline(
         pipeline.config,
         sources=pipeline.sources,
+        merger=pipeline.merger,
         stages=stages,
         items=pipeline.items,
         vocabulary=pipeline.vocabulary,
         histories=pipeline.histories,
     )
     watched.run(users, 5)
-    prepared = pipeline.prepare(users)
+    prepared = before_ranking(pipeline, users)
     np.testing.assert_array_equal(met[0].item_idx, prepared.item_idx)
     assert {"match.mf", "match.two_tower", "merge_score"} <= set(prepared.features) == set(met[0].features)
 
 
 def test_matches_are_inner_products_of_the_channel(pipeline: Pipeline, users: QueryBatch) -> None:
-    candidates = pipeline.prepare(users)
+    candidates = before_ranking(pipeline, users)
     candidates = candidates.keep(np.arange(candidates.k)[None, :] < np.arange(len(users))[:, None] % 20)
     for source in pipeline.sources:
         if source.name not in ("mf", "two_tower"):
             continue
-        found = MatchHydrator(source.name, source.channel).apply(users, candidates, Exclusions.nothing(len(users)), 5)
+        found = MatchHydrator(source.name, source.channel).apply(request_of(users), candidates)
         match = found.features[f"match.{source.name}"]
         user, item = source.channel.encode_queries(users), source.channel.encode_items()
         for row in range(len(users)):
@@ -189,12 +197,29 @@ def test_matches_are_inner_products_of_the_channel(pipeline: Pipeline, users: Qu
     assert isinstance(pipeline.sources[2].channel, MF)
 
 
+def test_a_request_is_encoded_once_by_each_channel(
+    pipeline: Pipeline, users: QueryBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    for source in pipeline.sources:
+        original = source.channel._prepare
+
+        def counting(queries: QueryBatch, name: str = source.name, original: Callable[..., Any] = original) -> Any:
+            encoded.append(name)
+            return original(queries)
+
+        monkeypatch.setattr(source.channel, "_prepare", counting)
+    answer, _ = pipeline.run(users, 5)
+    assert {"match.mf", "match.two_tower"} <= set(answer.features)  # those two are needed twice
+    assert encoded == ["popularity", "itemcf", "mf", "two_tower"]
+
+
 def test_matches_over_more_queries_than_a_chunk(pipeline: Pipeline) -> None:
     queries = QueryBatch.from_histories([[row % N_MOVIES] for row in range(300)])
     candidates = Candidates(np.tile(np.array([[3, 5]]), (300, 1)), np.zeros((300, 2), dtype=np.float32))
     hydrate = MatchHydrator("mf", pipeline.sources[2].channel)
-    together = hydrate.apply(queries, candidates, Exclusions.nothing(300), 5).features["match.mf"]
-    last = hydrate.apply(queries.select([299]), candidates.select([299]), Exclusions.nothing(1), 5)
+    together = hydrate.apply(request_of(queries), candidates).features["match.mf"]
+    last = hydrate.apply(request_of(queries.select([299])), candidates.select([299]))
     np.testing.assert_allclose(together[299], last.features["match.mf"][0], rtol=1e-5)
 
 
@@ -206,7 +231,7 @@ def test_the_filter_drops_excluded_items_and_closes_the_gaps() -> None:
     )
     exclude = Exclusions(np.array([0, 2, 2, 3]), np.array([9, 4, 7]))
     queries = QueryBatch.from_histories([[], [], []])
-    kept = SeenFilter().apply(queries, candidates, exclude, 2)
+    kept = SeenFilter().apply(Request(queries, 2, exclude), candidates)
     assert kept.item_idx.tolist() == [[2, 1, -1, -1], [4, 2, -1, -1], [-1, -1, -1, -1]]
     assert kept.features["x"][0, :2].tolist() == [3, 1]
     kept.validate()
@@ -221,7 +246,7 @@ def test_a_known_user(pipeline: Pipeline, prepared: Prepared) -> None:
     found = [item.movie_id for item in answer.items]
     assert len(set(found)) == 6
     assert not set(found) & set(answer.history)
-    expected, _ = pipeline.run(pipeline.histories.queries(np.array([row])), 6)
+    expected, _ = pipeline.run(pipeline.histories.interactions.queries(np.array([row])), 6)
     assert found == prepared.vocabulary.items.decode(expected.item_idx[0]).tolist()
     first = answer.items[0]
     movie = (first.movie_id - 5) // 7
@@ -238,6 +263,7 @@ def test_a_film_without_a_title_is_called_by_its_movie_id(pipeline: Pipeline) ->
     bare = Pipeline(
         pipeline.config,
         sources=pipeline.sources,
+        merger=pipeline.merger,
         stages=pipeline.stages,
         items=ItemTable(n_items=pipeline.items.n_items),
         vocabulary=pipeline.vocabulary,
@@ -319,7 +345,7 @@ def test_requests_that_make_no_sense(pipeline: Pipeline, request_: dict, message
 
 def test_a_failing_ranker_leaves_the_merged_order(pipeline: Pipeline, users: QueryBatch) -> None:
     answer, _ = with_broken(pipeline, "deepfm", "mmr").run(users, 5, degrade=True)
-    merged = pipeline.prepare(users)
+    merged = before_ranking(pipeline, users)
     np.testing.assert_array_equal(answer.item_idx, merged.head(5).item_idx)
 
 

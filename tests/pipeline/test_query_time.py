@@ -17,7 +17,7 @@ from pipeline import load
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
 from pipeline.fitting import train_channel, train_ranker
-from pipeline.training import label_window, make_ranking_data
+from pipeline.samples import label_window, make_ranking_data
 from recall.base import BaseRecall
 from reccore import ConfigError, DataError, QueryBatch, Workspace
 from tests.pipeline import small
@@ -30,7 +30,7 @@ PIPELINE: dict[str, Any] = {
     "per_channel": 30,
     "candidates": 25,
     "fill": "popularity",
-    "vectors_of": READER,
+    "rerank": {"similarity": {"channel": READER}},
 }
 
 

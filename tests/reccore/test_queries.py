@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from reccore import QueryBatch
 from reccore.arrays import offsets_from_lengths
+from reccore.queries import UNKNOWN_TIME
 from tests.helpers import rows_of
 
 HISTORIES = st.lists(st.lists(st.integers(-1, 12), max_size=8), max_size=6)
@@ -107,3 +108,14 @@ def test_shapes_are_checked() -> None:
         QueryBatch(np.array([0, 1, 2]), two, two, two, history_rating=np.ones(3, dtype=np.float32))
     with pytest.raises(ValueError, match="history_offsets must not decrease"):
         QueryBatch(np.array([0, 2, 1, 2]), two, np.zeros(3, np.int64), np.zeros(3, np.int64))
+
+
+def test_ratings_and_times_from_lists() -> None:
+    batch = QueryBatch.from_histories([[4, 2], [], [3]], ratings=[[5, 1], [], [2.5]], times=[[10, 30], [], [20]])
+    np.testing.assert_array_equal(batch.history_rating, np.array([5, 1, 2.5], dtype=np.float32))
+    np.testing.assert_array_equal(batch.history_time, [10, 30, 20])
+    assert batch.as_of.tolist() == [30, UNKNOWN_TIME, 20]  # of the last event
+    assert QueryBatch.from_histories([[4]], times=[[10]], as_of=[99]).as_of.tolist() == [99]
+    for wrong in ({"ratings": [[1.0]]}, {"times": [[1], [2, 3]]}):
+        with pytest.raises(ValueError, match="must have as many values as the histories have events"):
+            QueryBatch.from_histories([[4], [5]], **wrong)

@@ -26,7 +26,7 @@ def genre_table(genres: list[list[int]]) -> ItemTable:
 
 
 def build(vectors: np.ndarray, **config: object) -> MMR:
-    return MMR.build(config, ItemTable(len(vectors)), vectors.astype(np.float32), vocabulary(len(vectors)))
+    return MMR(config).fit(ItemTable(len(vectors)), vectors.astype(np.float32), vocabulary(len(vectors)))
 
 
 def candidates_of(items: list[list[int]], scores: list[list[float]]) -> Candidates:
@@ -150,8 +150,8 @@ def test_similarity_chooses_between_vectors_and_genres() -> None:
     items = genre_table([[0], [0], [1]])  # 0 like 1
     given = candidates_of([[0, 1, 2]], [[3, 2, 1]])
 
-    def order(similarity: str) -> list[list[int]]:
-        reranker = MMR.build({"similarity": similarity, "trade_off": 0.1}, items, vectors, vocabulary(3))
+    def order(kind: str) -> list[list[int]]:
+        reranker = MMR({"similarity": {"kind": kind}, "trade_off": 0.1}).fit(items, vectors, vocabulary(3))
         return reranker.rerank(queries(1), given, 3).item_idx.tolist()
 
     assert order("vectors") == [[0, 1, 2]]
@@ -218,16 +218,40 @@ def test_chunks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(chunked.score, whole.score)
 
 
-def test_build_refuses_what_it_cannot_compare() -> None:
+def test_fit_refuses_what_it_cannot_compare() -> None:
     table, vectors = ItemTable(3), np.eye(3, dtype=np.float32)
-    with pytest.raises(ConfigError, match="no item vectors"):
-        MMR.build({"similarity": "vectors"}, table, None, vocabulary(3))
+    with pytest.raises(ConfigError, match=r"channel 'mf' has none.*similarity\.channel"):
+        MMR({"similarity": {"channel": "mf"}}).fit(table, None, vocabulary(3))
     with pytest.raises(ConfigError, match="no item has a genre"):
-        MMR.build({"similarity": "genres"}, table, vectors, vocabulary(3))
+        MMR({"similarity": {"kind": "genres"}}).fit(table, vectors, vocabulary(3))
     with pytest.raises(DataError, match="for 4 items"):
-        MMR.build({}, table, vectors, vocabulary(4))
+        MMR().fit(table, vectors, vocabulary(4))
     with pytest.raises(DataError, match="finite"):
-        MMR.build({}, table, vectors * np.nan, vocabulary(3))
-    for wrong in ({"trade_off": 1.1}, {"pool": 0}, {"similarity": "titles"}, {"relevance": "raw"}):
+        MMR().fit(table, vectors * np.nan, vocabulary(3))
+    for wrong in (
+        {"trade_off": 1.1},
+        {"pool": 0},
+        {"similarity": {"kind": "titles"}},
+        {"similarity": {"kind": "genres", "channel": "mf"}},
+        {"relevance": "raw"},
+    ):
         with pytest.raises(ConfigError):
             MMR(wrong)
+
+
+def test_vectors_are_needed_of_the_channel_named_and_of_none_for_genres() -> None:
+    assert MMR().vectors_of == "two_tower"
+    assert MMR({"similarity": {"channel": "mf"}}).vectors_of == "mf"
+    assert MMR({"similarity": {"kind": "genres"}}).vectors_of is None
+
+
+def test_another_trade_off_leaves_the_original_alone() -> None:
+    original = build(np.eye(4), trade_off=0.7, pool=3)
+    other = original.with_trade_off(0.2)
+    assert (original.trade_off, other.trade_off) == (0.7, 0.2)
+    assert other.config.pool == 3
+    given = candidates_of([[0, 1, 2, 3]], [[4, 3, 2, 1]])
+    expected = build(np.eye(4), trade_off=0.2, pool=3).rerank(queries(1), given, 4)
+    np.testing.assert_array_equal(other.rerank(queries(1), given, 4).score, expected.score)
+    with pytest.raises(ConfigError, match=r"trade_off: .*got 2"):
+        original.with_trade_off(2)

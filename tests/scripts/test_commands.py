@@ -115,6 +115,9 @@ def test_recommendations_for_people(command: Command, trained: Workspace) -> Non
     assert "Film 3" in some
     assert "not in the catalogue, passed over: 999999" in some
     assert "select" not in some
+    rated = command("recommend", *root, "--history", f"{movie_id(3)}:1,{movie_id(5)}:4.5", "--k", 2, "--json").json
+    timed = f"{movie_id(5)}:4.5@20,{movie_id(3)}:1@10"
+    assert command("recommend", *root, "--history", timed, "--k", 2, "--json").json["history"] == rated["history"]
     nobody = command("recommend", *root, "--history", "", "--k", 2)
     assert nobody.code == 0
     assert "History: empty" in nobody.out
@@ -137,7 +140,7 @@ def test_query_time_from_training_to_a_recommendation(command: Command, own: Wor
     table = command("evaluate_recall", *root, "--models", "told,mf", "--query_time").out
     assert "QUERY TIME SEEN (separate leaderboard)" in table.splitlines()[0]
     assert str(own.reports / "recall_query_time.md") in table
-    settings = ("--set", 'pipeline.channels=["popularity", "told"]', "--set", "pipeline.vectors_of=told")
+    settings = ("--set", 'pipeline.channels=["popularity", "told"]', "--set", "pipeline.rerank.similarity.channel=told")
     assert command("train_ranking", *root, "--epochs", 1, "--max_queries", 40, *settings).code == 0
     whole = command("evaluate_pipeline", *root, "--query_time")
     assert "QUERY TIME SEEN" in whole.out.splitlines()[0], whole.err
@@ -162,15 +165,16 @@ def test_the_pipelines_options_in_the_file(command: Command, own: Workspace, tmp
     file = tmp_path / "run.toml"
     file.write_text(
         'model = "deepfm"\nmax_queries = 20\nepochs = 1\n'
-        '[pipeline]\nchannels = ["popularity", "mf"]\nvectors_of = "mf"\ncandidates = 12\n'
-        "[pipeline.rerank]\ntrade_off = 0.9\n"
+        '[pipeline]\nchannels = ["popularity", "mf"]\ncandidates = 12\n'
+        '[pipeline.rerank]\ntrade_off = 0.9\nsimilarity.channel = "mf"\n'
     )
     result = command(
         "train_ranking", "--data_dir", own.root, "--config", file, "--set", "pipeline.candidates=11", "--json"
     ).json
     stored = json.loads((Path(result["pipeline"]) / "manifest.json").read_text())["config"]
-    assert stored["channels"] == ["popularity", "mf"]
-    assert (stored["candidates"], stored["rerank"]["trade_off"]) == (11, 0.9)
+    by_kind = {stage["kind"]: stage for stage in stored["stages"]}
+    assert [stage["name"] for stage in stored["stages"] if stage["kind"] == "channel"] == ["popularity", "mf"]
+    assert (by_kind["merge"]["k"], by_kind["rerank"]["trade_off"]) == (11, 0.9)
     assert result["training_queries"] + result["stopping_queries"] == 20
     merge = command("evaluate_recall", "--data_dir", own.root, "--set", "merge.weights.mf=1e6", "--json").json
     by_name = {e["name"]: e["metrics"]["ndcg@10"] for e in merge["evaluations"]}
@@ -181,7 +185,7 @@ def test_options_that_may_be_nothing(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root, "--json")
     even = command("train_recall", *root, "--model", "itemcf", "--name", "even", "--set", "half_life=null").json
     assert even["config"]["half_life"] is None
-    plain = ("--set", "pipeline.reranker=null", "--set", "pipeline.fill=null", "--set", "max_queries=100")
+    plain = ("--set", "pipeline.rerank=null", "--set", "pipeline.fill=null", "--set", "max_queries=100")
     assert command("train_ranking", *root, "--epochs", 1, *plain).code == 0
     stages = command("recommend", *root, "--user", user_id(2)).json["trace"]["stages"]
     assert (stages[-1]["stage"], stages[-1]["name"]) == ("select", "top")
@@ -279,7 +283,7 @@ def test_as_a_file_and_as_a_module(trained: Workspace) -> None:
     assert len(json.loads(found.stdout)["recommendations"]) == 2
     missing = python("-m", "scripts.recommend", "--data_dir", trained.root, "--user", 4)
     assert (missing.returncode, missing.stdout) == (2, "")
-    assert missing.stderr == "error: user 4 is not known here; give a history of movie ids instead\n"
+    assert missing.stderr == "error: user 4 is not known here; give a history instead\n"
 
 
 def test_a_reader_that_has_seen_enough(trained: Workspace) -> None:

@@ -15,11 +15,11 @@ from dataprep.events import write_events
 from dataprep.prepare import Prepared, prepare_file
 from dataprep.preprocess import preprocess
 from dataprep.splits import LeaveLastN, NoSplit
-from pipeline import PipelineConfig, load, training
+from pipeline import PipelineConfig, load, samples
 from pipeline.builder import load_channels
 from pipeline.fitting import train_channel, train_ranker, validation_sample
 from pipeline.provenance import check_protocol
-from pipeline.training import label, label_window, make_ranking_data, refit
+from pipeline.samples import label, label_window, make_ranking_data, refit
 from ranking.neural import NeuralRanker
 from recall import CHANNELS
 from reccore import (
@@ -38,7 +38,7 @@ from reccore import (
 from tests.helpers import rows_of
 from tests.helpers import training_data as tables
 from tests.pipeline import small
-from tests.pipeline.small import N_RATINGS, N_USERS, PIPELINE, QUIET, RANKER
+from tests.pipeline.small import N_RATINGS, N_USERS, PIPELINE, QUIET, RANKER, before_ranking
 
 CONFIG = PipelineConfig.parse({**PIPELINE, "ranker": "deepfm"})
 
@@ -103,7 +103,7 @@ def test_labels_by_hand() -> None:
 
 
 @pytest.fixture(scope="module")
-def data(trained: Workspace, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> training.RankingData:
+def data(trained: Workspace, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> samples.RankingData:
     space = small.copy_of(trained.root, tmp_path_factory.mktemp("ranking"))
     channels = load_channels(space, CONFIG.channels)
     valid = prepared.split.valid()
@@ -111,7 +111,7 @@ def data(trained: Workspace, prepared: Prepared, tmp_path_factory: pytest.TempPa
 
 
 def test_the_channels_that_offer_training_candidates_have_not_seen_the_labels(
-    data: training.RankingData, prepared: Prepared
+    data: samples.RankingData, prepared: Prepared
 ) -> None:
     fit = prepared.split.fit()
     n_labels = (fit.lengths * 0.2).astype(int)
@@ -133,7 +133,7 @@ def test_a_leak_would_show(trained: Workspace, prepared: Prepared, tmp_path: Pat
     """With channels that did see the labels, recall offers far more of them: the check above has teeth."""
     space = small.copy_of(trained.root, tmp_path)
     config = PipelineConfig.parse(
-        {"channels": ["mf"], "fill": None, "vectors_of": "mf", "per_channel": 10, "candidates": 10, "ranker": "x"}
+        {"channels": ["mf"], "fill": None, "rerank": None, "per_channel": 10, "candidates": 10, "ranker": "x"}
     )
     channels = {"mf": CHANNELS["mf"]({"embedding_size": 60, "half_life": None}).fit(prepared.training_data())}
     channels["mf"].save(space.model("mf"))
@@ -141,38 +141,38 @@ def test_a_leak_would_show(trained: Workspace, prepared: Prepared, tmp_path: Pat
     honest = make_ranking_data(
         prepared, space, channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
     )
-    monkeypatch.setattr(training, "refit", lambda channel, *rest: channel)
+    monkeypatch.setattr(samples, "refit", lambda channel, *rest: channel)
     leaking = make_ranking_data(
         prepared, space, channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
     )
     assert leaking.train.missed.sum() < honest.train.missed.sum() - 20
 
 
-def test_samples_hold_no_inserted_positive(data: training.RankingData, prepared: Prepared) -> None:
-    for samples, holdout in (
+def test_samples_hold_no_inserted_positive(data: samples.RankingData, prepared: Prepared) -> None:
+    for found, holdout in (
         (data.train, label_window(prepared, max_queries=None, options=QUIET).holdout),
         (data.valid, prepared.split.valid()),
     ):
-        offered = samples.candidates.item_idx == holdout.target_idx[:, None]
-        np.testing.assert_array_equal(samples.labels["click"] == 1, offered)
-        assert samples.missed.sum() == len(holdout) - offered.sum() > 0
-        assert np.isnan(samples.labels["click"][~samples.candidates.mask]).all()
-        assert not Exclusions.of_history(samples.queries).contains(samples.candidates.item_idx).any()
+        offered = found.candidates.item_idx == holdout.target_idx[:, None]
+        np.testing.assert_array_equal(found.labels["click"] == 1, offered)
+        assert found.missed.sum() == len(holdout) - offered.sum() > 0
+        assert np.isnan(found.labels["click"][~found.candidates.mask]).all()
+        assert not Exclusions.of_history(found.queries).contains(found.candidates.item_idx).any()
 
 
-def test_users_kept_out_are_kept_out_whole(data: training.RankingData) -> None:
+def test_a_user_is_for_early_stopping_with_all_samples_or_none(data: samples.RankingData) -> None:
     users = data.train.queries.user_idx
     assert not np.isin(users[data.early_stopping_mask], users[~data.early_stopping_mask]).any()
     assert 0.1 < data.early_stopping_mask.mean() < 0.3
-    again = training.early_stopping_users(users, QUIET)
+    again = samples.early_stopping_users(users, QUIET)
     np.testing.assert_array_equal(again, data.early_stopping_mask)
-    assert not training.early_stopping_users(np.zeros(7, dtype=np.int64), QUIET).any()
+    assert not samples.early_stopping_users(np.zeros(7, dtype=np.int64), QUIET).any()
 
 
-def test_the_ranker_learns_from_what_it_will_meet(data: training.RankingData, pipeline) -> None:
-    met = pipeline.prepare(pipeline.histories.queries())
+def test_the_ranker_learns_from_what_it_will_meet(data: samples.RankingData, pipeline) -> None:
+    met = before_ranking(pipeline, pipeline.histories.interactions.queries())
     assert set(data.train.candidates.features) == set(data.valid.candidates.features) == set(met.features)
-    ranker: NeuralRanker = next(stage.ranker for stage in pipeline.stages if stage.stage == "score")
+    ranker: NeuralRanker = next(stage.ranker for stage in pipeline.stages if stage.role == "score")
     fields = {field["name"] for field in ranker._encoder.schema.to_json()}
     assert {"recall.mf.match", "recall.two_tower.match"} <= fields
 
@@ -232,10 +232,10 @@ def test_jobs_say_what_happened(own: Workspace) -> None:
 
 
 @pytest.mark.parametrize("name", ["pipeline", "merged"])
-def test_names_that_mean_something_are_taken(own: Workspace, name: str) -> None:
-    with pytest.raises(ConfigError, match="is taken by the project itself"):
+def test_names_of_the_project_are_reserved(own: Workspace, name: str) -> None:
+    with pytest.raises(ConfigError, match="is reserved"):
         train_channel(own, "popularity", {}, name=name, options=QUIET)
-    with pytest.raises(ConfigError, match="is taken by the project itself"):
+    with pytest.raises(ConfigError, match="is reserved"):
         train_ranker(own, "deepfm", RANKER, PIPELINE, name=name, options=QUIET)
 
 
@@ -250,6 +250,18 @@ def test_a_folder_of_somebody_else_is_not_overwritten(own: Workspace) -> None:
 def test_the_ranker_of_a_pipeline_is_the_one_trained(own: Workspace) -> None:
     with pytest.raises(ConfigError, match=r"leave out pipeline\.ranker"):
         train_ranker(own, "deepfm", RANKER, {**PIPELINE, "ranker": "din"}, options=QUIET)
+    stages = PipelineConfig.parse({**PIPELINE, "ranker": "din"}).model_dump(mode="json")
+    with pytest.raises(ConfigError, match=r"whose model is the ranker trained here, 'deepfm'; got 'din'"):
+        train_ranker(own, "deepfm", RANKER, stages, options=QUIET)
+
+
+def test_a_list_of_stages_trains_as_its_short_form_does(own: Workspace) -> None:
+    stages = CONFIG.model_dump(mode="json")
+    short = train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=40, options=QUIET)
+    answer = load(own.model("pipeline")).recommend(user=small.user_id(3), k=6).items
+    listed = train_ranker(own, "deepfm", RANKER, stages, max_queries=40, options=QUIET)
+    assert listed["validation"] == short["validation"]
+    assert load(own.model("pipeline")).recommend(user=small.user_id(3), k=6).items == answer
 
 
 def test_a_ranker_needs_channels_of_its_own_data(own: Workspace) -> None:
@@ -266,14 +278,14 @@ def test_a_ranker_follows_channels_fitted_on_a_file_of_ones_own(own: Workspace) 
     write_events(file, Prepared.load(own.prepared).split.interactions, Prepared.load(own.prepared).vocabulary)
     for name in ("popularity", "mf"):
         train_channel(own, name, small.CHANNELS[name], input_path=file, options=QUIET)
-    settings = {"channels": ["popularity", "mf"], "vectors_of": "mf"}
+    settings = {"channels": ["popularity", "mf"], "rerank": {"similarity": {"channel": "mf"}}}
     ranked = train_ranker(own, "deepfm", RANKER, settings, options=QUIET)
     assert json.loads((Path(ranked["path"]) / "manifest.json").read_text())["data"]["input"] == str(file.resolve())
 
 
 def test_too_little_to_learn_from_is_said(own: Workspace) -> None:
     # Two candidates, of which the label is hardly ever one.
-    narrow = {"channels": ["popularity"], "per_channel": 1, "candidates": 1, "reranker": None}
+    narrow = {"channels": ["popularity"], "per_channel": 1, "candidates": 1, "rerank": None}
     with pytest.raises(DataError, match=r"recall offers none of the 3 events"):
         train_ranker(own, "deepfm", RANKER, narrow, max_queries=3, options=QUIET)
 

@@ -1,8 +1,8 @@
 """From the candidates of recall to the samples of ranking.
 
-The channels that offer the training candidates never saw the labels: they are fitted again without each
-user's latest fit events (the label window). Every event of the window is a sample whose history is what
-came before it; later events of the window are neither positive nor negative there.
+The channels that offer the training candidates are fitted again without each user's latest fit events, the label
+window, so that they have not seen the labels. Every event of the window is a sample with the events before it as
+history; later events of the window have no label there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataprep.prepare import Prepared
 from dataprep.splits import asked_at
 from pipeline.builder import assemble
 from pipeline.config import PipelineConfig
+from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
 from recall import CHANNELS
 from recall.base import BaseRecall
@@ -46,12 +47,12 @@ REFITTED = "label_window"
 
 @dataclass(frozen=True, eq=False)
 class LabelWindow:
-    """The label events of every user, and queries with the history before each.
+    """The label events of every user, each with a query of the history before it.
 
     Attributes:
         start: (U,) number of fit events before the window.
-        holdout: one query per label event, its target the event.
-        later: for each query the items of the window that come after its target, CSR.
+        holdout: one query per label event, which is its target.
+        later: the items of the window after each query's target, CSR.
     """
 
     start: IntArray
@@ -64,7 +65,7 @@ def label_window(
 ) -> LabelWindow:
     """The last ``min(10, 20%)`` fit events of every user; at most ``max_queries`` of them, drawn at random.
 
-    With ``query_time`` each query is asked at the time of its label event.
+    With ``query_time`` the time of each query is that of its label event.
     """
     fit = prepared.split.fit()
     n_labels = np.minimum(LABEL_EVENTS, (fit.lengths * LABEL_SHARE).astype(np.int64))
@@ -85,9 +86,9 @@ def label_window(
 
 
 def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = None) -> tuple[FloatArray, IntArray]:
-    """(B, K) labels: 1 on targets, 0 on other items, NaN on padding and on ``later`` items; and (B,) positives missed.
+    """(B, K) labels: 1 on targets, 0 on other items, NaN on padding and on ``later`` items; and (B,) missed positives.
 
-    A positive that recall missed is not inserted.
+    Positives that recall missed are not inserted.
     """
     targets = Exclusions(holdout.target_offsets, holdout.target_idx)
     positive = targets.contains(candidates.item_idx)
@@ -115,34 +116,44 @@ def ranking_samples(
     later: Exclusions | None,
     *,
     tasks: Collection[str],
-    label_name: str,
+    source: str,
     options: RunOptions,
 ) -> RankingSamples:
-    """Candidates, recalled in chunks, and labels of each task for every query of a holdout."""
+    """Candidates and labels of each task for every query of a holdout, retrieved in chunks.
+
+    Args:
+        pipeline: the stages before the ranker, see ``PipelineConfig.before_ranking``.
+        holdout: queries and their targets.
+        later: items without a label, per query.
+        tasks: names of tasks, see ``LABELLERS``.
+        source: what the queries are, for progress and log.
+        options: progress.
+    """
+    k = pipeline.config.merge.k
     parts: list[Candidates] = []
-    with progress(f"candidates ({label_name})", len(holdout), unit="queries", enabled=options.progress) as advance:
-        for begin in range(0, len(holdout), QUERIES_PER_CHUNK):
-            queries = holdout.queries.select(slice(begin, begin + QUERIES_PER_CHUNK))
-            parts.append(pipeline.prepare(queries))
+    with progress(f"candidates ({source})", len(holdout), unit="queries", enabled=options.progress) as advance:
+        for start in range(0, len(holdout), QUERIES_PER_CHUNK):
+            queries = holdout.queries.select(slice(start, start + QUERIES_PER_CHUNK))
+            parts.append(pipeline.run(queries, k)[0])
             advance(len(queries))
-    candidates = concatenate(parts, pipeline.config.candidates)
+    candidates = concatenate(parts, k)
     labels = {task: LABELLERS[task](candidates, holdout, later)[0] for task in tasks}
     _, missed = label(candidates, holdout)
     offered = 1.0 - missed.sum() / max(len(holdout.target_idx), 1)
-    logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", label_name, len(holdout), offered)
+    logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", source, len(holdout), offered)
     return RankingSamples(holdout.queries, candidates, labels, missed=missed)
 
 
 @dataclass(frozen=True, eq=False)
 class RankingData:
-    """Everything a ranker is fitted with.
+    """Everything that a ranker is fitted with.
 
     Attributes:
         train: samples of the label window.
-        early_stopping_mask: (B,) which of them, those of some users, are kept to choose an epoch by. Validation is not
-            taken for that: the channels chose their own epochs and settings there, so what they offer looks
-            better on it than it is, and the ranker would learn too little.
-        valid: samples of the validation split, offered by the channels as they serve.
+        early_stopping_mask: (B,) True for samples of ``train`` that choose the epoch instead of being trained on: all
+            samples of some users. The validation split is unsuitable for that: the channels chose their own epochs and
+            settings on it, so their offers look better there than they are, and the ranker would learn too little.
+        valid: samples of the validation split, retrieved by the channels in use.
         window_data: what the channels that offered ``train`` were fitted on.
     """
 
@@ -163,34 +174,31 @@ def make_ranking_data(
     max_queries: int | None,
     options: RunOptions,
 ) -> RankingData:
-    """Refit the channels before the label window and collect candidates from them; ``valid`` meets the originals.
+    """Refit the channels without the label window and collect candidates from them; ``valid`` uses the originals.
 
-    Where a channel reads the query's time, every query of the window knows it, as those of ``valid`` must.
+    If a channel reads the query's time, every query of the window carries it, as those of ``valid`` must.
     """
     query_time = any(channel.query_time for channel in channels.values())
     window = label_window(prepared, max_queries=max_queries, query_time=query_time, options=options)
     window_data = prepared.training_data(prepared.split.interactions.first(window.start))
     refitted = {name: refit(channel, window_data, workspace.model(name), options) for name, channel in channels.items()}
 
-    def recall_only(models: Mapping[str, BaseRecall], data: TrainingData) -> Pipeline:
-        plain = config.model_copy(update={"reranker": None, "rerank": {}})
-        return assemble(plain, channels=models, ranker=None, items=data.items, histories=data.interactions)
+    def before_ranking(models: Mapping[str, BaseRecall], data: TrainingData) -> Pipeline:
+        histories = FrozenHistoryStore(data.interactions, data.vocabulary)
+        return assemble(config.before_ranking(), channels=models, ranker=None, items=data.items, histories=histories)
 
-    before = recall_only(refitted, window_data)
-    now = recall_only(channels, prepared.training_data())
-    train = ranking_samples(
-        before, window.holdout, window.later, tasks=tasks, label_name="label window", options=options
-    )
+    offline, online = before_ranking(refitted, window_data), before_ranking(channels, prepared.training_data())
+    train = ranking_samples(offline, window.holdout, window.later, tasks=tasks, source="label window", options=options)
     return RankingData(
         train=train,
         early_stopping_mask=early_stopping_users(window.holdout.queries.user_idx, options),
-        valid=ranking_samples(now, valid, None, tasks=tasks, label_name="validation", options=options),
+        valid=ranking_samples(online, valid, None, tasks=tasks, source="validation", options=options),
         window_data=window_data,
     )
 
 
 def early_stopping_users(user_idx: IntArray, options: RunOptions) -> BoolArray:
-    """(B,) True for the queries of a random ``STOP_SHARE`` of the users; of none where there are too few."""
+    """(B,) True for the queries of a random ``STOP_SHARE`` of the users; for none if there are too few users."""
     users = np.unique(user_idx)
     chosen = options.generator("stopping_users").permutation(users)[: int(len(users) * STOP_SHARE)]
     return np.isin(user_idx, chosen)
@@ -199,9 +207,9 @@ def early_stopping_users(user_idx: IntArray, options: RunOptions) -> BoolArray:
 def refit(channel: BaseRecall, data: TrainingData, model: Path, options: RunOptions) -> BaseRecall:
     """The same channel fitted on the events before the label window.
 
-    Kept beside the original, in a hidden folder, and used again until the original or the window changes.
+    Stored beside the original in a hidden folder and used again until the original or the window changes.
     """
-    kept = model.with_name(f".{model.name}.{REFITTED}")
+    folder = model.with_name(f".{model.name}.{REFITTED}")
     basis = {
         "of": Bundle.open(model).fingerprint,
         "config": channel.config.model_dump(mode="json"),
@@ -209,10 +217,10 @@ def refit(channel: BaseRecall, data: TrainingData, model: Path, options: RunOpti
         "events": data.interactions.fingerprint,
         "seed": options.seed,
     }
-    manifest = read_manifest(kept)
+    manifest = read_manifest(folder)
     if manifest is not None and manifest.get("basis") == basis:
-        return CHANNELS.load(kept)
+        return CHANNELS.load(folder)
     logger.info("fitting {} again without the label window", model.name)
-    again = channel.refit(data, options)
-    again.save(kept, basis=basis)
-    return again
+    refitted = channel.refit(data, options)
+    refitted.save(folder, basis=basis)
+    return refitted

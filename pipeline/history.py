@@ -1,0 +1,157 @@
+"""Histories of requests: events with their ratings and times, given by the caller or read from a store."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeAlias
+
+import numpy as np
+
+from reccore import DataError, Interactions, QueryBatch, Vocabulary
+from reccore.arrays import IntArray
+
+_EVENT_TEXT = re.compile(r"(?P<movie_id>-?\d+)(:(?P<rating>-?\d+(\.\d+)?))?(@(?P<time>-?\d+))?")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One film of a history.
+
+    Attributes:
+        movie_id: raw id.
+        rating: in the scale of the training data; None = not rated.
+        time: Unix seconds; None = unknown.
+
+    Raises:
+        DataError: an id or time that is no whole number of 64 bits, or a rating that is no finite number.
+    """
+
+    movie_id: int
+    rating: float | None = None
+    time: int | None = None
+
+    def __post_init__(self) -> None:
+        raw_ids("history", [self.movie_id])
+        if self.rating is not None and not (isinstance(self.rating, int | float) and math.isfinite(self.rating)):
+            raise DataError(f"the rating of movie {self.movie_id} must be a finite number, got {self.rating!r}")
+        if self.time is not None:
+            raw_ids(f"the time of movie {self.movie_id}", [self.time])
+
+    @classmethod
+    def of(cls, value: EventLike) -> Event:
+        """An event from a raw id, (id, rating), (id, rating, time), a mapping of the fields, or an event.
+
+        Raises:
+            DataError: none of these.
+        """
+        if isinstance(value, Event):
+            return value
+        try:
+            if isinstance(value, Mapping):
+                return cls(**value)
+            return cls(*value) if isinstance(value, tuple | list) else cls(value)
+        except TypeError as error:
+            raise DataError(f"an event is a movie_id with an optional rating and time, got {value!r}") from error
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """An event from ``ID``, ``ID:RATING``, ``ID@TIME`` or ``ID:RATING@TIME``, such as ``172:4.5@881250949``.
+
+        Raises:
+            DataError: another format.
+        """
+        found = _EVENT_TEXT.fullmatch(text.strip())
+        if found is None:
+            raise DataError(f"an event is written ID, ID:RATING or ID:RATING@TIME, got {text!r}")
+        rating, time = found["rating"], found["time"]
+        return cls(
+            int(found["movie_id"]), None if rating is None else float(rating), None if time is None else int(time)
+        )
+
+
+EventLike: TypeAlias = int | Sequence[Any] | Mapping[str, Any] | Event
+
+
+def history_query(
+    history: Sequence[EventLike], vocabulary: Vocabulary, user_idx: IntArray
+) -> tuple[QueryBatch, tuple[int, ...]]:
+    """A batch of one query with the given history, and the raw ids that are not in the catalogue.
+
+    Events are oldest first; where they have times, these decide the order. Unknown films are left out. An event without
+    a rating among rated ones has rating NaN.
+
+    Raises:
+        DataError: an invalid event, or times for some events only.
+    """
+    events = [Event.of(value) for value in history]
+    timed = [event for event in events if event.time is not None]
+    if timed and len(timed) < len(events):
+        raise DataError(f"{len(timed)} of {len(events)} events of the history have a time; give it for all or for none")
+    if timed:
+        events.sort(key=lambda event: event.time or 0)
+    idx = vocabulary.items.encode(raw_ids("history", [event.movie_id for event in events]))
+    known = [(event, item) for event, item in zip(events, idx.tolist(), strict=True) if item >= 0]
+    ratings = [math.nan if event.rating is None else event.rating for event, _ in known]
+    query = QueryBatch.from_histories(
+        [[item for _, item in known]],
+        ratings=[ratings] if any(event.rating is not None for event in events) else None,
+        times=[[event.time for event, _ in known]] if timed else None,
+        user_idx=user_idx,
+    )
+    return query, tuple(event.movie_id for event, item in zip(events, idx.tolist(), strict=True) if item < 0)
+
+
+class HistoryStore(Protocol):
+    """Where the pipeline reads the history of a user who comes without one."""
+
+    def history(self, users: Sequence[int]) -> QueryBatch:
+        """One query per user with the user's events, oldest first.
+
+        Args:
+            users: B raw user ids.
+
+        Raises:
+            DataError: a user who is not in the store.
+        """
+        ...
+
+
+class FrozenHistoryStore:
+    """The histories that a pipeline was built with; part of its bundle."""
+
+    def __init__(self, interactions: Interactions, vocabulary: Vocabulary) -> None:
+        self.interactions = interactions
+        self.vocabulary = vocabulary
+
+    @classmethod
+    def load(cls, folder: Path, vocabulary: Vocabulary) -> Self:
+        """Read what ``save`` wrote."""
+        return cls(Interactions.load(folder), vocabulary)
+
+    def save(self, folder: Path) -> None:
+        """Write the events into a folder."""
+        self.interactions.save(folder)
+
+    def history(self, users: Sequence[int]) -> QueryBatch:
+        """One query per user, see ``HistoryStore``."""
+        idx = self.vocabulary.users.encode(raw_ids("user", users))
+        for position in np.flatnonzero(idx < 0):
+            raise DataError(f"user {users[position]} is not known here; give a history instead")
+        return self.interactions.queries(idx)
+
+
+def raw_ids(what: str, values: Sequence[int]) -> IntArray:
+    """(n,) int64 of raw ids.
+
+    Raises:
+        DataError: a value that is no whole number of 64 bits; ``what`` names the values.
+    """
+    try:
+        return np.array([operator.index(value) for value in values], dtype=np.int64)
+    except (TypeError, OverflowError):
+        raise DataError(f"{what} must hold whole numbers of at most 64 bits, got {values!r}") from None

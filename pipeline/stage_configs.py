@@ -1,0 +1,191 @@
+"""Options of every kind of stage, each with the channels it needs and how it is built."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field
+
+from pipeline.stages import MatchHydrator, RankerScorer, RerankSelector, SeenFilter, Stage, TopSelector
+from ranking.base import BaseRanker
+from recall.base import BaseRecall
+from recall.embedding import VectorChannel
+from recall.merge import MergeConfig
+from reccore import ComponentConfig, ConfigError, ItemTable, Vocabulary
+from rerank import RERANKERS
+from rerank.base import BaseReranker
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What stages are built from.
+
+    Attributes:
+        channels: fitted recall channels by name.
+        ranker: fitted ranker, or None for a pipeline without one.
+        reranker: fitted reranker; None = fit the configured one.
+        items: item facts.
+        vocabulary: of all parts.
+    """
+
+    channels: Mapping[str, BaseRecall]
+    ranker: BaseRanker | None
+    reranker: BaseReranker | None
+    items: ItemTable
+    vocabulary: Vocabulary
+
+
+class StageConfig(ComponentConfig):
+    """Options of a stage after the merge."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the channels that the stage needs."""
+        return ()
+
+    @abstractmethod
+    def build(self, parts: Parts) -> Sequence[Stage]:
+        """The stages that these options describe.
+
+        Raises:
+            ConfigError: a part is missing or unsuitable.
+        """
+
+
+class ChannelStage(ComponentConfig):
+    """A recall channel as a source of candidates.
+
+    Attributes:
+        name: of a trained channel, a folder under ``models/``.
+        k: number of candidates to retrieve.
+    """
+
+    kind: Literal["channel"] = "channel"
+    name: str
+    k: int = Field(default=300, ge=1)
+
+
+class MergeStage(MergeConfig):
+    """The merge of all sources, with the options of ``MergeConfig``.
+
+    Attributes:
+        k: number of candidates to keep.
+        fill: name of the channel that fills short rows; None = no filling.
+    """
+
+    kind: Literal["merge"] = "merge"
+    k: int = Field(default=200, ge=1)
+    fill: str | None = "popularity"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the channels that the options mention."""
+        return (*self.weights, *self.quota, *([] if self.fill is None else [self.fill]))
+
+
+class MatchStage(StageConfig):
+    """Adds every candidate's score by single channels, as the feature ``match.<channel>``.
+
+    Attributes:
+        channels: names of channels; None = all whose score is an inner product of vectors.
+    """
+
+    kind: Literal["match"] = "match"
+    channels: tuple[str, ...] | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.channels or ()
+
+    def build(self, parts: Parts) -> Sequence[Stage]:
+        names = self.channels
+        if names is None:
+            names = tuple(name for name, channel in parts.channels.items() if isinstance(channel, VectorChannel))
+        return [MatchHydrator(name, parts.channels[name]) for name in names]
+
+
+class SeenStage(StageConfig):
+    """Drops items of the history and other excluded items."""
+
+    kind: Literal["seen"] = "seen"
+
+    def build(self, parts: Parts) -> Sequence[Stage]:
+        return [SeenFilter()]
+
+
+class RankStage(StageConfig):
+    """Orders candidates by a ranker.
+
+    Attributes:
+        model: name of a trained ranker, a folder under ``models/``.
+    """
+
+    kind: Literal["rank"] = "rank"
+    model: str = "deepfm"
+
+    def build(self, parts: Parts) -> Sequence[Stage]:
+        if parts.ranker is None:
+            raise ConfigError(f"the pipeline has a stage for ranker {self.model!r}, and no ranker is given")
+        return [RankerScorer(parts.ranker)]
+
+
+class RerankStage(StageConfig):
+    """Chooses the final list with a reranker.
+
+    Attributes:
+        method: registered name of the reranker. All other keys are options of that reranker.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: Literal["rerank"] = "rerank"
+    method: str = "mmr"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the reranker."""
+        return dict(self.model_extra or {})
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        vectors_of = self.reranker().vectors_of
+        return () if vectors_of is None else (vectors_of,)
+
+    def reranker(self) -> BaseReranker:
+        """The reranker, not yet fitted.
+
+        Raises:
+            ConfigError: an unknown method, an unknown option or a value out of range.
+        """
+        return RERANKERS[self.method](self.options)
+
+    def build(self, parts: Parts) -> Sequence[Stage]:
+        return [RerankSelector(parts.reranker or self.fit(parts.channels, parts.items, parts.vocabulary))]
+
+    def fit(self, channels: Mapping[str, BaseRecall], items: ItemTable, vocabulary: Vocabulary) -> BaseReranker:
+        """The reranker with the item facts and vectors that it needs.
+
+        Raises:
+            ConfigError: the channel whose vectors it needs has none.
+        """
+        reranker = self.reranker()
+        source = None if reranker.vectors_of is None else channels[reranker.vectors_of]
+        vectors = source.encode_items() if isinstance(source, VectorChannel) else None
+        return reranker.fit(items, vectors, vocabulary)
+
+
+class TopStage(StageConfig):
+    """Takes the first candidates as the final list."""
+
+    kind: Literal["top"] = "top"
+
+    def build(self, parts: Parts) -> Sequence[Stage]:
+        return [TopSelector()]
+
+
+AnyStage = Annotated[
+    ChannelStage | MergeStage | MatchStage | SeenStage | RankStage | RerankStage | TopStage, Discriminator("kind")
+]

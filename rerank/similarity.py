@@ -1,0 +1,73 @@
+"""What a reranker compares items by: vectors of a recall channel, or genres."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Tag
+
+from reccore import ComponentConfig, ConfigError, DataError, ItemTable, Vocabulary
+from reccore.arrays import FloatArray
+from reccore.config import by_kind
+
+
+class VectorSimilarity(ComponentConfig):
+    """Cosine of item vectors.
+
+    Attributes:
+        channel: name of the recall channel whose item vectors are compared.
+    """
+
+    kind: Literal["vectors"] = "vectors"
+    channel: str = "two_tower"
+
+
+class GenreSimilarity(ComponentConfig):
+    """Cosine of genre sets: shared genres over the geometric mean of their numbers."""
+
+    kind: Literal["genres"] = "genres"
+
+
+Similarity = Annotated[
+    Annotated[VectorSimilarity, Tag("vectors")] | Annotated[GenreSimilarity, Tag("genres")], by_kind("vectors")
+]
+
+
+def similarity_vectors(
+    similarity: VectorSimilarity | GenreSimilarity,
+    items: ItemTable,
+    vectors: FloatArray | None,
+    vocabulary: Vocabulary,
+) -> FloatArray:
+    """(N, D) rows of length one whose inner product is the similarity; zero rows for items that resemble nothing.
+
+    Raises:
+        ConfigError: no vectors are given, or no item has a genre.
+        DataError: the number of rows differs from that of the vocabulary, or a vector is not finite.
+    """
+    if isinstance(similarity, GenreSimilarity):
+        rows = items.genre_matrix()
+        if not rows.any():
+            raise ConfigError("similarity is by genres but no item has a genre; set similarity.kind to 'vectors'")
+    elif vectors is None:
+        raise ConfigError(
+            f"similarity is by item vectors and channel {similarity.channel!r} has none; "
+            "name another as similarity.channel, or set similarity.kind to 'genres'"
+        )
+    else:
+        rows = vectors
+    if rows.ndim != 2 or len(rows) != len(vocabulary.items):
+        raise DataError(f"item vectors of shape {rows.shape} for {len(vocabulary.items)} items")
+    if not np.isfinite(rows).all():
+        raise DataError("item vectors must be finite; train the model that made them again")
+    return _unit_rows(rows)
+
+
+def _unit_rows(rows: npt.NDArray[np.floating]) -> FloatArray:
+    """Rows scaled to length one; zero rows stay zero."""
+    wide = rows.astype(np.float64)
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    unit: FloatArray = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0).astype(np.float32)
+    return unit
