@@ -1,4 +1,4 @@
-"""Titles, years, genres, ages; repeated rows; and the order of events within a user."""
+"""Cleaning of titles, years, genres, ages and dates; repeated rows; the hash that orders tied events."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ ML_1M_OCCUPATIONS = (
 
 
 def split_titles(titles: pa.Array, *, unknown_words: bool = False) -> tuple[pa.Array, pa.Array]:
-    """Split the year in trailing parentheses off.
+    """Split titles into the title proper and the year in trailing parentheses.
 
     Args:
         titles: (n,) strings, such as ``Heat (1995)``.
-        unknown_words: the title "unknown" stands for no title, as in ml-100k.
+        unknown_words: whether the title "unknown" means no title, as in ml-100k.
 
     Returns:
-        Titles (n,) without the year, and years (n,) int16, null where the title has none. Of a span the
-        first year counts. A title that is only a year stays as it is.
+        Titles (n,) without the year, and years (n,) int16, null if the title has none. Of a span such as
+        ``2006–2007`` the first year is taken. A title that is only a year is not changed.
     """
     parts = pc.extract_regex(titles, _TITLE_YEAR)
     stem = pc.struct_field(parts, "title")
@@ -76,7 +76,7 @@ def split_titles(titles: pa.Array, *, unknown_words: bool = False) -> tuple[pa.A
 
 
 def find_years(texts: pa.Array) -> pa.Array:
-    """The first four-digit year of each text (n,) int16, such as of ``01-Jan-1995``; null where there is none."""
+    """(n,) int16, the first four-digit year of each text, such as ``01-Jan-1995``; null if there is none."""
     return pc.struct_field(pc.extract_regex(texts, _YEAR), "year").cast(pa.int16())
 
 
@@ -86,7 +86,7 @@ def split_genres(texts: pa.Array, separator: str) -> pa.Array:
 
 
 def clean_genres(lists: pa.ListArray) -> pa.Array:
-    """Trim every name and drop those that mean "none"; a null list becomes an empty one."""
+    """Trim every name and drop the names that mean "no genre"; a null list becomes an empty one."""
     names = pc.utf8_trim_whitespace(pc.list_flatten(lists))
     rows = np.asarray(pc.list_parent_indices(lists))
     kept = ~np.asarray(pc.fill_null(pc.is_in(names, value_set=pa.array(_NO_GENRE, type=names.type)), False))
@@ -106,7 +106,7 @@ def genres_from_flags(flags: npt.NDArray[np.bool_], names: Sequence[str]) -> pa.
 def age_groups(ages: pa.Array) -> pa.Array:
     """Names of ml-1m's age groups for ages in years (n,); null stays null.
 
-    ml-1m itself gives the lowest age of the group (1 for under 18), so the same table decodes its codes.
+    The codes of ml-1m are the lowest ages of the groups (1 for under 18), so this also decodes ml-1m.
     """
     group = np.searchsorted(_AGE_FROM, np.asarray(pc.fill_null(ages, 0)), side="right")
     names = pa.array(_AGE_GROUPS).take(pa.array(group))
@@ -114,7 +114,7 @@ def age_groups(ages: pa.Array) -> pa.Array:
 
 
 def parse_dates(texts: pa.Array) -> pa.Array:
-    """Seconds since 1970 (n,) int64 of ISO 8601 dates and times in UTC; null for anything else."""
+    """(n,) int64 Unix seconds of ISO 8601 dates and times in UTC; null for any other text."""
     parts = pc.extract_regex(pc.utf8_trim_whitespace(texts), _DATE)
     minutes = pc.if_else(pc.equal(pc.struct_field(parts, "time"), ""), "00:00", pc.struct_field(parts, "time"))
     seconds = pc.if_else(pc.equal(pc.struct_field(parts, "seconds"), ""), ":00", pc.struct_field(parts, "seconds"))
@@ -122,11 +122,11 @@ def parse_dates(texts: pa.Array) -> pa.Array:
     return pc.strptime(plain, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True).cast(pa.int64())
 
 
-def mix_ids(user: IntArray, movie: IntArray) -> npt.NDArray[np.uint64]:
-    """A fixed 64-bit hash of (userId, movieId), (n,): ``splitmix64(splitmix64(userId) XOR movieId)``.
+def tie_hash(user: IntArray, movie: IntArray) -> npt.NDArray[np.uint64]:
+    """(n,) fixed 64-bit hash of (userId, movieId): ``splitmix64(splitmix64(userId) XOR movieId)``.
 
-    It orders events of one user and second where the files are sorted by id, since there the order of the
-    file would leak which film is last.
+    It orders events of equal user and time in releases whose files are sorted by id, where the order of the file
+    would leak which film is last.
     """
     return _splitmix64(_splitmix64(user.astype(np.uint64)) ^ movie.astype(np.uint64))
 
@@ -140,19 +140,19 @@ def _splitmix64(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def user_chunks(users: IntArray, rows: int) -> Iterator[slice]:
-    """Cut events grouped by user, (n,), into slices of about ``rows`` rows that split no user."""
+    """Slices of about ``rows`` rows of events grouped by user, (n,); every user is within one slice."""
     start = 0
     while start < len(users):
         stop = start + rows
         if stop < len(users):
-            # Users are grouped and increasing, so the last user's events end where the next id begins.
+            # Users ascend, so the last user's events end where the next id begins.
             stop = int(np.searchsorted(users, users[stop - 1], side="right"))
         yield slice(start, min(stop, len(users)))
         start = stop
 
 
 def repeated_pairs(users: IntArray, movies: IntArray, rows: int) -> BoolArray:
-    """Mask (n,) of rows whose (user, movie) occurs on an earlier row; users must not decrease."""
+    """(n,) whether the (user, movie) of a row also occurs on an earlier row; users must not decrease."""
     repeated = np.zeros(len(users), dtype=np.bool_)
     for part in user_chunks(users, rows):
         user, movie = users[part], movies[part]
@@ -166,7 +166,7 @@ def repeated_pairs(users: IntArray, movies: IntArray, rows: int) -> BoolArray:
 
 
 def repeated_ids(ids: IntArray) -> BoolArray:
-    """Mask (n,) of rows whose id occurs on an earlier row."""
+    """(n,) whether the id of a row also occurs on an earlier row."""
     _, first = np.unique(ids, return_index=True)
     repeated = np.ones(len(ids), dtype=np.bool_)
     repeated[first] = False

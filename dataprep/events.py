@@ -1,4 +1,4 @@
-"""Interactions in Parquet with raw ids, as commands take and write them."""
+"""Reading and writing interactions as Parquet with raw ids."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from reccore import DataError, Interactions, Vocabulary
 from reccore.arrays import offsets_from_lengths
 
 ITEM_COLUMNS = ("movieId", "itemId")
-TIES_TO_NAME = 0.2
-"""Share of events with a user and time in common from which on their order is worth a warning."""
+TIE_WARNING_SHARE = 0.2
+"""Warn if more than this share of the events have the same user and time as another event."""
 
 
 def read_events(path: Path) -> pa.Table:
@@ -27,7 +27,7 @@ def read_events(path: Path) -> pa.Table:
         and position (int64), in the file's order.
 
     Raises:
-        DataError: no such file, not Parquet, empty, a column missing, of another type or with nulls.
+        DataError: no such file, not Parquet, empty, or a column is missing, of the wrong type or has nulls.
     """
     if not path.is_file():
         raise DataError(f"no such file: {path}")
@@ -66,9 +66,9 @@ def _column(path: Path, table: pa.Table, name: str, wanted: pa.DataType) -> pa.C
 
 
 def to_interactions(table: pa.Table, vocabulary: Vocabulary) -> Interactions:
-    """Dense events sorted by (user, timestamp, position), as far as the table has them; ties keep its order.
+    """Dense events sorted by user, then ``timestamp`` and ``position`` if present, then row of the table.
 
-    All ids must be in the vocabulary. ``position`` orders events but is no time, and is not kept.
+    All ids must be in the vocabulary. ``position`` only orders the events and is not stored.
     """
     columns: dict[str, Any] = {name: table[name].to_numpy() for name in table.column_names}
     columns["userId"] = vocabulary.users.encode(columns["userId"])
@@ -87,7 +87,7 @@ def to_interactions(table: pa.Table, vocabulary: Vocabulary) -> Interactions:
 
 
 def _is_sorted(keys: list[np.ndarray]) -> bool:
-    """Whether rows already stand in the order of ``np.lexsort(keys)`` (last key first)."""
+    """Whether the rows are already in the order of ``np.lexsort(keys)`` (last key first)."""
     tied = np.ones(max(len(keys[0]) - 1, 0), dtype=bool)
     for key in reversed(keys):
         if np.any(tied & (key[1:] < key[:-1])):
@@ -96,30 +96,30 @@ def _is_sorted(keys: list[np.ndarray]) -> bool:
     return True
 
 
-def warn_of_ties(path: Path, interactions: Interactions) -> None:
-    """Say so where the file's order decides about many events, as it does among those of one user and time.
+def warn_about_ties(path: Path, interactions: Interactions) -> None:
+    """Warn if many events of one user have equal times, so that the file's order decides which came first.
 
-    A file of ties sorted by movie is a leak: a user's last event is then the tie's highest movieId.
+    If ties are sorted by movieId, that is a leak: the last event of a tie is then the one with the highest movieId.
     """
     if interactions.timestamp is None or interactions.n_events == 0:
         return
     user, time, item = interactions.user_idx, interactions.timestamp, interactions.item_idx
     pairs = (user[1:] == user[:-1]) & (time[1:] == time[:-1])  # neighbours in a tie
     share = float((np.append(pairs, False) | np.append(False, pairs)).mean())
-    if share <= TIES_TO_NAME:
+    if share <= TIE_WARNING_SHARE:
         return
     by_movie = bool((item[1:] > item[:-1])[pairs].all())  # item indices are in the order of the ids
     logger.warning(
-        "{}: {:.0%} of the events share their time with another of the same user, and the file's order tells which "
-        "came first{}; give a column position with their true order, or shuffle the rows",
+        "{}: {:.0%} of the events have the same user and time as another event, and the file's order decides which "
+        "came first{}; add a column position with the true order, or shuffle the rows",
         path.name,
         share,
-        ". It is that of movieId, so that it tells which film is a user's last" if by_movie else "",
+        ". The file is sorted by movieId, which leaks which film is a user's last" if by_movie else "",
     )
 
 
 def write_events(path: Path, interactions: Interactions, vocabulary: Vocabulary, **metadata: str) -> None:
-    """Write events with raw ids, in their order, with ``metadata`` in the schema."""
+    """Write events with raw ids, in order, with ``metadata`` in the schema."""
     columns: dict[str, Any] = {
         "userId": vocabulary.users.decode(interactions.user_idx),
         "movieId": vocabulary.items.decode(interactions.item_idx),

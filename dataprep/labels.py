@@ -1,4 +1,4 @@
-"""From (item, label) pairs to the labels that a model reads: the frequent ones, and of each item the first few."""
+"""Selection of item labels: the most frequent labels, and the first few of each item."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def frequent_labels(
     max_labels: int,
     max_per_item: int,
 ) -> Labels:
-    """The labels of many items, given as distinct pairs.
+    """Keep the labels of many items.
 
     Args:
-        item: (P,) item of each pair; of one item's pairs those that say most of it come first.
+        item: (P,) item of each distinct pair (item, label); an item's most important pairs come first.
         label: (P,) index into ``names``.
-        names: of all labels there are.
+        names: names of all labels.
         n_items: N.
-        min_items: items that a label needs.
-        max_labels: so many labels, those of the most items, ties to the lower index.
-        max_per_item: so many of an item's labels, the first of those that are left.
+        min_items: keep labels of at least this many items.
+        max_labels: keep at most this many labels, those of the most items, ties to the lower index.
+        max_per_item: keep at most this many labels per item, the first in the given order.
     """
     on_items = np.bincount(label, minlength=len(names))
     most_first = np.argsort(-on_items, kind="stable")
@@ -47,7 +47,7 @@ def frequent_labels(
 
 
 def pairs_of_lists(lists: pa.ListArray) -> tuple[tuple[str, ...], IntArray, IntArray]:
-    """Sorted names (L,), and the distinct pairs (row, label) of the lists in their order; "" and null are no label."""
+    """Sorted names (L,) and the distinct pairs (row, label) of the lists, in order; "" and null are ignored."""
     values = pc.list_flatten(lists).cast(pa.string())
     names = sorted(name for name in pc.unique(values).to_pylist() if name)
     label = pc.index_in(values, value_set=pa.array(names, pa.string())).fill_null(-1).to_numpy().astype(np.int64)
@@ -58,6 +58,6 @@ def pairs_of_lists(lists: pa.ListArray) -> tuple[tuple[str, ...], IntArray, IntA
 
 
 def first_of_each(item: IntArray, label: IntArray, n_labels: int) -> IntArray:
-    """Where each distinct pair (item, label) stands first, in ascending order."""
+    """Position of the first occurrence of each distinct pair (item, label), ascending."""
     _, first = np.unique(item * max(n_labels, 1) + label, return_index=True)
     return np.sort(first)

@@ -1,7 +1,7 @@
-"""Fixed vectors of what films are about: of the words of an overview, or by a small sentence encoder.
+"""Fixed vectors of overviews: TF-IDF of their words with an SVD, or a small sentence encoder.
 
-The encoder is WordLlama, an optional package that brings its weights along: the mean of token vectors that were taken
-from language models and trained for the similarity of sentences. Nothing is downloaded at run time.
+The encoder is WordLlama, an optional package that contains its weights: the mean of token vectors that were taken from
+language models and trained for sentence similarity. Nothing is downloaded at run time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIZE = 48
 SENTENCE_SIZE = 64
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 WORDS = rf"[{_CJK}]|(?:[^\W_{_CJK}]){{2,}}"
-"""Words of two letters or more; where no blanks part them (Chinese, Japanese), single characters."""
+"""Words of two letters or more; single characters in scripts without spaces (Chinese, Japanese)."""
 MIN_TEXTS = 2
 MAX_WORDS = 50_000
 
@@ -30,7 +30,7 @@ MAX_WORDS = 50_000
 def overview_vectors(texts: npt.NDArray[Any], size: int = SIZE) -> FloatArray | None:
     """(N, D) float32 vectors of the words of texts (N,), "" = unknown; see ``lsa_vectors``.
 
-    Read are words of at least two texts, the 50,000 most frequent.
+    The vocabulary is the 50,000 most frequent words that occur in at least two texts.
     """
     return lsa_vectors(texts, size, token_pattern=WORDS, min_df=MIN_TEXTS, max_features=MAX_WORDS)
 
@@ -50,7 +50,7 @@ def sentence_vectors(texts: npt.NDArray[Any], size: int = SENTENCE_SIZE) -> Floa
     """
     import wordllama
 
-    # Its own folder, where the files are, as the cache: it looks for its tokenizer under another name than it ships.
+    # The package ships its tokenizer under a name other than the one it looks up, unless its own folder is the cache.
     folder = Path(wordllama.__file__).parent
     encoder = wordllama.WordLlama.load(cache_dir=folder, trunc_dim=size, disable_download=True)
     vectors = np.zeros((len(texts), size), dtype=np.float32)

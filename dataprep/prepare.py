@@ -1,4 +1,4 @@
-"""Processed tables → vocabulary, splits and aligned item and user tables, ready for training."""
+"""Processed tables → vocabulary, split and aligned item and user tables, ready for training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from loguru import logger
 
-from dataprep.events import read_events, to_interactions, warn_of_ties, write_events
+from dataprep.events import read_events, to_interactions, warn_about_ties, write_events
 from dataprep.features import item_statistics
 from dataprep.labels import pairs_of_lists
 from dataprep.parquet import read_optional
@@ -47,15 +47,15 @@ USER_CATEGORIES = ("gender", "age", "occupation")
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A data set cut by a protocol.
+    """A data set and its split.
 
     Attributes:
         split: events with their cuts.
-        items: facts of the catalogue, without statistics and tags (those depend on the events that may be known).
-        users: facts of the users.
-        vocabulary: what the indices mean.
-        source: where it came from: ``dataset``, ``input`` (a path or None), ``tie_order``.
-        tags: who called what how, or None; which of them a model may know depends on its events.
+        items: the catalogue, without statistics and tags, which depend on the events a model may see.
+        users: the users.
+        vocabulary: raw ids of the indices.
+        source: origin of the data: ``dataset``, ``input`` (a path or None), ``tie_order``, ``fingerprint``.
+        tags: all tags, or None; ``training_data`` selects those a model may see.
     """
 
     split: Split
@@ -66,7 +66,7 @@ class Prepared:
     tags: TagEvents | None = None
 
     def training_data(self, interactions: Interactions | None = None) -> TrainingData:
-        """The fit split, or the given part of it, with item statistics and tags of exactly those events."""
+        """The fit split, or the given part of it, with the item statistics and tags of those events only."""
         events = self.split.fit() if interactions is None else interactions
         items = with_statistics(self.items, events)
         if self.tags is not None:
@@ -79,7 +79,7 @@ class Prepared:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What a model fitted on this notes in its manifest."""
+        """Origin of the training data, for the manifest of a model."""
         return {**self.source, "protocol": self.split.protocol, "events": int(self.split.fit_stop.sum())}
 
     def save(self, path: Path) -> None:
@@ -105,7 +105,7 @@ class Prepared:
 
     @classmethod
     def load(cls, path: Path) -> Prepared:
-        """Read the bundle; events are mapped into memory."""
+        """Read the bundle; events are memory-mapped."""
         bundle = Bundle.open(path, kind="prepared")
         vocabulary = bundle.vocabulary()
         events, cuts = Interactions.load(path), bundle.arrays("cuts.npz")
@@ -126,14 +126,14 @@ def with_statistics(items: ItemTable, events: Interactions) -> ItemTable:
 
 
 def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prepared:
-    """Read the processed tables and cut them; the catalogue is every movie listed or rated.
+    """Read and split the processed tables; the catalogue is all movies listed or rated.
 
     Raises:
         NotReadyError: preprocessing has not run.
         DataError: the tables are not what preprocessing writes.
     """
     path = require(workspace.processed / "ratings.parquet", "processed ratings", "run_preprocessing.py")
-    about = require(workspace.processed / "processed.json", "its manifest", "run_preprocessing.py")
+    about = require(workspace.processed / "processed.json", "manifest of the tables", "run_preprocessing.py")
     try:
         manifest = json.loads(about.read_text(encoding="utf-8"))
         source = {name: manifest[name] for name in ("dataset", "tie_order", "fingerprint")} | {"input": None}
@@ -145,7 +145,7 @@ def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prep
 
 
 def prepare_file(path: Path, workspace: Workspace, protocol: SplitProtocol) -> Prepared:
-    """Prepare interactions given as a Parquet file with raw ids; titles and genres come from the data root if there."""
+    """Prepare a Parquet file of interactions with raw ids; titles and genres come from the data root, if it has any."""
     if not path.is_file():
         raise DataError(f"no such file: {path}")
     source = {"dataset": path.stem, "tie_order": "file", "input": str(path.resolve()), "fingerprint": file_sha256(path)}
@@ -153,11 +153,16 @@ def prepare_file(path: Path, workspace: Workspace, protocol: SplitProtocol) -> P
 
 
 def load_for_training(workspace: Workspace, input_path: Path | None, protocol: str | None) -> Prepared:
-    """What a training command works on.
+    """The data of a training command.
 
-    Without ``--input``, or with the prepared ``train.parquet`` itself, the prepared data under its own
-    protocol (or cut anew where ``--protocol`` names another); with any other file, that file, of which
-    ``--protocol`` says how much is learnt from (default ``leave_one_out``).
+    Without ``--input``, or with the prepared ``train.parquet``, this is the prepared data, split again if
+    ``--protocol`` names another protocol. With any other file it is that file, split by ``--protocol`` (default
+    ``leave_one_out``).
+
+    Raises:
+        NotReadyError: there is no prepared data.
+        ConfigError: ``--input`` is the prepared fit split and ``--protocol`` a protocol other than its own or none.
+        DataError: the input is not a valid file of events.
     """
     if input_path is not None and not _is_prepared_train(input_path):
         return prepare_file(input_path, workspace, parse_protocol(protocol or "leave_one_out"))
@@ -170,10 +175,10 @@ def load_for_training(workspace: Workspace, input_path: Path | None, protocol: s
         return prepared.resplit(parse_protocol(protocol))
     if protocol != "none":
         raise ConfigError(
-            f"{input_path} is the fit split of {prepared.split.protocol}; leave out --input to cut the data anew "
-            f"by {protocol}, or give --protocol none to learn from all of that file"
+            f"{input_path} is the fit split of {prepared.split.protocol}; leave out --input to split the data by "
+            f"{protocol}, or set --protocol none to train on the whole file"
         )
-    # Learn from all of the fit split, and of nothing that was held back.
+    # Train on the whole fit split and on none of the held-out events.
     return prepare_file(input_path, workspace, parse_protocol("none"))
 
 
@@ -192,7 +197,7 @@ def _prepare(path: Path, workspace: Workspace, protocol: SplitProtocol, source: 
     )
     interactions = to_interactions(events, vocabulary)
     if source["input"] is not None and "position" not in events.column_names and not _is_prepared_train(path):
-        warn_of_ties(path, interactions)
+        warn_about_ties(path, interactions)
     prepared = Prepared(
         split=protocol.split(interactions),
         items=with_tmdb(item_table(movies, vocabulary.items), vocabulary.items, workspace.processed),
@@ -214,7 +219,7 @@ def _prepare(path: Path, workspace: Workspace, protocol: SplitProtocol, source: 
 def item_table(movies: pa.Table | None, items: IdMap) -> ItemTable:
     """Align a movies table (movieId, title, year, genres) with the vocabulary.
 
-    Movies the table does not list have no title, year or genres; a genre named twice for a movie counts once.
+    Movies that the table does not list have no title, year or genres; a repeated genre of a movie counts once.
     """
     if movies is None or len(movies) == 0:
         return ItemTable(n_items=len(items))
@@ -254,14 +259,14 @@ def user_table(people: pa.Table | None, users: IdMap) -> UserTable:
 
 
 def read_holdout(path: Path, prepared: Prepared, *, query_time: bool = False) -> Holdout:
-    """Targets of a held-out file; one row per target, grouped by user.
+    """Queries and targets of a held-out file, one query per user and one target per row.
 
-    The history of a query is everything of that user in ``prepared``; an unknown user has an empty one, and
-    an unknown movie stays a target that nothing can hit. No row is dropped. With ``query_time`` a query is asked
-    at the earliest time of its targets.
+    The history of a query is the user's fit and validation events in ``prepared``, empty for an unknown user. An
+    unknown movie is kept as a target and always a miss. With ``query_time`` the ``as_of`` of a query is the earliest
+    time of its targets.
 
     Raises:
-        DataError: not a file of events; or ``query_time`` without a column timestamp.
+        DataError: not a valid file of events; or ``query_time`` without a column timestamp.
     """
     table = read_events(path)
     raw_users = table["userId"].to_numpy()

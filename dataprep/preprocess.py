@@ -24,14 +24,14 @@ def preprocess(
     """Read a MovieLens folder of any layout and write the tables.
 
     Args:
-        source_dir: folder with the raw files; its name becomes the data set's.
-        out: folder for the tables; files of other steps in it stay.
+        source_dir: folder of the raw files; its name becomes the name of the data set.
+        out: folder of the tables; files of other steps in it are not touched.
         max_reject_share: share of a file's rows that may be rejected.
         options: whether to show progress.
 
     Raises:
-        DataError: unknown layout, missing or empty file, missing column, too many rejected rows. What was
-            in ``out`` before is untouched then.
+        DataError: unknown layout, missing or empty file, missing column, or too many rejected rows; ``out`` is then
+            not changed.
     """
     options = options or RunOptions()
     _check_share(max_reject_share)
@@ -55,7 +55,7 @@ def preprocess_own(
     Repeated (user, item) events are kept. Without ``items`` every movie gets a row without title.
 
     Raises:
-        DataError: as ``preprocess``; ids that are no whole numbers, naming the column.
+        DataError: as ``preprocess``; or ids are not whole numbers.
     """
     options = options or RunOptions()
     _check_share(max_reject_share)
@@ -65,13 +65,13 @@ def preprocess_own(
 
 
 def source_fingerprint(files: Sequence[Path]) -> str:
-    """Digest over names, sizes and contents of the source files and the format of our tables."""
+    """SHA-256 over the names, sizes and contents of the source files and the format version of the tables."""
     facts = [[path.name, path.stat().st_size, file_sha256(path)] for path in files]
     return hashlib.sha256(json.dumps([schema.FORMAT_VERSION, facts]).encode()).hexdigest()
 
 
 def read_report(out: Path) -> PreprocessReport | None:
-    """The report of the run that wrote ``out``; None where there is none of this format."""
+    """The report of the run that wrote ``out``; None if there is none of this format version."""
     try:
         stored = json.loads((out / schema.MANIFEST).read_text(encoding="utf-8"))
         report = PreprocessReport(**stored)
@@ -82,4 +82,4 @@ def read_report(out: Path) -> PreprocessReport | None:
 
 def _check_share(share: float) -> None:
     if not 0 <= share <= 1:
-        raise ConfigError(f"max_reject_share must lie between 0 and 1, got {share}")
+        raise ConfigError(f"max_reject_share must be between 0 and 1, got {share}")

@@ -1,4 +1,4 @@
-"""A smaller piece of a prepared data set, for a notebook or a first try."""
+"""A random sample of the users of a prepared data set, for a notebook or a first trial."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from reccore import ConfigError
 
 
 def sample_users(prepared: Prepared, max_events: int, *, seed: int = 0) -> Prepared:
-    """Random users with all their events, as many users as fit into ``max_events``; the cuts stay as they are.
+    """Keep random users with all their events, up to ``max_events`` in total but at least one user.
 
-    The vocabulary and the tables stay whole, so users left out are merely users without events. Data that
-    is small enough comes back as it is. At least one user with events is kept.
+    Vocabulary, tables and cuts do not change; a user who is left out has no events. Data with at most ``max_events``
+    events is returned unchanged.
 
     Raises:
         ConfigError: ``max_events`` below 1.

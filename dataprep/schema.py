@@ -1,4 +1,4 @@
-"""The Parquet tables under ``processed/``: file names, columns and types. ``docs/data.md`` says it in prose."""
+"""The Parquet tables under ``processed/``: file names, columns and types; described in ``docs/data.md``."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ REJECTS_SCHEMA = pa.schema(
 
 
 def ratings_schema(*, dataset: str, tie_order: str, has_rating: bool, has_time: bool) -> pa.Schema:
-    """Schema of ``ratings.parquet``; ``rating`` and ``timestamp`` are absent where the data has none."""
+    """Schema of ``ratings.parquet``; ``rating`` and ``timestamp`` are absent if the data has none."""
     fields = [pa.field("userId", pa.int64(), nullable=False), pa.field("movieId", pa.int64(), nullable=False)]
     if has_rating:
         fields.append(pa.field("rating", pa.float32(), nullable=False))

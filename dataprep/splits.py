@@ -1,8 +1,8 @@
-"""Evaluation protocols: which events a model may learn from, and which it is asked to predict.
+"""Split protocols: the events a model learns from and the events it has to predict.
 
-Every protocol cuts each user's ordered events in two places:
+Every protocol cuts each user's ordered events at two places:
 
-    fit            events [0, fit_stop)          all fitted state comes from here
+    fit            events [0, fit_stop)          source of all fitted state
     validation     events [fit_stop, valid_stop) targets; their histories are the fit events
     test           events [valid_stop, end)      targets; their histories include the validation events
 """
@@ -20,7 +20,7 @@ from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Events with the two cuts of a protocol.
+    """Events and the two cuts of a protocol.
 
     Attributes:
         interactions: all events.
@@ -35,11 +35,11 @@ class Split:
     protocol: str
 
     def fit(self) -> Interactions:
-        """Events that fitted state may come from."""
+        """Events of the fit split, the only source of fitted state."""
         return self.interactions.first(self.fit_stop)
 
     def history(self) -> Interactions:
-        """Events a test query may look back on: fit and validation."""
+        """Events in the history of a test query: fit and validation."""
         return self.interactions.first(self.valid_stop)
 
     def valid(self, *, query_time: bool = False) -> Holdout:
@@ -51,7 +51,7 @@ class Split:
         return self._holdout(self.valid_stop, self.interactions.lengths, query_time)
 
     def _holdout(self, start: IntArray, stop: IntArray, query_time: bool) -> Holdout:
-        """``query_time`` tells the query when its first target happened, which is a leaderboard of its own."""
+        """With ``query_time`` the query contains the time of its first target; such results are ranked apart."""
         users = np.flatnonzero(stop > start)
         events = self.interactions
         first = events.user_offsets[users] + start[users]
@@ -62,13 +62,13 @@ class Split:
             previous = np.maximum(first - 1, events.user_offsets[users])
             tied = (start[users] > 0) & (events.timestamp[first] == events.timestamp[previous])
         if query_time:
-            queries = asked_at(events, first, queries)
+            queries = with_query_time(events, first, queries)
         targets = events.item_idx[ragged_positions(first, counts)]
         return Holdout(queries, offsets_from_lengths(counts), targets, tied)
 
 
-def asked_at(events: Interactions, targets: IntArray, queries: QueryBatch) -> QueryBatch:
-    """The same queries, asked when the events ``targets`` (B,) happened: what ``--query_time`` means.
+def with_query_time(events: Interactions, targets: IntArray, queries: QueryBatch) -> QueryBatch:
+    """The queries with the times of the events ``targets`` (B,) as ``as_of``: the option ``--query_time``.
 
     Raises:
         DataError: the events have no times.
@@ -79,21 +79,27 @@ def asked_at(events: Interactions, targets: IntArray, queries: QueryBatch) -> Qu
 
 
 class SplitProtocol(ABC):
-    """A way to cut each user's events."""
+    """A rule that cuts each user's events into fit, validation and test."""
 
     @property
     @abstractmethod
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name that ``parse_protocol`` accepts."""
 
     @abstractmethod
-    def split(self, interactions: Interactions) -> Split: ...
+    def split(self, interactions: Interactions) -> Split:
+        """Cut the events.
+
+        Raises:
+            DataError: the protocol does not apply to these events.
+        """
 
 
 @dataclass(frozen=True)
 class LeaveLastN(SplitProtocol):
     """The last ``n`` events of a user are test, the ``n`` before them validation, the rest fit.
 
-    Users with fewer than 2n + 1 events keep everything in the fit split.
+    All events of a user with fewer than 2n + 1 events are in the fit split.
     """
 
     n: int = 1
@@ -110,10 +116,10 @@ class LeaveLastN(SplitProtocol):
 
 @dataclass(frozen=True)
 class GlobalTime(SplitProtocol):
-    """Events at or after ``cut`` are test; the last tenth by time of what precedes it is validation.
+    """Events at or after ``cut`` are test; the latest tenth of the earlier events is validation.
 
     Attributes:
-        cut: Unix seconds; by default the time that leaves one tenth of the events for test.
+        cut: Unix seconds; by default the 90% quantile of the times.
     """
 
     cut: int | None = None
@@ -130,13 +136,13 @@ class GlobalTime(SplitProtocol):
         before = times[times < cut]
         if len(before) == 0 or len(before) == len(times):
             raise DataError(
-                f"global_time cut {cut} leaves nothing on one side; the data spans {times.min()} to {times.max()}"
+                f"global_time cut {cut} leaves one side empty; the data spans {times.min()} to {times.max()}"
             )
         valid_cut = int(np.quantile(before, 0.9))
         if valid_cut <= before.min():
             raise DataError(
-                f"global_time cut {cut} leaves nothing to learn from: the {len(before):,} earlier events "
-                f"have nothing before their last tenth at {valid_cut}; choose a later cut, or a protocol without one"
+                f"global_time cut {cut} leaves the fit split empty: none of the {len(before):,} earlier events is "
+                f"before the validation cut {valid_cut}; choose a later cut or another protocol"
             )
         fit_stop, valid_stop = (
             np.diff(offsets_from_lengths(times < moment)[interactions.user_offsets]) for moment in (valid_cut, cut)
@@ -146,7 +152,7 @@ class GlobalTime(SplitProtocol):
 
 @dataclass(frozen=True)
 class NoSplit(SplitProtocol):
-    """Everything is fit: for production, and for evaluation on a separate held-out file."""
+    """All events are fit: for production, and for evaluation on a separate held-out file."""
 
     @property
     def name(self) -> str:
@@ -160,7 +166,7 @@ def parse_protocol(text: str) -> SplitProtocol:
     """The protocol of that name.
 
     Raises:
-        ConfigError: unknown name or a malformed number.
+        ConfigError: an unknown name or a malformed number.
     """
     name, _, value = text.partition(":")
     if text == "leave_one_out":

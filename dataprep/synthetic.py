@@ -1,4 +1,4 @@
-"""A data set in the layout and shape of ML-32M with tastes that can be learnt, written as a stream."""
+"""Synthetic data in the layout and size of ML-32M, with learnable preferences, written in chunks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ML_32M_RATINGS = 32_000_204
 HEAVIEST_USER = 33_000
 
 _CHUNK_EVENTS = 1_000_000
-_WORLD, _MOVIES, _COUNTS, _FIRST_CHUNK = 1, 2, 3, 10  # which random numbers each part draws
+_WORLD, _MOVIES, _COUNTS, _FIRST_CHUNK = 1, 2, 3, 10  # random streams of the parts
 _GENRES = (
     *("Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
     *("Film-Noir", "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
@@ -50,7 +50,7 @@ _FORMS = ("{} {}", "{} {}, The", '{} {}: Café "Nord"', "{} {} (Le retour)")
 
 @dataclass(frozen=True)
 class SyntheticSize:
-    """How many users, movies and ratings; exact."""
+    """Exact numbers of users, movies and ratings."""
 
     users: int = ML_32M_USERS
     movies: int = ML_32M_MOVIES
@@ -58,11 +58,11 @@ class SyntheticSize:
 
     @property
     def heaviest(self) -> int:
-        """Events of the heaviest user: 33,000 in full size, else in proportion to the movies."""
+        """Events of the heaviest user: 33,000 at full size, otherwise in proportion to the movies."""
         return max(min(round(HEAVIEST_USER * self.movies / ML_32M_MOVIES), self.ratings - self.users + 1), 1)
 
     def check(self) -> None:
-        """Raises ConfigError: sizes that cannot be met."""
+        """Raise ``ConfigError`` for sizes that are impossible."""
         if self.users < 1 or self.movies < 20 or self.ratings < self.users:
             raise ConfigError(
                 f"need at least 1 user, 20 movies and one rating per user, got {self.users:,} users, "
@@ -74,20 +74,20 @@ class SyntheticSize:
 
 
 def make_synthetic(folder: Path, size: SyntheticSize, options: RunOptions) -> dict[str, int]:
-    """Write ratings.csv, movies.csv, links.csv and tags.csv; the folder appears whole or not at all.
+    """Write ratings.csv, movies.csv, links.csv and tags.csv; the folder is replaced atomically.
 
-    Memory is bounded by a million events and the movies; the same seed and size give the same bytes.
+    Memory holds a million events and the movies. The same seed and size give the same bytes.
 
     Returns:
         Rows written, by table.
 
     Raises:
-        ConfigError: sizes that cannot be met.
-        DataError: ``folder`` holds something else, or the disk refused.
+        ConfigError: the sizes are impossible.
+        DataError: ``folder`` is not a data set, or it cannot be written.
     """
     size.check()
     if folder.exists() and not (folder / "ratings.csv").is_file():
-        raise DataError(f"{folder} exists and is no data set; move it away")
+        raise DataError(f"{folder} exists and is not a data set; move it away")
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -106,7 +106,7 @@ def make_synthetic(folder: Path, size: SyntheticSize, options: RunOptions) -> di
 
 
 def event_counts(size: SyntheticSize, rng: np.random.Generator) -> IntArray:
-    """Events of each user (U,): a long tail from 20 (where they suffice) to one heaviest user; exact in total."""
+    """(U,) events of each user: a long tail from 20 (fewer in small sizes) to one heaviest user; exact in total."""
     least = max(1, min(20, size.ratings // (2 * size.users)))
     most = max(size.heaviest // 2, 1)
     weight = rng.lognormal(0.0, 1.45, size.users)
@@ -114,7 +114,7 @@ def event_counts(size: SyntheticSize, rng: np.random.Generator) -> IntArray:
     weight[heaviest] = 0.0
     target = size.ratings - size.heaviest + least
     low, high = 0.0, float(size.ratings)
-    for _ in range(100):  # bisection: the clipped total grows with the factor
+    for _ in range(100):  # bisection; the clipped total grows with the factor
         factor = (low + high) / 2
         if np.minimum(least + weight * factor, most).sum() < target:
             low = factor
@@ -132,7 +132,7 @@ def event_counts(size: SyntheticSize, rng: np.random.Generator) -> IntArray:
 
 
 def _generator(options: RunOptions, part: int) -> np.random.Generator:
-    """The generator of one part of the data; parts of one seed are independent."""
+    """Random generator of one part of the data, independent of the other parts."""
     return np.random.default_rng([options.seed, part])
 
 
@@ -148,7 +148,7 @@ def _write_movies(folder: Path, world: World, options: RunOptions) -> None:
         pc.if_else(pa.array(rng.random(n_movies) < 0.99), _join(" (", pa.array(year), ")"), ""),
         "",
     )
-    # A cluster has two genres; a movie carries the first, often the second, and sometimes one of its own.
+    # A cluster has two genres; a movie has the first, often the second, and sometimes a random one.
     main = np.stack([_genre(cluster, 0), _genre(cluster, 1), rng.integers(0, len(_GENRES), n_movies)], axis=1)
     has = np.stack([np.ones(n_movies), rng.random(n_movies) < 0.7, rng.random(n_movies) < 0.25], axis=1) > 0
     genres = ["|".join(sorted({_GENRES[g] for g in row[kept]})) for row, kept in zip(main, has, strict=True)]
@@ -167,7 +167,7 @@ def _write_movies(folder: Path, world: World, options: RunOptions) -> None:
 
 
 def _genre(cluster: IntArray, which: int) -> IntArray:
-    """The first (0) or second (1) genre of clusters."""
+    """First (0) or second (1) genre of each cluster."""
     genre: IntArray = (cluster * (1 + 6 * which) + which * (cluster // len(_GENRES) + 3)) % len(_GENRES)
     return genre
 
@@ -195,7 +195,7 @@ def _write_events(folder: Path, size: SyntheticSize, world: World, options: RunO
 
 
 def _chunks(counts: IntArray) -> Iterator[slice]:
-    """Users in slices of about a million events."""
+    """Slices of users with about a million events each."""
     ends = np.cumsum(counts)
     start = 0
     while start < len(counts):
@@ -226,6 +226,6 @@ def _quote_if_needed(text: pa.Array) -> pa.Array:
 
 
 def _write_lines(file: BinaryIO, *columns: pa.Array | pa.ChunkedArray) -> None:
-    """Comma-separated rows with CRLF, as GroupLens writes them."""
+    """Write comma-separated rows with CRLF, as GroupLens does."""
     lines = pc.binary_join_element_wise(*(column.cast(pa.string()) for column in columns), ",")
     file.write("".join(f"{line}\r\n" for line in lines.to_pylist()).encode())

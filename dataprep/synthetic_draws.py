@@ -1,8 +1,8 @@
-"""Who watches what and when in the synthetic data: clusters of movies, tastes that move on, sittings.
+"""Random events of the synthetic data: clusters of movies, preferences that change over time, sessions.
 
-Movies fall into clusters; popularity has a long tail. A user goes through three clusters in turn, and which cluster
-follows which is the same for everyone: so co-occurrence, genres (tied to clusters) and the order of events all tell
-something. Release years do not bound rating times.
+Every movie belongs to a cluster, and popularity has a long tail. A user prefers three clusters one after another, with
+the same transitions between clusters for all users, so co-occurrence, genres (which depend on the cluster) and the
+order of events are all informative. A movie may be rated before its release year.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _START, _END = 820_454_400, 1_697_155_200  # 1996-01-01 and 2023-10-13, as ML-32
 
 @dataclass(frozen=True)
 class World:
-    """The M movies in the order of their clusters, so that one cumulated weight serves every draw.
+    """The M movies sorted by cluster, so that one cumulative sum of weights serves every draw.
 
     Attributes:
         movie_id: (M,) ids as written.
-        cumulated: (M+1,) popularity weights, cumulated.
-        flattened: (M+1,) square roots of the weights, cumulated: for users who have seen what is popular.
+        cumulated: (M+1,) cumulative popularity weights.
+        flattened: (M+1,) cumulative square roots of the weights, for users who have seen the popular movies.
         quality: (M,) added to ratings.
         cluster: (M,) cluster of each movie.
-        bounds: (C+1,) where each cluster begins.
-        successors: (C, 3) clusters that tend to follow.
+        bounds: (C+1,) start of each cluster.
+        successors: (C, 3) possible next clusters of each cluster.
     """
 
     movie_id: IntArray
@@ -44,11 +44,11 @@ class World:
 
 
 def make_world(n_movies: int, rng: np.random.Generator) -> World:
-    """Spread movies over clusters, weights and ids."""
+    """Draw clusters, popularity weights, quality and ids of the movies."""
     n_clusters = int(np.clip(n_movies // 150, 5, 40))
     cluster = np.sort(rng.integers(0, n_clusters, n_movies))
     rank = rng.permutation(n_movies)
-    # Close to ML-32M's counts by rank: 1/rank in the head, falling off exponentially in the tail.
+    # Close to ML-32M's counts by rank: 1/rank in the head, exponential decay in the tail.
     weight = np.exp(-9.0 * rank / n_movies) / (rank + max(75 * n_movies / _ML_32M_MOVIES, 3.0))
     ids = np.sort(rng.choice(np.arange(1, int(3.35 * n_movies) + 1), n_movies, replace=False))
     return World(
@@ -81,7 +81,7 @@ def draw_events(counts: IntArray, first_user: int, world: World, rng: np.random.
     written = pa.array([f"{half / 2:.1f}" for half in range(11)])
     return pa.table(
         {
-            "userId": user + first_user,  # sorted as it is
+            "userId": user + first_user,  # already sorted
             "movieId": ids[order],
             "rating": written.take(pa.array(half_stars[order])),
             "timestamp": time[order],
@@ -90,7 +90,7 @@ def draw_events(counts: IntArray, first_user: int, world: World, rng: np.random.
 
 
 def _tastes(n_users: int, world: World, rng: np.random.Generator) -> IntArray:
-    """The clusters a user goes through, (U, 3): each is one of the usual successors of the one before."""
+    """(U, 3) preferred clusters of each user over time; each is a successor of the one before."""
     taste = np.empty((n_users, _PHASES), dtype=np.int64)
     taste[:, 0] = rng.integers(0, len(world.successors), n_users)
     for phase in range(1, _PHASES):
@@ -99,7 +99,7 @@ def _tastes(n_users: int, world: World, rng: np.random.Generator) -> IntArray:
 
 
 def _draw_movies(user: IntArray, phase: IntArray, taste: IntArray, world: World, rng: np.random.Generator) -> IntArray:
-    """A movie for each event (E,), none twice for a user: what repeats is drawn again, ever more widely."""
+    """(E,) a movie for each event, distinct per user; repeats are drawn again from ever wider distributions."""
     n_movies = len(world.movie_id)
     movie = np.full(len(user), -1, dtype=np.int64)
     open_at = np.arange(len(user))
@@ -114,7 +114,7 @@ def _draw_movies(user: IntArray, phase: IntArray, taste: IntArray, world: World,
         movie[open_at] = drawn
         of_open_users = np.flatnonzero(np.isin(user, user[open_at]))
         repeats = _repeats(user[of_open_users], movie[of_open_users], n_movies)
-        open_at = of_open_users[repeats]  # perhaps an event that was settled, if an earlier one now has its movie
+        open_at = of_open_users[repeats]  # also an event drawn before, if an earlier event now has its movie
         attempt += 1
     return movie
 
@@ -122,7 +122,7 @@ def _draw_movies(user: IntArray, phase: IntArray, taste: IntArray, world: World,
 def _draw_by_taste(
     taste: IntArray, phase: IntArray, world: World, rng: np.random.Generator, *, wide: float
 ) -> IntArray:
-    """Draw by popularity from the phase's cluster, sometimes from another of the user's, else from all movies."""
+    """Draw by popularity from the cluster of the phase, sometimes from another of the user's, or from all movies."""
     n = len(phase)
     which = np.where(rng.random(n) < 0.8, phase, rng.integers(0, _PHASES, n))
     cluster = taste[np.arange(n), which]
@@ -135,7 +135,7 @@ def _draw_by_taste(
 
 
 def _repeats(user: IntArray, movie: IntArray, n_movies: int) -> BoolArray:
-    """Mask (E,) of events whose (user, movie) occurs before."""
+    """(E,) whether the (user, movie) of an event also occurs earlier."""
     key = user * n_movies + movie
     order = np.argsort(key, kind="stable")
     repeats = np.zeros(len(key), dtype=np.bool_)
@@ -144,7 +144,7 @@ def _repeats(user: IntArray, movie: IntArray, n_movies: int) -> BoolArray:
 
 
 def _draw_times(user: IntArray, offsets: IntArray, rng: np.random.Generator) -> IntArray:
-    """Seconds (E,), not decreasing within a user: sittings of seconds to minutes, days to months apart."""
+    """(E,) Unix seconds, ascending within a user: sessions of seconds to minutes, days to months apart."""
     n = len(user)
     gap = rng.integers(0, 45, n).astype(np.float64)
     rest = rng.random(n) < 0.02

@@ -1,4 +1,4 @@
-"""Checks across rows, the order of events, and the Parquet files, replaced as a whole or not at all."""
+"""Checks across rows, the order of events, and atomic writing of the Parquet tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from loguru import logger
 
 from dataprep import schema
-from dataprep.cleaning import mix_ids, repeated_ids, repeated_pairs, user_chunks
+from dataprep.cleaning import repeated_ids, repeated_pairs, tie_hash, user_chunks
 from dataprep.readers.raw import RawData, RawTable
 from reccore.arrays import IntArray
 from reccore.errors import DataError
@@ -30,7 +30,7 @@ _INCOMING = ".incoming"
 
 @dataclass(frozen=True)
 class PreprocessReport:
-    """What a run read, rejected and wrote; also the content of ``processed.json``.
+    """Result of a preprocessing run, stored as ``processed.json``.
 
     Attributes:
         dataset: name of the data set.
@@ -40,11 +40,12 @@ class PreprocessReport:
         n_items: movies with ratings.
         movies_without_record: rated movies that the movies file does not list; they get a row without a title.
         rejects: file → reason → rows rejected.
-        tie_order: what orders events of one user and second: ``file`` or ``hash``.
-        has_rating: ratings have values.
-        has_time: ratings have times.
-        fingerprint: digest of the source files and of everything that shapes the tables.
-        has_position: the source had a column that orders events, after their times.
+        tie_order: order of events of equal user and time: ``file`` (row of the file) or ``hash``.
+        has_rating: whether events have ratings.
+        has_time: whether events have times.
+        fingerprint: digest of the source files and the format version.
+        format_version: of the tables.
+        has_position: whether the source has a column ``position``, which orders events of equal time.
     """
 
     dataset: str
@@ -69,10 +70,10 @@ class PreprocessReport:
 def write_tables(
     data: RawData, out: Path, dataset: str, fingerprint: str, max_reject_share: float, options: RunOptions
 ) -> PreprocessReport:
-    """Check across rows, sort, and write every table of a data set.
+    """Check, sort and write all tables of a data set.
 
     Raises:
-        DataError: too many rejected rows, no rows left, or the disk refused.
+        DataError: too many rejected rows, no rows left, or the tables cannot be written.
     """
     ratings, position = _group_by_user(data.ratings, unique=data.unique_pairs)
     movies = _first_of_each(data.movies, "movieId")
@@ -82,7 +83,7 @@ def write_tables(
     for raw in tables:
         _check_rejects(raw, max_reject_share)
     if not len(ratings.lines):
-        raise DataError(f"{ratings.path}: no rows are left after {len(ratings.rejects):,} were rejected")
+        raise DataError(f"{ratings.path}: no rows are left; {len(ratings.rejects):,} were rejected")
 
     rated = np.sort(pc.unique(ratings.table["movieId"]).to_numpy())
     catalogue, added = _with_rated(movies, rated)
@@ -111,7 +112,7 @@ def write_tables(
         if not existed and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
     if report.movies_without_record:
-        logger.warning("{:,} rated movies are not in the movies file: kept without title", added)
+        logger.warning("{:,} rated movies are not in the movies file; they are kept without a title", added)
     return report
 
 
@@ -144,9 +145,9 @@ def _report(
 
 
 def _group_by_user(raw: RawTable, *, unique: bool) -> tuple[RawTable, np.ndarray | None]:
-    """Rows with non-decreasing users, else in file order; later rows of a repeated pair rejected.
+    """Sort rows by user, stably, and with ``unique`` reject later rows of a repeated (user, movie).
 
-    Returns the ratings and their ``position`` column (n,), which only serves to sort.
+    Returns the ratings and their ``position`` column (n,), or None without one.
     """
     users = raw.table["userId"].to_numpy()
     if np.any(users[1:] < users[:-1]):
@@ -170,7 +171,7 @@ def _first_of_each(raw: RawTable | None, key: str) -> RawTable | None:
 
 
 def _with_rated(listed: RawTable | None, rated: IntArray) -> tuple[pa.Table, int]:
-    """Movies sorted by id, with a row without title for every rated movie that has none; and how many those are."""
+    """Movies sorted by id, with a row without title for every unlisted rated movie, and the number of those."""
     movies = schema.MOVIES_SCHEMA.empty_table() if listed is None else listed.table
     missing = np.setdiff1d(rated, movies["movieId"].to_numpy(), assume_unique=True)
     blank = pa.table(
@@ -197,8 +198,8 @@ def _check_rejects(raw: RawTable, max_share: float) -> None:
     )
     share = n_rejected / raw.n_seen
     raise DataError(
-        f"{raw.path}: {n_rejected:,} of {raw.n_seen:,} rows ({share:.1%}) are bad, at most {max_share:.1%} may be: "
-        f"{counts}. First: {examples}. To go on without them, raise --max_reject_share above {share:.3f}"
+        f"{raw.path}: {n_rejected:,} of {raw.n_seen:,} rows ({share:.1%}) are invalid, more than {max_share:.1%}: "
+        f"{counts}. First: {examples}. To continue without them, raise --max_reject_share above {share:.3f}"
     )
 
 
@@ -220,7 +221,7 @@ def _write_side_tables(folder: Path, read: Sequence[RawTable], tables: Mapping[s
 def _write_ratings(
     ratings: RawTable, position: np.ndarray | None, path: Path, report: PreprocessReport, options: RunOptions
 ) -> None:
-    """Sort by (user, time, tie order) and write, a chunk of whole users at a time."""
+    """Sort by (user, time, tie order) and write, in chunks of whole users."""
     target = schema.ratings_schema(
         dataset=report.dataset, tie_order=report.tie_order, has_rating=report.has_rating, has_time=report.has_time
     )
@@ -234,24 +235,20 @@ def _write_ratings(
         for part in user_chunks(users, CHUNK_ROWS):
             keys: list[Any] = []
             if report.tie_order == schema.TIE_HASH:
-                keys.append(mix_ids(users[part], movies[part]))
+                keys.append(tie_hash(users[part], movies[part]))
             if position is not None:
                 keys.append(position[part])
             if times is not None:
                 keys.append(times[part])
-            order = _order_within_users(users[part], keys)
-            chunk = [pa.array(values[part] if order is None else values[part][order]) for values in columns.values()]
+            # Stable; without keys the rows are already in order.
+            order = np.lexsort((*keys, users[part])) if keys else slice(None)
+            chunk = [pa.array(values[part][order]) for values in columns.values()]
             writer.write_table(pa.table(chunk, schema=target), row_group_size=part.stop - part.start)
             advance(part.stop - part.start)
 
 
-def _order_within_users(users: IntArray, keys: list[Any]) -> IntArray | None:
-    """Stable order by (user, last key, …, first key); None where the rows are in order as they are."""
-    return np.lexsort((*keys, users)) if keys else None
-
-
 def _move_into_place(incoming: Path, out: Path) -> None:
-    """Replace the tables of ``out``. The manifest goes first and comes last, so a killed run leaves none."""
+    """Replace the tables of ``out``. The manifest is deleted first and written last, so a killed run leaves none."""
     (out / schema.MANIFEST).unlink(missing_ok=True)
     for name in schema.PARQUET_FILES:
         if (incoming / name).is_file():

@@ -1,14 +1,14 @@
-"""Tags that users gave films, and what a model may know of them.
+"""Tags that users gave to films, and the selection of those that a model may see.
 
-A tag is an act of a user: it says that the user knows the film, and it has a time. So it counts only as part of an
-event that may be known. Of the given events, normally the fit split, a tag by user u on film i counts if
+A tag shows that its user knows the film, and it has a time, so it can leak held-out events. Given the events that a
+model may see, normally the fit split, a tag by user u on film i is used only if
 
-* (u, i) is one of them: a tag on a held-out film would name the answer, and a tag on a film without an event cannot be
-  told from that without looking at what is held out;
-* it is dated no later than the last of u's: what u says afterwards lies beyond u's cut, and under ``global_time``
-  beyond the cut of all.
+* (u, i) is one of these events: a tag on a held-out film would reveal a target, and a tag on a film without an event
+  looks the same;
+* the tag is not later than u's last event among them: later tags are beyond u's cut, and under ``global_time`` beyond
+  the common cut.
 
-Both look at nothing but the given events, so what is held out cannot change what a film is called.
+Both conditions depend on the given events only, so held-out events cannot change the tags of a film.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from reccore.arrays import BoolArray, IntArray
 TAG = "tag"
 """Name of these labels among ``ItemTable.labels``."""
 MIN_USERS = 2
-"""A tag that only one user has is a private note ("in netflix queue")."""
+"""A tag of a single user is often a private note ("in netflix queue")."""
 MIN_ITEMS = 3
 MAX_TAGS = 1000
 MAX_PER_ITEM = 16
@@ -36,10 +36,10 @@ MAX_PER_ITEM = 16
 
 @dataclass(frozen=True, eq=False)
 class TagEvents:
-    """Who called what how, and when: A different (user, item, tag), each at its first time.
+    """A distinct triples (user, item, tag), each with its earliest time.
 
     Attributes:
-        names: (T,) the tags, normalised and sorted.
+        names: (T,) normalised tags, sorted.
         user_idx: (A,) int64.
         item_idx: (A,) int64.
         tag_idx: (A,) int64 in 0 … T-1.
@@ -57,9 +57,9 @@ class TagEvents:
 
     @classmethod
     def of(cls, table: pa.Table, vocabulary: Vocabulary, *, min_users: int = MIN_USERS) -> TagEvents:
-        """Read a table (userId, movieId, tag, timestamp); unknown users and films and empty tags are left out.
+        """Encode a table (userId, movieId, tag, timestamp) without unknown users, unknown films and empty tags.
 
-        Tags with fewer users than ``min_users`` are left out at once: over fewer events they have no more.
+        Tags of fewer than ``min_users`` users are dropped, since no selection of events can give them more.
         """
         distinct = pc.unique(table["tag"].combine_chunks())
         normal = np.array([normalise(text) for text in distinct.to_pylist()], dtype=object)
@@ -69,13 +69,10 @@ class TagEvents:
         item_idx = vocabulary.items.encode(table["movieId"].to_numpy())
         every = cls(tuple(names.tolist()), user_idx, item_idx, tag_idx, table["timestamp"].to_numpy().astype(np.int64))
         known = every.select((user_idx >= 0) & (item_idx >= 0) & (names != "")[tag_idx])
-        first = np.lexsort((known.timestamp, known.item_idx, known.user_idx, known.tag_idx))
-        ordered = known.select(first)
-        repeated = np.zeros(len(ordered), dtype=np.bool_)
-        repeated[1:] = np.logical_and.reduce(
-            [np.diff(column) == 0 for column in (ordered.tag_idx, ordered.user_idx, ordered.item_idx)]
-        )
-        return ordered.select(~repeated)._of_several_users(min_users)
+        by_time = known.select(np.argsort(known.timestamp, kind="stable"))
+        triple = (by_time.tag_idx * len(vocabulary.users) + by_time.user_idx) * len(vocabulary.items) + by_time.item_idx
+        _, first = np.unique(triple, return_index=True)
+        return by_time.select(first)._of_several_users(min_users)
 
     def select(self, rows: IntArray | BoolArray) -> TagEvents:
         """The given rows."""
@@ -89,13 +86,12 @@ class TagEvents:
         return replace(rows, names=names, tag_idx=(np.cumsum(kept) - 1)[rows.tag_idx].astype(np.int64))
 
     def known_from(self, events: Interactions) -> TagEvents:
-        """The rows that count, given these events: see the top of the file. O(A log A + E)."""
+        """The rows that a model may see, given these events: see the top of the file. O(A log A + E)."""
         if len(self) == 0 or events.n_events == 0:
             return self.select(np.zeros(0, dtype=np.int64))
-        users = np.unique(self.user_idx)
-        theirs = np.zeros(events.n_users, dtype=np.bool_)
-        theirs[users] = True
-        rows = np.flatnonzero(np.repeat(theirs, events.lengths))  # events of those who tag: mostly few
+        tags = np.zeros(events.n_users, dtype=np.bool_)
+        tags[self.user_idx] = True
+        rows = np.flatnonzero(np.repeat(tags, events.lengths))  # events of users with tags, usually few
         pairs = np.unique(events.user_idx[rows] * events.n_items + events.item_idx[rows])
         known = np.isin(self.user_idx * events.n_items + self.item_idx, pairs)
         if events.timestamp is not None:
@@ -118,12 +114,12 @@ class TagEvents:
 
 
 def normalise(tag: str) -> str:
-    """Lower case, one form of every letter, single blanks: ``" Sci-Fi\u00a0 EPIC"`` is ``"sci-fi epic"``."""
+    """Lower case, Unicode NFKC, single spaces: ``" Sci-Fi\u00a0 EPIC"`` becomes ``"sci-fi epic"``."""
     return " ".join(unicodedata.normalize("NFKC", tag).casefold().split())
 
 
 def distinct_count(group: IntArray, value: IntArray, n_groups: int) -> IntArray:
-    """(n_groups,) number of different values in each group."""
+    """(n_groups,) number of distinct values in each group."""
     width = int(value.max(initial=0)) + 1
     return np.bincount(np.unique(group * width + value) // width, minlength=n_groups).astype(np.int64)
 
@@ -138,16 +134,16 @@ def with_tags(
     max_tags: int = MAX_TAGS,
     max_per_item: int = MAX_PER_ITEM,
 ) -> ItemTable:
-    """The item table with the tags that the given events let it know.
+    """Add to the item table the tags that a model may see.
 
     Args:
         items: the catalogue.
-        tags: all tags there are.
-        events: what may be known, normally the fit split.
-        min_users: users that a tag needs among those that count.
-        min_items: films that it needs.
-        max_tags: so many tags, those on the most films, ties to the alphabet.
-        max_per_item: so many of a film's tags, those of the most users, ties to the tag on more films.
+        tags: all tags.
+        events: the events that a model may see, normally the fit split.
+        min_users: keep tags of at least this many users, among the visible ones.
+        min_items: keep tags on at least this many films.
+        max_tags: keep at most this many tags, those on the most films, ties in alphabetical order.
+        max_per_item: keep at most this many tags per film, those of the most users, ties to the tag on more films.
     """
     known = tags.known_from(events)
     by_users = distinct_count(known.tag_idx, known.user_idx, len(known.names))

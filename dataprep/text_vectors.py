@@ -1,7 +1,7 @@
-"""Fixed vectors of texts: terms weighed by rarity, reduced to their main directions.
+"""Fixed vectors of texts by latent semantic analysis: TF-IDF, reduced by a truncated SVD.
 
-Deerwester et al., "Indexing by latent semantic analysis", JASIS 1990. Nothing is downloaded, and nothing is learnt from
-events: a text is a fact about an item.
+Deerwester et al., "Indexing by latent semantic analysis", JASIS 1990. The vectors depend on the texts only, not on
+events.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def lsa_vectors(texts: npt.NDArray[Any], size: int, **terms: Any) -> FloatArray 
     Args:
         texts: (N,) strings, "" = unknown.
         size: D.
-        terms: what counts as a term, as scikit-learn's ``TfidfVectorizer`` takes it.
+        terms: definition of a term, as arguments of scikit-learn's ``TfidfVectorizer``.
 
     Returns:
-        (N, D) float32, rows of length 1; 0 for an unknown text or one without any term that counts, and in columns
-        beyond the rank. None where no term counts.
+        (N, D) float32, rows of length 1. Rows of texts without a known term and columns beyond the rank are 0. None if
+        there is no term at all.
     """
     tfidf = TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", dtype=np.float32, **terms)
     try:
@@ -35,7 +35,7 @@ def lsa_vectors(texts: npt.NDArray[Any], size: int, **terms: Any) -> FloatArray 
     except ValueError:  # an empty vocabulary
         return None
     rank = min(size, *weights.shape)
-    with threadpool_limits(limits=1):  # sums in one order, whatever the machine
+    with threadpool_limits(limits=1):  # the same order of summation on every machine
         left, strength, _ = randomized_svd(weights, rank, random_state=0)
     vectors = np.zeros((len(texts), size), dtype=np.float32)
     vectors[:, :rank] = left * strength
@@ -44,6 +44,6 @@ def lsa_vectors(texts: npt.NDArray[Any], size: int, **terms: Any) -> FloatArray 
 
 
 def unit_rows(vectors: FloatArray) -> FloatArray:
-    """The rows at length 1; rows of zeros stay."""
+    """Rows scaled to length 1; zero rows stay zero."""
     rows: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
     return rows

@@ -1,6 +1,6 @@
 """A fixed vector of every title, from its character n-grams.
 
-N-grams instead of words, so that parts of a series and spellings of a word come to lie close together.
+N-grams instead of words make the titles of a series and different spellings of a word similar.
 """
 
 from __future__ import annotations
@@ -22,6 +22,6 @@ MIN_TITLES = 2
 def title_vectors(titles: npt.NDArray[Any], size: int = SIZE) -> FloatArray | None:
     """(N, D) float32 vectors of the titles of a catalogue (N,), "" = unknown; see ``lsa_vectors``.
 
-    None where no two titles share an n-gram.
+    None if no two titles share an n-gram.
     """
     return lsa_vectors(titles, size, analyzer="char_wb", ngram_range=NGRAMS, min_df=MIN_TITLES)

@@ -1,8 +1,8 @@
-"""What TMDb knows of films, as columns of the item table.
+"""Metadata of TMDb as columns of the item table.
 
-Read from the tables under ``processed/tmdb/`` (``docs/tmdb.md``), joined by ``links.parquet``. All of it is known of a
-film without any event, so no split matters; but TMDb tells it as of the day it was asked. ``LATER`` names what grows on
-with people's opinions: today's votes know what was still to come when an event of years ago was to be predicted.
+Read from the tables under ``processed/tmdb/`` (``docs/tmdb.md``), joined by ``links.parquet``. The metadata does not
+depend on events, so it is the same for every split; but its values are those of the day of the crawl. ``LATER`` names
+the features that change with people's opinions: for an event years before the crawl, today's votes contain the future.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ MetadataName = Literal[
     "overview",
     "overview_sentences",
 ]
-"""The features there can be; which of them a model reads is its option ``metadata``."""
+"""All features; the option ``metadata`` of a model selects among them."""
 
 LATER = frozenset({"revenue", "vote_average", "vote_count", "popularity"})
-"""Those that hold what happened after the film came out, up to the day TMDb was asked."""
+"""Features that depend on what happened between the film's release and the crawl."""
 
 NUMBERS = {
     "budget": "budget",
@@ -53,7 +53,7 @@ NUMBERS = {
     "popularity": "popularity",
 }
 MIN_ITEMS = 2
-"""A person or keyword of one film alone says no more than the film's id."""
+"""A person or keyword of a single film is as specific as the film's id."""
 MAX_LABELS = 10_000
 MAX_DIRECTORS, MAX_CAST, MAX_COMPANIES, MAX_KEYWORDS = 3, 5, 3, 16
 
@@ -75,40 +75,40 @@ PREPARE = "PYTHONPATH=. python scripts/prepare_two_tower_data.py"
 
 
 def metadata_to_read(items: ItemTable, names: Collection[str]) -> tuple[str, ...]:
-    """The named features, after a look whether the table has them.
+    """Check that the table has the named features, and return them; warns about those in ``LATER``.
 
     Raises:
-        DataError: it lacks one; says which, and what to run.
+        DataError: the table lacks one; the message says which, and what to run.
     """
-    there = {*items.labels, *items.numbers, *items.vectors}
-    missing = [name for name in names if name not in there]
-    if missing == ["overview_sentences"] and "overview" in there:
+    present = {*items.labels, *items.numbers, *items.vectors}
+    missing = [name for name in names if name not in present]
+    if missing == ["overview_sentences"] and "overview" in present:
         raise DataError(
             f"metadata overview_sentences needs the package {ENCODER}, and this data was prepared without it; run "
-            f"first: pip install {ENCODER}, then {PREPARE}; or name overview, which needs none"
+            f"first: pip install {ENCODER}, then {PREPARE}; or use overview, which needs no package"
         )
     if missing:
         raise DataError(
             f"metadata {', '.join(missing)} is not in this data, which has "
-            f"{', '.join(name for name in get_args(MetadataName) if name in there) or 'none of TMDb'}; "
+            f"{', '.join(name for name in get_args(MetadataName) if name in present) or 'no metadata of TMDb'}; "
             f"run first: {CRAWL}, {PROCESS}, {PREPARE}; or leave it out of metadata"
         )
     later = sorted(LATER.intersection(names))
     if later:
         logger.warning(
-            "{} are TMDb's of the day it was asked, later than the events to predict: figures of this model are "
-            "not comparable with those of models that do not see them",
+            "{}: TMDb's values are those of the day of the crawl, after the events to predict. Figures of this model "
+            "are not comparable with those of models without these features",
             ", ".join(later),
         )
     return tuple(names)
 
 
 def with_tmdb(items: ItemTable, ids: IdMap, processed: Path) -> ItemTable:
-    """The item table with whatever the TMDb tables know of its films; as it is where there are no such tables.
+    """Add the metadata of the TMDb tables to the item table; unchanged if there are no such tables.
 
-    A film without a tmdbId, or one that TMDb does not have, has no labels, NaN for numbers and zero vectors; two films
-    with one tmdbId share what is known. Labels are those on at least two films of the catalogue, at most 10,000 of each
-    kind, the most frequent.
+    A film without a tmdbId, or unknown to TMDb, has no labels, NaN numbers and zero vectors; two films with the same
+    tmdbId get the same values. Labels on fewer than two films of the catalogue are dropped, and at most the 10,000 most
+    frequent of each kind are kept.
 
     Args:
         items: the catalogue, N items.
@@ -116,26 +116,26 @@ def with_tmdb(items: ItemTable, ids: IdMap, processed: Path) -> ItemTable:
         processed: folder of the processed tables.
 
     Raises:
-        DataError: the tables are not what ``process_tmdb_json.py`` writes, or not all there.
+        DataError: a table is missing or not in the format of ``process_tmdb_json.py``.
     """
     folder = processed / "tmdb"
-    recover_bundle(folder)  # tables whose replacement was killed half-way are there all the same
+    recover_bundle(folder)  # finish a replacement of the tables that was killed
     movies = read_typed(folder / "movies.parquet", _MOVIES)
     if movies is None:
         return items
     links = read_typed(processed / "links.parquet", _LINKS)
     if links is None:
-        logger.warning("{} is not used: there is no links.parquet that tells the tmdbId of a movieId", folder)
+        logger.warning("{} is not used: links.parquet, which maps movieId to tmdbId, is missing", folder)
         return items
     rows = IdMap.of(movies["tmdbId"].to_numpy())
     movies = movies.take(np.argsort(movies["tmdbId"].to_numpy(), kind="stable"))
     if len(rows) != len(movies):
-        raise DataError(f"{folder / 'movies.parquet'} has a tmdbId twice; run again: {PROCESS}")
+        raise DataError(f"{folder / 'movies.parquet'} has a repeated tmdbId; run again: {PROCESS}")
     row = rows_of_items(links, ids, rows)
-    logger.info("TMDb knows {:,} of {:,} films", int((row >= 0).sum()), len(row))
+    logger.info("TMDb has {:,} of {:,} films", int((row >= 0).sum()), len(row))
     labels = {
         **_labels_of_movies(movies.select(["originalLanguage", "keywords"]), row),
-        **_labels_of_others(folder, rows, row),
+        **_labels_of_credits(folder, rows, row),
     }
     numbers = {name: _number(movies[column], row) for name, column in NUMBERS.items()}
     return replace(
@@ -158,7 +158,7 @@ def rows_of_items(links: pa.Table, ids: IdMap, rows: IdMap) -> IntArray:
 def _number(column: pa.ChunkedArray, row: IntArray) -> FloatArray:
     """(N,) float32, NaN = unknown."""
     values = np.append(column.fill_null(float("nan")).to_numpy(), np.nan)
-    taken: FloatArray = values[row].astype(np.float32)  # -1 takes the last
+    taken: FloatArray = values[row].astype(np.float32)  # row -1 is the appended NaN
     return taken
 
 
@@ -168,18 +168,18 @@ def _aligned(column: pa.ChunkedArray, row: IntArray) -> pa.Array:
 
 
 def _labels_of_movies(movies: pa.Table, row: IntArray) -> dict[str, Labels]:
-    """Labels that stand in the movies table itself."""
+    """Labels from the movies table."""
     language = _aligned(movies["originalLanguage"], row)
-    alone = pa.ListArray.from_arrays(pa.array(np.arange(len(row) + 1), pa.int32()), language.fill_null(""))
+    single = pa.ListArray.from_arrays(pa.array(np.arange(len(row) + 1), pa.int32()), language.fill_null(""))
     found = {}
-    for name, lists, most in (("language", alone, 1), ("keywords", _aligned(movies["keywords"], row), MAX_KEYWORDS)):
+    for name, lists, most in (("language", single, 1), ("keywords", _aligned(movies["keywords"], row), MAX_KEYWORDS)):
         names, item, label = pairs_of_lists(lists)
         found[name] = _frequent(item, label, names, len(row), most)
     return found
 
 
-def _labels_of_others(folder: Path, rows: IdMap, row: IntArray) -> dict[str, Labels]:
-    """Labels whose names stand in tables of their own."""
+def _labels_of_credits(folder: Path, rows: IdMap, row: IntArray) -> dict[str, Labels]:
+    """Labels from the tables of people and companies."""
     people = _read(folder / "people.parquet", _PEOPLE)
     credits = folder / "movie_people.parquet"
     directors = _read(credits, _CREDITS, rows=pc.field("job") == "Director")
@@ -195,12 +195,12 @@ def _labels_of_others(folder: Path, rows: IdMap, row: IntArray) -> dict[str, Lab
 def _read(path: Path, schema: pa.Schema, *, rows: pc.Expression | None = None) -> pa.Table:
     table = read_typed(path, schema, rows=rows)
     if table is None:
-        raise DataError(f"{path} is missing beside the other TMDb tables; run again: {PROCESS}")
+        raise DataError(f"{path} is missing, but other TMDb tables exist; run again: {PROCESS}")
     return table
 
 
 def _named_labels(table: pa.Table, key: str, named: pa.Table, rows: IdMap, row: IntArray, most: int) -> Labels:
-    """Labels from rows (tmdbId, ``key``) in order of importance; their names stand in ``named`` under that key."""
+    """Labels from rows (tmdbId, ``key``) in order of importance, with the names that ``named`` has for ``key``."""
     thing = IdMap.of(table[key].to_numpy())
     movie, label = rows.encode(table["tmdbId"].to_numpy()), thing.encode(table[key].to_numpy())
     once = first_of_each(movie, label, len(thing))
@@ -220,7 +220,7 @@ def _frequent(item: IntArray, label: IntArray, names: Sequence[str], n_items: in
 
 
 def _vectors_of_texts(column: pa.ChunkedArray, row: IntArray) -> dict[str, FloatArray]:
-    """Vectors of the overviews, by each encoder that is there."""
+    """Vectors of the overviews, by each available encoder."""
     texts = np.array(_aligned(column, row).fill_null("").to_pylist(), dtype=object)
     found = {"overview": overview_vectors(texts)}
     if has_sentence_encoder():

@@ -15,7 +15,7 @@ import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared
-from dataprep.splits import asked_at
+from dataprep.splits import with_query_time
 from pipeline.builder import assemble
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
@@ -78,7 +78,7 @@ def label_window(
     target = fit.user_offsets[users] + stops
     queries = fit.queries(users, stops)
     if query_time:
-        queries = asked_at(fit, target, queries)
+        queries = with_query_time(fit, target, queries)
     remaining = fit.lengths[users] - stops - 1
     later_items = fit.item_idx[ragged_positions(target + 1, remaining)]
     later = Exclusions(offsets_from_lengths(remaining), later_items)

@@ -176,7 +176,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def warnings_of(path: Path, tmp_path: Path) -> list[str]:
-    """What preparing a file has to say."""
+    """Warnings logged while the file is prepared."""
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level="WARNING")
     try:
@@ -189,10 +189,10 @@ def warnings_of(path: Path, tmp_path: Path) -> list[str]:
 TIED = {"userId": [1] * 5 + [2] * 5, "timestamp": [7, 7, 7, 8, 9, 1, 2, 3, 4, 5]}  # 3 of 10 events
 
 
-def test_many_ties_in_the_order_of_the_films_are_said_to_be_a_leak(tmp_path: Path) -> None:
+def test_many_ties_sorted_by_movie_are_reported_as_a_leak(tmp_path: Path) -> None:
     (line,) = warnings_of(put(tmp_path, **TIED, movieId=[10, 20, 30, 5, 4, 9, 8, 7, 6, 5]), tmp_path)
-    assert "events.parquet: 30% of the events share their time with another of the same user" in line
-    assert "It is that of movieId, so that it tells which film is a user's last" in line
+    assert "events.parquet: 30% of the events have the same user and time as another event" in line
+    assert "The file is sorted by movieId, which leaks which film is a user's last" in line
     (line,) = warnings_of(put(tmp_path, **TIED, movieId=[10, 30, 20, 5, 4, 9, 8, 7, 6, 5]), tmp_path)
     assert "30% of the events" in line
     assert "movieId" not in line
@@ -206,11 +206,11 @@ def test_many_ties_in_the_order_of_the_films_are_said_to_be_a_leak(tmp_path: Pat
         {"position": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]},
     ],
 )
-def test_few_ties_or_a_position_need_no_word(tmp_path: Path, changes: dict[str, list[int]]) -> None:
+def test_few_ties_or_a_position_give_no_warning(tmp_path: Path, changes: dict[str, list[int]]) -> None:
     columns = {**TIED, "movieId": [10, 20, 30, 5, 4, 9, 8, 7, 6, 5], **changes}
     assert warnings_of(put(tmp_path, **columns), tmp_path) == []
 
 
-def test_neither_do_events_without_times(tmp_path: Path) -> None:
+def test_events_without_times_give_no_warning(tmp_path: Path) -> None:
     columns = {"userId": TIED["userId"], "movieId": list(range(10))}
     assert warnings_of(put(tmp_path, **columns), tmp_path) == []

@@ -245,7 +245,7 @@ def test_the_prepared_train_file_stands_for_the_prepared_data(workspace: Workspa
     found = load_for_training(workspace, workspace.prepared / "train.parquet", None)
     assert found.source == prepared.source
     assert len(found.split.valid()) == 60  # the held-back events are there to choose an epoch by
-    with pytest.raises(ConfigError, match=r"is the fit split of leave_one_out; leave out --input to cut the data anew"):
+    with pytest.raises(ConfigError, match=r"is the fit split of leave_one_out; leave out --input to split the data"):
         load_for_training(workspace, workspace.prepared / "train.parquet", "leave_last_2")
     assert (load_for_training(workspace, None, "leave_last_2").split.fit_stop == 4).all()
 

@@ -116,6 +116,6 @@ def test_impossible_sizes(tmp_path, users, movies, ratings):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "thesis.txt").write_text("x")
-    with pytest.raises(DataError, match="no data set"):
+    with pytest.raises(DataError, match="not a data set"):
         make_synthetic(tmp_path / "s", SyntheticSize(50, 100, 600), OPTIONS)
     assert (tmp_path / "s" / "thesis.txt").exists()

@@ -140,14 +140,14 @@ def test_wrong_tables_are_refused(tmp_path: Path) -> None:
     items, folder = ItemTable(len(IDS)), tmp_path / "tmdb"
     twice = {**TABLES, "movies.parquet": TABLES["movies.parquet"] * 2}
     for change, message in (
-        (lambda: (folder / "people.parquet").unlink(), r"people\.parquet is missing .*process_tmdb_json\.py"),
+        (lambda: (folder / "people.parquet").unlink(), r"people\.parquet is missing, .*process_tmdb_json\.py"),
         (lambda: (folder / "people.parquet").write_bytes(b"no"), r"people\.parquet is not a readable Parquet file"),
         (lambda: pq.write_table(pa.table({"a": [1]}), folder / "people.parquet"), "has no column personId, name; it"),
         (
             lambda: pq.write_table(pa.table({"personId": ["x"], "name": ["y"]}), folder / "people.parquet"),
-            "has columns of other types than",
+            "has columns of types other than",
         ),
-        (lambda: write_tables(folder, twice), "has a tmdbId twice"),
+        (lambda: write_tables(folder, twice), "has a repeated tmdbId"),
     ):
         change()
         with pytest.raises(DataError, match=message):
@@ -162,7 +162,7 @@ def test_what_is_to_be_read_must_be_there(tmp_path: Path) -> None:
         DataError, match=r"revenue is not in this data, which has director, cast, .*run_batch_crawl\.py"
     ):
         metadata_to_read(table, ("cast", "revenue"))
-    with pytest.raises(DataError, match=r"cast is not in this data, which has none of TMDb; run first: .*process_tmdb"):
+    with pytest.raises(DataError, match=r"not in this data, which has no metadata of TMDb; run first: .*process_tmdb"):
         metadata_to_read(ItemTable(1), ("cast",))
 
 
@@ -188,5 +188,5 @@ def test_the_sentence_encoder_is_optional(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(tmdb, "has_sentence_encoder", lambda: False)
     table = joined(tmp_path)
     assert list(table.vectors) == ["overview"]
-    with pytest.raises(DataError, match=r"needs the package wordllama.*pip install wordllama.*or name overview"):
+    with pytest.raises(DataError, match=r"needs the package wordllama.*pip install wordllama.*or use overview"):
         metadata_to_read(table, ("cast", "overview_sentences"))
