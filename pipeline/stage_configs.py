@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Discriminator, Field
 from pipeline.stages import MatchHydrator, RankerScorer, RerankSelector, SeenFilter, Stage, TopSelector
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
-from recall.embedding import VectorChannel
+from recall.embedding import EmbeddingRecall
 from recall.merge import MergeConfig
 from reccore import ComponentConfig, ConfigError, ItemTable, Vocabulary
 from rerank import RERANKERS
@@ -103,7 +103,7 @@ class MatchStage(StageConfig):
     def build(self, parts: Parts) -> Sequence[Stage]:
         names = self.channels
         if names is None:
-            names = tuple(name for name, channel in parts.channels.items() if isinstance(channel, VectorChannel))
+            names = tuple(name for name, channel in parts.channels.items() if isinstance(channel, EmbeddingRecall))
         return [MatchHydrator(name, parts.channels[name]) for name in names]
 
 
@@ -173,7 +173,7 @@ class RerankStage(StageConfig):
         """
         reranker = self.reranker()
         source = None if reranker.vectors_of is None else channels[reranker.vectors_of]
-        vectors = source.encode_items() if isinstance(source, VectorChannel) else None
+        vectors = source.encode_items() if isinstance(source, EmbeddingRecall) else None
         return reranker.fit(items, vectors, vocabulary)
 
 

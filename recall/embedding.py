@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,17 +15,6 @@ from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 
 INDEX_FOLDER = "index"
-
-
-@runtime_checkable
-class VectorChannel(Protocol):
-    """A channel whose score is the inner product of a query's and an item's vector, however it searches."""
-
-    def encode_queries(self, queries: QueryBatch) -> FloatArray:
-        """(B, D) float32."""
-
-    def encode_items(self) -> FloatArray:
-        """(N, D) float32, row = item index."""
 
 
 class EmbeddingRecall(BaseRecall):
