@@ -53,15 +53,12 @@ def train_channel(
     channel = CHANNELS[model](settings)  # an invalid option fails before any data is read
     name = name or model
     path = _model_folder(workspace, name, channel.kind)
-    checkpoint = workspace.checkpoint(name)
-    if options.resume and not has_checkpoint(checkpoint):
-        logger.warning("there is no checkpoint at {}: training starts from the beginning", checkpoint)
+    with_files = _with_files(options, workspace, name)
     if input_path is not None and input_path.parts[-2:] == (workspace.prepared.name, TRAIN_FILE):
         require(input_path, "prepared data", "prepare_two_tower_data.py")
     prepared = load_for_training(workspace, input_path, protocol)
     valid = validation_sample(prepared, options, query_time=channel.query_time)
     started = perf_counter()
-    with_files = replace(options, checkpoint_dir=checkpoint, log_dir=workspace.runs / name)
     channel.fit(prepared.training_data(), valid=valid, options=with_files)
     seconds = perf_counter() - started
     metrics = None
@@ -69,7 +66,7 @@ def train_channel(
         metrics = summary(channel.retrieve(valid.queries, max(VALIDATION_KS)), valid)
     facts = {"data": prepared.provenance, "metrics": metrics, "query_time": channel.query_time}
     channel.save(path, seed=options.seed, **facts)
-    drop_checkpoint(checkpoint)
+    drop_checkpoint(workspace.checkpoint(name))
     return {
         "model": model,
         "path": str(path),
@@ -102,6 +99,7 @@ def train_ranker(
     check_tasks(ranker.tasks)
     name = name or model
     path = _model_folder(workspace, name, ranker.kind)
+    with_files = _with_files(options, workspace, name)
     config = pipeline_of_ranker(pipeline_settings, name)
     channels = load_channels(workspace, config.channels)
     prepared = data_of(workspace, config.channels)
@@ -131,7 +129,7 @@ def train_ranker(
         users=data.window_data.users,
         vocabulary=prepared.vocabulary,
         valid=stop if len(stop) else None,
-        options=options,
+        options=with_files,
     )
     seconds = perf_counter() - started
     metrics = None
@@ -139,6 +137,7 @@ def train_ranker(
         ranked = data.valid.candidates.reordered(ranker.score(data.valid.queries, data.valid.candidates))
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
     ranker.save(path, seed=options.seed, data=prepared.provenance, metrics=metrics, query_time=query_time)
+    drop_checkpoint(workspace.checkpoint(name))
     pipeline = assemble(
         config,
         channels=channels,
@@ -198,6 +197,14 @@ def summary(candidates: Candidates, holdout: Holdout) -> dict[str, float]:
     values = per_query_metrics(candidates, holdout, VALIDATION_KS)
     wanted = [f"{metric}@{k}" for metric in ("hit_rate", "ndcg") for k in VALIDATION_KS]
     return {metric: round(float(np.mean(values[metric])), 5) for metric in wanted}
+
+
+def _with_files(options: RunOptions, workspace: Workspace, name: str) -> RunOptions:
+    """The same options with the folders of a model's checkpoints and curves."""
+    checkpoint = workspace.checkpoint(name)
+    if options.resume and not has_checkpoint(checkpoint):
+        logger.warning("there is no checkpoint at {}: training starts from the beginning", checkpoint)
+    return replace(options, checkpoint_dir=checkpoint, log_dir=workspace.runs / name)
 
 
 def _model_folder(workspace: Workspace, name: str, kind: str) -> Path:

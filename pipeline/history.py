@@ -54,7 +54,8 @@ class Event:
         try:
             if isinstance(value, Mapping):
                 return cls(**value)
-            return cls(*value) if isinstance(value, tuple | list) else cls(value)
+            fields = value if isinstance(value, tuple | list) else (value,)
+            return cls(*fields)
         except TypeError as error:
             raise DataError(f"an event is a movie_id with an optional rating and time, got {value!r}") from error
 
@@ -100,7 +101,7 @@ def history_query(
     query = QueryBatch.from_histories(
         [[item for _, item in known]],
         ratings=[ratings] if any(event.rating is not None for event in events) else None,
-        times=[[event.time for event, _ in known]] if timed else None,
+        times=[[event.time or 0 for event, _ in known]] if timed else None,
         user_idx=user_idx,
     )
     return query, tuple(event.movie_id for event, item in zip(events, idx.tolist(), strict=True) if item < 0)
@@ -140,8 +141,8 @@ class FrozenHistoryStore:
     def history(self, users: Sequence[int]) -> QueryBatch:
         """One query per user, see ``HistoryStore``."""
         idx = self.vocabulary.users.encode(raw_ids("user", users))
-        for position in np.flatnonzero(idx < 0):
-            raise DataError(f"user {users[position]} is not known here; give a history instead")
+        if (idx < 0).any():
+            raise DataError(f"user {users[int(idx.argmin())]} is not known here; give a history instead")
         return self.interactions.queries(idx)
 
 

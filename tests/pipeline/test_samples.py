@@ -22,6 +22,7 @@ from pipeline.provenance import check_protocol
 from pipeline.samples import label, label_window, make_ranking_data, refit
 from ranking.neural import NeuralRanker
 from recall import CHANNELS
+from recall.popularity import Popularity
 from reccore import (
     ArtefactError,
     Candidates,
@@ -33,6 +34,7 @@ from reccore import (
     NotReadyError,
     QueryBatch,
     RunOptions,
+    TrainingData,
     Workspace,
 )
 from tests.helpers import rows_of
@@ -315,3 +317,25 @@ def test_validation_is_capped(prepared: Prepared, monkeypatch: pytest.MonkeyPatc
     sample = validation_sample(prepared, QUIET)
     assert len(sample) == 10
     assert len(set(sample.queries.user_idx.tolist())) == 10
+
+
+def test_a_channel_that_refits_another_way_is_fitted_again(own: Workspace, prepared: Prepared) -> None:
+    """What ``refit`` depends on besides the configuration, such as the best epoch, is part of the stored basis."""
+
+    class Stopping(Popularity):
+        epoch = 3
+
+        def refit(self, data: TrainingData, options: RunOptions | None = None) -> Popularity:
+            refits.append(self.epoch)
+            return super().refit(data, options)
+
+        def refit_facts(self) -> dict[str, int]:
+            return {"stop_after": self.epoch}
+
+    refits: list[int] = []
+    channel = Stopping().fit(prepared.training_data())
+    events = prepared.training_data(prepared.split.interactions.first(np.full(N_USERS, 5)))
+    for epoch in (3, 3, 4):
+        channel.epoch = epoch
+        refit(channel, events, own.model("popularity"), QUIET)
+    assert refits == [3, 4]
