@@ -1,1 +1,1 @@
-"""Raw files to typed tables with line numbers: MovieLens in all its layouts, and own data."""
+"""Readers of raw files to typed tables with line numbers: all MovieLens layouts, and own data."""

@@ -17,7 +17,7 @@ from dataprep.schema import TIE_FILE, TIE_HASH
 
 
 def read_atomic(folder: Path, show: bool) -> RawData:
-    """The .inter, .item and, if it is there, .user file of a folder."""
+    """Read the .inter, .item and, if present, .user file of a folder."""
     path = next(folder.glob("*.inter"))
     name = path.stem
     whole = name in {"ml-100k", "ml-1m"}
@@ -35,7 +35,7 @@ def read_atomic(folder: Path, show: bool) -> RawData:
     }
     raw = _read_atomic_file(path.with_suffix(".item"), known, ("movieId", "title", "genres"), show)
     title, year = split_titles(column(raw, "title"), unknown_words=True)
-    if "year" in raw.table.column_names:  # for one film it reads "V", and the year stayed in the title
+    if "year" in raw.table.column_names:  # "V" for one film, whose year is still in the title
         year = pc.coalesce(year, find_years(column(raw, "year")))
     movies = movie_records(raw, title, year, split_genres(column(raw, "genres"), " "))
     users = None
@@ -62,7 +62,7 @@ def _read_atomic_file(
 
 
 def _atomic_tie_order(ratings: RawTable) -> str:
-    """``file``, unless rows are sorted by (user, movie), as in conversions of ml-20m: that order tells nothing."""
+    """``hash`` if the rows are sorted by (user, movie), as in conversions of ml-20m, otherwise ``file``."""
     user, movie = np.asarray(ratings.table["userId"]), np.asarray(ratings.table["movieId"])
     same = user[1:] == user[:-1]
     by_ids = len(user) > 1 and bool(same.any()) and np.all((user[1:] > user[:-1]) | (same & (movie[1:] > movie[:-1])))

@@ -1,4 +1,4 @@
-"""Text files as blocks of whole lines, so that memory is bounded and every row knows its line number."""
+"""Reading of text files in blocks of whole lines, with bounded memory and with line numbers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _CONTENT_CHARACTERS = 500
 
 @dataclass(frozen=True)
 class TextBlock:
-    """Whole lines of a file.
+    """Consecutive whole lines of a file.
 
     Attributes:
         data: the bytes, line ends included.
-        first_line: number of the first line in the file, from 1.
-        n_lines: how many lines, blank ones included.
+        first_line: line number of the first line in the file, from 1.
+        n_lines: number of lines, blank ones included.
     """
 
     data: bytes
@@ -53,7 +53,7 @@ def line_blocks(path: Path, *, skip: int = 0, size: int = BLOCK_BYTES) -> Iterat
 
 
 def first_line(path: Path) -> str:
-    """The header line of a text file, without BOM and line end.
+    """First line of a text file, without BOM and line end.
 
     Raises:
         DataError: the file cannot be read, is empty, or is not UTF-8.
@@ -71,13 +71,11 @@ def first_line(path: Path) -> str:
 
 
 def lines_at(path: Path, wanted: IntArray) -> list[str]:
-    """The text of the given lines.
+    """Text of the given lines, read up to the last of them; a line that is not UTF-8 is read as Latin-1.
 
     Args:
         path: the file.
-        wanted: (n,) line numbers from 1, increasing.
-
-    Reads no further than the last line asked for; bytes that are not UTF-8 are read as Latin-1.
+        wanted: (n,) line numbers from 1, ascending.
     """
     found: list[str] = []
     for block in line_blocks(path):
@@ -100,7 +98,7 @@ def _text(line: bytes) -> str:
 
 
 def is_utf8(path: Path) -> bool:
-    """Whether the file is valid UTF-8. Accented Latin-1 text practically never is."""
+    """Whether the file is valid UTF-8, which accented Latin-1 text practically never is."""
     for block in line_blocks(path):
         try:
             block.data.decode("utf-8")

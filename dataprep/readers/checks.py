@@ -1,4 +1,4 @@
-"""Checks of typed values that both reading paths and own tables share."""
+"""Validation of typed values, shared by all readers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _TO_WHOLE = (Kind.FLOAT_TIME, Kind.LOOSE_INT)
 def check_values(
     table: pa.Table, specs: Sequence[ColumnSpec], lines: IntArray, rejects: RejectedRows, scale: Scale
 ) -> tuple[pa.Table, IntArray]:
-    """Turn away rows with empty, negative, non-finite or out-of-scale values.
+    """Reject rows with empty, negative, non-finite or out-of-scale values.
 
     Args:
         table: n rows, already of the types of their columns.
         specs: of the columns to check.
         lines: (n,) line number of each row.
-        rejects: takes the rows turned away, each with the first reason found, from left to right.
-        scale: what a rating may be.
+        rejects: receives the rejected rows, each with the first reason from left to right.
+        scale: valid ratings.
 
     Returns:
-        The good rows and their line numbers. Times and whole numbers become int64.
+        The valid rows and their line numbers. Times and whole numbers are int64.
     """
     kinds = {spec.name: spec.kind for spec in specs}
     good: BoolArray | None = None

@@ -1,4 +1,4 @@
-"""What a text file looks like (its dialect) and what its columns hold."""
+"""Description of source files: kinds of columns, text dialects and rejected rows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from reccore.arrays import IntArray
 
 
 class Kind(Enum):
-    """What a column holds and how it is validated."""
+    """Kind of values in a column, which decides how they are validated."""
 
     ID = "id"  # whole number from 0
-    OPTIONAL_INT = "optional whole number"  # whole number from 0, or nothing
-    LOOSE_INT = "optional loose whole number"  # the same, perhaps written 1995.0, as pandas does beside gaps
+    OPTIONAL_INT = "optional whole number"  # whole number from 0, or empty
+    LOOSE_INT = "optional loose whole number"  # the same, also written 1995.0, as pandas does beside missing values
     RATING = "rating"  # finite number on the file's scale
     TIME = "time"  # whole seconds from 0
-    FLOAT_TIME = "float time"  # seconds from 0, perhaps written 8.8e8 or 881250949.0; floored
+    FLOAT_TIME = "float time"  # seconds from 0, also written 8.8e8 or 881250949.0; floored
     ORDER = "order"  # any finite number
     TEXT = "text"
     SKIP = "skip"
@@ -41,7 +41,7 @@ NUMBERS = (Kind.RATING, Kind.LOOSE_INT, Kind.FLOAT_TIME, Kind.ORDER)
 
 
 class Scale(Enum):
-    """Ratings a file may hold."""
+    """Valid ratings of a file."""
 
     WHOLE_STARS = "1 to 5 in whole stars"
     HALF_STARS = "0.5 to 5 in half stars"
@@ -50,7 +50,7 @@ class Scale(Enum):
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """One column of a file, under the name it gets in our tables."""
+    """Name, in the processed tables, and kind of one column of a file."""
 
     name: str
     kind: Kind
@@ -58,13 +58,13 @@ class ColumnSpec:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How rows are written.
+    """Text format of a file.
 
     Attributes:
-        separator: between fields, of one or more characters.
-        quoted: fields may stand in double quotes, with "" for a quote inside.
-        skip: header lines before the first row.
-        latin1: the bytes are Latin-1, else UTF-8.
+        separator: between fields, one or more characters.
+        quoted: whether fields may be in double quotes, with "" for a quote inside.
+        skip: number of header lines.
+        latin1: whether the bytes are Latin-1; otherwise UTF-8.
     """
 
     separator: str
@@ -81,13 +81,13 @@ DOUBLE_COLONS = Dialect("::")
 
 @dataclass
 class RejectedRows:
-    """Rows that were turned away: line numbers (from 1) and reasons, in the order they were found."""
+    """Line numbers (from 1) of the rejected rows and the reasons, in the order of the checks."""
 
     lines: list[IntArray] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     def add(self, lines: IntArray, reason: str) -> None:
-        """Note that all these lines were rejected for one reason."""
+        """Reject the lines (n,) for one reason."""
         if len(lines):
             self.lines.append(np.asarray(lines, dtype=np.int64))
             self.reasons.append(reason)
@@ -103,7 +103,7 @@ class RejectedRows:
         return counts
 
     def in_order(self) -> tuple[IntArray, list[str]]:
-        """Lines (n,) increasing, and the reason of each."""
+        """Rejected lines (n,), ascending, and the reason of each."""
         if not self.lines:
             return np.empty(0, dtype=np.int64), []
         lines = np.concatenate(self.lines)

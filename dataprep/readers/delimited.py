@@ -1,4 +1,4 @@
-"""Delimited text to typed, checked columns: fast where a block is good, slower where it holds a bad row."""
+"""Delimited text to typed, validated columns: pyarrow's parser, or a slower one for blocks with invalid rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reccore.arrays import IntArray
 from reccore.errors import DataError
 from reccore.progress import progress
 
-_STAND_IN = "\x1f"  # for separators of several characters: the unit separator occurs in no title
+_UNIT_SEPARATOR = "\x1f"  # replaces separators of several characters; occurs in no title
 
 
 def read_delimited(
@@ -32,17 +32,15 @@ def read_delimited(
     block_bytes: int = BLOCK_BYTES,
     show: bool = False,
 ) -> RawTable:
-    """Read and check a file.
-
-    Memory is the typed columns plus a few blocks; a bad row costs the slower path for its block only.
+    """Read and validate a file. Memory holds the typed columns and a few blocks.
 
     Args:
         path: the file.
-        dialect: how rows are written.
-        specs: every column of the file, in its order.
-        scale: what a rating may be.
-        block_bytes: how much to parse at a time.
-        show: show progress.
+        dialect: its text format.
+        specs: all columns of the file, in order.
+        scale: valid ratings.
+        block_bytes: size of the blocks that are parsed at once.
+        show: whether to show progress.
 
     Raises:
         DataError: the file cannot be read or holds no rows.
@@ -69,18 +67,18 @@ def _parse(
 ) -> tuple[pa.Table, IntArray]:
     data, separator = block.data, dialect.separator
     if len(separator) > 1:
-        data, separator = data.replace(separator.encode(), _STAND_IN.encode()), _STAND_IN
+        data, separator = data.replace(separator.encode(), _UNIT_SEPARATOR.encode()), _UNIT_SEPARATOR
     if dialect.latin1:
         data = data.decode("latin-1").encode()
     table = _parse_fast(data, separator, dialect.quoted, specs)
-    # A stray quote can swallow line ends and blank lines yield no row: then rows and lines do not match.
+    # After a stray quote, which swallows line ends, or a blank line, the numbers of rows and lines differ.
     if table is not None and len(table) == block.n_lines:
         return table, np.arange(block.first_line, block.first_line + len(table), dtype=np.int64)
     return parse_slow(data, separator, dialect.quoted, specs, block.first_line, rejects)
 
 
 def _parse_fast(data: bytes, separator: str, quoted: bool, specs: Sequence[ColumnSpec]) -> pa.Table | None:
-    """All rows typed, or None if any is malformed."""
+    """All rows, typed; None if one is malformed."""
     wanted = {spec.name: ARROW_TYPE[spec.kind] for spec in specs if spec.kind is not Kind.SKIP}
     try:
         return pa_csv.read_csv(
@@ -101,14 +99,14 @@ def header_names(path: Path, separator: str = ",") -> list[str]:
     """Column names in the first line.
 
     Raises:
-        DataError: an empty file, or a name that occurs twice.
+        DataError: an empty file, or a repeated name.
     """
     names = [name.strip() for name in next(csv.reader([first_line(path)], delimiter=separator))]
-    _refuse_twice(path, names)
+    _check_distinct(path, names)
     return names
 
 
-def _refuse_twice(path: Path, names: Sequence[str]) -> None:
+def _check_distinct(path: Path, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path} has the column {', '.join(twice)} twice")
@@ -117,22 +115,22 @@ def _refuse_twice(path: Path, names: Sequence[str]) -> None:
 def header_specs(
     path: Path, known: Mapping[str, ColumnSpec], required: Sequence[str], *, separator: str = ","
 ) -> list[ColumnSpec]:
-    """Match a header line with the columns we know; others are skipped.
+    """Specs of the columns in a header line; unknown columns are skipped.
 
     Args:
         path: the file.
-        known: column name in the file → our spec.
-        required: our names that must be there.
+        known: column name in the file → spec.
+        required: names, in the specs, of the required columns.
         separator: between the names.
 
     Raises:
-        DataError: an empty file, a required column that is missing, a column that occurs twice.
+        DataError: an empty file, a missing required column, or a repeated column.
     """
     names = header_names(path, separator)
     specs = [known.get(name, ColumnSpec(f"__{i}_{name}", Kind.SKIP)) for i, name in enumerate(names)]
-    ours = [spec.name for spec in specs]
-    missing = [name for name in required if name not in ours]
+    found = [spec.name for spec in specs]
+    missing = [name for name in required if name not in found]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; its columns are {', '.join(names)}")
-    _refuse_twice(path, ours)
+    _check_distinct(path, found)
     return specs

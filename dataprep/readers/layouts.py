@@ -1,4 +1,4 @@
-"""Which layout a folder of raw files has.
+"""Detection of the layout of a folder of raw files.
 
 Layouts: ``ml-100k`` (u.data, u.item, u.user), ``ml-1m`` and ``ml-10m`` (.dat), ``csv`` (ml-latest-small, ml-20m and
 later) and ``atomic`` (RecBole's .inter, .item, .user).
@@ -18,7 +18,7 @@ from reccore.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """How to recognise a layout and read it."""
+    """A layout: its name, required and optional files, and reader."""
 
     name: str
     files: tuple[str, ...]
@@ -27,10 +27,10 @@ class Layout:
 
 
 def find_layout(folder: Path) -> tuple[Layout, Path]:
-    """The layout of a data set, and the folder that holds its files (perhaps a single subfolder).
+    """Layout of a data set and folder of its files, which may be a single subfolder.
 
     Raises:
-        DataError: no such folder, no layout fits, or one of its files is missing.
+        DataError: no such folder, an unknown layout, or a missing file.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
@@ -42,8 +42,8 @@ def find_layout(folder: Path) -> tuple[Layout, Path]:
         if len(inside) != 1:
             names = ", ".join(path.name for path in sorted(folder.iterdir())[:8]) or "nothing"
             raise DataError(
-                f"{folder} holds no MovieLens layout known here (u.data, ratings.dat, ratings.csv or *.inter); "
-                f"it holds {names}. For other data use --interactions FILE"
+                f"{folder} has no known MovieLens layout (u.data, ratings.dat, ratings.csv or *.inter); "
+                f"it contains {names}. For other data use --interactions FILE"
             )
         folder = inside[0]
     missing = [name for name in layout.files if not (folder / name).is_file()]
@@ -53,7 +53,7 @@ def find_layout(folder: Path) -> tuple[Layout, Path]:
 
 
 def source_files(folder: Path) -> list[Path]:
-    """The files of a data set that are read, by name."""
+    """The files of a data set that are read, sorted by name."""
     layout, folder = find_layout(folder)
     return sorted(folder / name for name in (*layout.files, *layout.optional) if (folder / name).is_file())
 
@@ -69,7 +69,7 @@ def _recognise(folder: Path) -> Layout | None:
         return Layout("csv", ("ratings.csv", "movies.csv"), ("links.csv", "tags.csv"), read_csv)
     atomic = sorted(folder.glob("*.inter"))
     if len(atomic) > 1:
-        raise DataError(f"{folder} holds several .inter files: {', '.join(path.name for path in atomic)}; keep one")
+        raise DataError(f"{folder} has several .inter files: {', '.join(path.name for path in atomic)}; keep one")
     if atomic:
         stem = atomic[0].stem
         return Layout("atomic", (f"{stem}.inter", f"{stem}.item"), (f"{stem}.user",), read_atomic)

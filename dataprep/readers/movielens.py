@@ -29,7 +29,7 @@ from dataprep.readers.records import (
 )
 from dataprep.schema import LINKS_SCHEMA, TAGS_SCHEMA, TIE_FILE, TIE_HASH
 
-# The columns of u.item after the id, title, two dates and the address.
+# The last columns of u.item.
 _ML_100K_GENRES = (
     *(
         "unknown",
@@ -48,7 +48,10 @@ _ML_100K_GENRES = (
 
 
 def read_100k(folder: Path, show: bool) -> RawData:
-    """ml-100k: u.data, u.item with a flag for each genre, u.user."""
+    """Read ml-100k: u.data, u.item with a flag for each genre, u.user.
+
+    ``u.data`` is randomly ordered (README of ml-100k), so its order decides ties but is not the order of events.
+    """
     ratings = read_delimited(folder / "u.data", TABS, (USER, MOVIE, RATING, TIME), scale=Scale.WHOLE_STARS, show=show)
     flags = [ColumnSpec(f"genre {i}", Kind.OPTIONAL_INT) for i in range(len(_ML_100K_GENRES))]
     path = folder / "u.item"
@@ -72,13 +75,13 @@ def _read_dat(folder: Path, scale: Scale, show: bool) -> tuple[RawTable, RawTabl
 
 
 def read_movies_dat(path: Path, show: bool) -> RawTable:
-    """movies.dat of ml-1m and ml-10m: id, title with year, genres."""
+    """Read movies.dat of ml-1m or ml-10m: id, title with year, genres."""
     columns = (MOVIE, text("title"), text("genres"))
     return piped_movie_records(read_delimited(path, text_dialect(path, DOUBLE_COLONS), columns, show=show))
 
 
 def read_users_dat(path: Path, show: bool) -> RawTable:
-    """users.dat of ml-1m: id, gender, coded age and occupation, zip."""
+    """Read users.dat of ml-1m: id, gender, codes of age and occupation, zip."""
     code = ColumnSpec("occupation", Kind.ID)
     users = read_delimited(path, DOUBLE_COLONS, (USER, text("gender"), AGE, code, text("zip")), show=show)
     unknown = np.asarray(users.table["occupation"]) >= len(ML_1M_OCCUPATIONS)
@@ -87,13 +90,13 @@ def read_users_dat(path: Path, show: bool) -> RawTable:
 
 
 def read_1m(folder: Path, show: bool) -> RawData:
-    """ml-1m: ratings.dat, movies.dat, users.dat with coded ages and occupations."""
+    """Read ml-1m: ratings.dat, movies.dat, users.dat."""
     ratings, movies = _read_dat(folder, Scale.WHOLE_STARS, show)
     return RawData("ml-1m", TIE_FILE, ratings, movies, read_users_dat(folder / "users.dat", show))
 
 
 def read_10m(folder: Path, show: bool) -> RawData:
-    """ml-10m: ratings.dat sorted by id, movies.dat, and tags.dat if it is there."""
+    """Read ml-10m: ratings.dat, which is sorted by id, movies.dat and, if present, tags.dat."""
     ratings, movies = _read_dat(folder, Scale.HALF_STARS, show)
     tags = None
     path = folder / "tags.dat"
@@ -108,11 +111,11 @@ def _tags(raw: RawTable) -> RawTable:
 
 
 def read_csv(folder: Path, show: bool) -> RawData:
-    """ml-latest-small, ml-20m and later: .csv files sorted by id."""
+    """Read ml-latest-small, ml-20m or a later release: .csv files, sorted by id."""
 
     def read(name: str, *specs: ColumnSpec, scale: Scale = Scale.ANY) -> RawTable:
         path = folder / name
-        known = {column.name: column for column in specs}
+        known = {spec.name: spec for spec in specs}
         return read_delimited(path, CSV, header_specs(path, known, list(known)), scale=scale, show=show)
 
     ratings = read("ratings.csv", USER, MOVIE, RATING, TIME, scale=Scale.HALF_STARS)

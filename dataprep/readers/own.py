@@ -1,4 +1,4 @@
-"""Own interactions, items and users, as Parquet or CSV."""
+"""Reader of a user's own interactions, items and users, in Parquet or CSV."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _MILLISECONDS = 10**11  # as seconds, the year 5138
 
 
 def read_own(interactions: Path, items: Path | None, users: Path | None, show: bool) -> RawData:
-    """Read own data. Columns beyond the documented ones are ignored.
+    """Read own data; other columns are ignored.
 
     Args:
-        interactions: userId, movieId or itemId; optionally rating, timestamp (Unix seconds, dates or ISO 8601
-            in UTC), position. Without times the file's order counts.
-        items: movieId or itemId; optionally title, year, genres (a list, or text such as ``A|B``); or the
-            movies.dat of a MovieLens release.
+        interactions: userId, movieId or itemId; optionally rating, timestamp (Unix seconds, dates or ISO 8601 in
+            UTC), position. Without timestamp and position, events are in the order of the file.
+        items: movieId or itemId; optionally title, year, genres (a list, or text such as ``A|B``); or the movies.dat
+            of a MovieLens release.
         users: userId; optionally age, gender, occupation, zip; or the users.dat of ml-1m.
-        show: show progress.
+        show: whether to show progress.
 
     Raises:
-        DataError: a missing or empty file, a missing column, or ids that are no whole numbers.
+        DataError: a missing or empty file, a missing column, or ids that are not whole numbers.
     """
     events = _read(
         interactions,
@@ -69,7 +69,7 @@ def _items(path: Path, show: bool) -> RawTable:
     given = column(raw, "year").cast(pa.int16())
     full = pc.fill_null(column(raw, "title"), "")
     short, found = split_titles(full)
-    # "2049 (2000)" with a year column that says otherwise keeps its parentheses.
+    # A title such as "2049 (2000)" keeps its parentheses if the column year has another value.
     agrees = pc.or_(given.is_null(), pc.fill_null(pc.equal(given, found), False))
     genres = column(raw, "genres")
     genres = clean_genres(genres) if pa.types.is_list(genres.type) else split_genres(pc.fill_null(genres, ""), "|")
@@ -86,7 +86,7 @@ def _users(path: Path, show: bool) -> RawTable:
 
 
 def _filled(raw: RawTable, columns: dict[str, pa.DataType]) -> RawTable:
-    """With an empty column for each that the file does not have."""
+    """Add an empty column for each one that the file lacks."""
     table = raw.table
     for name, kind in columns.items():
         if name not in table.column_names:
@@ -97,11 +97,11 @@ def _filled(raw: RawTable, columns: dict[str, pa.DataType]) -> RawTable:
 def _read(
     path: Path, required: dict[str, Kind], optional: dict[str, Kind], show: bool, *, item: bool = False
 ) -> RawTable:
-    """Read Parquet or CSV, whichever it is; with ``item`` also movieId or itemId, which comes out as movieId."""
+    """Read a Parquet or CSV file; with ``item`` also movieId or itemId, renamed to movieId."""
     with _existing(path).open("rb") as file:
         is_parquet = file.read(4) == b"PAR1"
     if not is_parquet and path.suffix in {".parquet", ".pq"}:
-        raise DataError(f"{path} is {'empty' if not path.stat().st_size else 'no Parquet file'}")
+        raise DataError(f"{path} is {'empty' if not path.stat().st_size else 'not a Parquet file'}")
     separator = "" if is_parquet else _separator(path)
     names = parquet_columns(path) if is_parquet else header_names(path, separator)
     kinds = dict(required)
@@ -123,7 +123,7 @@ def _read(
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise DataError(f"{path} is {'a folder, one file is needed' if path.is_dir() else 'not there'}")
+        raise DataError(f"{path} is a folder, not a file" if path.is_dir() else f"{path} does not exist")
     return path
 
 
@@ -137,7 +137,7 @@ def _item_name(path: Path, names: Sequence[str]) -> str:
 
 
 def _separator(path: Path) -> str:
-    """The separator of the header, by how often it occurs."""
+    """The most frequent separator in the header."""
     header = first_line(path)
     return max(_SEPARATORS, key=header.count)
 
@@ -155,7 +155,7 @@ def _read_csv(path: Path, separator: str, names: Sequence[str], kinds: dict[str,
     for name, kind in kinds.items():
         if kind is Kind.ID and 2 * raw.rejects.counts().get(f"{name} is not a whole number", 0) > raw.n_seen:
             raise DataError(
-                f"column {name} of {path} does not hold whole numbers (line {raw.rejects.in_order()[0][0]}: "
+                f"column {name} of {path} does not contain whole numbers (line {raw.rejects.in_order()[0][0]}: "
                 f"{raw.content(raw.rejects.in_order()[0][:1])[0]!r}); number the ids first, "
                 "for example with pandas.factorize"
             )
@@ -163,7 +163,7 @@ def _read_csv(path: Path, separator: str, names: Sequence[str], kinds: dict[str,
 
 
 def _time_kind(path: Path, separator: str, at: int) -> Kind:
-    """How times are written, judged by the first row."""
+    """Kind of the times, from the first row."""
     block = next(line_blocks(path, skip=1, size=1 << 10), None)
     cells = [] if block is None else block.data.split(b"\n")[0].decode("utf-8", "replace").split(separator)
     cell = cells[at].strip(' "\r') if at < len(cells) else ""
@@ -173,7 +173,7 @@ def _time_kind(path: Path, separator: str, at: int) -> Kind:
 
 
 def _with_seconds(raw: RawTable) -> RawTable:
-    """Times as whole seconds from 1970; dates written as text are parsed."""
+    """Times as Unix seconds; dates in text are parsed."""
     if pa.types.is_string(raw.table["timestamp"].type):
         seconds = parse_dates(column(raw, "timestamp"))
         at = raw.table.column_names.index("timestamp")
@@ -182,5 +182,7 @@ def _with_seconds(raw: RawTable) -> RawTable:
         raw = raw.reject(raw.table["timestamp"].to_numpy() < 0, "timestamp is negative")
     latest = pc.max(raw.table["timestamp"]).as_py()
     if latest is not None and latest > _MILLISECONDS:
-        logger.warning("{}: timestamps up to {:,} do not look like seconds; divide them first", raw.path.name, latest)
+        logger.warning(
+            "{}: timestamps up to {:,} do not look like seconds; convert them to seconds", raw.path.name, latest
+        )
     return raw

@@ -1,4 +1,4 @@
-"""Own Parquet files to typed, checked columns; the "line" of a row is its number from 1."""
+"""A user's own Parquet files to typed, validated columns; the line of a row is its number from 1."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ParquetTable(RawTable):
 
 
 def parquet_columns(path: Path) -> list[str]:
-    """Names of the columns.
+    """Column names of a Parquet file.
 
     Raises:
         DataError: not a readable Parquet file.
@@ -54,10 +54,10 @@ def parquet_columns(path: Path) -> list[str]:
 
 
 def read_parquet(path: Path, specs: Sequence[ColumnSpec], *, show: bool = False) -> RawTable:
-    """Read and check the given columns; others are not read.
+    """Read and validate the given columns only.
 
     Raises:
-        DataError: a column of a type that cannot hold its kind (named), a damaged or an empty file.
+        DataError: a column with a type that does not fit its kind, a damaged file, or an empty file.
     """
     rejects = RejectedRows()
     tables, lines = [], []
@@ -99,7 +99,7 @@ def _typed(
 
 
 def _convert(column: pa.Array, spec: ColumnSpec, path: Path) -> tuple[pa.Array, BoolArray, str]:
-    """The column as the Arrow type of its kind, and the rows that do not fit."""
+    """The column in the Arrow type of its kind, the mask (n,) of rows that do not fit, and the reason."""
     none_bad = np.zeros(len(column), dtype=np.bool_)
     kind, given = ARROW_TYPE[spec.kind], column.type
     if spec.kind is Kind.TEXT:
@@ -114,7 +114,7 @@ def _convert(column: pa.Array, spec: ColumnSpec, path: Path) -> tuple[pa.Array, 
     if not (pa.types.is_integer(given) or pa.types.is_floating(given)):
         needed = "whole numbers" if spec.kind in _IDS else "numbers"
         advice = "; number them first, for example with pandas.factorize" if spec.kind is Kind.ID else ""
-        raise DataError(f"column {spec.name} of {path} holds {given}, {needed} are needed{advice}")
+        raise DataError(f"column {spec.name} of {path} has type {given}, {needed} are needed{advice}")
     if pa.types.is_uint64(given):
         bad = np.asarray(pc.fill_null(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())), False))
         return (
@@ -130,7 +130,7 @@ def _convert(column: pa.Array, spec: ColumnSpec, path: Path) -> tuple[pa.Array, 
 
 
 def _whole(column: pa.Array, spec: ColumnSpec, kind: pa.DataType) -> tuple[pa.Array, BoolArray, str]:
-    """Floating ids, as pandas makes of integers beside gaps; NaN counts as empty."""
+    """Whole numbers stored as floats, as pandas does beside missing values; NaN is empty."""
     values = np.asarray(pc.fill_null(column, np.nan))
     empty = np.isnan(values)
     bad = ~empty & ~((np.abs(values) < 2.0**53) & (values == np.floor(values)))
@@ -144,4 +144,4 @@ def _text(column: pa.Array, spec: ColumnSpec, path: Path) -> pa.Array:
     try:
         return pc.fill_null(column.cast(pa.string()), "")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"column {spec.name} of {path} holds {column.type}, text is needed") from error
+        raise DataError(f"column {spec.name} of {path} has type {column.type}, text is needed") from error

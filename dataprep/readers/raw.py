@@ -1,4 +1,4 @@
-"""Tables as read: good rows with their line numbers, and what was turned away."""
+"""Tables as read: valid rows with their line numbers, and rejected rows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from reccore.arrays import IntArray
 
 @dataclass
 class RawTable:
-    """Rows of one file that passed, and those that did not.
+    """Valid and rejected rows of one file.
 
     Attributes:
         path: the file.
-        table: n good rows, typed.
-        lines: (n,) int64 line number of each, from 1.
-        rejects: the rows turned away so far.
+        table: n valid rows, typed.
+        lines: (n,) int64 line number of each valid row, from 1.
+        rejects: the rows rejected so far.
     """
 
     path: Path
@@ -31,15 +31,15 @@ class RawTable:
 
     @property
     def n_seen(self) -> int:
-        """Rows read, good and bad; blank lines do not count."""
+        """Number of rows read, valid or rejected; blank lines do not count."""
         return len(self.lines) + len(self.rejects)
 
     def content(self, lines: IntArray) -> list[str]:
-        """The text of the given lines (n,), increasing; reads the file again."""
+        """Text of the given lines (n,), ascending; reads the file again."""
         return lines_at(self.path, lines)
 
     def reject(self, bad: np.ndarray, reason: str) -> RawTable:
-        """Move the rows under the mask ``bad`` (n,) to the rejects."""
+        """Reject the rows where ``bad`` (n,) is True."""
         if not bad.any():
             return self
         self.rejects.add(self.lines[bad], reason)
@@ -48,14 +48,14 @@ class RawTable:
 
 @dataclass(frozen=True)
 class RawData:
-    """A data set as read: ratings as they lie in the file, the other tables in their final columns.
+    """A data set as read: ratings in the order of the file, the other tables with their final columns.
 
     Attributes:
         layout: name of the layout.
-        tie_order: what orders events of equal time, ``file`` or ``hash``.
-        ratings: userId, movieId and, where the data has them, rating, timestamp, position.
-        movies, users, links, tags: by the schemas of ``dataprep.schema``; None where the data has none.
-        unique_pairs: a repeated (user, movie) is an error.
+        tie_order: order of events of equal user and time: ``file`` (row of the file) or ``hash``.
+        ratings: userId, movieId and, if the data has them, rating, timestamp, position.
+        movies, users, links, tags: in the schemas of ``dataprep.schema``; None if the data has none.
+        unique_pairs: whether later rows of a repeated (user, movie) are rejected.
     """
 
     layout: str

@@ -1,4 +1,4 @@
-"""Columns that the layouts share, and raw rows in their final form."""
+"""Columns shared by the layouts, and conversion of raw rows to the final tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AGE = ColumnSpec("age", Kind.OPTIONAL_INT)
 
 
 def text_dialect(path: Path, dialect: Dialect) -> Dialect:
-    """Old releases are Latin-1; copies converted to UTF-8 are read as such."""
+    """The dialect, as Latin-1 unless the file is valid UTF-8; old releases are Latin-1, some copies UTF-8."""
     return replace(dialect, latin1=not is_utf8(path))
 
 
@@ -38,18 +38,18 @@ def text(name: str) -> ColumnSpec:
 
 
 def column(raw: RawTable, name: str) -> pa.Array:
-    """One column of the good rows, in one piece."""
+    """One column of the valid rows, as one array."""
     return raw.table[name].combine_chunks()
 
 
 def movie_records(raw: RawTable, title: pa.Array, year: pa.Array, genres: pa.Array) -> RawTable:
-    """Rows of ``movies.parquet`` from movieId and the other columns (n,) in their final form."""
+    """Rows of ``movies.parquet`` from movieId and the other final columns (n,)."""
     columns = [column(raw, "movieId"), title, year, genres]
     return replace(raw, table=pa.table(columns, schema=MOVIES_SCHEMA))
 
 
 def piped_movie_records(raw: RawTable) -> RawTable:
-    """Rows of ``movies.parquet`` where the year stands in the title and genres are written ``A|B``."""
+    """Rows of ``movies.parquet`` from titles that contain the year and genres written ``A|B``."""
     title, year = split_titles(column(raw, "title"))
     return movie_records(raw, title, year, split_genres(column(raw, "genres"), "|"))
 
@@ -63,7 +63,7 @@ def user_records(raw: RawTable, occupation: pa.Array) -> RawTable:
 
 
 def _empty_is_null(column: pa.Array) -> pa.Array:
-    """Empty strings say nothing, so they become null."""
+    """Replace empty strings by null."""
     if not pa.types.is_string(column.type):
         return column
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)

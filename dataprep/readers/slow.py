@@ -1,4 +1,4 @@
-"""The path for blocks that hold a bad row: still by column, and every bad row gets its line and reason."""
+"""Parser of blocks with invalid rows, which reports the line and the reason of each."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ _MAX_INT64 = str(2**63 - 1)
 def parse_slow(
     data: bytes, separator: str, quoted: bool, specs: Sequence[ColumnSpec], first_line: int, rejects: RejectedRows
 ) -> tuple[pa.Table, IntArray]:
-    """Parse a block row by row in spirit, column by column in fact.
+    """Parse a block column by column and reject the rows that cannot be parsed.
 
     Args:
         data: whole lines.
         separator: one character.
-        quoted: fields may stand in double quotes.
-        specs: every column of the file.
+        quoted: whether fields may be in double quotes.
+        specs: all columns of the file.
         first_line: line number of the block's first line.
-        rejects: takes the rows that cannot be parsed. Blank lines are passed over.
+        rejects: receives the rows that cannot be parsed. Blank lines are ignored.
 
     Returns:
-        Columns other than SKIP of the rows that parse, empty numbers as null, and their line numbers.
+        The columns, without those of kind SKIP, of the valid rows, with null for an empty number; and their line
+        numbers.
     """
     rows, broken = _split_lines(data)
     lines = np.arange(first_line, first_line + len(rows), dtype=np.int64)
@@ -62,7 +63,7 @@ def _mask(values: pa.Array | pa.ChunkedArray) -> BoolArray:
 
 
 def _split_lines(data: bytes) -> tuple[pa.Array, BoolArray]:
-    """Lines as strings, and which of them were not valid UTF-8."""
+    """Lines as strings, and the mask (n,) of lines that are not valid UTF-8."""
     raw = _lines_of(data, pa.binary())
     try:
         data.decode("utf-8")
@@ -112,7 +113,7 @@ def _unquote(text: pa.Array) -> pa.Array:
 
 
 def _convert(text: pa.Array, spec: ColumnSpec) -> tuple[pa.Array, list[tuple[BoolArray, str]]]:
-    """Typed values (null where empty or bad) and the rows that are not of the type."""
+    """Typed values, null if empty or invalid, and masks (n,) of the invalid rows with their reasons."""
     if spec.kind is Kind.TEXT:
         return text, []
     text = pc.utf8_trim_whitespace(text)

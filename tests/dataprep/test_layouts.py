@@ -137,7 +137,7 @@ def test_a_missing_file_is_named(tmp_path, files, missing):
 
 
 def test_unknown_layout_lists_what_is_there(tmp_path):
-    with pytest.raises(DataError, match=r"no MovieLens layout.*strange\.txt"):
+    with pytest.raises(DataError, match=r"no known MovieLens layout.*strange\.txt"):
         run(tmp_path, {"strange.txt": b"x"})
 
 

@@ -154,7 +154,7 @@ def test_items_and_users_of_movielens_1m(tmp_path):
         (7, "Heat", 1995, ["Crime"]),
     ]
     assert [row[3:5] for row in rows(out / "users.parquet")] == [("F", "doctor/health care"), ("M", "K-12 student")]
-    with pytest.raises(DataError, match="not there"):
+    with pytest.raises(DataError, match="does not exist"):
         _run(tmp_path, events, tmp_path / "none.dat")
 
 
@@ -225,7 +225,7 @@ def test_damaged_and_empty_files(tmp_path, name, content):
 
 
 def test_files_that_are_not_there(tmp_path):
-    with pytest.raises(DataError, match="not there"):
+    with pytest.raises(DataError, match="does not exist"):
         _run(tmp_path, tmp_path / "none.parquet")
     with pytest.raises(DataError, match="folder"):
         _run(tmp_path, tmp_path)
