@@ -180,7 +180,7 @@ class Objective:
             mask_accidental_hits=config.mask_accidental_hits,
             weight=examples.reward,
             target=examples.row_of_target,
-            own_items=examples.own_items,
+            positives=examples.own_items,
             hardest=config.hardest_negatives or None,
             repeats=columns.repeats,
         )

@@ -166,20 +166,20 @@ def own(*rows: list[int]) -> PositiveItems:
 
 
 @pytest.mark.parametrize("mask", [True, False])
-def test_own_items_are_no_negatives_by_hand(mask: bool) -> None:
+def test_positives_are_no_negatives_by_hand(mask: bool) -> None:
     # The first example hides film 5, the second film 7, which is in two rows; nobody sampled film 9.
     found = sampled_softmax(
-        QUERIES, ITEMS, ITEM_IDX, temperature=TAU, log_q=LOG_Q, mask_accidental_hits=mask, own_items=own([5], [9, 7])
+        QUERIES, ITEMS, ITEM_IDX, temperature=TAU, log_q=LOG_Q, mask_accidental_hits=mask, positives=own([5], [9, 7])
     )
     (w, v), repeat = WEIGHTS, 0.0 if mask else WEIGHTS[0][3]
     expected = -math.log(w[0] / (w[0] + w[1] + repeat)) - math.log(v[1] / (v[1] + v[2]))
     assert float(found) == pytest.approx(expected / 2, rel=1e-5)
 
 
-def test_own_items_never_hide_the_target() -> None:
-    def loss(own_items: PositiveItems | None, mask: bool) -> float:
+def test_positives_never_hide_the_target() -> None:
+    def loss(positives: PositiveItems | None, mask: bool) -> float:
         options = {"temperature": TAU, "log_q": None, "mask_accidental_hits": mask}
-        return float(sampled_softmax(QUERIES, ITEMS, ITEM_IDX, own_items=own_items, **options))
+        return float(sampled_softmax(QUERIES, ITEMS, ITEM_IDX, positives=positives, **options))
 
     assert loss(own([7], [3]), mask=False) == loss(None, mask=True)  # a target seen before hides its repeats alone
     assert loss(own([], []), mask=True) == loss(None, mask=True)
@@ -197,7 +197,7 @@ def test_hidden_columns_by_search() -> None:
     stop = start + torch.randint(20, (9,), generator=generator)
     for accidental in (True, False):
         hidden = negative_mask(
-            item_idx, target, accidental_hits=accidental, own_items=PositiveItems(items, start, stop)
+            item_idx, target, accidental_hits=accidental, positives=PositiveItems(items, start, stop)
         )
         assert hidden is not None
         for first, last in ((0, 9), (0, 4), (4, 9), (8, 9), (5, 5)):
@@ -231,7 +231,7 @@ def test_the_hardest_negatives_are_those_after_the_correction_and_the_hiding() -
     rare = torch.log(torch.tensor([0.4, 1e-3, 0.2, 0.4]))  # s/τ of row 1 is the least, its weight the greatest
     found = sampled_softmax(QUERIES[:1], ITEMS, ITEM_IDX, temperature=TAU, log_q=rare, hardest=1)
     assert float(found) == pytest.approx(-math.log(WEIGHTS[0][0] / (WEIGHTS[0][0] + 1000)), rel=1e-5)
-    hidden = sampled_softmax(QUERIES[:1], ITEMS, ITEM_IDX, temperature=TAU, log_q=LOG_Q, hardest=1, own_items=own([5]))
+    hidden = sampled_softmax(QUERIES[:1], ITEMS, ITEM_IDX, temperature=TAU, log_q=LOG_Q, hardest=1, positives=own([5]))
     assert float(hidden) == pytest.approx(-math.log(WEIGHTS[0][0] / (WEIGHTS[0][0] + WEIGHTS[0][1])), rel=1e-5)
 
 

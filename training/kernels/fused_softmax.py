@@ -45,7 +45,7 @@ def fused_sampled_softmax(
     mask_accidental_hits: bool = True,
     weight: Tensor | None = None,
     target: Tensor | None = None,
-    own_items: PositiveItems | None = None,
+    positives: PositiveItems | None = None,
     hardest: int | None = None,
     repeats: Tensor | None = None,
     rows_per_chunk: int | None = None,
@@ -66,7 +66,7 @@ def fused_sampled_softmax(
         mask_accidental_hits: hide rows that are the example's own target a second time.
         weight: (B,) reward of each example; None = 1. A constant.
         target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
-        own_items: further items that are no negatives of an example; never hides its target.
+        positives: further items that are no negatives of an example; never hides its target.
         hardest: beside its target only so many columns of each example stay, those with the largest terms.
         repeats: (M,) how often each item was drawn, where each is given once: as a negative a column stands for so
             many, as an example's target for one. Columns that are equal need not be multiplied more than once.
@@ -91,7 +91,7 @@ def fused_sampled_softmax(
     in_bf16 = _wants_bf16(queries, dtype)
     if target is None:
         target = torch.arange(len(queries), device=queries.device)
-    hidden = negative_mask(item_idx, target, accidental_hits=mask_accidental_hits, own_items=own_items)
+    hidden = negative_mask(item_idx, target, accidental_hits=mask_accidental_hits, positives=positives)
     columns = _Columns(target, log_q, hidden, hardest, repeats, len(items))
     loss: Tensor = _FusedSoftmax.apply(  # type: ignore[no-untyped-call]
         queries, items, temperature, columns, weight, rows_per_chunk, in_bf16
@@ -158,7 +158,7 @@ class _Columns:
         """
         stop = start + len(scores)
         if self.hidden is not None:
-            scores.view(-1).index_fill_(0, self.hidden.of_rows(start, stop, scores.shape[1]), -torch.inf)
+            self.hidden.hide(scores, start)
         if self.hardest is not None:
             scores = scores[:, : self.n_columns]
             logits = scores if self.log_q is None else scores - self.log_q

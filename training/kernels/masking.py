@@ -1,21 +1,25 @@
-"""Which columns of a sampled softmax are no negatives of an example."""
+"""Which columns of a sampled softmax are not negatives of an example: accidental hits, and items the user chose."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numba import njit
 from torch import Tensor
+
+from training.kernels.parallel import parallel_for
 
 
 @dataclass(frozen=True, eq=False)
 class PositiveItems:
-    """Items that an example is never to be pushed away from: a slice of one array per example.
+    """Items that are never negatives of an example: one slice of a shared array per example.
 
-    Slices may overlap, so that all examples of a user share that user's items.
+    Slices may overlap: all examples of a user point at that user's events.
 
     Attributes:
-        item_idx: (L,) int64 items, in any order, repeats allowed.
+        item_idx: (L,) int64 items, in any order, repeats allowed; entries below 0 are ignored.
         start: (B,) int64; the items of example i are ``item_idx[start[i]:stop[i]]``.
         stop: (B,) int64.
     """
@@ -32,40 +36,67 @@ class PositiveItems:
 
 
 class NegativeMask:
-    """Coordinates of the columns hidden from each of B examples: a B×M comparison never exists.
+    """The columns hidden from each of B examples, found by item: no B×M comparison is ever formed.
 
-    Takes M·log M once and time in the hits and own items of the rows asked for.
+    Takes M·log M once; hiding takes time linear in the examples' positive items.
 
     Args:
-        item_idx: (M,) which item each column is.
+        item_idx: (M,) item of each column.
         target: (B,) column of each example's target, which is never hidden.
-        accidental_hits: hide the other columns that are the target's item.
-        own_items: further items to hide.
+        accidental_hits: hide the other columns that hold the target's item.
+        positives: further items to hide.
     """
 
     def __init__(
-        self, item_idx: Tensor, target: Tensor, *, accidental_hits: bool, own_items: PositiveItems | None = None
+        self, item_idx: Tensor, target: Tensor, *, accidental_hits: bool, positives: PositiveItems | None = None
     ) -> None:
         self.target = target
         self.n_columns = len(item_idx)
-        self.order = torch.argsort(item_idx)  # the columns of one item stand together
+        self.order = torch.argsort(item_idx)  # columns of one item are adjacent
         self.count = torch.bincount(item_idx, minlength=1)  # (largest item + 1,)
         self.first = self.count.cumsum(0) - self.count
         self.target_item = item_idx[target] if accidental_hits else None
-        self.own_items = own_items
+        self.positives = positives
+
+    def hide(self, scores: Tensor, start: int) -> None:
+        """Set the hidden columns of ``scores`` to −inf, in place.
+
+        Args:
+            scores: (R, ≥ M) of the examples ``start … start + R - 1``, contiguous; columns from M on are kept.
+            start: first example.
+        """
+        if scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64):
+            self._hide_compiled(scores, start)
+        else:
+            at = self.of_rows(start, start + len(scores), scores.shape[1])
+            scores.view(-1).index_fill_(0, at, -torch.inf)
+
+    def _hide_compiled(self, scores: Tensor, start: int) -> None:
+        """A row of scores stays in the cache while its columns are hidden; coordinates are never written out."""
+        none = torch.zeros(0, dtype=torch.int64)
+        own = self.positives or PositiveItems(none, none, none)
+        parallel_for(
+            _hide,
+            scores.numpy(),
+            start,
+            self.target.numpy(),
+            (none if self.target_item is None else self.target_item).numpy(),
+            *(values.numpy() for values in (self.order, self.first, self.count)),
+            *(values.numpy() for values in (own.item_idx, own.start, own.stop)),
+        )
 
     def of_rows(self, start: int, stop: int, width: int | None = None) -> Tensor:
-        """Flat positions in the (stop − start, M) logits of the examples ``start … stop-1``; may repeat.
+        """Flat positions of hidden columns in the (stop − start, width) scores of examples ``start … stop-1``.
 
-        ``width`` is the length of a row of logits that has more than M, after those of the columns.
+        ``width`` is the length of a row of scores, M by default; positions may repeat.
         """
         rows, items = [], []
         if self.target_item is not None:
             rows.append(torch.arange(start, stop, device=self.target.device))
             items.append(self.target_item[start:stop])
-        if self.own_items is not None:
-            row, item = self.own_items.of_rows(start, stop)
-            sampled = item < len(self.count)
+        if self.positives is not None:
+            row, item = self.positives.of_rows(start, stop)
+            sampled = (item >= 0) & (item < len(self.count))
             rows.append(row[sampled])
             items.append(item[sampled])
         row, item = torch.cat(rows), torch.cat(items)
@@ -76,20 +107,14 @@ class NegativeMask:
         return (row[other] - start) * (width or self.n_columns) + column[other]
 
 
-def _ragged(length: Tensor) -> tuple[Tensor, Tensor]:
-    """Row and place within it, of rows of the given lengths: 0 0 0 2 2 and 0 1 2 0 1 for 3, 0, 2."""
-    row = torch.repeat_interleave(length)
-    return row, torch.arange(len(row), device=row.device) - (length.cumsum(0) - length)[row]
-
-
 def negative_mask(
-    item_idx: Tensor, target: Tensor, *, accidental_hits: bool, own_items: PositiveItems | None = None
+    item_idx: Tensor, target: Tensor, *, accidental_hits: bool, positives: PositiveItems | None = None
 ) -> NegativeMask | None:
-    """``NegativeMask``, or None where nothing is to be hidden."""
+    """``NegativeMask``, or None where no column can be hidden."""
     accidental_hits = accidental_hits and len(item_idx) > 0 and int(torch.bincount(item_idx).max()) > 1
-    if not accidental_hits and own_items is None:
+    if not accidental_hits and positives is None:
         return None
-    return NegativeMask(item_idx, target, accidental_hits=accidental_hits, own_items=own_items)
+    return NegativeMask(item_idx, target, accidental_hits=accidental_hits, positives=positives)
 
 
 def all_but_hardest(logits: Tensor, target: Tensor, n: int) -> Tensor:
@@ -105,3 +130,44 @@ def all_but_hardest(logits: Tensor, target: Tensor, n: int) -> Tensor:
     kept = negatives.topk(min(n, logits.shape[1] - 1), dim=1, sorted=False).indices
     dropped = torch.ones_like(logits, dtype=torch.bool)
     return dropped.scatter_(1, kept, False).scatter_(1, own, False)
+
+
+def _ragged(length: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and place within it, of rows of the given lengths: 0 0 0 2 2 and 0 1 2 0 1 for 3, 0, 2."""
+    row = torch.repeat_interleave(length)
+    return row, torch.arange(len(row), device=row.device) - (length.cumsum(0) - length)[row]
+
+
+@njit(nogil=True, cache=True)
+def _hide(
+    scores: np.ndarray,
+    first_example: int,
+    target: np.ndarray,
+    target_item: np.ndarray,
+    order: np.ndarray,
+    first: np.ndarray,
+    count: np.ndarray,
+    items: np.ndarray,
+    item_start: np.ndarray,
+    item_stop: np.ndarray,
+    part: int,
+    n_parts: int,
+) -> None:
+    """Each thread takes a run of rows. Empty ``target_item`` or ``item_start`` hide nothing."""
+    n_rows = len(scores)
+    for row in range(part * n_rows // n_parts, (part + 1) * n_rows // n_parts):
+        example = first_example + row
+        if len(target_item) > 0:
+            item = target_item[example]
+            for at in range(first[item], first[item] + count[item]):
+                if order[at] != target[example]:
+                    scores[row, order[at]] = -np.inf
+        if len(item_start) == 0:
+            continue
+        for place in range(item_start[example], item_stop[example]):
+            item = items[place]
+            if item < 0 or item >= len(count):
+                continue
+            for at in range(first[item], first[item] + count[item]):
+                if order[at] != target[example]:
+                    scores[row, order[at]] = -np.inf

@@ -22,7 +22,7 @@ def sampled_softmax(
     mask_accidental_hits: bool = True,
     weight: Tensor | None = None,
     target: Tensor | None = None,
-    own_items: PositiveItems | None = None,
+    positives: PositiveItems | None = None,
     hardest: int | None = None,
     repeats: Tensor | None = None,
 ) -> Tensor:
@@ -37,7 +37,7 @@ def sampled_softmax(
         mask_accidental_hits: hide rows that are the example's own target a second time.
         weight: (B,) reward of each example; None = 1.
         target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
-        own_items: further items that are no negatives of an example; never hides its target.
+        positives: further items that are no negatives of an example; never hides its target.
         hardest: beside its target only so many columns of each example stay, those with the largest terms in the
             softmax's sum, s^c + log repeats; the loss is a lower bound of that over all columns.
         repeats: (M,) how often each item was drawn, where each is given once: as a negative a column stands for so
@@ -51,9 +51,11 @@ def sampled_softmax(
     logits = scaled @ items.T if log_q is None else torch.addmm(-log_q, scaled, items.T)  # (B, M)
     if target is None:
         target = torch.arange(len(queries), device=queries.device)
-    hidden = negative_mask(item_idx, target, accidental_hits=mask_accidental_hits, own_items=own_items)
+    hidden = negative_mask(item_idx, target, accidental_hits=mask_accidental_hits, positives=positives)
     if hidden is not None:
-        logits = logits.flatten().index_fill(0, hidden.of_rows(0, len(logits)), -torch.inf).view_as(logits)
+        mask = torch.zeros_like(logits, dtype=torch.promote_types(logits.dtype, torch.float32))
+        hidden.hide(mask, 0)
+        logits = logits + mask.to(logits.dtype)
     if repeats is not None:
         log_repeats = repeats.to(logits.dtype).log()
         logits = (logits + log_repeats).scatter_add(1, target[:, None], -log_repeats[target, None])

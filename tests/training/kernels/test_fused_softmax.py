@@ -66,7 +66,7 @@ def test_value_and_gradients_are_those_of_autograd(b: int, m: int, corrected: bo
 @pytest.mark.parametrize(("b", "m"), [(24, 30), (24, 9), (5, 1)])
 @pytest.mark.parametrize("hardest", [None, 1, 4, 50])
 @pytest.mark.parametrize("owned", [True, False])
-def test_targets_anywhere_own_items_and_the_hardest_as_in_the_plain_form(
+def test_targets_anywhere_positives_and_the_hardest_as_in_the_plain_form(
     b: int, m: int, owned: bool, hardest: int | None, mask: bool
 ) -> None:
     given = example(b, m)
@@ -77,7 +77,7 @@ def test_targets_anywhere_own_items_and_the_hardest_as_in_the_plain_form(
     assert_same(
         given | {"weight": torch.rand(b, generator=generator, dtype=torch.float64)},
         target=torch.randint(m, (b,), generator=generator),
-        own_items=PositiveItems(items, start, stop) if owned else None,
+        positives=PositiveItems(items, start, stop) if owned else None,
         hardest=hardest,
         mask_accidental_hits=mask,
         rows_per_chunk=7,
@@ -98,7 +98,7 @@ def test_an_item_given_once_with_its_repeats_is_the_item_given_again_and_again(
     vectors = of_film["items"][row].detach().requires_grad_()
     each = given | {"items": vectors, "log_q": of_film["log_q"][row] if corrected else None}
     own = torch.randint(20, (50,), generator=torch.Generator().manual_seed(1))
-    options = {"own_items": PositiveItems(own, torch.arange(24), torch.arange(24) + 3) if owned else None}
+    options = {"positives": PositiveItems(own, torch.arange(24), torch.arange(24) + 3) if owned else None}
     value, d_queries, d_items, d_tau = value_and_gradients(loss, once, target=row[:24], repeats=repeats, **options)
     expected, d_queries_each, d_items_each, d_tau_each = value_and_gradients(sampled_softmax, each, **options)
     summed = torch.zeros_like(d_items).index_add_(0, row, d_items_each)
