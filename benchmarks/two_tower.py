@@ -37,16 +37,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is import
 
 import numpy as np
 import torch
+from recall.two_tower.examples import TrainingExamples
+from recall.two_tower.features import ItemInputs, UserEncoder
+from recall.two_tower.network import TwoTowerNetwork
+from recall.two_tower.towers import UserInputs
 from torch import Tensor
 from torch.nn import functional as F
 
 from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, SyntheticSize, event_counts
 from dataprep.synthetic_draws import make_world
 from recall.two_tower import TwoTowerConfig, trainer
-from recall.two_tower.examples import TrainingExamples
-from recall.two_tower.features import ItemInputs, UserEncoder
-from recall.two_tower.network import TwoTowerNetwork
-from recall.two_tower.towers import UserInputs
 from reccore import Interactions, ItemTable, RunOptions, UserTable
 from reccore.arrays import IntArray, offsets_from_lengths
 from reccore.buckets import bucket_boundaries

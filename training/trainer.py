@@ -13,11 +13,11 @@ import torch
 from loguru import logger
 
 from reccore import RecommenderError, ResumeError, RunOptions
+from reccore.interrupts import defer_sigint
 from reccore.progress import progress
 from training.checkpointing import Checkpoints
 from training.config import TrainingConfig
 from training.curves import TrainingCurves
-from training.interrupts import defer_sigint
 from training.kernels.deferred_adamw import clip_gradients
 from training.metrics_log import new_run
 from training.optimiser import build_optimiser, build_schedule

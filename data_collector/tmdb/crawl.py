@@ -27,7 +27,7 @@ from data_collector.tmdb.workers import Fetcher, ServiceDownError, WorkerPool
 from reccore.config import ComponentConfig
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
-from training.interrupts import defer_sigint
+from reccore.interrupts import defer_sigint
 
 BASE_URL = "https://api.themoviedb.org/3"
 POSTERS = "posters"

@@ -7,9 +7,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from recall.two_tower.loss import (
     LearnedTemperature,
     MinedShare,
@@ -17,6 +14,9 @@ from recall.two_tower.loss import (
     inclusion_log_q,
     mixed_log_q,
 )
+from torch import Tensor
+from torch.nn import functional as F
+
 from training.kernels.masking import PositiveItems, negative_mask
 from training.kernels.sampled_softmax import sampled_softmax
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.examples import TrainingExamples, query_inputs
 from recall.two_tower.features import ItemInputs, UserEncoder, year_codes
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.towers import UserInputs
+
 from reccore import ItemTable, QueryBatch, TrainingData, UserTable
 from reccore.buckets import bucket_boundaries
 

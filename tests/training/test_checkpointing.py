@@ -17,8 +17,8 @@ from loguru import logger
 
 from reccore import ArtefactError, ConfigError, ResumeError, RunOptions
 from reccore.bundle import BundleWriter
+from reccore.interrupts import defer_sigint
 from training.checkpointing import Checkpoints, digest, drop_checkpoint, has_checkpoint
-from training.interrupts import defer_sigint
 from training.random_state import generator_states, set_torch_states, torch_states
 
 IDENTITY: dict[str, Any] = {"seed": 3, "config": {"learning_rate": 0.003, "half_lives": (2.0, 5.0)}, "data": {"e": "x"}}

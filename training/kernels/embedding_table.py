@@ -1,4 +1,4 @@
-"""Embedding tables that tell their optimiser which rows are about to be read."""
+"""Embedding tables that sync with their optimiser the rows that are about to be read."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reccore.arrays import BoolArray
+
 
 class EmbeddingTable(nn.Embedding):
-    """An embedding table of which a training step reads a few rows out of many.
+    """``nn.Embedding`` of which a training step reads few rows out of many.
 
-    An optimiser may leave rows behind that get no gradient and bring them up to date when they are next read
-    (:class:`training.kernels.deferred_adamw.DeferredAdamW` on a CPU). Whoever reads ``weight`` itself while such an
-    optimiser is at work asks for it by ``synced_weight``, or calls the optimiser's ``flush`` before.
+    An optimiser may defer rows without a gradient and update them when they are next read
+    (:class:`training.kernels.deferred_adamw.DeferredAdamW` on a CPU). During such a training read ``weight`` through
+    ``synced_weight``, or call the optimiser's ``flush`` first.
     """
 
     _catch_up: weakref.WeakMethod[Callable[[EmbeddingTable, Tensor], None]] | None = None
 
     def register_sync(self, catch_up: Callable[[EmbeddingTable, Tensor], None]) -> None:
-        """Have the bound method ``catch_up(table, rows)`` called before rows are read, while its owner lives."""
+        """Call the bound method ``catch_up(table, rows)`` before rows are read, as long as its owner exists."""
         self._catch_up = weakref.WeakMethod(catch_up)
 
     @property
     def sparse_gradients(self) -> bool:
-        """Whether gradients come as rows rather than as a whole table."""
+        """Whether gradients are sparse: rows instead of a whole table."""
         return self._catch_up is not None and self._catch_up() is not None
 
     def synced_weight(self, rows: Tensor) -> Tensor:
-        """The weight (N, D), the given rows of it up to date; rows may repeat, and those below 0 are no rows."""
+        """The weight (N, D) with the given rows up to date; rows may repeat, and those below 0 are ignored."""
         catch_up = None if self._catch_up is None else self._catch_up()
         if catch_up is not None:
             catch_up(self, rows)
@@ -42,6 +44,12 @@ class EmbeddingTable(nn.Embedding):
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_catch_up"}
+
+
+@torch.no_grad()
+def share_last_row(rows: Tensor, seen: BoolArray) -> None:
+    """Overwrite the rows of (N+1, D) that were not ``seen`` (N,) with the last one, that of the unknown."""
+    rows[:-1][torch.from_numpy(~seen)] = rows[-1]
 
 
 def row_gradient(shape: torch.Size, rows: Tensor, values: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall.two_tower.graph import ItemGraph
+from recall.graph.item_graph import ItemGraph
 
 OWN_SHARE = 0.9
 """Share of an item's own vector at first: training starts close to what the tower does alone."""
@@ -23,7 +23,7 @@ OWN_SHARE = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Neighbourhood:
-    """The items at most L steps from those asked for, and the edges that lead there.
+    """The items at most L steps from the requested ones, and the edges that lead there.
 
     Attributes:
         nodes: (K_L,) item indices, each once, those at fewer steps first.
@@ -31,7 +31,7 @@ class Neighbourhood:
         offsets: (K_{L-1} + 1,) CSR offsets into the edges of the first K_{L-1} nodes.
         columns: (E,) for every edge, the position of its other end in ``nodes``.
         weights: (E,) float32.
-        asked: (M,) positions in ``nodes`` of the items asked for.
+        query_positions: (M,) positions in ``nodes`` of the requested items.
     """
 
     nodes: Tensor
@@ -39,17 +39,18 @@ class Neighbourhood:
     offsets: Tensor
     columns: Tensor
     weights: Tensor
-    asked: Tensor
+    query_positions: Tensor
 
 
 class GraphPropagation(nn.Module):
     """X^(l+1) = Â X^(l) from the unit vectors X^(0) of the item tower, and Σ_l w_l X^(l) as unit vectors.
 
-    The shares w are a softmax of L + 1 learned numbers. Propagating unit vectors gives each neighbour the say of
-    its edge: a vector's length before normalisation has no part in the loss, grows with the number of updates,
-    and would turn into a weight for popular items. Isolated items keep their own vector.
+    The shares w are a softmax of L + 1 learned numbers. Propagating unit vectors weights each neighbour by
+    its edge alone: the length of a vector before normalisation is no part of the loss, grows with the number of
+    updates, and would favour popular items. Isolated items keep their own vector.
     """
 
+    no_decay = ("logits",)  # decay would make the shares equal
     indptr: Tensor
     indices: Tensor
     weights: Tensor
@@ -80,14 +81,14 @@ class GraphPropagation(nn.Module):
         near = self.neighbourhood(item_idx)
         shares = self.shares()
         x = encode(near.nodes)  # (K_L, D)
-        n_asked = near.sizes[0]
-        mixed = shares[0] * x[:n_asked]
+        n_requested = near.sizes[0]
+        mixed = shares[0] * x[:n_requested]
         for layer in range(1, self.n_layers + 1):
             n_rows = near.sizes[self.n_layers - layer]
             offsets = near.offsets[: n_rows + 1]
             x = sparse_product(offsets, near.columns, near.weights, x)
-            mixed = mixed + shares[layer] * x[:n_asked]
-        return F.normalize(mixed, dim=-1)[near.asked]
+            mixed = mixed + shares[layer] * x[:n_requested]
+        return F.normalize(mixed, dim=-1)[near.query_positions]
 
     @torch.no_grad()
     def whole(self, vectors: Tensor) -> Tensor:

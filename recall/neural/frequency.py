@@ -1,4 +1,4 @@
-"""How often items turn up in batches, estimated while training from the gaps between their appearances.
+"""How often items appear in batches, estimated while training from the gaps between appearances.
 
 Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019,
 algorithm 2 and its extension to several hashes.
@@ -27,10 +27,9 @@ class FrequencyEstimator(nn.Module):
         n_hashes: m, independent pairs of arrays.
         n_buckets: H, buckets of each array.
         alpha: α, weight of the newest gap; small for exact, large for fast to follow a change.
-        warm_up: average the first 1/α gaps of a bucket with equal weight instead of drawing them slowly into
-            ``initial_gap``: not in the paper, whose estimate needs some 1/α appearances of an item to forget its
-            start, more than most items make in an epoch.
-        initial_gap: B before anything was seen, at least 1. Items never seen keep p̂ = 1 / initial_gap.
+        initial_gap: B before anything was seen, at least 1.
+        warm_up: average the first 1/α gaps of a bucket with equal weights. The paper's estimate needs some 1/α
+            appearances of an item to forget ``initial_gap``, more than most items have in an epoch.
         seed: of the hashes.
     """
 
@@ -75,16 +74,17 @@ class FrequencyEstimator(nn.Module):
         self.last_step.scatter_(1, buckets, self.step.expand_as(buckets))
 
     def inclusion(self, item_idx: Tensor) -> Tensor:
-        """(M,) p̂, the chance that a batch holds the item at least once; 0 < p̂ ≤ 1."""
+        """(M,) p̂, the chance that a batch holds the item at least once; 1 / ``initial_gap`` before it was seen."""
         return 1.0 / self.gap.gather(1, self._buckets(item_idx)).amax(dim=0)
 
     def share(self, item_idx: Tensor, n_draws: float) -> Tensor:
         """(M,) Q̂, the chance that one of the ``n_draws`` independent draws of a batch is the item.
 
-        1 − (1−Q)^B = p̂ solved for Q; p̂/B for rare items. Gaps averaged over some 1/α steps cannot tell p̂ from
-        1 beyond 1 − α, so that is as far as it is believed.
+        1 − (1−Q)^B = p̂ solved for Q; p̂/B for rare items. 0 for an item that was never in a batch. Gaps averaged over
+        some 1/α steps cannot distinguish p̂ from 1 beyond 1 − α, so p̂ is cut off there.
         """
-        inclusion = self.inclusion(item_idx).clamp(max=1.0 - self.alpha)
+        seen = (self.n_gaps.gather(1, self._buckets(item_idx)) > 0).all(dim=0)
+        inclusion = torch.where(seen, self.inclusion(item_idx).clamp(max=1.0 - self.alpha), 0.0)
         return -torch.expm1(torch.log1p(-inclusion) / n_draws)
 
     def _buckets(self, item_idx: Tensor) -> Tensor:

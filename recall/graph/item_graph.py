@@ -1,4 +1,4 @@
-"""The item–item graph that item vectors are propagated over: built from events, or read from a file.
+"""The item–item graph that item vectors are propagated over.
 
 Symmetric normalisation as in Kipf & Welling, "Semi-supervised classification with graph convolutional networks",
 ICLR 2017, without self-loops as in LightGCN (He et al., SIGIR 2020): the propagation keeps the vector itself.

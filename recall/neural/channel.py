@@ -1,0 +1,208 @@
+"""A recall channel whose encoders are a network trained on the fit split."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from loguru import logger
+from torch import Tensor
+
+from recall.embedding import EmbeddingRecall
+from recall.graph.item_graph import ItemGraph, cooccurrence_graph
+from recall.index import BaseIndex
+from recall.neural.config import NeuralConfig
+from recall.neural.encoders.base import QueryEncoder
+from recall.neural.network import NeuralNetwork
+from recall.neural.task import RecallTask
+from recall.neural.user_codes import UserCodes
+from reccore import Bundle, DataError, Exclusions, Holdout, ItemTable, QueryBatch, RunOptions, TrainingData, UserTable
+from reccore.arrays import FloatArray, IntArray
+from reccore.bundle import BundleWriter
+from reccore.candidates import ranks_of_targets
+from training import Trainer, TrainingLog
+from training.checkpointing import digest
+
+VALIDATION_K = 10
+QUERIES_PER_VALIDATION_CHUNK = 1024
+
+
+class NeuralRecall(EmbeddingRecall):
+    """Item encoder, query encoder, negatives and loss, composed by the configuration.
+
+    Every event of the fit split is an example whose query is the history before it; items are searched by inner
+    product of unit vectors. Every query is answered, an empty history from what else is known of the user.
+
+    A subclass is a name, a configuration, and ``_encoder_class``.
+    """
+
+    Config: ClassVar[type[NeuralConfig]]
+    config: NeuralConfig
+    network: NeuralNetwork
+    log: TrainingLog
+    _catalogue: Tensor | None = None  # (N, D) of the fitted network; histories are read from it
+    _stop_after: int | None = None
+
+    @property
+    @abstractmethod
+    def _encoder_class(self) -> type[QueryEncoder]:
+        """Class of the query encoder of ``config.encoder``."""
+
+    @property
+    def query_time(self) -> bool:
+        return bool(self.config.encoder.query_time)
+
+    def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
+        if data.interactions.n_events == 0:
+            raise DataError(f"{self.name} needs at least one event to learn from")
+        self._graph = None if self.config.item.graph is None else self._item_graph(data, options)
+        self._catalogue = None
+        self._items = self.config.item.columns_of(data.items)
+        self._codes = UserCodes.fit(data, query_time=self.query_time)
+        torch.manual_seed(options.seed)
+        self.network = self._build_network()
+        validates = valid is not None and len(valid) > 0
+        task = RecallTask(
+            self.network,
+            self.network.query_encoder.examples(data.interactions, self.config.batch_size),
+            self.config,
+            options,
+            validate=(lambda: self._validation_ndcg(valid)) if validates and valid is not None else None,
+            retrieve=self._retrieve_while_training,
+        )
+        identity = {} if options.checkpoint_dir is None else {"data": self._fingerprints(data, valid)}
+        self.log = Trainer(task, self.config, options, stop_after=self._stop_after, identity=identity).run()
+        self.network.to("cpu")
+        self.network.share_unknown_rows(data.interactions.lengths > 0, data.interactions.item_counts() > 0)
+        self.index = self._build_index(self.encode_items(), options.seed)
+
+    def refit(self, data: TrainingData, options: RunOptions) -> Self:
+        """Fit the same configuration on other events, stopping at the epoch that validation chose here.
+
+        The learning-rate schedule spans as many epochs as in the original, so that the best epoch is reached along
+        the same path.
+        """
+        again = type(self)(self.config)
+        again._stop_after = max(self.log.best_epoch, 1)
+        return again.fit(data, options=options)
+
+    def refit_facts(self) -> dict[str, Any]:
+        return {"stop_after": max(self.log.best_epoch, 1)}
+
+    def _build_network(self) -> NeuralNetwork:
+        return NeuralNetwork(self.config, self._encoder_class, self._items, self._codes, self._graph)
+
+    def _build_index(self, vectors: FloatArray, seed: int) -> BaseIndex:
+        return self.config.index.create(len(vectors)).build(vectors, seed)
+
+    def _item_graph(self, data: TrainingData, options: RunOptions) -> ItemGraph:
+        """The given graph, or that of co-occurrence in the fit split."""
+        config = self.config.item.graph
+        assert config is not None
+        if data.item_graph is not None:
+            graph = ItemGraph.of(data.item_graph)
+        else:
+            graph = cooccurrence_graph(
+                data.interactions,
+                neighbours=config.neighbours,
+                window=config.window,
+                progress=options.progress,
+            )
+        logger.info(
+            "item graph: {:,} edges, {:,} of {:,} items have none", graph.n_edges, graph.n_isolated, graph.n_items
+        )
+        return graph
+
+    def _fingerprints(self, data: TrainingData, valid: Holdout | None) -> dict[str, str]:
+        """Of all that training reads, so that a checkpoint names the data it belongs to."""
+        return {
+            "events": data.interactions.fingerprint,
+            "items": digest(data.items.to_arrays()),
+            "users": digest(data.users.to_arrays()),
+            "network inputs": digest(dict(self.network.named_buffers())),
+            "validation": "none" if valid is None else digest(_arrays(valid)),
+        }
+
+    def _retrieve_while_training(self, queries: QueryBatch, depth: int, exclude: Exclusions) -> IntArray:
+        """(B, depth) items by the network's current vectors, through an index like the one to be saved; -1 = none."""
+        catalogue = self._current_catalogue()
+        index = self._build_index(catalogue.cpu().numpy(), seed=0)
+        return index.search(self._encode(queries, catalogue), depth, exclude).item_idx
+
+    def _validation_ndcg(self, valid: Holdout) -> float:
+        """NDCG@10 of the first target, over the whole catalogue, seen items filtered."""
+        catalogue = self._current_catalogue()
+        items = catalogue.cpu().numpy()
+        total = 0.0
+        for start in range(0, len(valid), QUERIES_PER_VALIDATION_CHUNK):
+            part = valid.select(np.arange(start, min(start + QUERIES_PER_VALIDATION_CHUNK, len(valid))))
+            vectors = self._encode(part.queries, catalogue)
+            scores = vectors @ items.T if vectors.ndim == 2 else (vectors @ items.T).max(axis=1)
+            Exclusions.of_history(part.queries).mask_scores(scores)
+            ranks = ranks_of_targets(scores, part.target_idx[part.target_offsets[:-1]])
+            total += float(np.where(ranks < VALIDATION_K, 1.0 / np.log2(ranks + 2.0), 0.0).sum())
+        return total / len(valid)
+
+    def encode_queries(self, queries: QueryBatch) -> FloatArray:
+        """(B, D) unit vectors, or (B, I, D), in chunks of bounded memory."""
+        if self.network.query_encoder.reads_vectors and self._catalogue is None:
+            self._catalogue = self._current_catalogue()
+        return self._encode(queries, self._catalogue)
+
+    def encode_items(self) -> FloatArray:
+        """(N, D) unit vectors."""
+        return self._current_catalogue().cpu().numpy()
+
+    def _encode(self, queries: QueryBatch, catalogue: Tensor | None) -> FloatArray:
+        queries = queries.known_items_only(self._items.n_items)
+        self.network.eval()
+        encoder, device = self.network.query_encoder, self.network.genres.device
+        chunks = encoder.chunks(queries)
+        parts = []
+        for rows in chunks:
+            inputs = encoder.inputs(queries.select(rows)).to(device)
+            with torch.inference_mode():
+                parts.append(self.network.queries(inputs, catalogue).cpu().numpy())
+        vectors = np.concatenate(parts)
+        encoded: FloatArray = np.empty_like(vectors)
+        encoded[np.concatenate(chunks)] = vectors
+        return encoded
+
+    def _current_catalogue(self) -> Tensor:
+        """(N, D) unit vectors of the network as it stands, on its device."""
+        self.network.eval()
+        return self.network.catalogue()
+
+    def _write(self, bundle: BundleWriter) -> None:
+        super()._write(bundle)
+        bundle.tensors("network.safetensors", dict(self.network.state_dict()))
+        bundle.arrays("items.npz", self._items.to_arrays())
+        bundle.arrays("users.npz", self._codes.users.to_arrays())
+        bundle.arrays("codes.npz", self._codes.to_arrays())
+        if self._graph is not None:
+            bundle.arrays("graph.npz", self._graph.to_arrays())
+        bundle.manifest["training"] = asdict(self.log)
+
+    def _read(self, bundle: Bundle) -> None:
+        super()._read(bundle)
+        users = UserTable.from_arrays(bundle.arrays("users.npz"), len(self.vocabulary.users))
+        self._items = ItemTable.from_arrays(bundle.arrays("items.npz"), len(self.vocabulary.items))
+        self._codes = UserCodes.from_arrays(bundle.arrays("codes.npz"), users)
+        has_graph = self.config.item.graph is not None
+        self._graph = ItemGraph.from_arrays(bundle.arrays("graph.npz")) if has_graph else None
+        self._catalogue = None
+        self.network = self._build_network()
+        self.network.load_state_dict(bundle.tensors("network.safetensors"))
+        self.network.eval()
+        self.log = TrainingLog(**bundle.manifest["training"])
+
+
+def _arrays(holdout: Holdout) -> Mapping[str, np.ndarray]:
+    """Queries and targets by name, those that are present."""
+    queries = {column.name: getattr(holdout.queries, column.name) for column in fields(holdout.queries)}
+    columns = {**queries, "target_offsets": holdout.target_offsets, "target_idx": holdout.target_idx}
+    return {name: values for name, values in columns.items() if values is not None}

@@ -1,0 +1,1 @@
+"""Query encoders: one file per kind, which owns its configuration, inputs, training examples and chunking."""

@@ -1,0 +1,116 @@
+"""The interface of a query encoder, and of the inputs and training examples that it owns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from recall.neural.user_codes import UserCodes
+from reccore import ComponentConfig, Interactions, ItemTable, QueryBatch
+from reccore.arrays import IntArray
+from training.kernels.masking import PositiveItems
+
+
+class QueryEncoderConfig(ComponentConfig):
+    """Options of every query encoder; subclasses add a field ``kind``.
+
+    Attributes:
+        hidden_size: width of the hidden layers.
+        history_length: the latest so many events of a history are read.
+        history_dropout: share of history events left out at random in training.
+        query_time: read the query's time, in training that of the event to predict: how long after the latest event
+            of the history, and when. Such a model has a leaderboard of its own.
+    """
+
+    hidden_size: int = Field(default=128, ge=1)
+    history_length: int = Field(default=50, ge=1)
+    history_dropout: float = Field(default=0.2, ge=0, lt=1)
+    query_time: bool = False
+
+
+class QueryInputs(Protocol):
+    """A batch of queries as tensors."""
+
+    @property
+    def history(self) -> Tensor:
+        """(W, T) int64 item indices, oldest first, -1 = padding on the right."""
+
+    def positives(self) -> PositiveItems:
+        """The part of its history that each query reads, without a copy."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+
+
+class Examples(Protocol):
+    """Training examples: every event of the fit split is a target once an epoch.
+
+    Attributes:
+        interactions: the fit split.
+        n_batches: batches of an epoch.
+    """
+
+    interactions: Interactions
+    n_batches: int
+
+    def __len__(self) -> int:
+        """Targets of an epoch."""
+
+    def batches(self, shuffle: np.random.Generator) -> list[IntArray]:
+        """Arguments of ``batch`` for each of an epoch's ``n_batches`` batches, in random order."""
+
+    def batch(self, rows: IntArray) -> tuple[QueryInputs, Tensor]:
+        """Inputs and target items (B,) of one batch."""
+
+    def events(self, rows: IntArray) -> IntArray:
+        """(B,) which event of ``interactions`` each target of that batch is."""
+
+
+class QueryEncoder(nn.Module, ABC):
+    """From histories and what is known of users to vectors.
+
+    Built as ``Encoder(config, codes, items, size)``: its configuration, the user codes, the catalogue, and D.
+    """
+
+    reads_vectors: ClassVar[bool]
+    """Whether histories are read as vectors of the item encoder; else from its id table."""
+    queries_per_chunk: ClassVar[int]
+    """Queries to encode together: bounds the memory of their activations."""
+
+    config: Any
+    codes: UserCodes
+    items: ItemTable
+
+    @abstractmethod
+    def inputs(self, queries: QueryBatch) -> QueryInputs:
+        """Inputs at the end of each history; all history items must be known."""
+
+    @abstractmethod
+    def examples(self, interactions: Interactions, batch_size: int) -> Examples:
+        """Training examples of the fit split."""
+
+    @abstractmethod
+    def forward(self, inputs: Any, items: Any, generator: torch.Generator | None) -> Tensor:
+        """Unit vectors (P, D) of P queries, or (P, I, D) where a query has several.
+
+        Args:
+            inputs: from ``inputs`` or the examples.
+            items: vectors (W, T, D) of ``inputs.history`` where ``reads_vectors``, arbitrary on padding; else the
+                item encoder's id table.
+            generator: draws what is dropped in training.
+        """
+
+    def chunks(self, queries: QueryBatch) -> list[IntArray]:
+        """Rows to encode together, ``queries_per_chunk`` at most."""
+        return self._split(np.arange(len(queries)))
+
+    def share_unknown_rows(self, seen_users: np.ndarray) -> None:
+        """Give users without a training event, ``~seen_users`` (U,), what was learnt for unknown ones; if anything."""
+
+    def _split(self, order: IntArray) -> list[IntArray]:
+        return np.array_split(order, max(1, -(-len(order) // self.queries_per_chunk)))

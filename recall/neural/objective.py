@@ -1,0 +1,179 @@
+"""What a training step minimises: negatives, correction, masks and loss, joined."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from recall.neural.bank import ItemBank
+from recall.neural.config import NeuralConfig
+from recall.neural.encoders.base import QueryInputs
+from recall.neural.losses import Columns, SoftmaxConfig, SoftmaxLoss, corrected_logq_softmax
+from recall.neural.mining import Retrieve
+from recall.neural.negatives import (
+    CatalogueNegatives,
+    CatalogueNegativesConfig,
+    Negatives,
+    SampledNegatives,
+    SampledNegativesConfig,
+    negatives_state,
+)
+from recall.neural.network import NeuralNetwork
+from recall.neural.rewards import rating_rewards
+from reccore import Interactions
+from reccore.arrays import IntArray
+from training.kernels.masking import PositiveItems
+
+
+class Objective:
+    """The loss of a batch.
+
+    Args:
+        network: whose vectors are compared; holds the streaming frequencies and a learned temperature.
+        interactions: the fit split; every event is a target once an epoch.
+        n_in_batch: mean number of examples in a batch, which ``batch_size`` need not divide.
+        config: negatives, loss, temperature, rewards.
+        device: where the network is.
+        retrieve: answers queries by the network's current vectors; needed for mined negatives.
+
+    Raises:
+        DataError: ``reward = rating`` and ratings that cannot be rewards.
+        ValueError: mined negatives without ``retrieve``.
+    """
+
+    def __init__(
+        self,
+        network: NeuralNetwork,
+        interactions: Interactions,
+        n_in_batch: float,
+        config: NeuralConfig,
+        device: torch.device,
+        *,
+        retrieve: Retrieve | None = None,
+    ) -> None:
+        self.network, self.interactions, self.config, self.retrieve = network, interactions, config, retrieve
+        self.device = device
+        self.negatives = self._build_negatives(n_in_batch)
+        if self.negatives.pool is not None and retrieve is None:
+            raise ValueError("mined negatives need a way to retrieve them")
+        self.rewards = rating_rewards(interactions) if config.reward == "rating" else None  # (E,)
+        self.user_positives = UserPositives(interactions, device)
+        self.bank: ItemBank | None = None
+        n_columns = self.negatives.n_columns
+        if isinstance(config.negatives, SampledNegativesConfig) and config.negatives.bank is not None:
+            self.bank = ItemBank(config.negatives.bank, config.embedding_size).to(device)
+            n_columns += config.negatives.bank.size
+        self.softmax: SoftmaxLoss | None = None
+        if isinstance(config.loss, SoftmaxConfig):
+            self.softmax = SoftmaxLoss(config.loss, n_in_batch * n_columns)
+
+    def _build_negatives(self, n_in_batch: float) -> Negatives:
+        config = self.config
+        if isinstance(config.negatives, CatalogueNegativesConfig):
+            return CatalogueNegatives(self.network.n_items)
+        # A merged column hides the repeats of a target, as masking accidental hits does.
+        merges = isinstance(config.loss, SoftmaxConfig) and config.loss.mask_accidental_hits
+        return SampledNegatives(
+            config.negatives,
+            self.interactions,
+            n_in_batch,
+            self.device,
+            frequency=self.network.frequency,
+            keeps_repeats=not merges,
+        )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """State between batches that the network does not hold: for checkpoints."""
+        return dict(negatives_state(self.negatives, self.bank).state_dict())
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore ``state_dict`` of the same configuration."""
+        negatives_state(self.negatives, self.bank).load_state_dict(state)
+
+    def __call__(self, inputs: QueryInputs, targets: Tensor, events: IntArray, draws: torch.Generator) -> Tensor:
+        """Mean loss of B examples.
+
+        Args:
+            inputs: the queries.
+            targets: (B,) the item of each.
+            events: (B,) which event of the fit split each target is.
+            draws: samples the negatives.
+        """
+        network = self.network
+        self._mine(draws)
+        sample = self.negatives.sample(targets, draws)
+        queries, items = network(inputs, sample.item_idx, draws)
+        columns = Columns(sample.item_idx, items, sample.target, sample.repeats)
+        targets_of = items[: len(targets)] if sample.target is None else items[sample.target]
+        if queries.ndim == 3:
+            queries = closest_interest(queries, targets_of.detach())
+        temperature = self.config.temperature.start if network.temperature is None else network.temperature()
+        weight = None if self.rewards is None else torch.from_numpy(self.rewards[events]).to(targets.device)
+        positives = self._positives(inputs, events)
+        if self.bank is None:
+            return self._loss(queries, columns, temperature, weight, positives)
+        bank = self.bank.rows()
+        self.bank.push(targets_of, targets)
+        if not len(bank[1]):
+            return self._loss(queries, columns, temperature, weight, positives)
+        # Bank vectors are detached, so the item side needs a softmax without them; otherwise item gradients are
+        # unbalanced (the full pull of its own query, a part of the push), and all items drift together.
+        constant = temperature.detach() if isinstance(temperature, Tensor) else temperature
+        of_items = self._loss(queries.detach(), columns, constant, weight, positives)
+        loss = self._loss(queries, columns.detached().with_bank(*bank), temperature, weight, positives)
+        return loss + of_items - of_items.detach()
+
+    def _loss(
+        self,
+        queries: Tensor,
+        columns: Columns,
+        temperature: float | Tensor,
+        weight: Tensor | None,
+        positives: PositiveItems | None,
+    ) -> Tensor:
+        log_q = self.negatives.log_q(columns.item_idx, columns.n_bank)
+        if self.softmax is not None:
+            return self.softmax(queries, columns, log_q, temperature=temperature, weight=weight, positives=positives)
+        assert log_q is not None  # the configuration refuses a corrected softmax without a correction
+        return corrected_logq_softmax(
+            queries, columns.vectors, columns.item_idx, temperature=temperature, log_q=log_q, weight=weight
+        )
+
+    def _positives(self, inputs: QueryInputs, events: IntArray) -> PositiveItems | None:
+        kind = self.config.loss.mask_positives if isinstance(self.config.loss, SoftmaxConfig) else "none"
+        if kind == "history":
+            return inputs.positives()
+        return self.user_positives(events) if kind == "all" else None
+
+    def _mine(self, draws: torch.Generator) -> None:
+        if self.negatives.pool is not None and self.retrieve is not None:
+            training = self.network.training
+            self.negatives.pool.step(self.interactions, self.retrieve, draws)
+            self.network.train(training)
+
+
+def closest_interest(queries: Tensor, targets: Tensor) -> Tensor:
+    """(P, D): of each query's interests (P, I, D) the one with the greatest inner product with its target (P, D).
+
+    The hard label-aware attention of MIND (Li et al., CIKM 2019, p → ∞): retrieval too takes an item's best interest.
+    """
+    best = torch.einsum("pid,pd->pi", queries.detach(), targets).argmax(dim=1)
+    return queries[torch.arange(len(queries), device=queries.device), best]
+
+
+class UserPositives:
+    """All items of the user of each example, earlier and later ones: slices of the events, which are never copied."""
+
+    def __init__(self, interactions: Interactions, device: torch.device) -> None:
+        self.offsets, self.device = interactions.user_offsets, device
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # memory-mapped events are not writable, and nothing writes to them
+            self.item_idx = torch.from_numpy(interactions.item_idx).to(device)
+
+    def __call__(self, events: IntArray) -> PositiveItems:
+        """Items of the users whose ``events`` (B,) are the targets."""
+        users = self.offsets.searchsorted(events, side="right") - 1
+        start, stop = (torch.from_numpy(self.offsets[at]).to(self.device) for at in (users, users + 1))
+        return PositiveItems(self.item_idx, start, stop)

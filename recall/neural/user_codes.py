@@ -1,0 +1,161 @@
+"""What is known of the user of a query beside the items of the history: small integer codes, 0 = missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataprep.features import PrefixFeatures, query_features
+from recall.neural.query_time import QueryTime
+from reccore import Interactions, ItemTable, QueryBatch, TrainingData, UserTable
+from reccore.arrays import FloatArray, IntArray
+from reccore.buckets import bucket_boundaries, bucket_codes
+
+N_BUCKETS = 10
+ACTIVITY_CODES = 18
+"""log2 of the number of events, up to 2^17."""
+
+
+@dataclass(frozen=True, eq=False)
+class UserCodes:
+    """Codes of activity, mean rating, facts such as age, and the query's time.
+
+    A model trained on rated events must also answer histories without ratings. Code 0 of the mean rating was learnt
+    from empty histories alone, so a history without ratings gets the code of the typical rating instead.
+
+    Attributes:
+        rating_boundaries: quantiles of the users' mean ratings, or None for data without ratings.
+        typical_rating: mean rating of all fit events; NaN without ratings.
+        users: facts of the users, may have no columns.
+        typical_gap: median seconds between two successive fit events of a user, or None for data without times.
+        query_time: codes of when a query is asked, or None where that is not read.
+    """
+
+    rating_boundaries: FloatArray | None
+    users: UserTable
+    typical_rating: float = np.nan
+    typical_gap: int | None = None
+    query_time: QueryTime | None = None
+
+    @classmethod
+    def fit(cls, data: TrainingData, *, query_time: bool) -> UserCodes:
+        """Fit boundaries to the events of the fit split.
+
+        Raises:
+            DataError: ``query_time`` and events without times.
+        """
+        events = data.interactions
+        boundaries, typical = None, np.nan
+        if events.rating is not None:
+            boundaries = bucket_boundaries(_mean_ratings(events), N_BUCKETS)
+            rated = events.rating[~np.isnan(events.rating)]
+            typical = float(rated.mean(dtype=np.float64)) if len(rated) else np.nan
+        return cls(
+            boundaries,
+            data.users,
+            typical,
+            _typical_gap(events),
+            QueryTime.of(events) if query_time else None,
+        )
+
+    @property
+    def has_ratings(self) -> bool:
+        """Whether events come with ratings."""
+        return self.rating_boundaries is not None
+
+    @property
+    def has_times(self) -> bool:
+        """Whether events come with times."""
+        return self.typical_gap is not None
+
+    @property
+    def fact_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each column of the users' facts."""
+        return tuple(len(self.users.category_names[name]) + 1 for name in self.users.categories)
+
+    @property
+    def time_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each column of the query's time."""
+        return () if self.query_time is None else self.query_time.sizes
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of codes of each column of ``of_queries``."""
+        rating = () if self.rating_boundaries is None else (N_BUCKETS + 1,)
+        return (*rating, ACTIVITY_CODES, *self.fact_sizes, *self.time_sizes)
+
+    def fact_codes(self, user_idx: IntArray) -> IntArray:
+        """(B, F) codes of what is known of users beside their events; 0 = unknown."""
+        codes = np.empty((len(user_idx), len(self.users.categories)), dtype=np.int64)
+        for column, name in enumerate(self.users.categories):
+            codes[:, column] = self.users.codes(name, user_idx) + 1
+        return codes
+
+    def codes(
+        self, user_idx: IntArray, activity: IntArray, mean_rating: FloatArray | None, times: IntArray | None = None
+    ) -> IntArray:
+        """(B, C) codes; unknown users are 0. ``times`` (B, 2) are the codes of the query's time."""
+        columns = []
+        if self.rating_boundaries is not None:
+            unrated = np.full(len(user_idx), np.nan, dtype=np.float32) if mean_rating is None else mean_rating
+            imputed = np.where(np.isnan(unrated) & (activity > 0), np.float32(self.typical_rating), unrated)
+            columns.append(bucket_codes(imputed, self.rating_boundaries))
+        columns.append(np.minimum(np.log2(activity + 1).astype(np.int64), ACTIVITY_CODES - 1))
+        columns.extend(self.fact_codes(user_idx).T)
+        if times is not None:
+            columns.extend(times.T)
+        return np.stack(columns, axis=1)
+
+    def of_queries(self, queries: QueryBatch, items: ItemTable) -> tuple[IntArray, IntArray]:
+        """Codes (B, C) and top genres (B, 3) at the end of each history."""
+        features = query_features(queries, items)
+        times = None if self.query_time is None else self.query_time.of_queries(queries)
+        return self.codes(queries.user_idx, features.activity, features.mean_rating, times), features.top_genres
+
+    def of_prefixes(
+        self, interactions: Interactions, user_idx: IntArray, prefixes: PrefixFeatures, events: IntArray
+    ) -> tuple[IntArray, IntArray]:
+        """The same before the given events, each of the given user, at the time of the event."""
+        rating = None if prefixes.mean_rating is None else prefixes.mean_rating[events]
+        activity = prefixes.activity[events].astype(np.int64)
+        times = None if self.query_time is None else self.query_time.of_events(interactions, events, activity == 0)
+        codes = self.codes(user_idx, activity, rating, times)
+        return codes, prefixes.top_genres[events].astype(np.int64)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Plain arrays for a bundle; the user table is stored beside them."""
+        arrays = {"typical_rating": np.array(self.typical_rating)}
+        if self.typical_gap is not None:
+            arrays["typical_gap"] = np.array(self.typical_gap)
+        if self.rating_boundaries is not None:
+            arrays["rating_boundaries"] = self.rating_boundaries
+        return arrays | ({} if self.query_time is None else self.query_time.to_arrays())
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], users: UserTable) -> UserCodes:
+        """Inverse of ``to_arrays``."""
+        return cls(
+            arrays.get("rating_boundaries"),
+            users,
+            float(arrays["typical_rating"]),
+            int(arrays["typical_gap"]) if "typical_gap" in arrays else None,
+            QueryTime.from_arrays(arrays),
+        )
+
+
+def _mean_ratings(events: Interactions) -> FloatArray:
+    """(U,) mean rating of each user's events; NaN for users without a rated event."""
+    rated = ~np.isnan(events.rating)  # type: ignore[arg-type]
+    total = np.bincount(events.user_idx, weights=np.where(rated, events.rating, 0.0), minlength=events.n_users)
+    with np.errstate(invalid="ignore"):
+        mean = total / np.bincount(events.user_idx, weights=rated, minlength=events.n_users)
+    return mean.astype(np.float32)
+
+
+def _typical_gap(events: Interactions) -> int | None:
+    if events.timestamp is None:
+        return None
+    gaps = np.diff(events.timestamp)[np.diff(events.user_idx) == 0]
+    return int(np.median(gaps)) if len(gaps) else 0
