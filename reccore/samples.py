@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,15 +15,28 @@ from reccore.queries import QueryBatch
 from reccore.tables import ItemTable, UserTable
 from reccore.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from scipy import sparse
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """The fit split: events, and the item and user facts that may be known while fitting."""
+    """The fit split: events, and the item and user facts that may be known while fitting.
+
+    Attributes:
+        interactions: events of the fit split.
+        items: facts of the catalogue.
+        users: facts of the users.
+        vocabulary: what the indices mean.
+        item_graph: (N, N) symmetric weights of a given item–item graph, ≥ 0; None = no graph is given. It must not
+            depend on events that are to be predicted.
+    """
 
     interactions: Interactions
     items: ItemTable
     users: UserTable
     vocabulary: Vocabulary
+    item_graph: sparse.csr_matrix | None = None
 
     def __post_init__(self) -> None:
         n_users, n_items = len(self.vocabulary.users), len(self.vocabulary.items)
@@ -30,6 +44,8 @@ class TrainingData:
             raise ValueError("interactions and vocabulary differ in size")
         if self.items.n_items != n_items or self.users.n_users != n_users:
             raise ValueError("item or user table and vocabulary differ in size")
+        if self.item_graph is not None and self.item_graph.shape != (n_items, n_items):
+            raise ValueError(f"item_graph must have shape {(n_items, n_items)}, got {self.item_graph.shape}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,7 +80,7 @@ class NeuralRecall(EmbeddingRecall):
         self.network.share_unknown_rows(data.interactions.lengths > 0, data.interactions.item_counts() > 0)
         self.index = self._build_index(self.encode_items(), options.seed)
 
-    def refit(self, data: TrainingData, options: RunOptions) -> Self:
+    def refit(self, data: TrainingData, options: RunOptions | None = None) -> Self:
         """Fit the same configuration on other events, stopping at the epoch that validation chose here.
 
         The learning-rate schedule spans as many epochs as in the original, so that the best epoch is reached along

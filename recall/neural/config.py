@@ -6,6 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from recall.index.choose import IndexConfig
+from recall.index.flat import FlatConfig
 from recall.neural.item_encoder import ItemEncoderConfig
 from recall.neural.logq import NoLogQConfig
 from recall.neural.losses import CorrectedSoftmaxConfig, LossConfig, SoftmaxConfig
@@ -35,6 +37,7 @@ class NeuralConfig(TrainingConfig):
     loss: LossConfig = SoftmaxConfig()
     temperature: Temperature = TemperatureConfig()
     reward: Literal["none", "rating"] = "none"
+    index: IndexConfig = FlatConfig()
     batch_size: int = Field(default=1024, ge=2)
     learning_rate: float = Field(default=3e-3, gt=0)
 
