@@ -43,19 +43,19 @@ class NeuralConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        sampled = isinstance(self.negatives, SampledNegativesConfig)
+        negatives = self.negatives
         heads = getattr(self.encoder, "heads", 1)
         if self.embedding_size % heads:
             raise ValueError(f"embedding_size {self.embedding_size} is not divisible by encoder.heads = {heads}")
         if isinstance(self.loss, CorrectedSoftmaxConfig):
-            if not sampled or isinstance(self.negatives.logq, NoLogQConfig):
+            if not isinstance(negatives, SampledNegativesConfig) or isinstance(negatives.logq, NoLogQConfig):
                 raise ValueError(
                     "loss.kind = corrected_softmax needs negatives.kind = sampled with a correction, "
                     "negatives.logq.kind = counts or streaming"
                 )
-        elif not sampled and not self.loss.mask_accidental_hits:
+        elif not isinstance(negatives, SampledNegativesConfig) and not self.loss.mask_accidental_hits:
             raise ValueError(
-                f"loss.mask_accidental_hits = false needs negatives.kind = sampled; with {self.negatives.kind} "
+                f"loss.mask_accidental_hits = false needs negatives.kind = sampled; with {negatives.kind} "
                 "there are no accidental hits"
             )
         return self

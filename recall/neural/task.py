@@ -48,7 +48,8 @@ class RecallTask(Task):
         self.examples = examples
         self.n_samples, self.n_batches = len(examples), examples.n_batches
         self.device = options.torch_device()
-        self.generators = {"shuffle": options.generator(1), "negatives": options.torch_generator(2)}
+        self.shuffle, self.draws = options.generator(1), options.torch_generator(2)
+        self.generators = {"shuffle": self.shuffle, "negatives": self.draws}
         self._validate = validate
         self.objective = Objective(
             network,
@@ -60,13 +61,12 @@ class RecallTask(Task):
         )
 
     def batches(self) -> Sequence[IntArray]:
-        return self.examples.batches(self.generators["shuffle"])
+        return self.examples.batches(self.shuffle)
 
     def loss(self, batch: IntArray) -> tuple[Tensor, int]:
         inputs, targets = self.examples.batch(batch)
         events = self.examples.events(batch)
-        draws = self.generators["negatives"]
-        return self.objective(inputs.to(self.device), targets.to(self.device), events, draws), len(targets)
+        return self.objective(inputs.to(self.device), targets.to(self.device), events, self.draws), len(targets)
 
     def describe(self, batch: IntArray) -> str:
         return f"it begins with events {self.examples.events(batch)[:EVENTS_SHOWN].tolist()} of the fit split"

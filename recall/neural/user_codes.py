@@ -147,8 +147,9 @@ class UserCodes:
 
 def _mean_ratings(events: Interactions) -> FloatArray:
     """(U,) mean rating of each user's events; NaN for users without a rated event."""
-    rated = ~np.isnan(events.rating)  # type: ignore[arg-type]
-    total = np.bincount(events.user_idx, weights=np.where(rated, events.rating, 0.0), minlength=events.n_users)
+    rating = np.zeros(0, dtype=np.float32) if events.rating is None else events.rating
+    rated = ~np.isnan(rating)
+    total = np.bincount(events.user_idx, weights=np.where(rated, rating, 0.0), minlength=events.n_users)
     with np.errstate(invalid="ignore"):
         mean = total / np.bincount(events.user_idx, weights=rated, minlength=events.n_users)
     return mean.astype(np.float32)
