@@ -12,6 +12,7 @@ import torch
 from loguru import logger
 from torch import Tensor
 
+from evaluation.metrics import ndcg_of_ranks
 from recall.embedding import EmbeddingRecall
 from recall.graph.item_graph import ItemGraph, cooccurrence_graph
 from recall.index import BaseIndex
@@ -144,7 +145,7 @@ class NeuralRecall(EmbeddingRecall):
             scores = vectors @ items.T if vectors.ndim == 2 else (vectors @ items.T).max(axis=1)
             Exclusions.of_history(part.queries).mask_scores(scores)
             ranks = ranks_of_targets(scores, part.target_idx[part.target_offsets[:-1]])
-            total += float(np.where(ranks < VALIDATION_K, 1.0 / np.log2(ranks + 2.0), 0.0).sum())
+            total += float(ndcg_of_ranks(ranks, VALIDATION_K).sum())
         return total / len(valid)
 
     def encode_queries(self, queries: QueryBatch) -> FloatArray:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from reccore.buckets import bucket_boundaries, bucket_codes
 from torch import Tensor
 
 from reccore import ItemTable
 from reccore.arrays import IntArray
+from reccore.buckets import bucket_boundaries, bucket_codes
 
 N_BUCKETS = 10
 YEAR_CODES = 100

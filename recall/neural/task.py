@@ -48,7 +48,7 @@ class RecallTask(Task):
         self.examples = examples
         self.n_samples, self.n_batches = len(examples), examples.n_batches
         self.device = options.torch_device()
-        self.shuffle, self.draws = options.generator(1), options.torch_generator(2)
+        self.shuffle, self.draws = options.generator("shuffle"), options.torch_generator("negatives")
         self.generators = {"shuffle": self.shuffle, "negatives": self.draws}
         self._validate = validate
         self.objective = Objective(

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from reccore.buckets import bucket_boundaries, bucket_codes
 
 from dataprep.features import PrefixFeatures, query_features
 from recall.neural.query_time import QueryTime
 from reccore import Interactions, ItemTable, QueryBatch, TrainingData, UserTable
 from reccore.arrays import FloatArray, IntArray
+from reccore.buckets import bucket_boundaries, bucket_codes
 
 N_BUCKETS = 10
 ACTIVITY_CODES = 18
