@@ -21,8 +21,9 @@ from pipeline.provenance import data_of
 from pipeline.samples import check_tasks, make_ranking_data
 from ranking import RANKERS
 from recall import CHANNELS
+from recall.graph.files import read_item_graph
 from reccore import Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
-from reccore.bundle import read_manifest
+from reccore.bundle import file_sha256, read_manifest
 from reccore.workspace import require
 from training.checkpointing import drop_checkpoint, has_checkpoint
 
@@ -42,9 +43,19 @@ def train_channel(
     name: str | None = None,
     input_path: Path | None = None,
     protocol: str | None = None,
+    item_graph: Path | None = None,
     options: RunOptions,
 ) -> dict[str, Any]:
     """Fit one recall channel on the fit split, validate it, and save it under ``models/``.
+
+    Args:
+        workspace: data root.
+        model: registered name of the channel.
+        settings: its options.
+        name: folder under ``models/``; None = the model's name.
+        input_path, protocol: as for ``load_for_training``.
+        item_graph: file with an item–item graph for a channel that propagates over one; else unused.
+        options: seed, device, checkpoints.
 
     Returns:
         Plain values: path, config, seconds, the log of the epochs (None for a channel without them), validation
@@ -59,12 +70,17 @@ def train_channel(
     prepared = load_for_training(workspace, input_path, protocol)
     valid = validation_sample(prepared, options, query_time=channel.query_time)
     started = perf_counter()
-    channel.fit(prepared.training_data(), valid=valid, options=with_files)
+    data = prepared.training_data()
+    if item_graph is not None:
+        data = replace(data, item_graph=read_item_graph(item_graph, prepared.vocabulary.items))
+    channel.fit(data, valid=valid, options=with_files)
     seconds = perf_counter() - started
     metrics = None
     if len(valid):
         metrics = summary(channel.retrieve(valid.queries, max(VALIDATION_KS)), valid)
     facts = {"data": prepared.provenance, "metrics": metrics, "query_time": channel.query_time}
+    if item_graph is not None:
+        facts["item_graph"] = {"path": str(item_graph), "sha256": file_sha256(item_graph)}
     channel.save(path, seed=options.seed, **facts)
     drop_checkpoint(workspace.checkpoint(name))
     return {

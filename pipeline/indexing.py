@@ -124,11 +124,7 @@ def _replace(workspace: Workspace, path: Path, channel: EmbeddingRecall, index: 
     before = Bundle.open(path)
     channel.index = index
     if "index" in type(channel.config).model_fields:
-        options = index.config.model_dump(mode="json")
-        chosen: dict[str, Any] = {"index": options}
-        if "index_options" in type(channel.config).model_fields:
-            chosen = {"index": options.pop("kind"), "index_options": options}
-        channel.config = type(channel.config).parse({**channel.config.model_dump(), **chosen})
+        channel.config = channel.config.model_copy(update={"index": index.config})
     facts = {name: value for name, value in before.manifest.items() if name not in _WRITTEN_ANEW}
     channel.save(path, **facts)
     after = Bundle.open(path).fingerprint

@@ -98,7 +98,7 @@ def build_parser(
 
 
 def read_settings(args: argparse.Namespace, flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge the TOML file, ``--set`` and flags (those not None) into one dict of plain values.
+    """Merge the TOML file, ``--set`` and flags (those not None) into one dict of plain values; dots make tables.
 
     Raises:
         ConfigError: an unreadable TOML file or a ``--set`` without ``=``.
@@ -108,8 +108,10 @@ def read_settings(args: argparse.Namespace, flags: Mapping[str, Any]) -> dict[st
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise ConfigError(f"--set needs KEY=VALUE, got {pair!r}")
-        _assign(settings, key.split("."), _parse_value(value))
-    settings.update({key: value for key, value in flags.items() if value is not None})
+        settings = deep_merge(settings, nested(key, _parse_value(value)))
+    for key, value in flags.items():
+        if value is not None:
+            settings = deep_merge(settings, nested(key, value))
     return settings
 
 
@@ -140,20 +142,25 @@ def read_toml(path: Path, before: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def deep_merge(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, the second winning; where both hold a table, the tables are merged the same way."""
+    """Both, the second winning. Tables are merged key by key, except that a table of another ``kind`` replaces the
+    first: options of one kind do not exist under another."""
     merged = {**base, **settings}
     for key in base.keys() & settings.keys():
-        if isinstance(base[key], dict) and isinstance(settings[key], dict):
-            merged[key] = deep_merge(base[key], settings[key])
+        old, new = base[key], settings[key]
+        if (
+            isinstance(old, dict)
+            and isinstance(new, dict)
+            and old.get("kind") in (None, new.get("kind", old.get("kind")))
+        ):
+            merged[key] = deep_merge(old, new)
     return merged
 
 
-def _assign(settings: dict[str, Any], path: list[str], value: Any) -> None:
-    for part in path[:-1]:
-        settings = settings.setdefault(part, {})
-        if not isinstance(settings, dict):
-            raise ConfigError(f"--set: {part} is not a table")
-    settings[path[-1]] = value
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """``"encoder.kind"`` and ``"mlp"`` → ``{"encoder": {"kind": "mlp"}}``."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
 
 
 def _parse_value(text: str) -> Any:

@@ -38,21 +38,40 @@ class TrainRecallSettings(ComponentConfig):
     name: str | None = None
     protocol: str | None = None
     input: Path | None = None
+    item_adj: Path | None = None
 
 
-CHANNEL_FLAGS: dict[str, dict[str, Any]] = {
-    "epochs": {"type": int, "help": "passes over the data"},
-    "batch_size": {"type": int, "help": "examples per training step"},
-    "learning_rate": {"type": float},
-    "embedding_size": {"type": int},
-    "logq": {"choices": ("none", "counts", "streaming"), "help": "correct sampled logits by log Q, and whence Q"},
-    "user_encoder": {"choices": ("mlp", "transformer"), "help": "how the two-tower reads a history"},
-    "query_time": {"action": "store_true", "help": "read the time of the event to predict: a leaderboard of its own"},
-    "metadata": {"type": split_commas, "metavar": "NAME,…", "help": "features of TMDb to read, such as director,cast"},
-    "use_gcn": {"action": "store_true", "help": "mix item vectors with those of their neighbours in an item graph"},
-    "item_adj": {"type": Path, "metavar": "FILE", "help": "the graph for --use_gcn, not that of co-occurrence"},
+CHANNEL_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "epochs": ("epochs", {"type": int, "help": "passes over the data"}),
+    "batch_size": ("batch_size", {"type": int, "help": "examples per training step"}),
+    "learning_rate": ("learning_rate", {"type": float}),
+    "embedding_size": ("embedding_size", {"type": int}),
+    "logq": (
+        "negatives.logq.kind",
+        {"choices": ("none", "counts", "streaming"), "help": "logQ correction of sampled logits, and the source of Q"},
+    ),
+    "user_encoder": (
+        "encoder.kind",
+        {"choices": ("mlp", "transformer"), "help": "how the two-tower reads a history"},
+    ),
+    "query_time": (
+        "encoder.query_time",
+        {"action": "store_true", "help": "read the time of the event to predict: a leaderboard of its own"},
+    ),
+    "metadata": (
+        "item.metadata",
+        {"type": split_commas, "metavar": "NAME,…", "help": "features of TMDb to read, such as director,cast"},
+    ),
+    "use_gcn": (
+        "item.graph",
+        {
+            "action": "store_const",
+            "const": {},
+            "help": "mix item vectors with those of their neighbours in an item graph",
+        },
+    ),
 }
-"""Flags that set the channel's option of the same name, and what argparse is told of each."""
+"""Flag → option of the channel that it sets, and argparse's description of it."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -60,11 +79,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", choices=list(CHANNELS), help="which channel")
     parser.add_argument("--input", type=Path, metavar="FILE.parquet", help="events to learn from")
     channel = parser.add_argument_group("options of the channel, where it has them")
-    for name, told in CHANNEL_FLAGS.items():
-        channel.add_argument(f"--{name}", default=None, **told)
+    for name, (_, described) in CHANNEL_FLAGS.items():
+        channel.add_argument(f"--{name}", default=None, **described)
+    channel.add_argument(
+        "--item_adj", type=Path, metavar="FILE.parquet", help="edges of the graph for --use_gcn, not of co-occurrence"
+    )
     args = parser.parse_args(argv)
-    names = (*TrainRecallSettings.model_fields, *CHANNEL_FLAGS)
-    settings = read_settings(args, {name: getattr(args, name) for name in names})
+    flags = {name: getattr(args, name) for name in TrainRecallSettings.model_fields}
+    flags |= {key: getattr(args, name) for name, (key, _) in CHANNEL_FLAGS.items()}
+    settings = read_settings(args, flags)
     options = run_options(args, settings)
     job = take(TrainRecallSettings, settings)
     if job.model is None:
@@ -78,6 +101,7 @@ def main(argv: list[str] | None = None) -> None:
             name=job.name,
             input_path=job.input,
             protocol=job.protocol,
+            item_graph=job.item_adj,
             options=options,
         )
     except KeyboardInterrupt:

@@ -47,6 +47,7 @@ class NeuralRecall(EmbeddingRecall):
     log: TrainingLog
     _catalogue: Tensor | None = None  # (N, D) of the fitted network; histories are read from it
     _stop_after: int | None = None
+    _given_graph: ItemGraph | None = None
 
     @property
     @abstractmethod
@@ -60,6 +61,8 @@ class NeuralRecall(EmbeddingRecall):
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
         if data.interactions.n_events == 0:
             raise DataError(f"{self.name} needs at least one event to learn from")
+        if data.item_graph is not None and self.config.item.graph is None:
+            raise DataError("an item graph is given, and item.graph is off; set item.graph, or leave the graph out")
         self._graph = None if self.config.item.graph is None else self._item_graph(data, options)
         self._catalogue = None
         self._items = self.config.item.columns_of(data.items)
@@ -89,6 +92,7 @@ class NeuralRecall(EmbeddingRecall):
         """
         again = type(self)(self.config)
         again._stop_after = max(self.log.best_epoch, 1)
+        again._given_graph = self._given_graph
         return again.fit(data, options=options)
 
     def refit_facts(self) -> dict[str, Any]:
@@ -105,7 +109,9 @@ class NeuralRecall(EmbeddingRecall):
         config = self.config.item.graph
         assert config is not None
         if data.item_graph is not None:
-            graph = ItemGraph.of(data.item_graph)
+            self._given_graph = ItemGraph.of(data.item_graph)
+        if self._given_graph is not None:
+            graph = self._given_graph
         else:
             graph = cooccurrence_graph(
                 data.interactions,
@@ -186,6 +192,7 @@ class NeuralRecall(EmbeddingRecall):
         bundle.arrays("codes.npz", self._codes.to_arrays())
         if self._graph is not None:
             bundle.arrays("graph.npz", self._graph.to_arrays())
+            bundle.manifest["graph_given"] = self._given_graph is not None
         bundle.manifest["training"] = asdict(self.log)
 
     def _read(self, bundle: Bundle) -> None:
@@ -195,6 +202,7 @@ class NeuralRecall(EmbeddingRecall):
         self._codes = UserCodes.from_arrays(bundle.arrays("codes.npz"), users)
         has_graph = self.config.item.graph is not None
         self._graph = ItemGraph.from_arrays(bundle.arrays("graph.npz")) if has_graph else None
+        self._given_graph = self._graph if bundle.manifest.get("graph_given") else None
         self._catalogue = None
         self.network = self._build_network()
         self.network.load_state_dict(bundle.tensors("network.safetensors"))
