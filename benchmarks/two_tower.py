@@ -37,10 +37,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is import
 
 import numpy as np
 import torch
-from recall.two_tower.examples import TrainingExamples
-from recall.two_tower.features import ItemInputs, UserEncoder
-from recall.two_tower.network import TwoTowerNetwork
-from recall.two_tower.towers import UserInputs
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -50,7 +46,7 @@ from recall.two_tower import TwoTowerConfig, trainer
 from reccore import Interactions, ItemTable, RunOptions, UserTable
 from reccore.arrays import IntArray, offsets_from_lengths
 from reccore.buckets import bucket_boundaries
-from training.kernels.fused_softmax import fused_sampled_softmax
+from training import Trainer, trainer
 from training.precision import product_dtype
 
 SQUARE = 2048
@@ -69,6 +65,7 @@ def main() -> None:
     parser.add_argument("--movies", type=int, default=ML_32M_MOVIES)
     parser.add_argument("--events", type=int, default=ML_32M_RATINGS)
     parser.add_argument("--repeats", type=int, default=7, help=f"timed turns, after {WARM_UP} that are not counted")
+    parser.add_argument("--mask_positives", action="store_true", help="hide all items of the user from the negatives")
     parser.add_argument("--threads", type=int, help="of PyTorch; by default its own choice")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
@@ -97,7 +94,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     seconds: dict[str, list[float]] = defaultdict(list)
 
     def rows() -> IntArray:
-        return shuffle.integers(0, len(training.examples), args.batch)
+        return shuffle.integers(0, training.task.n_samples, args.batch)
 
     for _ in range(WARM_UP):
         steps[OURS](rows())
@@ -141,7 +138,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def make_training(args: argparse.Namespace) -> trainer.Trainer:
+def make_training(args: argparse.Namespace) -> Trainer:
     """A training about to begin, on random events with the lengths and the popularity of ML-32M."""
     rng = np.random.default_rng(0)
     counts = event_counts(SyntheticSize(args.users, args.movies, args.events), rng)
@@ -158,42 +155,44 @@ def make_training(args: argparse.Namespace) -> trainer.Trainer:
         genre_idx=rng.integers(0, N_GENRES, 2 * args.movies),
         statistics={"count": events.item_counts().astype(np.float32)},
     )
-    config = TwoTowerConfig(
-        user_encoder="mlp",
-        history_length=50,
-        history_dropout=0.2,
-        embedding_size=args.dim,
-        batch_size=args.batch,
-        uniform_negatives=args.uniform,
-        softmax="fused",
+    config = TwoTowerConfig.parse(
+        {
+            "embedding_size": args.dim,
+            "batch_size": args.batch,
+            "encoder": {"kind": "mlp", "history_length": 50, "history_dropout": 0.2},
+            "negatives": {"uniform": args.uniform},
+            "loss": {"implementation": "fused", "mask_positives": "all" if args.mask_positives else "none"},
+        }
     )
-    encoder = UserEncoder(bucket_boundaries(rating[:100_000]), UserTable(args.users))
+    codes = UserCodes(bucket_boundaries(rating[:100_000]), UserTable(args.users), typical_rating=float(rating.mean()))
     torch.manual_seed(0)
-    network = TwoTowerNetwork(ItemInputs.of(items), encoder, config)
+    network = NeuralNetwork(config, MLPEncoder, items, codes)
     network.train()
-    examples = TrainingExamples(events, items, encoder, config)
     options = RunOptions(device=args.device, progress=False)
-    return trainer.Trainer(network, examples, config, options, validate=None, retrieve=None)
+    examples = network.query_encoder.examples(events, config.batch_size)
+    return Trainer(RecallTask(network, examples, config, options), config, options)
 
 
-def contenders(training: trainer.Trainer) -> dict[str, Callable[[IntArray], object]]:
+def contenders(training: Trainer) -> dict[str, Callable[[IntArray], object]]:
     """A training step each over the rows given, all of one network."""
-    network, config = training.network, training.config
-    fused = training.objective
+    task = training.task
+    assert isinstance(task, RecallTask)
+    network, config = task.network, task.config
+    fused = task.objective
 
     def bare(narrow: bool) -> Callable[..., Tensor]:
-        def loss(inputs: UserInputs, targets: Tensor, events: IntArray, draws: torch.Generator) -> Tensor:
-            uniform = torch.randint(network.n_items, (config.uniform_negatives,), generator=draws)
+        def loss(inputs: PrefixInputs, targets: Tensor, events: IntArray, draws: torch.Generator) -> Tensor:
+            uniform = torch.randint(network.n_items, (config.negatives.uniform,), generator=draws)
             queries, items = network(inputs, torch.cat([targets, uniform.to(targets.device)]), draws)
             with torch.autocast(targets.device.type, dtype=torch.bfloat16, enabled=narrow):
-                logits = queries @ items.T / config.temperature
+                logits = queries @ items.T / config.temperature.start
             return F.cross_entropy(logits, torch.arange(len(targets), device=targets.device))
 
         return loss
 
     def step_with(objective: Callable[..., Tensor]) -> Callable[[IntArray], object]:
         def step(rows: IntArray) -> object:
-            training.objective = objective  # type: ignore[assignment]
+            task.objective = objective  # type: ignore[assignment]
             return training._step(rows)
 
         return step
@@ -206,7 +205,7 @@ def contenders(training: trainer.Trainer) -> dict[str, Callable[[IntArray], obje
 
 
 @contextmanager
-def parts_timed(training: trainer.Trainer, parts: dict[str, list[float]] | None, device: torch.device) -> Any:
+def parts_timed(training: Trainer, parts: dict[str, list[float]] | None, device: torch.device) -> Any:
     """Where a step's time goes: what is called from outside is timed, backward and the rest are the difference."""
     if parts is None:
         yield
@@ -222,13 +221,13 @@ def parts_timed(training: trainer.Trainer, parts: dict[str, list[float]] | None,
         return call
 
     start = time.perf_counter()
-    network, examples, optimiser = training.network, training.examples, training.optimiser
+    network, examples, optimiser = training.network, training.task.examples, training.optimiser
     with (
         mock.patch.object(examples, "batch", timed("gathering of the batch", examples.batch)),
-        mock.patch.object(network.user_tower, "forward", timed("user tower", network.user_tower.forward)),
-        mock.patch.object(network.item_tower, "forward", timed("item tower", network.item_tower.forward)),
+        mock.patch.object(network.query_encoder, "forward", timed("query encoder", network.query_encoder.forward)),
+        mock.patch.object(network.item_encoder, "forward", timed("item encoder", network.item_encoder.forward)),
         mock.patch(
-            "recall.two_tower.objective.fused_sampled_softmax", timed("loss and its gradients", fused_sampled_softmax)
+            "recall.neural.losses.fused_sampled_softmax", timed("loss and its gradients", fused_sampled_softmax)
         ),
         mock.patch.object(Tensor, "backward", timed("backward", Tensor.backward)),
         mock.patch.object(trainer, "clip_gradients", timed("clipping", trainer.clip_gradients)),

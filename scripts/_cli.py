@@ -147,12 +147,9 @@ def deep_merge(base: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
     merged = {**base, **settings}
     for key in base.keys() & settings.keys():
         old, new = base[key], settings[key]
-        if (
-            isinstance(old, dict)
-            and isinstance(new, dict)
-            and old.get("kind") in (None, new.get("kind", old.get("kind")))
-        ):
-            merged[key] = deep_merge(old, new)
+        if isinstance(old, dict) and isinstance(new, dict):
+            replaces = "kind" in old and new.get("kind", old["kind"]) != old["kind"]
+            merged[key] = new if replaces else deep_merge(old, new)
     return merged
 
 

@@ -47,7 +47,8 @@ class NeuralRecall(EmbeddingRecall):
     log: TrainingLog
     _catalogue: Tensor | None = None  # (N, D) of the fitted network; histories are read from it
     _stop_after: int | None = None
-    _given_graph: ItemGraph | None = None
+    _given_graph: ItemGraph | None = None  # of the last fit, not of co-occurrence
+    _refit_graph: ItemGraph | None = None
 
     @property
     @abstractmethod
@@ -92,7 +93,7 @@ class NeuralRecall(EmbeddingRecall):
         """
         again = type(self)(self.config)
         again._stop_after = max(self.log.best_epoch, 1)
-        again._given_graph = self._given_graph
+        again._refit_graph = self._given_graph
         return again.fit(data, options=options)
 
     def refit_facts(self) -> dict[str, Any]:
@@ -108,8 +109,7 @@ class NeuralRecall(EmbeddingRecall):
         """The given graph, or that of co-occurrence in the fit split."""
         config = self.config.item.graph
         assert config is not None
-        if data.item_graph is not None:
-            self._given_graph = ItemGraph.of(data.item_graph)
+        self._given_graph = self._refit_graph if data.item_graph is None else ItemGraph.of(data.item_graph)
         if self._given_graph is not None:
             graph = self._given_graph
         else:

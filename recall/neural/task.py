@@ -45,7 +45,7 @@ class RecallTask(Task):
         retrieve: Retrieve | None = None,
     ) -> None:
         self.network: NeuralNetwork = network
-        self.examples = examples
+        self.examples, self.config = examples, config
         self.n_samples, self.n_batches = len(examples), examples.n_batches
         self.device = options.torch_device()
         self.shuffle, self.draws = options.generator("shuffle"), options.torch_generator("negatives")
