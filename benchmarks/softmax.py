@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.kernels.fused_softmax import ROWS_PER_CHUNK, fused_sampled_softmax
+from training.kernels.fused_softmax import fused_sampled_softmax
 from training.kernels.sampled_softmax import sampled_softmax
 from training.precision import product_dtype
 
@@ -39,14 +39,14 @@ def main() -> None:
     parser.add_argument("--uniform", type=int, default=0, help="further rows of uniform negatives, M − B")
     parser.add_argument("--dim", type=int, default=128, help="size of the vectors, D")
     parser.add_argument("--repeats", type=int, default=5, help="timed turns, after one that is not counted")
-    parser.add_argument("--rows_per_chunk", type=int, default=ROWS_PER_CHUNK)
+    parser.add_argument("--rows_per_chunk", type=int, help="of the fused form (default: its own choice)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     parser.add_argument("--smoke", action="store_true", help="a size that takes a second, to see that it runs")
     args = parser.parse_args()
     if args.smoke:
         args.batch, args.uniform, args.dim, args.repeats, args.rows_per_chunk = 256, 64, 32, 2, 64
-    if min(args.batch, args.dim, args.repeats, args.rows_per_chunk) < 1 or args.uniform < 0:
+    if min(args.batch, args.dim, args.repeats, args.rows_per_chunk or 1) < 1 or args.uniform < 0:
         parser.error("--batch, --dim, --repeats and --rows_per_chunk have to be at least 1, --uniform at least 0")
     report = measure(args)
     sys.stdout.write((json.dumps(report) if args.json else table(report)) + "\n")
@@ -84,7 +84,9 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def contenders(b: int, m: int, d: int, rows_per_chunk: int, device: torch.device) -> dict[str, Callable[[], object]]:
+def contenders(
+    b: int, m: int, d: int, rows_per_chunk: int | None, device: torch.device
+) -> dict[str, Callable[[], object]]:
     """One forward and backward pass each, over the same unit vectors and popular films."""
     generator = torch.Generator().manual_seed(0)
     queries, items = (F.normalize(torch.randn(n, d, generator=generator), dim=1).to(device) for n in (b, m))

@@ -42,7 +42,12 @@ from torch.nn import functional as F
 
 from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, SyntheticSize, event_counts
 from dataprep.synthetic_draws import make_world
-from recall.two_tower import TwoTowerConfig, trainer
+from recall.neural.encoders.mlp import MLPEncoder, PrefixInputs
+from recall.neural.losses import fused_sampled_softmax
+from recall.neural.network import NeuralNetwork
+from recall.neural.task import RecallTask
+from recall.neural.user_codes import UserCodes
+from recall.two_tower import TwoTowerConfig
 from reccore import Interactions, ItemTable, RunOptions, UserTable
 from reccore.arrays import IntArray, offsets_from_lengths
 from reccore.buckets import bucket_boundaries
