@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from dataprep.readers.fields import Field, Kind
+from dataprep.readers.columns import ColumnSpec, Kind
 from loguru import logger
 from scipy import sparse
 
@@ -69,9 +69,9 @@ def _read_edges(path: Path) -> tuple[IntArray, IntArray, np.ndarray]:
     missing = [name for name in ENDS if name not in names]
     if missing:
         raise DataError(f"{path} lacks the column {', '.join(missing)}; it holds {', '.join(names)}")
-    fields = [Field(name, Kind.ID) for name in ENDS]
+    fields = [ColumnSpec(name, Kind.ID) for name in ENDS]
     if WEIGHT in names:
-        fields.append(Field(WEIGHT, Kind.ORDER))
+        fields.append(ColumnSpec(WEIGHT, Kind.ORDER))
     read = read_parquet(path, fields)
     if len(read.rejects):
         lines, reasons = read.rejects.in_order()
