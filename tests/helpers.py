@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from reccore import IdMap, Interactions, ItemTable, QueryBatch, TrainingData, UserTable, Vocabulary
@@ -60,6 +63,24 @@ def training_data(interactions: Interactions, genre_of_item: IntArray | None = N
             items=IdMap(7 * np.arange(n_items, dtype=np.int64) + 5),
         ),
     )
+
+
+def nested(*bases: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """A nested configuration of flat keys, in which ``__`` separates levels; of equal keys the last one counts.
+
+    ``nested({"encoder__kind": "mlp"}, epochs=2)`` is ``{"encoder": {"kind": "mlp"}, "epochs": 2}``.
+    """
+    flat: dict[str, Any] = {}
+    for base in (*bases, options):
+        flat.update(base)
+    config: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split("__")
+        node = config
+        for name in path:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return config
 
 
 def rows_of(queries: QueryBatch) -> list[list[int]]:

@@ -9,9 +9,9 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall.two_tower import propagation
-from recall.two_tower.graph import ItemGraph
-from recall.two_tower.propagation import GraphPropagation, sparse_product
+from recall.graph import propagation
+from recall.graph.item_graph import ItemGraph
+from recall.graph.propagation import GraphPropagation, sparse_product
 
 # A triangle 0-1-2 with weights 1, 2, 3, a tail 2-3-4-5, a pair 6-7, and 8 alone.
 EDGES = [(0, 1, 1.0), (0, 2, 2.0), (1, 2, 3.0), (2, 3, 1.0), (3, 4, 0.5), (4, 5, 4.0), (6, 7, 1.0)]

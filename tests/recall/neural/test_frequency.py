@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recall.two_tower.frequency import FrequencyEstimator
-from recall.two_tower.loss import mixed_log_q
+from recall.neural.frequency import FrequencyEstimator
+from recall.neural.logq import mixed_log_q
 
 EVERY = torch.arange(4)
 
@@ -76,7 +76,17 @@ def test_hashes_are_even_and_independent() -> None:
 def test_the_share_of_draws_by_hand() -> None:
     estimator = after([[0]], initial_gap=3.0)  # film 0: (3 + 1)/2 = 2, p̂ = 1/2
     assert float(estimator.share(EVERY, 4)[0]) == pytest.approx(1 - 0.5**0.25)  # .1591, not p̂/B = .125
-    assert float(estimator.share(EVERY, 4)[1]) == pytest.approx(1 - (2 / 3) ** 0.25)
+
+
+def test_an_item_never_seen_has_no_share_of_the_draws() -> None:
+    estimator = after([[0], [0]], n_hashes=2, initial_gap=3.0)
+    assert estimator.share(EVERY, 4)[1:].tolist() == [0, 0, 0]
+    assert float(estimator.share(EVERY, 4)[0]) > 0
+    torch.testing.assert_close(estimator.inclusion(EVERY)[1:], torch.full((3,), 1 / 3))
+    # Drawn uniformly alone, it is corrected by the uniform part of the mixture, and without one by nothing.
+    share = estimator.share(EVERY, 4)
+    assert float(mixed_log_q(share, 4, 2)[1].exp()) == pytest.approx(2 / 4 / 6)
+    assert float(mixed_log_q(share, 4, 0)[1]) == 0.0
 
 
 def test_a_film_of_every_batch_has_a_finite_share() -> None:
