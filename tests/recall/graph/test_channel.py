@@ -1,4 +1,4 @@
-"""The two-tower channel with its item vectors propagated over a graph."""
+"""A neural channel whose item vectors are propagated over a graph."""
 
 from __future__ import annotations
 
@@ -7,47 +7,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 
-from recall.two_tower import TwoTower
-from recall.two_tower.graph import cooccurrence_graph
-from recall.two_tower.graph_files import read_item_graph
-from recall.two_tower.network import TwoTowerNetwork
-from recall.two_tower.propagation import OWN_SHARE
-from recall.two_tower.windows import sequence_inputs
-from reccore import ConfigError, DataError, Exclusions, Interactions, RunOptions, TrainingData
-from scripts import train_recall
-from tests.helpers import training_data
+from recall import TwoTower
+from recall.graph.item_graph import ItemGraph, cooccurrence_graph
+from recall.graph.propagation import OWN_SHARE
+from recall.neural.network import NeuralNetwork
+from reccore import ConfigError, Exclusions, Interactions, RunOptions, TrainingData
+from tests.helpers import nested, training_data
 
-GCN: dict[str, Any] = {
+GRAPH: dict[str, Any] = {
     "embedding_size": 8,
-    "hidden_size": 8,
-    "history_length": 4,
+    "item__hidden_size": 8,
+    "encoder__hidden_size": 8,
+    "encoder__history_length": 4,
     "batch_size": 64,
     "epochs": 2,
-    "uniform_negatives": 8,
+    "negatives__uniform": 8,
     "learning_rate": 0.02,
-    "use_gcn": True,
-    "gcn_layers": 2,
-    "gcn_neighbours": 3,
+    "item__graph__layers": 2,
+    "item__graph__neighbours": 3,
 }
+TRANSFORMER: dict[str, Any] = {"encoder__kind": "transformer", "epochs": 1}
 
 
 def fitted(data: TrainingData, options: RunOptions, **config: Any) -> TwoTower:
-    return TwoTower({**GCN, **config}).fit(data, options=options)
+    return TwoTower(nested(GRAPH, config)).fit(data, options=options)
 
 
-def edges_of(board: TrainingData, folder: Path) -> Path:
-    """A ring over the raw ids of the even films."""
-    ids = board.vocabulary.items.ids[::2]
-    pd.DataFrame({"movieId_1": ids, "movieId_2": np.roll(ids, 1)}).to_parquet(folder / "ring.parquet")
-    return folder / "ring.parquet"
+def with_ring(board: TrainingData) -> TrainingData:
+    """A given graph: a ring over the even films."""
+    even = np.arange(0, 24, 2)
+    ring = sparse.coo_matrix((np.ones(12), (even, np.roll(even, 1))), shape=(24, 24)).tocsr()
+    return replace(board, item_graph=ring.maximum(ring.T).tocsr())
 
 
 def own_vectors(channel: TwoTower) -> np.ndarray:
-    """(N, D) float64 of the item tower alone."""
+    """(N, D) float64 of the item encoder alone."""
     with torch.no_grad():
         return channel.network._own_vectors(torch.arange(channel.network.n_items)).double().numpy()
 
@@ -78,7 +76,7 @@ def test_the_index_is_built_from_the_propagated_vectors(channel: TwoTower) -> No
 
 
 def test_the_graph_is_that_of_the_fit_split(channel: TwoTower, board: TrainingData) -> None:
-    graph = cooccurrence_graph(board.interactions, neighbours=3, window=channel.config.gcn_window)
+    graph = cooccurrence_graph(board.interactions, neighbours=3, window=50)
     for name, values in graph.to_arrays().items():
         np.testing.assert_array_equal(getattr(channel.network.propagation, name).numpy(), values)
 
@@ -93,14 +91,14 @@ def test_the_shares_are_learned_and_not_decayed(board: TrainingData, options: Ru
     assert abs(channel.network.propagation.shares()[0].item() - OWN_SHARE) > 1e-3
     still = fitted(board, options, epochs=1, learning_rate=1e-9, weight_decay=1e8)
     assert still.network.propagation.shares()[0].item() == pytest.approx(OWN_SHARE, abs=1e-4)
-    assert float(still.network.item_tower.hidden.weight.detach().abs().max()) < 0.9 * 8**-0.5  # others are
+    assert float(still.network.item_encoder.hidden.weight.detach().abs().max()) < 0.9 * 8**-0.5  # others are
 
 
-def test_a_saved_channel_needs_no_graph_file(board: TrainingData, options: RunOptions, tmp_path: Path) -> None:
-    edges = edges_of(board, tmp_path)
-    given = fitted(board, options, gcn_neighbours=20, item_adj=edges)
-    expected = read_item_graph(edges, board.vocabulary.items)
-    edges.unlink()
+def test_a_saved_channel_carries_the_given_graph(board: TrainingData, options: RunOptions, tmp_path: Path) -> None:
+    data = with_ring(board)
+    given = fitted(data, options)
+    assert data.item_graph is not None
+    expected = ItemGraph.of(data.item_graph)
     given.save(tmp_path / "model")
     loaded = TwoTower.load(tmp_path / "model")
     for name, values in expected.to_arrays().items():
@@ -112,12 +110,19 @@ def test_a_saved_channel_needs_no_graph_file(board: TrainingData, options: RunOp
     np.testing.assert_array_equal(given.encode_items(), loaded.encode_items())
 
 
-def test_a_given_graph_is_taken(board: TrainingData, options: RunOptions, tmp_path: Path) -> None:
-    """Odd films are not in it, so each keeps what the tower gives it."""
-    given = fitted(board, options, gcn_neighbours=20, item_adj=edges_of(board, tmp_path))
+def test_a_given_graph_is_taken(board: TrainingData, options: RunOptions) -> None:
+    """Odd films are not in it, so each keeps what the item encoder gives it."""
+    given = fitted(with_ring(board), options)
     change = np.abs(given.encode_items() - own_vectors(given)).max(axis=1)
     assert (change[::2] > 1e-4).all()
     np.testing.assert_allclose(change[1::2], 0.0, atol=1e-6)
+
+
+def test_a_given_graph_is_read_by_channels_with_a_graph_alone(board: TrainingData, options: RunOptions) -> None:
+    without = {name: value for name, value in GRAPH.items() if not name.startswith("item__graph")}
+    one, other = (TwoTower(nested(without)).fit(data, options=options) for data in (board, with_ring(board)))
+    assert one.network.propagation is other.network.propagation is None
+    np.testing.assert_array_equal(one.encode_items(), other.encode_items())
 
 
 def test_films_without_events_are_new_films(options: RunOptions) -> None:
@@ -140,16 +145,16 @@ def test_a_single_event_is_enough(options: RunOptions) -> None:
 def test_a_transformer_reads_the_propagated_vectors(
     board: TrainingData, options: RunOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    channel = fitted(board, options, user_encoder="transformer", epochs=1)
+    channel = fitted(board, options, **TRANSFORMER)
     queries = board.interactions.queries()
     before = channel.encode_queries(queries)
     # Taken from the catalogue's vectors, which are worked out once; the same as by propagation to these items alone.
     with monkeypatch.context() as patched:
-        patched.setattr(TwoTowerNetwork, "items", None)
-        patched.setattr(TwoTowerNetwork, "catalogue", None)
+        patched.setattr(NeuralNetwork, "items", None)
+        patched.setattr(NeuralNetwork, "catalogue", None)
         np.testing.assert_array_equal(channel.encode_queries(queries), before)
     with torch.no_grad():
-        direct = channel.network.queries(sequence_inputs(queries, channel._encoder, channel.config.history_length))
+        direct = channel.network.queries(channel.network.query_encoder.inputs(queries))
         np.testing.assert_allclose(before, direct.numpy(), atol=1e-6)
         channel.network.propagation.logits[0] = -5.0
     channel.save(tmp_path / "changed")
@@ -157,7 +162,7 @@ def test_a_transformer_reads_the_propagated_vectors(
 
 
 def test_fitted_again_it_reads_the_vectors_it_has_then(board: TrainingData, options: RunOptions) -> None:
-    channel = fitted(board, options, user_encoder="transformer", epochs=1)
+    channel = fitted(board, options, **TRANSFORMER)
     queries = board.interactions.queries()
     channel.encode_queries(queries)
     again = channel.fit(board, options=replace(options, seed=5)).encode_queries(queries)
@@ -165,38 +170,16 @@ def test_fitted_again_it_reads_the_vectors_it_has_then(board: TrainingData, opti
     np.testing.assert_array_equal(again, fresh)
 
 
-def test_a_wrong_file_is_said_before_training(board: TrainingData, options: RunOptions, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no item graph at"):
-        fitted(board, options, gcn_neighbours=20, item_adj=tmp_path / "none.npz")
-
-
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        ({"gcn_layers": 2}, "gcn_… options need use_gcn"),
-        ({"gcn_window": 2, "use_gcn": False}, "gcn_… options need use_gcn"),
-        ({"item_adj": "graph.npz"}, "item_adj needs use_gcn"),
-        ({"item_adj": "graph.npz", "use_gcn": True, "gcn_window": 2}, "taken as it is"),
-        ({"item_adj": "graph.npz", "use_gcn": True, "gcn_neighbours": 2}, "taken as it is"),
-        ({"use_gcn": True, "gcn_layers": 0}, "gcn_layers"),
-        ({"use_gcn": True, "gcn_neighbours": 0}, "gcn_neighbours"),
-        ({"use_gcn": True, "gcn_window": 0}, "gcn_window"),
+        ({"item__graph__layers": 0}, "item.graph.layers"),
+        ({"item__graph__neighbours": 0}, "item.graph.neighbours"),
+        ({"item__graph__window": 0}, "item.graph.window"),
+        ({"item__graph__file": "ring.parquet"}, "item.graph.file: no such option"),
+        ({"item__layers": 2}, "item.layers: no such option"),  # without a graph there is no place for its options
     ],
 )
-def test_contradictions(wrong: dict[str, Any], why: str) -> None:
+def test_wrong_options(wrong: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        TwoTower(wrong)
-
-
-def test_the_command_has_flags_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: dict[str, Any] = {}
-
-    def catch(workspace: Any, model: str, settings: dict[str, Any], **rest: Any) -> dict[str, Any]:
-        asked.update(settings)
-        raise ConfigError("seen enough")
-
-    monkeypatch.setattr(train_recall, "train_channel", catch)
-    with pytest.raises(ConfigError, match="seen enough"):
-        train_recall.main(["--model", "two_tower", "--use_gcn", "--item_adj", str(tmp_path / "ring.parquet")])
-    config = TwoTower(asked).config
-    assert (config.use_gcn, config.item_adj) == (True, tmp_path / "ring.parquet")
+        TwoTower(nested(wrong))
