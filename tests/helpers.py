@@ -83,6 +83,15 @@ def nested(*bases: Mapping[str, Any], **options: Any) -> dict[str, Any]:
     return config
 
 
+def as_flags(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """``--set`` flags of a nested configuration: ``--set=encoder.kind=mlp``."""
+    flags = []
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        flags += as_flags(value, f"{key}.") if isinstance(value, Mapping) and value else [f"--set={key}={value}"]
+    return flags
+
+
 def rows_of(queries: QueryBatch) -> list[list[int]]:
     """Histories as lists."""
     return [

@@ -20,26 +20,26 @@ from recall import CHANNELS
 from recall.base import BaseRecall
 from reccore import Bundle, Interactions, RunOptions, TrainingData
 from reccore.arrays import IntArray, offsets_from_lengths
-from tests.helpers import FIRST_DAY, training_data
+from tests.helpers import FIRST_DAY, nested, training_data
 
 QUIET = RunOptions(seed=5, device="cpu", progress=False, threads=1)
 N_USERS, N_ITEMS = 30, 40
 DAY = 86_400
 TWO_TOWER = {
-    "user_encoder": "mlp",
     "embedding_size": 8,
-    "hidden_size": 8,
-    "history_length": 6,
     "epochs": 1,
-    "uniform_negatives": 8,
+    "item__hidden_size": 8,
+    "encoder__hidden_size": 8,
+    "encoder__history_length": 6,
+    "negatives__uniform": 8,
 }
 # One epoch: then validation cannot even choose, and a fitted channel must not depend on it at all.
 CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {"half_life_days": 5},
     "itemcf": {},
     "mf": {"embedding_size": 4, "epochs": 3},
-    "two_tower": TWO_TOWER,
-    "two_tower.transformer": {**TWO_TOWER, "user_encoder": "transformer"},
+    "two_tower": nested(TWO_TOWER),
+    "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
 }
 Plant = Callable[[pytest.MonkeyPatch], None]
 

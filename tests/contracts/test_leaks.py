@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import recall.two_tower.examples as two_tower_examples
+import recall.neural.encoders.mlp as mlp_encoder
 from dataprep.features import PrefixFeatures, prefix_features, query_features
 from dataprep.splits import GlobalTime, LeaveLastN, Split
 from pipeline.samples import label_window
 from recall import CHANNELS
+from recall.neural.encoders.mlp import PrefixExamples
+from recall.neural.user_codes import UserCodes
 from recall.popularity import Popularity
-from recall.two_tower.config import TwoTowerConfig
-from recall.two_tower.examples import TrainingExamples
-from recall.two_tower.features import UserEncoder
 from reccore import Holdout, Interactions, ItemTable, QueryBatch, RunOptions, TrainingData
 from reccore.arrays import IntArray
 from tests.contracts.leaks import (
@@ -122,8 +121,8 @@ def test_leaky_statistics_are_caught_in_the_two_towers(tmp_path: Path, monkeypat
 def inputs_up_to(events: Interactions, position: int) -> dict[str, np.ndarray]:
     """Training inputs of every user's events 0 … position."""
     data = training_data(events, genre_of_item=np.arange(N_ITEMS) % 2)
-    encoder = UserEncoder(np.linspace(1.5, 4.5, 9, dtype=np.float32), data.users)
-    examples = TrainingExamples(events, data.items, encoder, TwoTowerConfig(history_length=6))
+    codes = UserCodes(np.linspace(1.5, 4.5, 9, dtype=np.float32), data.users, typical_rating=3.0)
+    examples = PrefixExamples(events, data.items, codes, 6, 1024)
     inputs, _ = examples.batch(np.flatnonzero(positions(events) <= position))
     return {name: getattr(inputs, name).numpy() for name in ("history", "lengths", "user", "codes", "top_genres")}
 
@@ -150,7 +149,7 @@ def features_include_the_event(patch: pytest.MonkeyPatch) -> None:
         found = query_features(events.queries(events.user_idx, positions(events) + 1), items)
         return replace(honest, top_genres=found.top_genres, mean_rating=found.mean_rating)
 
-    patch.setattr(two_tower_examples, "prefix_features", leaky)
+    patch.setattr(mlp_encoder, "prefix_features", leaky)
 
 
 def features_of_the_whole_user(name: str) -> Plant:
@@ -162,7 +161,7 @@ def features_of_the_whole_user(name: str) -> Plant:
                 return replace(honest, top_genres=np.repeat(whole[:, None], 3, axis=1)[events.user_idx] % 2)
             return replace(honest, **{name: whole[events.user_idx]})
 
-        patch.setattr(two_tower_examples, "prefix_features", leaky)
+        patch.setattr(mlp_encoder, "prefix_features", leaky)
 
     plant.__name__ = f"{name}_of_the_whole_user"
     return plant
@@ -216,8 +215,8 @@ def assert_targets_outside_histories(histories: list[list[int]], targets: list[l
 def check_targets_are_not_in_their_histories() -> None:
     prepared = prepared_of(world(), LeaveLastN(2))
     data = prepared.training_data()
-    encoder = UserEncoder(None, data.users)
-    examples = TrainingExamples(data.interactions, data.items, encoder, TwoTowerConfig(history_length=N_ITEMS))
+    codes = UserCodes(None, data.users)
+    examples = PrefixExamples(data.interactions, data.items, codes, N_ITEMS, 1024)
     inputs, targets = examples.batch(np.arange(len(examples)))
     assert_targets_outside_histories(inputs.history.tolist(), targets[:, None].tolist())
     window = label_window(prepared, max_queries=None, options=QUIET).holdout

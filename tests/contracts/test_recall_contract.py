@@ -26,24 +26,25 @@ from reccore import (
     TrainingData,
 )
 from reccore.arrays import offsets_from_lengths
+from tests.helpers import nested
 
 TWO_TOWER: dict[str, Any] = {
-    "user_encoder": "mlp",
     "embedding_size": 8,
-    "hidden_size": 16,
-    "history_length": 8,
     "batch_size": 64,
     "epochs": 25,
-    "uniform_negatives": 16,
     "learning_rate": 0.02,
+    "item__hidden_size": 16,
+    "encoder__hidden_size": 16,
+    "encoder__history_length": 8,
+    "negatives__uniform": 16,
 }
 # Small enough for the checkerboard of 24 films; channels that do not personalise have no colour to recover.
 CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {},
     "itemcf": {"neighbours": 12},
     "mf": {"embedding_size": 2, "epochs": 10},
-    "two_tower": TWO_TOWER,
-    "two_tower.transformer": {**TWO_TOWER, "user_encoder": "transformer"},
+    "two_tower": nested(TWO_TOWER),
+    "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
 }
 IMPERSONAL = {"popularity"}
 N_ITEMS = 24

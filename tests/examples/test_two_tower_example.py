@@ -17,7 +17,7 @@ from reccore import RunOptions, Workspace
 from scripts._cli import run
 from tests.notebooks.roots import N_EVENTS, N_ITEMS, titled_root
 
-SMALL = {"embedding_size": 8, "hidden_size": 8, "uniform_negatives": 8, "batch_size": 64, "epochs": 1}
+SMALL = {"embedding_size": 8, "negatives": {"uniform": 8}, "batch_size": 64, "epochs": 1}
 OPTIONS = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 
 

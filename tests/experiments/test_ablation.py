@@ -21,9 +21,10 @@ from experiments.ablation import ablate
 from experiments.ablation_report import Ablation, RowResult
 from experiments.ablation_runs import Job, Row, Run, RunResult, RunsWorkspace
 from recall import CHANNELS
-from recall.two_tower.trainer import Trainer
 from reccore import ConfigError, DataError, Workspace
+from scripts._cli import deep_merge
 from tests.pipeline import small
+from training import Trainer
 
 PLAIN = Row.parse("plain", {"model": "mf", "embedding_size": 4, "epochs": 2}, source="plain.toml")
 WIDE = Row.parse("wide", {"model": "mf", "embedding_size": 16, "epochs": 2}, source="wide.toml")
@@ -196,7 +197,8 @@ def test_wrong_plans_fail_before_anything_is_trained(
 
 def test_a_row_that_reads_the_query_time_is_asked_with_it_and_says_so(own: Workspace) -> None:
     plain = Row.parse("plain", {"model": "two_tower", **small.CHANNELS["two_tower"], "epochs": 1}, source="a")
-    timed = Row.parse("timed", {"model": "two_tower", **plain.config, "query_time": True}, source="b")
+    told = deep_merge({"model": "two_tower", **plain.config}, {"encoder": {"query_time": True}})
+    timed = Row.parse("timed", told, source="b")
     found = go(own, plain, timed, seeds=(0,))
     holdout = Prepared.load(own.prepared).split.valid(query_time=True)
     channel = CHANNELS.load(own.root / "ablations" / "ablation" / "timed-seed0")

@@ -25,13 +25,12 @@ CHANNELS: dict[str, dict[str, Any]] = {
     "itemcf": {"neighbours": 10},
     "mf": {"embedding_size": 8, "epochs": 5},
     "two_tower": {
-        "user_encoder": "mlp",
         "embedding_size": 8,
-        "hidden_size": 16,
-        "history_length": 10,
         "batch_size": 128,
-        "uniform_negatives": 32,
         "epochs": 2,
+        "item": {"hidden_size": 16},
+        "encoder": {"kind": "mlp", "hidden_size": 16, "history_length": 10},
+        "negatives": {"uniform": 32},
     },
 }
 RANKER: dict[str, Any] = {"epochs": 2, "embedding_size": 4, "hidden": [8]}

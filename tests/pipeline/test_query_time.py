@@ -20,6 +20,7 @@ from pipeline.fitting import train_channel, train_ranker
 from pipeline.samples import label_window, make_ranking_data
 from recall.base import BaseRecall
 from reccore import ConfigError, DataError, QueryBatch, Workspace
+from scripts._cli import deep_merge
 from tests.pipeline import small
 from tests.pipeline.small import N_USERS, QUIET, RANKER, movie_id, user_id
 
@@ -38,7 +39,7 @@ PIPELINE: dict[str, Any] = {
 def space(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A root with a channel that reads the query's time, and a pipeline on it; tests must not write models into it."""
     space = small.copy_of(trained.root, tmp_path_factory.mktemp("query_time"))
-    settings = {**small.CHANNELS["two_tower"], "query_time": True}
+    settings = deep_merge(small.CHANNELS["two_tower"], {"encoder": {"query_time": True}})
     train_channel(space, "two_tower", settings, name=READER, options=QUIET)
     train_ranker(space, "deepfm", RANKER, PIPELINE, options=QUIET)
     return space
@@ -168,7 +169,7 @@ def test_data_without_times(own: Workspace, tmp_path: Path) -> None:
     table = pq.read_table(own.prepared / "train.parquet").drop_columns(["timestamp"])
     file = tmp_path / "untimed.parquet"
     pq.write_table(table.replace_schema_metadata(None), file)
-    settings = {**small.CHANNELS["two_tower"], "query_time": True}
+    settings = deep_merge(small.CHANNELS["two_tower"], {"encoder": {"query_time": True}})
     for protocol in ("leave_one_out", "none"):
         with pytest.raises(DataError, match="query_time needs timestamps"):
             train_channel(own, "two_tower", settings, input_path=file, protocol=protocol, options=QUIET)

@@ -94,7 +94,8 @@ def test_what_is_read_changes_the_answers(roots: dict[str, Workspace]) -> None:
     assert answers(roots["reading"]) != answers(roots["bare"])
     for name in ("two_tower", "deepfm"):
         manifest = read_manifest(roots["reading"].model(name)) or {}
-        assert tuple(manifest["config"]["metadata"]) == READ
+        config = manifest["config"]
+        assert tuple(config.get("item", config)["metadata"]) == READ
 
 
 def test_films_that_tmdb_does_not_know_are_recommended_too(roots: dict[str, Workspace]) -> None:

@@ -16,6 +16,8 @@ from reccore.bundle import read_manifest
 from tests.pipeline.small import N_MOVIES, N_USERS, user_id
 from tests.scripts.conftest import Command
 
+TINY = ["--set=epochs=1", "--set=embedding_size=4", "--set=item.hidden_size=4", "--set=negatives.uniform=0"]
+
 
 @pytest.fixture
 def without_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,8 +43,8 @@ def test_the_channel_and_its_pipeline_search_the_new_index(
     assert result["measured"][1]["recall_at_least"] >= least
     after = CHANNELS.load(path)
     assert after.index.name == kind  # type: ignore[attr-defined]
-    assert after.config.index == kind
-    assert after.index.config.model_dump(exclude={"kind"}) == after.config.index_options == result["options"]  # type: ignore[attr-defined]
+    assert after.config.index == after.index.config  # type: ignore[attr-defined]
+    assert after.config.index.model_dump(exclude={"kind"}) == result["options"]
     manifest = Bundle.open(path).manifest
     for fact in ("seed", "data", "metrics", "training", "vocabulary"):
         assert manifest[fact] == old[fact]
@@ -74,13 +76,12 @@ def test_auto_keeps_a_small_catalogue_exact(command: Command, own: Workspace) ->
     ended = command("build_index", "--data_dir", own.root, "--model", "two_tower")
     assert ended.code == 0, ended.err
     assert ended.out.splitlines()[-1].startswith("two_tower now searches its flat index")
-    assert read_manifest(own.model("two_tower"))["config"]["index"] == "flat"  # type: ignore[index]
+    assert read_manifest(own.model("two_tower"))["config"]["index"] == {"kind": "flat"}  # type: ignore[index]
 
 
 def test_without_validation_events_item_vectors_are_asked_for(command: Command, own: Workspace) -> None:
     train = ("train_recall", "--data_dir", own.root, "--model", "two_tower", "--name", "all", "--protocol", "none")
-    small = [f"--set={option}" for option in ("epochs=1", "embedding_size=4", "hidden_size=4", "uniform_negatives=0")]
-    assert command(*train, *small).code == 0
+    assert command(*train, *TINY).code == 0
     ended = command("build_index", "--data_dir", own.root, "--model", "two_tower", "--name", "all", "--json")
     assert ended.code == 0, ended.err
     assert (ended.json["model"], ended.json["sample"]) == ("all", "perturbed item vectors")
@@ -96,8 +97,7 @@ def test_without_the_data_item_vectors_are_asked_for(command: Command, own: Work
 
 def test_a_pipeline_of_another_training_is_left_alone(command: Command, own: Workspace) -> None:
     """A pipeline that had lost touch with its channel does not regain it by a new index."""
-    options = ["--set=epochs=1", "--set=embedding_size=4", "--set=hidden_size=4", "--set=uniform_negatives=0"]
-    assert command("train_recall", "--data_dir", own.root, "--model", "two_tower", *options).code == 0
+    assert command("train_recall", "--data_dir", own.root, "--model", "two_tower", *TINY).code == 0
     assert command("build_index", "--data_dir", own.root, "--model", "two_tower").code == 0
     assert "trained again" in command("recommend", "--data_dir", own.root, "--user", user_id(1)).sentence
 

@@ -14,13 +14,14 @@ import pytest
 
 from reccore import Workspace
 from scripts import demo
+from tests.helpers import as_flags
 from tests.pipeline import small
 from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, movie_id, user_id
 from tests.scripts.conftest import Command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(path.stem for path in (REPOSITORY / "scripts").glob("[!_]*.py"))
-TWO_TOWER = [f"--set={name}={value}" for name, value in small.CHANNELS["two_tower"].items()]
+TWO_TOWER = as_flags(small.CHANNELS["two_tower"])
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -134,7 +135,8 @@ def test_query_time_from_training_to_a_recommendation(command: Command, own: Wor
     text = command("train_recall", *root, *flags).out
     assert "validation (query time seen): hit_rate@10 0." in text
     config = json.loads((own.model("told") / "manifest.json").read_text())["config"]
-    assert (config["query_time"], config["logq"]) == (True, "none")
+    assert config["encoder"]["query_time"] is True
+    assert config["negatives"]["logq"]["kind"] == "none"
     assert "QUERY TIME SEEN" not in command("evaluate_recall", *root).out
     assert "told learnt with" in command("evaluate_recall", *root, "--models", "told").sentence
     table = command("evaluate_recall", *root, "--models", "told,mf", "--query_time").out

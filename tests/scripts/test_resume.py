@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from reccore import Workspace
+from scripts._cli import deep_merge
+from tests.helpers import as_flags
 from tests.pipeline import small
 from tests.scripts.conftest import Command
 from training.checkpointing import has_checkpoint
@@ -23,9 +25,9 @@ SECONDS = 120
 
 
 def test_a_killed_training_goes_on_with_resume(command: Command, own: Workspace) -> None:
-    settings = {**small.CHANNELS["two_tower"], "epochs": 3, "logq": "streaming"}
+    settings = deep_merge(small.CHANNELS["two_tower"], {"epochs": 3, "negatives": {"logq": {"kind": "streaming"}}})
     argv = ["--data_dir", str(own.root), "--model", "two_tower", "--device", "cpu", "--checkpoint_minutes", "1e-6"]
-    argv += [f"--set={name}={value}" for name, value in settings.items()]
+    argv += as_flags(settings)
     whole = command("train_recall", *argv, "--name", "whole")
     assert whole.code == 0, whole.err
 

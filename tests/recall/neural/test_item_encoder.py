@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from recall.two_tower import TwoTower
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.features import ItemInputs, columns_to_read
 from recall.two_tower.towers import ItemTower, mean_rows
+
+from recall.two_tower import TwoTower
 from reccore import DataError, ItemTable, Labels, RunOptions, TrainingData
 from tests.helpers import checkerboard
 

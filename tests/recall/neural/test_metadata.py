@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from loguru import logger
+from recall.two_tower.config import TwoTowerConfig
 
 from dataprep.tmdb import LATER
 from recall.two_tower import TwoTower
-from recall.two_tower.config import TwoTowerConfig
 from reccore import ConfigError, DataError, RunOptions, TrainingData
 from tests.dataprep.tmdb_tables import NAMES, with_every_feature
 from tests.helpers import checkerboard

@@ -9,10 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from recall.two_tower import TwoTowerConfig, objective
 from recall.two_tower.bank import ItemBank
 from recall.two_tower.loss import LearnedTemperature
 from recall.two_tower.mining import MinedPool, mine
@@ -21,6 +17,10 @@ from recall.two_tower.own_items import of_whole_users, read_by_queries
 from recall.two_tower.rewards import rating_rewards
 from recall.two_tower.towers import UserInputs
 from recall.two_tower.transformer import SequenceInputs
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recall.two_tower import TwoTowerConfig, objective
 from reccore import DataError, Exclusions, Interactions, QueryBatch
 from reccore.arrays import IntArray
 from training.kernels.masking import PositiveItems

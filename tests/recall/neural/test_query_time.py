@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from dataprep.splits import LeaveLastN, Split
-from evaluation.metrics import per_query_metrics
-from recall.two_tower import TwoTower
 from recall.two_tower.examples import TrainingExamples
 from recall.two_tower.features import UserEncoder
 from recall.two_tower.query_time import GAP_CODES, MOMENTS, QueryTime
+
+from dataprep.splits import LeaveLastN, Split
+from evaluation.metrics import per_query_metrics
+from recall import TwoTower
 from reccore import DataError, Interactions, QueryBatch, RunOptions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import FIRST_DAY, training_data

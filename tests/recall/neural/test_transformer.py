@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
 from recall.two_tower.config import TwoTowerConfig
 from recall.two_tower.features import ItemInputs, UserEncoder
 from recall.two_tower.network import TwoTowerNetwork
 from recall.two_tower.query_time import QueryTime
 from recall.two_tower.transformer import Block, SequenceInputs
 from recall.two_tower.windows import WindowExamples, gap_codes, rating_codes, sequence_inputs
+from torch import Tensor, nn
+
 from reccore import Interactions, QueryBatch, TrainingData
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import training_data
