@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from dataprep.readers.columns import ColumnSpec, Kind
 from loguru import logger
 from scipy import sparse
 
+from dataprep.readers.columns import ColumnSpec, Kind
 from dataprep.readers.parquet import parquet_columns, read_parquet
 from reccore import DataError, IdMap
 from reccore.arrays import IntArray

@@ -15,7 +15,7 @@ from torch import Tensor
 from evaluation.metrics import ndcg_of_ranks
 from recall.embedding import EmbeddingRecall
 from recall.graph.item_graph import ItemGraph, cooccurrence_graph
-from recall.index import BaseIndex
+from recall.index.base import BaseIndex
 from recall.neural.config import NeuralConfig
 from recall.neural.encoders.base import QueryEncoder
 from recall.neural.network import NeuralNetwork

@@ -11,10 +11,10 @@ import pytest
 import torch
 from scipy import sparse
 
-from recall import TwoTower
 from recall.graph.item_graph import ItemGraph, cooccurrence_graph
 from recall.graph.propagation import OWN_SHARE
 from recall.neural.network import NeuralNetwork
+from recall.two_tower import TwoTower
 from reccore import ConfigError, Exclusions, Interactions, RunOptions, TrainingData
 from tests.helpers import nested, training_data
 
