@@ -1,4 +1,4 @@
-"""Tags and title vectors in the item tower: by hand, in training, in the bundle, and refused where there are none."""
+"""Tags and title vectors in the item encoder: by hand, in training, in the bundle, and refused where there are none."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from recall.two_tower.config import TwoTowerConfig
-from recall.two_tower.features import ItemInputs, columns_to_read
-from recall.two_tower.towers import ItemTower, mean_rows
 
+from recall.neural.item_content import ItemContent
+from recall.neural.item_encoder import ItemEncoder, ItemEncoderConfig, mean_rows
 from recall.two_tower import TwoTower
-from reccore import DataError, ItemTable, Labels, RunOptions, TrainingData
-from tests.helpers import checkerboard
+from reccore import DataError, Labels, RunOptions, TrainingData
+from tests.helpers import checkerboard, nested
 
 QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
-SMALL: dict[str, Any] = {"embedding_size": 6, "hidden_size": 8, "epochs": 1, "uniform_negatives": 4}
+SMALL: dict[str, Any] = {
+    "embedding_size": 6,
+    "item__hidden_size": 8,
+    "encoder__hidden_size": 8,
+    "epochs": 1,
+    "negatives__uniform": 4,
+}
 
 
 def rich_board() -> TrainingData:
@@ -41,7 +46,7 @@ def rich_board() -> TrainingData:
 
 
 def fitted(**config: Any) -> TwoTower:
-    return TwoTower({**SMALL, **config}).fit(rich_board(), options=QUIET)
+    return TwoTower(nested(SMALL, config)).fit(rich_board(), options=QUIET)
 
 
 def test_means_of_rows_by_hand_and_by_autograd() -> None:
@@ -54,33 +59,15 @@ def test_means_of_rows_by_hand_and_by_autograd() -> None:
     assert table.grad.tolist() == [[0.5, 0.5], [0.5, 0.5], [10, 10]]
 
 
-def test_inputs_hold_what_the_table_holds() -> None:
-    table = ItemTable(
-        3,
-        labels={
-            "tag": Labels(("a", "b", "c"), np.array([0, 2, 2, 3]), np.array([2, 0, 1])),
-            "cast": Labels(("d",), np.array([0, 0, 0, 1]), np.array([0])),
-        },
-        numbers={"runtime": np.array([90, np.nan, 150], dtype=np.float32)},
-        vectors={"z": np.array([[1], [2], [3]], dtype=np.float32), "y": np.zeros((3, 2), dtype=np.float32)},
-    )
-    found = ItemInputs.of(table)
-    assert [labels.tolist() for labels in found.labels] == [[[-1], [-1], [0]], [[2, 0], [-1, -1], [1, -1]]]
-    assert found.label_sizes == (1, 3)
-    assert (found.codes[:, 0].tolist(), found.sizes) == ([1, 0, 10], (11,))
-    assert found.vectors.tolist() == [[0, 0, 1], [0, 0, 2], [0, 0, 3]]
-    assert found.of_items(torch.tensor([2, 0])).labels[1].tolist() == [[1, -1], [2, 0]]
-
-
-def test_tags_and_vectors_move_the_item_tower() -> None:
+def test_tags_and_vectors_move_the_item_encoder() -> None:
     torch.manual_seed(0)
-    content = ItemInputs.of(rich_board().items)
-    tower = ItemTower(24, content, TwoTowerConfig(**SMALL)).eval()
+    content = ItemContent.of(rich_board().items)
+    encoder = ItemEncoder(24, content, ItemEncoderConfig(hidden_size=8), 6).eval()
     one = content.of_items(torch.tensor([5]))
-    plain = tower(torch.tensor([5]), one, None)
+    plain = encoder(torch.tensor([5]), one, None)
     for change in ({"labels": (torch.tensor([[1, 0]]),)}, {"vectors": one.vectors + 1}):
-        assert (tower(torch.tensor([5]), replace(one, **change), None) - plain).abs().max() > 1e-3
-    same = tower(torch.tensor([5]), replace(one, labels=(torch.tensor([[-1, -1]]),)), None)
+        assert (encoder(torch.tensor([5]), replace(one, **change), None) - plain).abs().max() > 1e-3
+    same = encoder(torch.tensor([5]), replace(one, labels=(torch.tensor([[-1, -1]]),)), None)
     torch.testing.assert_close(same, plain)  # film 5 has no tag
 
 
@@ -88,8 +75,8 @@ def test_tags_and_vectors_move_the_item_tower() -> None:
     ("config", "columns"),
     [
         ({}, set()),
-        ({"tags": True}, {"labels.tag.names", "labels.tag.offsets", "labels.tag.idx"}),
-        ({"title_vectors": True}, {"vectors.title"}),
+        ({"item__tags": True}, {"labels.tag.names", "labels.tag.offsets", "labels.tag.idx"}),
+        ({"item__title_vectors": True}, {"vectors.title"}),
     ],
 )
 def test_a_bundle_carries_what_is_read_and_no_more(config: dict[str, Any], columns: set[str], tmp_path: Path) -> None:
@@ -103,12 +90,12 @@ def test_a_bundle_carries_what_is_read_and_no_more(config: dict[str, Any], colum
 
 
 def test_off_by_default_they_change_nothing() -> None:
-    plain = TwoTower(SMALL).fit(checkerboard(), options=QUIET)
+    plain = TwoTower(nested(SMALL)).fit(checkerboard(), options=QUIET)
     np.testing.assert_array_equal(fitted().encode_items(), plain.encode_items())
 
 
 def test_each_changes_what_is_learnt() -> None:
-    vectors = [fitted(**config).encode_items() for config in ({}, {"tags": True}, {"title_vectors": True})]
+    vectors = [fitted(**config).encode_items() for config in ({}, {"item__tags": True}, {"item__title_vectors": True})]
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert np.abs(vectors[one] - vectors[other]).max() > 1e-3
 
@@ -116,4 +103,4 @@ def test_each_changes_what_is_learnt() -> None:
 @pytest.mark.parametrize("name", ["tags", "title_vectors"])
 def test_asked_for_without_such_data(name: str) -> None:
     with pytest.raises(DataError, match=rf"{name} = true needs .* this data has none"):
-        columns_to_read(checkerboard().items, TwoTowerConfig(**{name: True}))
+        ItemEncoderConfig(**{name: True}).columns_of(checkerboard().items)

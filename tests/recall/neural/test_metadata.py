@@ -1,4 +1,4 @@
-"""Features of TMDb in the item tower: each moves it, only those named are read, the bundle carries them."""
+"""Features of TMDb in the item encoder: each moves it, only those named are read, the bundle carries them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 from loguru import logger
-from recall.two_tower.config import TwoTowerConfig
 
 from dataprep.tmdb import LATER
-from recall.two_tower import TwoTower
+from recall.two_tower import TwoTower, TwoTowerConfig
 from reccore import ConfigError, DataError, RunOptions, TrainingData
 from tests.dataprep.tmdb_tables import NAMES, with_every_feature
-from tests.helpers import checkerboard
+from tests.helpers import checkerboard, nested
 
 QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
-SMALL: dict[str, Any] = {"embedding_size": 6, "hidden_size": 8, "epochs": 1, "uniform_negatives": 4}
+SMALL: dict[str, Any] = {
+    "embedding_size": 6,
+    "item__hidden_size": 8,
+    "encoder__hidden_size": 8,
+    "epochs": 1,
+    "negatives__uniform": 4,
+}
 
 
 def known_board() -> TrainingData:
@@ -27,12 +32,12 @@ def known_board() -> TrainingData:
 
 
 def fitted(*metadata: str, data: TrainingData | None = None) -> TwoTower:
-    return TwoTower({**SMALL, "metadata": metadata}).fit(known_board() if data is None else data, options=QUIET)
+    return TwoTower(nested(SMALL, item__metadata=metadata)).fit(known_board() if data is None else data, options=QUIET)
 
 
 def test_none_is_read_unless_named() -> None:
-    assert TwoTowerConfig().metadata == ()
-    plain = TwoTower(SMALL).fit(checkerboard(), options=QUIET)
+    assert TwoTowerConfig().item.metadata == ()
+    plain = TwoTower(nested(SMALL)).fit(checkerboard(), options=QUIET)
     np.testing.assert_array_equal(fitted().encode_items(), plain.encode_items())
 
 
@@ -56,7 +61,7 @@ def test_the_bundle_needs_no_tables_and_carries_what_it_read(tmp_path: Path) -> 
     labels = {f"labels.cast.{part}" for part in ("names", "offsets", "idx")}
     assert optional == {*labels, "numbers.budget", "vectors.overview"}
     again = TwoTower.load(tmp_path / "model")
-    assert again.config.metadata == ("cast", "budget", "overview")
+    assert again.config.item.metadata == ("cast", "budget", "overview")
     np.testing.assert_array_equal(again.encode_items(), channel.encode_items())
 
 
@@ -64,7 +69,7 @@ def test_named_without_such_data() -> None:
     with pytest.raises(DataError, match=r"metadata cast, runtime is not in this data.*run first: .*run_batch_crawl"):
         fitted("cast", "runtime", data=checkerboard())
     with pytest.raises(ConfigError, match="actors"):
-        TwoTower({"metadata": ["actors"]})
+        TwoTower({"item": {"metadata": ["actors"]}})
 
 
 def test_what_comes_from_later_is_said_to() -> None:
