@@ -62,6 +62,8 @@ def train_channel(
         metrics (None without a split).
     """
     channel = CHANNELS[model](settings)  # an invalid option fails before any data is read
+    if item_graph is not None and not channel.reads_item_graph:
+        raise ConfigError(f"{model} reads no item graph as configured; add --use_gcn, or leave out --item_adj")
     name = name or model
     path = _model_folder(workspace, name, channel.kind)
     with_files = _with_files(options, workspace, name)

@@ -44,6 +44,11 @@ class BaseRecall(Component[Any]):
         """
         return False
 
+    @property
+    def reads_item_graph(self) -> bool:
+        """Whether ``TrainingData.item_graph`` is read."""
+        return False
+
     def fit(self, data: TrainingData, *, valid: Holdout | None = None, options: RunOptions | None = None) -> Self:
         """Learn from the fit split.
 

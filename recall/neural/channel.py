@@ -59,11 +59,13 @@ class NeuralRecall(EmbeddingRecall):
     def query_time(self) -> bool:
         return bool(self.config.encoder.query_time)
 
+    @property
+    def reads_item_graph(self) -> bool:
+        return self.config.item.graph is not None
+
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
         if data.interactions.n_events == 0:
             raise DataError(f"{self.name} needs at least one event to learn from")
-        if data.item_graph is not None and self.config.item.graph is None:
-            raise DataError("an item graph is given, and item.graph is off; set item.graph, or leave the graph out")
         self._graph = None if self.config.item.graph is None else self._item_graph(data, options)
         self._catalogue = None
         self._items = self.config.item.columns_of(data.items)

@@ -14,7 +14,7 @@ from recall.two_tower.query_time import GAP_CODES, MOMENTS, QueryTime
 
 from dataprep.splits import LeaveLastN, Split
 from evaluation.metrics import per_query_metrics
-from recall import TwoTower
+from recall.two_tower import TwoTower
 from reccore import DataError, Interactions, QueryBatch, RunOptions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import FIRST_DAY, training_data

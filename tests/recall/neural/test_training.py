@@ -13,9 +13,8 @@ from recall.two_tower.trainer import TrainingError
 from torch import Tensor
 
 from evaluation.metrics import per_query_metrics
-from recall import TwoTower
 from recall.index import INDEXES
-from recall.two_tower import TwoTowerConfig, objective
+from recall.two_tower import TwoTower, TwoTowerConfig, objective
 from reccore import ConfigError, DataError, Exclusions, Holdout, Interactions, QueryBatch, RunOptions, TrainingData
 from tests.helpers import training_data
 from training.kernels.fused_softmax import fused_sampled_softmax
