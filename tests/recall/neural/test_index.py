@@ -5,37 +5,43 @@ from __future__ import annotations
 import pytest
 
 from recall.index import INDEXES
-from recall.index.choose import EXACT_UP_TO, create_index
 from recall.two_tower import TwoTower
 from reccore import ConfigError, RunOptions
-from tests.helpers import checkerboard
+from tests.helpers import checkerboard, nested
 
-SMALL = {"embedding_size": 4, "hidden_size": 8, "batch_size": 64, "epochs": 1, "uniform_negatives": 0}
+SMALL = nested(
+    embedding_size=4,
+    item__hidden_size=8,
+    encoder__hidden_size=8,
+    batch_size=64,
+    epochs=1,
+    negatives__uniform=0,
+)
 QUIET = RunOptions(device="cpu", progress=False, threads=1)
 
 
 @pytest.mark.parametrize("kind", list(INDEXES))
 def test_trained_with_that_index(kind: str) -> None:
     options = {"n_lists": 9} if kind in {"ivf", "pq"} else {}
-    channel = TwoTower({**SMALL, "index": kind, "index_options": options}).fit(checkerboard(), options=QUIET)
+    channel = TwoTower({**SMALL, "index": {"kind": kind, **options}}).fit(checkerboard(), options=QUIET)
     assert channel.index.name == kind
     assert channel.index.config == INDEXES[kind].Config.parse(options)
     assert channel.index.n_items == 24
 
 
 def test_auto_goes_by_the_size_of_the_catalogue() -> None:
-    assert TwoTower({**SMALL, "index": "auto"}).fit(checkerboard(), options=QUIET).index.name == "flat"
-    assert create_index("auto", EXACT_UP_TO).name == "flat"
-    assert create_index("auto", EXACT_UP_TO + 1).name == "ivf"
+    auto = TwoTower({**SMALL, "index": {"kind": "auto"}}).fit(checkerboard(), options=QUIET)
+    assert auto.index.name == "flat"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"index": "annoy"}, "index: "),
-        ({"index_options": {"nprobe": 3}}, "FlatConfig: nprobe: no such option"),
-        ({"index": "ivf", "index_options": {"nprobe": 0}}, "IVFConfig: nprobe: "),
-        ({"index": "auto", "index_options": {"nprobe": 3}}, "need its kind, not auto"),
+        ({"index": {"kind": "annoy"}}, "index.kind: unknown kind 'annoy'"),
+        ({"index": "flat"}, "index: "),
+        ({"index": {"nprobe": 3}}, "index.flat.nprobe: no such option"),
+        ({"index": {"kind": "ivf", "nprobe": 0}}, "index.ivf.nprobe: "),
+        ({"index": {"kind": "auto", "nprobe": 3}}, "index.auto.nprobe: no such option"),
     ],
 )
 def test_wrong_options_fail_before_training(options: dict[str, object], message: str) -> None:

@@ -1,4 +1,4 @@
-"""The two towers that read when a query is asked: its codes by hand, what they learn, and what others must not see."""
+"""Encoders that read the time of a query: its codes by hand, what they learn, and what others must not see."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+<<<<<<< HEAD
 from recall.two_tower.examples import TrainingExamples
 from recall.two_tower.features import UserEncoder
 from recall.two_tower.query_time import GAP_CODES, MOMENTS, QueryTime
@@ -15,21 +16,32 @@ from recall.two_tower.query_time import GAP_CODES, MOMENTS, QueryTime
 from dataprep.splits import LeaveLastN, Split
 from evaluation.metrics import per_query_metrics
 from recall.two_tower import TwoTower
+=======
+
+from dataprep.splits import LeaveLastN, Split
+from evaluation.metrics import per_query_metrics
+from recall import TwoTower
+from recall.neural import query_time
+from recall.neural.encoders.mlp import PrefixExamples
+from recall.neural.query_time import GAP_CODES, QueryTime
+from recall.neural.user_codes import UserCodes
+>>>>>>> 181a24c (Test query time and the index of neural channels by the nested configuration)
 from reccore import DataError, Interactions, QueryBatch, RunOptions
 from reccore.arrays import offsets_from_lengths
-from tests.helpers import FIRST_DAY, training_data
+from tests.helpers import FIRST_DAY, nested, training_data
 
 QUIET = RunOptions(seed=1, device="cpu", progress=False, threads=1)
 DAY = 86_400
 PERIODS, PER_PERIOD, N_USERS, LENGTH = 8, 10, 200, 8
 TINY: dict[str, Any] = {
-    "user_encoder": "mlp",
     "embedding_size": 16,
-    "hidden_size": 16,
-    "history_length": 6,
+    "item__hidden_size": 16,
+    "encoder__kind": "mlp",
+    "encoder__hidden_size": 16,
+    "encoder__history_length": 6,
     "batch_size": 128,
     "epochs": 10,
-    "uniform_negatives": 32,
+    "negatives__uniform": 32,
     "learning_rate": 0.03,
 }
 
@@ -50,9 +62,9 @@ def fashions() -> Split:
 
 
 def fitted(split: Split, **config: Any) -> TwoTower:
-    query_time = config.get("query_time", False)
-    data = training_data(split.fit())
-    return TwoTower({**TINY, **config}).fit(data, valid=split.valid(query_time=query_time), options=QUIET)
+    channel = TwoTower(nested(TINY, config))
+    valid = split.valid(query_time=channel.query_time)
+    return channel.fit(training_data(split.fit()), valid=valid, options=QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -61,20 +73,20 @@ def split() -> Split:
 
 
 @pytest.fixture(scope="module", params=["mlp", "transformer"])
-def user_encoder(request: pytest.FixtureRequest) -> dict[str, Any]:
+def encoder(request: pytest.FixtureRequest) -> dict[str, Any]:
     if request.param == "mlp":
         return {}
-    return {"user_encoder": "transformer", "blocks": 1, "epochs": 6}
+    return {"encoder__kind": "transformer", "encoder__blocks": 1, "epochs": 6}
 
 
 @pytest.fixture(scope="module")
-def reader(split: Split, user_encoder: dict[str, Any]) -> TwoTower:
-    return fitted(split, query_time=True, **user_encoder)
+def reader(split: Split, encoder: dict[str, Any]) -> TwoTower:
+    return fitted(split, encoder__query_time=True, **encoder)
 
 
 @pytest.fixture(scope="module")
-def plain(split: Split, user_encoder: dict[str, Any]) -> TwoTower:
-    return fitted(split, **user_encoder)
+def plain(split: Split, encoder: dict[str, Any]) -> TwoTower:
+    return fitted(split, **encoder)
 
 
 def at(queries: QueryBatch, as_of: int) -> QueryBatch:
@@ -100,7 +112,7 @@ def test_gaps_by_hand() -> None:
     assert endless.codes(np.array([2**62]), np.array([0]))[0, 0] == GAP_CODES - 1
 
 
-def test_moments_by_hand() -> None:
+def test_periods_by_hand() -> None:
     encoder = QueryTime(np.array([10, 20, 30]), 0)
     as_of = np.array([0, 9, 10, 19, 29, 30, 10**12, -1])
     # Before everything is the first span; after everything, and at no time, the last.
@@ -112,10 +124,10 @@ def test_what_is_fitted(split: Split) -> None:
     encoder = QueryTime.of(fit)
     rows = np.split(fit.timestamp, fit.user_offsets[1:-1])
     assert encoder.longest_gap == max(int(np.diff(row).max()) for row in rows)
-    spans = np.bincount(encoder.codes(fit.timestamp, fit.timestamp)[:, 1], minlength=MOMENTS)
-    assert len(encoder.boundaries) == MOMENTS - 1
-    assert spans.min() > 0.5 * fit.n_events / MOMENTS
-    assert spans.max() < 2 * fit.n_events / MOMENTS
+    spans = np.bincount(encoder.codes(fit.timestamp, fit.timestamp)[:, 1], minlength=query_time.PERIODS)
+    assert len(encoder.boundaries) == query_time.PERIODS - 1
+    assert spans.min() > 0.5 * fit.n_events / query_time.PERIODS
+    assert spans.max() < 2 * fit.n_events / query_time.PERIODS
     with pytest.raises(DataError, match="query_time needs timestamps"):
         QueryTime.of(replace(fit, timestamp=None))
 
@@ -124,16 +136,16 @@ def test_an_example_reads_what_its_query_would(split: Split) -> None:
     """Every event of the fit split, asked as a query at its own time, in plain Python."""
     fit = split.fit()
     data = training_data(fit)
-    encoder = UserEncoder(None, data.users, True, QueryTime.of(fit))
-    examples = TrainingExamples(fit, data.items, encoder, TwoTower(TINY).config)
+    codes = UserCodes(None, data.users, query_time=QueryTime.of(fit))
+    examples = PrefixExamples(fit, data.items, codes, 6, 128)
     events = np.random.default_rng(0).permutation(fit.n_events)
     found, _ = examples.batch(events)
     stops = events - fit.user_offsets[fit.user_idx[events]]
     queries = replace(fit.queries(fit.user_idx[events], stops), as_of=fit.timestamp[events])
-    expected, _ = encoder.of_queries(queries, data.items)
+    expected, _ = codes.of_queries(queries, data.items)
     np.testing.assert_array_equal(found.codes.numpy(), expected)
-    assert found.codes.shape[1] == len(encoder.sizes)
-    assert (found.codes.numpy().max(axis=0) < encoder.sizes).all()
+    assert found.codes.shape[1] == len(codes.sizes)
+    assert (found.codes.numpy().max(axis=0) < codes.sizes).all()
 
 
 # The channel -----------------------------------------------------------------------------------------------
@@ -173,7 +185,7 @@ def test_fitting_without_it_does_not_depend_on_when_validation_is_asked(plain: T
 def test_long_after_training_is_the_end_of_it(reader: TwoTower, split: Split) -> None:
     queries = split.test().queries
     end = int(split.fit().timestamp.max())
-    near = at(queries, max(end, int(queries.as_of.max())) + reader._encoder.query_time.longest_gap)
+    near = at(queries, max(end, int(queries.as_of.max())) + reader._codes.query_time.longest_gap)
     np.testing.assert_array_equal(reader.encode_queries(near), reader.encode_queries(at(queries, end + 10**9)))
     unknown = reader.encode_queries(at(queries, -1))
     assert np.isfinite(unknown).all()
@@ -182,7 +194,7 @@ def test_long_after_training_is_the_end_of_it(reader: TwoTower, split: Split) ->
 def test_a_query_asked_before_its_latest_event_counts_as_asked_with_it(reader: TwoTower, split: Split) -> None:
     queries = split.test().queries
     latest = queries.history_time[queries.history_offsets[1:] - 1]
-    codes = reader._encoder.query_time
+    codes = reader._codes.query_time
     early = codes.of_queries(replace(queries, as_of=latest - 10))
     np.testing.assert_array_equal(early[:, 0], 1)  # the same second: no gap is negative
     same_span = early[:, 1] == codes.of_queries(replace(queries, as_of=latest))[:, 1]
@@ -202,7 +214,7 @@ def test_loaded_it_answers_the_same(reader: TwoTower, split: Split, tmp_path: Pa
 def test_it_needs_times(split: Split) -> None:
     without = training_data(replace(split.fit(), timestamp=None))
     with pytest.raises(DataError, match="query_time needs timestamps"):
-        TwoTower({**TINY, "query_time": True}).fit(without, options=QUIET)
+        TwoTower(nested(TINY, encoder__query_time=True)).fit(without, options=QUIET)
 
 
 # What must not be known without it -------------------------------------------------------------------------
