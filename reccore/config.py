@@ -52,6 +52,8 @@ def _problem(error: Mapping[str, Any]) -> str:
     if not error["loc"]:  # found by a validator of the whole, whose message says what it looked at
         return str(error["msg"]).removeprefix("Value error, ")
     where = ".".join(map(str, error["loc"]))
+    if error["type"] == "union_tag_not_found":
+        return f"{where}: must be a table of options with a kind (got {error['input']!r})"
     if error["type"] == "union_tag_invalid":
         context = error["ctx"]
         return f"{where}.kind: unknown kind {context['tag']!r}; known: {context['expected_tags']}"
