@@ -25,9 +25,9 @@ from data_collector.tmdb.posters import CONFIGURATION, ImageAddressFetcher, Post
 from data_collector.tmdb.store import Store
 from data_collector.tmdb.workers import Fetcher, ServiceDownError, WorkerPool
 from reccore.config import ComponentConfig
+from reccore.interrupts import defer_sigint
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
-from reccore.interrupts import defer_sigint
 
 BASE_URL = "https://api.themoviedb.org/3"
 POSTERS = "posters"

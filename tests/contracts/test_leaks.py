@@ -14,7 +14,7 @@ import pytest
 import recall.neural.encoders.mlp as mlp_encoder
 from dataprep.features import PrefixFeatures, prefix_features, query_features
 from dataprep.splits import GlobalTime, LeaveLastN, Split
-from pipeline.training import label_window
+from pipeline.samples import label_window
 from recall import CHANNELS
 from recall.neural.encoders.mlp import PrefixExamples
 from recall.neural.user_codes import UserCodes

@@ -8,24 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
-from recall.two_tower.examples import TrainingExamples
-from recall.two_tower.features import UserEncoder
-from recall.two_tower.query_time import GAP_CODES, MOMENTS, QueryTime
 
 from dataprep.splits import LeaveLastN, Split
 from evaluation.metrics import per_query_metrics
-from recall.two_tower import TwoTower
-=======
-
-from dataprep.splits import LeaveLastN, Split
-from evaluation.metrics import per_query_metrics
-from recall import TwoTower
 from recall.neural import query_time
 from recall.neural.encoders.mlp import PrefixExamples
 from recall.neural.query_time import GAP_CODES, QueryTime
 from recall.neural.user_codes import UserCodes
->>>>>>> 181a24c (Test query time and the index of neural channels by the nested configuration)
+from recall.two_tower import TwoTower
 from reccore import DataError, Interactions, QueryBatch, RunOptions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import FIRST_DAY, nested, training_data
