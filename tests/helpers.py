@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,7 +80,7 @@ def nested(*bases: Mapping[str, Any], **options: Any) -> dict[str, Any]:
         node = config
         for name in path:
             node = node.setdefault(name, {})
-        node[last] = value
+        node[last] = copy.deepcopy(value)
     return config
 
 
