@@ -7,19 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
-import faiss as typed_faiss
 import numpy as np
 from pydantic import Field
 
 from recall.index.base import BaseIndex, BaseIndexConfig
 from recall.index.brute_force import rescore, search_dense
-from recall.index.flat import FILE, read_faiss
+from recall.index.flat import FILE, faiss, read_faiss
 from reccore import ArtefactError, Bundle, Candidates, Exclusions
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
-
-# The types that FAISS declares leave out most of what it exports, and are wrong for some of the rest.
-faiss: Any = typed_faiss
 
 VECTORS = "vectors.npy"
 # A smaller catalogue is searched exactly: one matrix product is quicker than any structure.

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from recall.index import INDEXES
 from recall.index import brute_force as brute_force_module
+from recall.index import flat as flat_module
 from recall.index.base import BaseIndex
-from recall.index.brute_force import BruteForceIndex
+from recall.index.brute_force import BruteForceIndex, rescore
 from recall.index.flat import FlatIndex
 from reccore import ArtefactError, Candidates, ConfigError, DataError, Exclusions, IdMap, NotFittedError, Vocabulary
 from reccore.arrays import offsets_from_lengths
@@ -112,27 +113,45 @@ def test_all_vectors_equal_gives_the_first_items(cls: type[BaseIndex]) -> None:
     assert found.item_idx.tolist() == [[0, 1, 2, 3, 4], [1, 3, 4, 5, 6]]
 
 
-def test_flat_asks_faiss_and_repairs_the_order_of_ties(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAISS answers with ties in the wrong order and the wrong one of two tied items at the k-th place."""
+def test_flat_repairs_the_order_of_ties(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proposals come with ties in the wrong order and the wrong one of two tied items at the k-th place."""
     vectors = np.zeros((400, 1), dtype=np.float32)
     vectors[[3, 7, 100]] = 2.0
     vectors[[50, 60]] = 1.0
     index = FlatIndex().build(vectors)
-    asked = []
+    lengths = []
 
-    class Reversed:
-        ntotal, d = 400, 1
+    def ties_reversed(queries: np.ndarray, n: int, exclude: Exclusions) -> Candidates:
+        lengths.append(n)
+        order = np.lexsort((-np.arange(400), -vectors[:, 0]))[:n]
+        return Candidates(np.tile(order, (len(queries), 1)), np.tile(vectors[order, 0], (len(queries), 1)))
 
-        def search(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-            asked.append(n)
-            order = np.lexsort((-np.arange(400), -vectors[:, 0]))[:n]  # ties by descending index
-            return np.tile(vectors[order, 0], (len(queries), 1)), np.tile(order, (len(queries), 1))
-
-    monkeypatch.setattr(index, "_index", Reversed())
+    monkeypatch.setattr(index, "_propose", ties_reversed)
     query = np.ones((1, 1), dtype=np.float32)
     assert index.search(query, 4).item_idx.tolist() == [[3, 7, 100, 50]]
     assert index.search(query, 6).item_idx.tolist() == [[3, 7, 100, 50, 60, 0]]  # a tie of 395 at the end
-    assert asked == [16, 16]
+    assert lengths == [12, 14]
+
+
+def test_flat_proposes_no_more_for_a_long_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    vectors = rng.standard_normal((3000, 8)).astype(np.float32)
+    index = FlatIndex().build(vectors)
+    proposed = []
+
+    def spy(queries: np.ndarray, vectors: np.ndarray, item_idx: np.ndarray) -> np.ndarray:
+        proposed.append(item_idx.shape[1])
+        return rescore(queries, vectors, item_idx)
+
+    monkeypatch.setattr(flat_module, "rescore", spy)
+    monkeypatch.setattr(flat_module, "ITEMS_PER_BLOCK", 700)
+    monkeypatch.setattr(flat_module, "QUERIES_PER_CHUNK", 2)
+    queries = vectors[:5]
+    excluded = exclusions([rng.choice(3000, n, replace=False).tolist() for n in (0, 500, 1000, 2000, 2995)])
+    found = index.search(queries, 10, excluded)
+    assert found.counts.tolist() == [10, 10, 10, 10, 5]
+    assert_same(found, BruteForceIndex().build(vectors).search(queries, 10, excluded))
+    assert max(proposed) <= 10 + flat_module.SLACK
 
 
 @EVERY
