@@ -68,7 +68,7 @@ class Prepared:
     def training_data(self, interactions: Interactions | None = None) -> TrainingData:
         """The fit split, or the given part of it, with the item statistics and tags of those events only."""
         events = self.split.fit() if interactions is None else interactions
-        items = with_statistics(self.items, events)
+        items = replace(self.items, statistics=item_statistics(events))
         if self.tags is not None:
             items = with_tags(items, self.tags, events)
         return TrainingData(events, items, self.users, self.vocabulary)
@@ -118,11 +118,6 @@ class Prepared:
             source=dict(bundle.manifest["source"]),
             tags=TagEvents.from_arrays(bundle.arrays(TAGS_FILE)) if has_tags else None,
         )
-
-
-def with_statistics(items: ItemTable, events: Interactions) -> ItemTable:
-    """The item table with statistics of the given events."""
-    return replace(items, statistics=item_statistics(events))
 
 
 def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prepared:

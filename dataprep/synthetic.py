@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -27,24 +28,15 @@ HEAVIEST_USER = 33_000
 _CHUNK_EVENTS = 1_000_000
 _WORLD, _MOVIES, _COUNTS, _FIRST_CHUNK = 1, 2, 3, 10  # random streams of the parts
 _GENRES = (
-    *("Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
-    *("Film-Noir", "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
-)
+    "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
 _FIRST = (
-    "Silent",
-    "Last",
-    "Golden",
-    "Broken",
-    "Endless",
-    "Little",
-    "Dark",
-    "Lost",
-    "Crimson",
-    "Second",
-    "Wild",
-    "Blue",
-)
-_SECOND = ("River", "Summer", "Empire", "Letter", "Garden", "Winter", "Stranger", "Island", "Train", "Promise", "Moon")
+    "Silent", "Last", "Golden", "Broken", "Endless", "Little", "Dark", "Lost", "Crimson", "Second", "Wild", "Blue",
+)  # fmt: skip
+_SECOND = (
+    "River", "Summer", "Empire", "Letter", "Garden", "Winter", "Stranger", "Island", "Train", "Promise", "Moon",
+)  # fmt: skip
 _FORMS = ("{} {}", "{} {}, The", '{} {}: Café "Nord"', "{} {} (Le retour)")
 
 
@@ -145,7 +137,7 @@ def _write_movies(folder: Path, world: World, options: RunOptions) -> None:
     words = pa.array([form.format(a, b) for a in _FIRST for b in _SECOND for form in _FORMS])
     title = pc.binary_join_element_wise(
         words.take(pa.array(rng.integers(0, len(words), n_movies))),
-        pc.if_else(pa.array(rng.random(n_movies) < 0.99), _join(" (", pa.array(year), ")"), ""),
+        pc.if_else(pa.array(rng.random(n_movies) < 0.99), pa.array([f" ({y})" for y in year.tolist()]), ""),
         "",
     )
     # A cluster has two genres; a movie has the first, often the second, and sometimes a random one.
@@ -154,16 +146,14 @@ def _write_movies(folder: Path, world: World, options: RunOptions) -> None:
     genres = ["|".join(sorted({_GENRES[g] for g in row[kept]})) for row, kept in zip(main, has, strict=True)]
     listed = pc.if_else(pa.array(rng.random(n_movies) < 0.92), pa.array(genres), "(no genres listed)")
     ids = pa.array(world.movie_id[order])
-    with (folder / "movies.csv").open("wb") as file:
-        file.write(b"movieId,title,genres\r\n")
-        _write_lines(file, ids, _quote_if_needed(title), listed)
+    with _open_csv(folder / "movies.csv") as file:
+        _write_rows(file, ["movieId", "title", "genres"], ids, title, listed)
     imdb = pc.utf8_lpad(pa.array(rng.permutation(n_movies) + 1).cast(pa.string()), 7, "0")
     tmdb = pc.if_else(
         pa.array(rng.random(n_movies) < 0.998), pa.array(rng.permutation(n_movies) + 2).cast("string"), ""
     )
-    with (folder / "links.csv").open("wb") as file:
-        file.write(b"movieId,imdbId,tmdbId\r\n")
-        _write_lines(file, ids, imdb, tmdb)
+    with _open_csv(folder / "links.csv") as file:
+        _write_rows(file, ["movieId", "imdbId", "tmdbId"], ids, imdb, tmdb)
 
 
 def _genre(cluster: IntArray, which: int) -> IntArray:
@@ -178,11 +168,11 @@ def _write_events(folder: Path, size: SyntheticSize, world: World, options: RunO
     write = pa_csv.WriteOptions(include_header=False, quoting_style="none")
     with (
         (folder / "ratings.csv").open("wb") as ratings,
-        (folder / "tags.csv").open("wb") as tags,
+        _open_csv(folder / "tags.csv") as tags,
         progress("synthetic ratings", size.ratings, unit="rows", enabled=options.progress) as advance,
     ):
         ratings.write(b"userId,movieId,rating,timestamp\r\n")
-        tags.write(b"userId,movieId,tag,timestamp\r\n")
+        _write_rows(tags, ["userId", "movieId", "tag", "timestamp"])
         for number, users in enumerate(_chunks(counts)):
             rng = _generator(options, _FIRST_CHUNK + number)
             events = draw_events(counts[users], users.start + 1, world, rng)
@@ -205,27 +195,22 @@ def _chunks(counts: IntArray) -> Iterator[slice]:
         start = stop
 
 
-def _write_tags(file: BinaryIO, events: pa.Table, rng: np.random.Generator) -> int:
+def _write_tags(file: TextIO, events: pa.Table, rng: np.random.Generator) -> int:
     """Tag about one event in sixteen, a minute later."""
     tagged = events.filter(pa.array(rng.random(len(events)) < 1 / 16))
     words = pa.array([*(g.lower() for g in _GENRES), *(w.lower() for w in _FIRST), "funny, in parts", 'so "classic"'])
     tag = words.take(pa.array(rng.integers(0, len(words), len(tagged))))
-    time = pc.add(tagged["timestamp"], 60)
-    _write_lines(file, tagged["userId"], tagged["movieId"], _quote_if_needed(tag), time)
+    _write_rows(file, None, tagged["userId"], tagged["movieId"], tag, pc.add(tagged["timestamp"], 60))
     return len(tagged)
 
 
-def _join(*parts: Any) -> pa.Array:
-    texts = [p if isinstance(p, str) else p.cast(pa.string()) for p in parts]
-    return pc.binary_join_element_wise(*texts, "")
+def _open_csv(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", newline="")
 
 
-def _quote_if_needed(text: pa.Array) -> pa.Array:
-    quoted = _join('"', pc.replace_substring(text, '"', '""'), '"')
-    return pc.if_else(pc.match_substring_regex(text, '[",]'), quoted, text)
-
-
-def _write_lines(file: BinaryIO, *columns: pa.Array | pa.ChunkedArray) -> None:
-    """Write comma-separated rows with CRLF, as GroupLens does."""
-    lines = pc.binary_join_element_wise(*(column.cast(pa.string()) for column in columns), ",")
-    file.write("".join(f"{line}\r\n" for line in lines.to_pylist()).encode())
+def _write_rows(file: TextIO, header: list[str] | None, *columns: pa.Array | pa.ChunkedArray) -> None:
+    """Write comma-separated rows with CRLF, quoted only where needed, as GroupLens does."""
+    writer = csv.writer(file)
+    if header is not None:
+        writer.writerow(header)
+    writer.writerows(zip(*(column.to_pylist() for column in columns), strict=True))

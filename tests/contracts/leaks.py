@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dataprep.prepare import Prepared, with_statistics
+from dataprep.features import item_statistics
+from dataprep.prepare import Prepared
 from dataprep.splits import Split, SplitProtocol
 from recall import CHANNELS
 from recall.base import BaseRecall
@@ -113,7 +114,7 @@ def statistics_of_everything(patch: pytest.MonkeyPatch) -> None:
     original = Prepared.training_data
 
     def leaky(prepared: Prepared, interactions: Interactions | None = None) -> TrainingData:
-        items = with_statistics(prepared.items, prepared.split.interactions)
+        items = replace(prepared.items, statistics=item_statistics(prepared.split.interactions))
         return replace(original(prepared, interactions), items=items)
 
     patch.setattr(Prepared, "training_data", leaky)
