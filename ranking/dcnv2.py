@@ -12,10 +12,11 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from ranking.config import NeuralConfig
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.layers import MLP
 from ranking.network import FieldNetwork
-from ranking.neural import NeuralConfig, NeuralRanker
+from ranking.neural import NeuralRanker
 
 
 class DCNv2Config(NeuralConfig):

@@ -10,10 +10,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ranking.config import NeuralConfig
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.layers import MLP, FieldSums, SplitLinear, second_order
 from ranking.network import FieldNetwork, lookup
-from ranking.neural import NeuralConfig, NeuralRanker
+from ranking.neural import NeuralRanker
 
 
 class DeepFMNetwork(FieldNetwork):

@@ -11,11 +11,12 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from ranking.config import NeuralConfig
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.layers import MLP, AttentionPooling, SplitLinear
 from ranking.layers.fields import INIT_STD
 from ranking.network import FieldNetwork, lookup
-from ranking.neural import NeuralConfig, NeuralRanker
+from ranking.neural import NeuralRanker
 
 
 class DINConfig(NeuralConfig):

@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import torch
 from loguru import logger
-from pydantic import Field, PositiveInt, field_validator
 from torch import nn
 
-from dataprep.tmdb import MetadataName, metadata_to_read
+from dataprep.tmdb import metadata_to_read
 from ranking.base import BaseRanker
-from ranking.features import DEFAULT, FeatureEncoder, check_names
+from ranking.config import NeuralConfig
+from ranking.features import FeatureEncoder
 from ranking.scoring import score_queries
-from ranking.trainer import TrainingConfig, TrainingReport, seeded, train
+from ranking.task import RankingTask, exempt_from_decay, samples_digest
 from reccore import Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
+from training import Trainer, TrainingLog
+from training.checkpointing import digest
 
 WEIGHTS = "network.safetensors"
-
-
-class NeuralConfig(TrainingConfig):
-    """Options of every neural ranker.
-
-    Attributes:
-        features: names of features (``ranking.features``), wildcards such as ``recall.*``, and ``default`` for the
-            default set. A feature named in full is an error where the data lacks a column it needs; a wildcard leaves
-            it out.
-        metadata: features of TMDb to read (``dataprep.tmdb``), such as ``director``, ``keywords``, ``overview``; an
-            error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` are of
-            the day of the crawl, later than the events to predict: a leak in time.
-        embedding_size: d, size of every field's vector.
-        hidden: widths of the deep part's layers.
-        dropout: after each of them.
-    """
-
-    features: tuple[str, ...] = Field(default=(DEFAULT,), min_length=1)
-    metadata: tuple[MetadataName, ...] = ()
-    embedding_size: PositiveInt = 16
-    hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-
-    @field_validator("features")
-    @classmethod
-    def _features_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        check_names(names)
-        return names
 
 
 class NeuralRanker(BaseRanker):
@@ -57,13 +33,13 @@ class NeuralRanker(BaseRanker):
 
     Attributes:
         Network: class of the network; built from the encoder and the config, called with ``RankingInputs``.
-        report: how the last ``fit`` went; None after ``load``.
+        log: how training went.
     """
 
     Config: ClassVar[type[NeuralConfig]] = NeuralConfig
     Network: ClassVar[type[Any]]
 
-    report: TrainingReport | None = None
+    log: TrainingLog
     _encoder: FeatureEncoder
     _network: nn.Module
 
@@ -92,15 +68,25 @@ class NeuralRanker(BaseRanker):
         self._encoder = FeatureEncoder.fit(
             samples, items, users, features=self.config.features, history_length=self._history_length
         )
-        with seeded(options):
+        with _seeded(options):
             self._network = self.Network(self._encoder, self.config)
-            self.report = train(self._network, self._encoder, samples, valid, self.config, options)
+            exempt_from_decay(self._network)
+            task = RankingTask(self._network, self._encoder, samples, valid, self.config, options)
+            identity = None if options.checkpoint_dir is None else self._fingerprints(samples, valid)
+            self.log = Trainer(task, self.config, options, identity=identity).run()
         self._network.cpu()
-        if self.report.best_epoch == 0:
+        if self.log.best_epoch == 0:
             logger.warning("{}: no epoch was better on validation than the merged order, which stays", self.name)
-        logger.info(
-            "{}: kept epoch {}, {:,.0f} queries/s", self.name, self.report.best_epoch, self.report.queries_per_second
-        )
+
+    def _fingerprints(self, samples: RankingSamples, valid: RankingSamples | None) -> dict[str, str]:
+        """What training reads, for the checkpoint's identity."""
+        return {
+            "ranker": self.name,
+            "items": digest(self._encoder.tables.items.to_arrays()),
+            "users": digest(self._encoder.tables.users.to_arrays()),
+            "samples": samples_digest(samples),
+            "validation": "none" if valid is None else samples_digest(valid),
+        }
 
     def _score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
         return score_queries(self._network, self._encoder, queries, candidates, torch.device("cpu"))
@@ -108,6 +94,7 @@ class NeuralRanker(BaseRanker):
     def _write(self, bundle: BundleWriter) -> None:
         self._encoder.write(bundle)
         bundle.tensors(WEIGHTS, self._network.state_dict())
+        bundle.manifest["training"] = asdict(self.log)
 
     def _read(self, bundle: Bundle) -> None:
         self._encoder = FeatureEncoder.read(bundle)
@@ -115,3 +102,13 @@ class NeuralRanker(BaseRanker):
             self._network = self.Network(self._encoder, self.config)
         self._network.load_state_dict(bundle.tensors(WEIGHTS))
         self._network.eval()
+        self.log = TrainingLog(**bundle.manifest["training"])
+
+
+@contextmanager
+def _seeded(options: RunOptions) -> Iterator[None]:
+    """Draw initial weights and dropout from the run's seed; the process's own random state is left as it was."""
+    devices = [options.torch_device()] if options.torch_device().type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(options.generator("network").integers(2**62)))
+        yield

@@ -162,9 +162,9 @@ def test_every_optional_column_may_be_absent(name: str, setting: Setting, tmp_pa
 @pytest.mark.parametrize("name", list(RANKERS))
 def test_training_puts_the_choices_of_the_checkerboard_first(name: str, setting: Setting) -> None:
     ranker = fitted(name, setting, epochs=15, learning_rate=0.02)
-    report = ranker.report  # type: ignore[attr-defined]
-    assert report.valid_ndcg[report.best_epoch] == max(report.valid_ndcg)
-    assert max(report.valid_ndcg) > report.valid_ndcg[0] + 0.1
+    log = ranker.log  # type: ignore[attr-defined]
+    assert log.validation[log.best_epoch - 1] == log.best_validation
+    assert log.best_validation > log.untrained + 0.1
 
 
 @pytest.mark.parametrize("name", list(RANKERS))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from ranking.config import NeuralConfig
 from ranking.deepfm import DeepFM, DeepFMNetwork
 from ranking.features import FeatureEncoder
-from ranking.neural import NeuralConfig
 from reccore import IdMap, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
 from reccore.arrays import IntArray
 from tests.dataprep.tmdb_tables import with_every_feature

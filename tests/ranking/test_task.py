@@ -1,8 +1,9 @@
-"""The training loop: every option changes something, the best state is kept, trouble is named."""
+"""Training of rankers: every option changes something, the best state is kept, a resumed training ends the same."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ import torch
 from loguru import logger
 
 from evaluation.metrics import ndcg_of_scores
-from ranking import scoring, trainer
+from ranking import RANKERS, scoring, task
+from ranking.config import NeuralConfig
 from ranking.deepfm import DeepFM
-from ranking.trainer import sample_columns, usable_rows
-from reccore import DataError, RunOptions
+from ranking.task import exempt_from_decay, sample_columns, usable_rows
+from reccore import ResumeError, RunOptions
 from tests.ranking.samples import Setting, board_setting
+from training import TrainingError
+from training.optimiser import build_optimiser
 
 NAN = float("nan")
 QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
@@ -66,7 +70,8 @@ def test_queries_without_use_for_the_loss_are_left_out() -> None:
         {"learning_rate": 0.01},
         {"epochs": 3},
         {"batch_size": 32},
-        {"weight_decay": 0.1},
+        {"weight_decay": 30.0},
+        {"schedule": "cosine"},
         {"loss": "bce"},
         {"negatives": 3},
         {"user_dropout": 0.9},
@@ -86,16 +91,14 @@ def test_every_option_changes_the_outcome(setting: Setting, change: dict[str, An
 def test_patience_stops_and_the_best_state_comes_back(setting: Setting) -> None:
     wild = {"learning_rate": 3.0, "epochs": 12}  # every epoch is worse than what recall gave
     ranker = fitted(setting, patience=2, **wild)
-    report = ranker.report
-    assert report is not None
-    assert len(report.losses) == report.best_epoch + 2 < 12
-    assert len(report.valid_ndcg) == len(report.losses) + 1
+    log = ranker.log
+    assert len(log.loss) == log.best_epoch + 2 < 12
+    assert len(log.validation) == len(log.loss)
     scores = ranker.score(setting.valid.queries, setting.valid.candidates)
     restored = ndcg_of_scores(scores, setting.valid.labels["click"], setting.valid.candidates.item_idx).mean()
-    assert restored == pytest.approx(max(report.valid_ndcg))
-    longer = fitted(setting, patience=3, **wild).report
-    assert longer is not None
-    assert len(longer.losses) > len(report.losses)
+    assert restored == pytest.approx(log.best_validation)
+    longer = fitted(setting, patience=3, **wild).log
+    assert len(longer.loss) > len(log.loss)
 
 
 def test_an_untrained_network_keeps_the_order_of_recall(setting: Setting) -> None:
@@ -106,9 +109,8 @@ def test_an_untrained_network_keeps_the_order_of_recall(setting: Setting) -> Non
 
 
 def test_without_validation_all_epochs_run(setting: Setting) -> None:
-    report = fitted(setting, valid=False, patience=1).report
-    assert report is not None
-    assert (len(report.losses), report.best_epoch, report.valid_ndcg) == (4, 4, ())
+    log = fitted(setting, valid=False, patience=1).log
+    assert (len(log.loss), log.best_epoch, log.untrained, log.validation) == (4, 4, None, [])
 
 
 def test_validation_without_a_positive_chooses_nothing(setting: Setting) -> None:
@@ -117,11 +119,10 @@ def test_validation_without_a_positive_chooses_nothing(setting: Setting) -> None
     said: list[str] = []
     sink = logger.add(lambda message: said.append(str(message)), level="WARNING")
     try:
-        report = fitted(blind, patience=1).report
+        log = fitted(blind, patience=1).log
     finally:
         logger.remove(sink)
-    assert report is not None
-    assert (len(report.losses), report.best_epoch, report.valid_ndcg) == (4, 4, ())
+    assert (len(log.loss), log.best_epoch, log.untrained, log.validation) == (4, 4, None, [])
     assert "none of the 60 validation queries has a positive" in "".join(said)
 
 
@@ -131,11 +132,11 @@ def test_a_ranker_that_learnt_nothing_says_so(setting: Setting) -> None:
     said: list[str] = []
     sink = logger.add(lambda message: said.append(str(message)), level="WARNING")
     try:
-        report = fitted(replace(setting, valid=replace(setting.valid, labels={"click": labels})), epochs=1).report
+        log = fitted(replace(setting, valid=replace(setting.valid, labels={"click": labels})), epochs=1).log
     finally:
         logger.remove(sink)
-    assert report is not None
-    assert report.best_epoch == 0
+    assert log.best_epoch == 0
+    assert log.untrained == log.best_validation
     assert "deepfm: no epoch was better on validation than the merged order" in "".join(said)
 
 
@@ -143,7 +144,8 @@ def test_a_loss_that_is_no_number_names_the_batch(setting: Setting) -> None:
     weight = np.ones(len(setting.samples), dtype=np.float32)
     weight[:] = np.nan
     broken = replace(setting, samples=replace(setting.samples, weight=weight))
-    with pytest.raises(DataError, match=r"the loss became nan in epoch 1, batch 0 \(queries \[.*lower learning_rate"):
+    message = r"the loss became nan in epoch 1, batch 1 of 4; a lower learning_rate .* The batch: training queries \["
+    with pytest.raises(TrainingError, match=message):
         fitted(broken)
 
 
@@ -158,7 +160,7 @@ def test_query_weights_count(setting: Setting) -> None:
 
 def test_encoding_batch_by_batch_trains_the_same_model(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = fitted(setting).score(setting.valid.queries, setting.valid.candidates)
-    monkeypatch.setattr(trainer, "MAX_ENCODED_BYTES", 0)
+    monkeypatch.setattr(task, "MAX_ENCODED_BYTES", 0)
     monkeypatch.setattr(scoring, "CHUNK_BYTES", 1)  # one query a chunk
     in_batches = fitted(setting).score(setting.valid.queries, setting.valid.candidates)
     np.testing.assert_allclose(in_batches, at_once, atol=1e-4)
@@ -178,3 +180,64 @@ def test_hidden_users_train_the_unknown_user(setting: Setting) -> None:
 
     assert unknown(0.0) == 0.0
     assert unknown(0.5) > 0.0
+
+
+def test_decay_spares_first_order_weights_biases_and_slopes(setting: Setting) -> None:
+    network: Any = fitted(setting, epochs=1)._network
+    exempt_from_decay(network)
+    optimiser = build_optimiser(network, NeuralConfig(weight_decay=0.1))
+    decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    decayed = {name for name, values in network.named_parameters() if decays[id(values)] == 0.1}
+    assert decayed == {
+        "query.codes", "query.bags.0", "query.numbers", "item.codes", "item.bags.0", "item.numbers", "pair.vectors",
+        "first.weight", "deep.out.weight",
+    }  # fmt: skip
+    assert set(decays.values()) == {0.1, 0.0}
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Raise ``Killed`` instead of step number ``step`` of this process, from 1."""
+    loss, done = task.RankingTask.loss, 0
+
+    def counted(self: task.RankingTask, batch: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done == step:
+            raise Killed
+        return loss(self, batch)
+
+    monkeypatch.setattr(task.RankingTask, "loss", counted)
+
+
+@pytest.mark.parametrize("model", list(RANKERS))
+def test_a_break_anywhere_changes_nothing(
+    setting: Setting, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks within an epoch, at its end, and right after a resume; dropout, negatives and hidden ids are drawn."""
+    small = {**SMALL, "negatives": 4, "dropout": 0.3}
+    tables: Any = setting.tables()
+
+    def fit(options: RunOptions) -> Any:
+        ranker = RANKERS[model](small)
+        return ranker.fit(setting.samples, valid=setting.valid, options=options, **tables)
+
+    expected = fit(QUIET)
+    kept = replace(QUIET, checkpoint_dir=tmp_path / "c", checkpoint_minutes=1e-9, log_dir=tmp_path / "runs")
+    for resume, step in ((False, 3), (True, 4), (True, 2), (True, 1)):  # after 2, 5, 6 and 6 of 16 steps
+        with monkeypatch.context() as patched:
+            kill_at(patched, step)
+            with pytest.raises(Killed):
+                fit(replace(kept, resume=resume))
+    found = fit(replace(kept, resume=True))
+    assert (found.log.loss, found.log.validation) == (expected.log.loss, expected.log.validation)
+    assert (found.log.untrained, found.log.best_epoch) == (expected.log.untrained, expected.log.best_epoch)
+    weights = expected._network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in found._network.state_dict().items())
+    assert list((tmp_path / "runs").rglob("events.out.tfevents.*"))
+    other = replace(setting, samples=replace(setting.samples, weight=np.ones(60, dtype=np.float32)))
+    with pytest.raises(ResumeError, match="samples was"):
+        RANKERS[model](small).fit(other.samples, valid=other.valid, options=replace(kept, resume=True), **tables)

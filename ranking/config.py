@@ -1,0 +1,52 @@
+"""Options of every ranker around a torch network."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt, field_validator
+
+from dataprep.tmdb import MetadataName
+from ranking.features import DEFAULT, check_names
+from training import TrainingConfig
+
+
+class NeuralConfig(TrainingConfig):
+    """Options of every neural ranker; those of the loop are of ``training.TrainingConfig``, a sample being a query.
+
+    Attributes:
+        task: the labels to learn.
+        features: names of features (``ranking.features``), wildcards such as ``recall.*``, and ``default`` for the
+            default set. A feature named in full is an error where the data lacks a column it needs; a wildcard leaves
+            it out.
+        metadata: features of TMDb to read (``dataprep.tmdb``), such as ``director``, ``keywords``, ``overview``; an
+            error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` are of
+            the day of the crawl, later than the events to predict: a leak in time.
+        loss: ``softmax`` (listwise, over a query's candidates) or ``bce`` (pointwise).
+        negatives: unchosen candidates drawn anew for each query and epoch.
+        user_dropout: share of queries whose user id is hidden in a training step, so that unknown users have a
+            trained embedding too.
+        embedding_size: d, size of every field's vector.
+        hidden: widths of the deep part's layers.
+        dropout: after each of them.
+    """
+
+    batch_size: PositiveInt = 64
+    learning_rate: float = Field(default=3e-4, gt=0)
+    schedule: Literal["cosine", "constant"] = "constant"
+    weight_decay: float = Field(default=1e-2, ge=0)
+    task: str = "click"
+    features: tuple[str, ...] = Field(default=(DEFAULT,), min_length=1)
+    metadata: tuple[MetadataName, ...] = ()
+    loss: Literal["softmax", "bce"] = "softmax"
+    negatives: PositiveInt = 100
+    user_dropout: float = Field(default=0.5, ge=0, le=1)
+    embedding_size: PositiveInt = 16
+    hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+    @field_validator("features")
+    @classmethod
+    def _features_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_names(names)
+        return names
