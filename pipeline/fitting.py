@@ -174,6 +174,7 @@ def train_ranker(
         "query_time": query_time,
         "missed_positives": 0 if train.missed is None else int(train.missed.sum()),
         "seconds": round(seconds, 2),
+        "training": (read_manifest(path) or {}).get("training"),
         "validation": metrics,
     }
 

@@ -1,4 +1,4 @@
-"""A training command that is killed goes on with --resume, to the model it would have come to."""
+"""A training command that is killed continues with --resume and ends with the model of an unbroken training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -24,15 +26,25 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SECONDS = 120
 
 
-def test_a_killed_training_goes_on_with_resume(command: Command, own: Workspace) -> None:
-    settings = deep_merge(small.CHANNELS["two_tower"], {"epochs": 3, "negatives": {"logq": {"kind": "streaming"}}})
-    argv = ["--data_dir", str(own.root), "--model", "two_tower", "--device", "cpu", "--checkpoint_minutes", "1e-6"]
+TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "two_tower": (
+        "train_recall",
+        deep_merge(small.CHANNELS["two_tower"], {"epochs": 3, "negatives": {"logq": {"kind": "streaming"}}}),
+    ),
+    "deepfm": ("train_ranking", {**small.RANKER, "epochs": 4, "pipeline": small.PIPELINE}),
+}
+
+
+@pytest.mark.parametrize("model", TRAININGS)
+def test_a_killed_training_continues_with_resume(command: Command, own: Workspace, model: str) -> None:
+    script, settings = TRAININGS[model]
+    argv = ["--data_dir", str(own.root), "--model", model, "--device", "cpu", "--checkpoint_minutes", "1e-6"]
     argv += as_flags(settings)
-    whole = command("train_recall", *argv, "--name", "whole")
+    whole = command(script, *argv, "--name", "whole")
     assert whole.code == 0, whole.err
 
     where = {**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    program = [sys.executable, "scripts/train_recall.py", *argv, "--name", "killed"]
+    program = [sys.executable, f"scripts/{script}.py", *argv, "--name", "killed"]
     with subprocess.Popen(program, cwd=REPOSITORY, env=where, stderr=subprocess.DEVNULL) as process:
         until = time.monotonic() + SECONDS
         while not has_checkpoint(own.checkpoint("killed")):
@@ -43,7 +55,7 @@ def test_a_killed_training_goes_on_with_resume(command: Command, own: Workspace)
     assert process.returncode == -signal.SIGKILL
     assert not own.model("killed").exists()
 
-    resumed = command("train_recall", *argv, "--name", "killed", "--resume")
+    resumed = command(script, *argv, "--name", "killed", "--resume")
     assert resumed.code == 0, resumed.err
     assert "resumed: " in resumed.err
     one, other = (load_file(own.model(name) / "network.safetensors") for name in ("whole", "killed"))
