@@ -1,11 +1,11 @@
-"""How fast the crawl is when neither the network nor the service holds it up: movies a second on loopback.
+"""Speed of the TMDb crawl without limits of network and service: movies per second on loopback.
 
     PYTHONPATH=. python benchmarks/tmdb_crawl.py --movies 10000 --rate 1000
     PYTHONPATH=. python benchmarks/tmdb_crawl.py --smoke
 
-The server is the one of the tests, in a process of its own, with documents of about 20 kB that are made beforehand.
-What is timed is everything from the first request to the last: requests, checks, compression, shards and journal on the
-disk. Processor time of the crawl is beside the time by the clock, which counts what else the machine does.
+The test server runs in its own process and sends documents of about 20 kB that are created in advance. The time runs
+from the first request to the last and includes requests, checks, compression, shards and journal on the disk. The CPU
+time of the crawl is shown too, because the elapsed time depends on other processes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DISTINCT = 500
 
 
 def measure(args: argparse.Namespace, root: Path) -> dict[str, Any]:
-    """One crawl of a fresh folder."""
+    """Crawl into a new folder."""
     space = Workspace(root)
     space.processed.mkdir(parents=True)
     ids = pa.array(range(1, args.movies + 1), pa.int64())
@@ -59,15 +59,15 @@ def measure(args: argparse.Namespace, root: Path) -> dict[str, Any]:
 
 
 def describe(result: dict[str, Any]) -> str:
-    """The measurement for people."""
+    """Format the measurement as text."""
     kept = "never more" if result["rate_kept"] else "MORE"
     return "\n".join(
         [
             f"{result['movies']:,} movies in {result['seconds']:.1f} s: {result['movies_per_second']:,.0f} movies/s "
             f"with {result['workers']} workers, {result['requests']:,} requests",
-            f"processor time of the crawl {result['cpu_ms_per_movie']:.2f} ms a movie",
-            f"{kept} than {result['rate']:,} requests in any second, as the server saw them",
-            f"{result['bytes'] / result['movies'] / 1e3:.1f} kB a movie on the disk",
+            f"CPU time of the crawl {result['cpu_ms_per_movie']:.2f} ms per movie",
+            f"{kept} than {result['rate']:,} requests in any second, as counted by the server",
+            f"{result['bytes'] / result['movies'] / 1e3:.1f} kB per movie on the disk",
         ]
     )
 
@@ -79,11 +79,11 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=1_000)
     parser.add_argument("--workers", type=int, default=50)
     parser.add_argument(
-        "--faults", type=float, default=0.0, help="share of requests that the server answers by a fault"
+        "--faults", type=float, default=0.0, help="share of requests that the server answers with a fault"
     )
-    parser.add_argument("--compressed", action="store_true", help="let the server send documents gzipped")
-    parser.add_argument("--smoke", action="store_true", help="200 movies, to see that it runs")
-    parser.add_argument("--folder", type=Path, help="where to put documents for the time (default: temporary)")
+    parser.add_argument("--compressed", action="store_true", help="send documents gzipped")
+    parser.add_argument("--smoke", action="store_true", help="200 movies, a test that it runs")
+    parser.add_argument("--folder", type=Path, help="folder for the documents (default: temporary)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.smoke:

@@ -1,13 +1,11 @@
-"""From stored answers of TMDb to the four tables: seconds, documents per second, peak memory.
+"""Convert stored TMDb documents into the four tables: seconds, documents per second, peak memory.
 
     PYTHONPATH=. python benchmarks/tmdb_tables.py --movies 100000
     PYTHONPATH=. python benchmarks/tmdb_tables.py --smoke
 
-Some thousand documents are made by the tests' generator, about 20 kB of JSON each, and used again and again as other
-movies: with other ids of the movie and its credits, and every round of the first rounds with other people. They go to
-shards by the crawl's own writer. What is timed is the command, in a process of its own, with its start and its imports;
-its peak of memory is that process's alone. Processor seconds are beside the seconds by the clock, which count what else
-the machine does.
+The tests' generator creates 2,000 documents of about 20 kB. They are reused as other movies, with new ids of movies,
+credits and, in the first 40 rounds, people. The crawl's code writes the shards. The measured command runs in its own
+process; start and imports count. CPU seconds are shown too, because the elapsed time depends on other processes.
 """
 
 from __future__ import annotations
@@ -26,19 +24,19 @@ from typing import Any
 
 from loguru import logger
 
-from data_collector.tmdb.journal import Journal, Movie
+from data_collector.tmdb.journal import Journal, MovieRecord
 from data_collector.tmdb.shards import ShardWriter, encode_record
 from scripts.data_collector.process_tmdb_json import main as process
 from tests.data_collector.tmdb.documents import N_PEOPLE, movie_document
 
 DISTINCT = 2_000
-PEOPLE_ROUNDS = 40  # so that there are up to 800,000 people, as in the credits of MovieLens's films
+PEOPLE_ROUNDS = 40  # up to 800,000 people, as in the credits of MovieLens's films
 FETCHED = 1.7e9
 _PERSON = re.compile(rb'"id":(\d+),"known_for_department"')
 
 
-def relabelled(n_movies: int) -> Iterator[tuple[int, bytes]]:
-    """Ids from 1 and documents as JSON, each a movie of its own."""
+def renumbered(n_movies: int) -> Iterator[tuple[int, bytes]]:
+    """Ids from 1 and JSON documents, each a different movie."""
     originals = [
         json.dumps(movie_document(tmdb_id), separators=(",", ":"), ensure_ascii=False).encode()
         for tmdb_id in range(1, min(n_movies, DISTINCT) + 1)
@@ -57,14 +55,14 @@ def relabelled(n_movies: int) -> Iterator[tuple[int, bytes]]:
 
 
 def write_shards(folder: Path, n_movies: int) -> int:
-    """Store the documents; returns their bytes as JSON."""
+    """Store the documents; returns their total size as JSON in bytes."""
     folder.mkdir(parents=True)
     journal = Journal(folder)
     shards = ShardWriter(folder, journal)
     n_bytes, movies = 0, []
-    for tmdb_id, body in relabelled(n_movies):
+    for tmdb_id, body in renumbered(n_movies):
         place = shards.append(encode_record(tmdb_id, "en-US", FETCHED + tmdb_id, None, body))
-        movies.append(Movie(tmdb_id, "en-US", "done", 1, FETCHED, FETCHED + tmdb_id, place))
+        movies.append(MovieRecord(tmdb_id, "en-US", "done", 1, FETCHED, FETCHED + tmdb_id, place))
         n_bytes += len(body)
         if tmdb_id % 10_000 == 0:
             logger.info("{:,} documents stored", tmdb_id)
@@ -76,7 +74,7 @@ def write_shards(folder: Path, n_movies: int) -> int:
 
 
 def peak_bytes() -> int:
-    """Greatest resident memory of this process; without what its parent had when it started it."""
+    """Peak resident memory of this process, without the memory inherited from its parent."""
     status = Path("/proc/self/status")
     if not status.exists():  # not Linux
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -87,7 +85,7 @@ def peak_bytes() -> int:
 
 
 def run_command(root: Path) -> dict[str, Any]:
-    """The command in a process of its own; its result with ``wall_seconds``, ``cpu_seconds`` and ``peak_bytes``."""
+    """Run the command in its own process; returns its result with ``wall_seconds``, ``cpu_seconds``, ``peak_bytes``."""
     started = time.perf_counter()
     ended = subprocess.run(
         [sys.executable, __file__, "--measure", str(root)], stdout=subprocess.PIPE, text=True, check=True
@@ -97,13 +95,13 @@ def run_command(root: Path) -> dict[str, Any]:
 
 
 def describe(result: dict[str, Any], n_bytes: int) -> str:
-    """The measurement for people."""
+    """Format the measurement as text."""
     n, wall, cpu = result["documents"], result["wall_seconds"], result["cpu_seconds"]
     rows = ", ".join(f"{count:,} {table}" for table, count in result["rows"].items())
     return "\n".join(
         [
             f"{n:,} documents, {n_bytes / n / 1e3:.1f} kB of JSON each → {rows}",
-            f"{wall:.1f} s by the clock ({n / wall:,.0f} documents/s), {cpu:.1f} s of processor time",
+            f"{wall:.1f} s elapsed ({n / wall:,.0f} documents/s), {cpu:.1f} s of CPU time",
             f"peak memory {result['peak_bytes'] / 1e6:,.0f} MB",
         ]
     )
@@ -114,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--movies", type=int, default=100_000)
     parser.add_argument("--smoke", action="store_true", help="3,000 movies")
-    parser.add_argument("--folder", type=Path, help="where to put shards and tables for the time (default: temporary)")
+    parser.add_argument("--folder", type=Path, help="folder for shards and tables (default: temporary)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,6 +1,6 @@
-"""Which MovieLens data sets there are, what each consists of, and where it can be had, in order.
+"""The MovieLens data sets: their files, and the sources to download them from, in order of preference.
 
-The data are GroupLens's and keep their own terms of use: https://grouplens.org/datasets/movielens/.
+The data belong to GroupLens, which sets the terms of use: https://grouplens.org/datasets/movielens/.
 F. M. Harper and J. A. Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015.
 """
 
@@ -16,11 +16,11 @@ GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 
 @dataclass(frozen=True)
 class ArchiveSource:
-    """A zip archive on a server of GroupLens's layout, with its ``.md5`` beside it where there is one.
+    """A zip archive on a server with GroupLens's layout, usually with an ``.md5`` file beside it.
 
     Attributes:
         file: name under the server's base address.
-        files: what the unpacked archive must hold; it may hold more.
+        files: files that the archive must contain; it may contain more.
     """
 
     file: str
@@ -29,13 +29,13 @@ class ArchiveSource:
 
 @dataclass(frozen=True)
 class WheelSource:
-    """A wheel on the package index that carries the data as package files. It is never installed.
+    """A wheel on the package index that contains the data as package files. It is never installed.
 
     Attributes:
-        requirement: what pip is asked for, pinned.
+        requirement: pinned requirement for pip.
         sha256: hex digest of the wheel file.
         folder: folder inside the wheel.
-        files: what to take from that folder.
+        files: files to extract from that folder.
     """
 
     requirement: str
@@ -53,7 +53,7 @@ class Dataset:
 
     Attributes:
         name: as in ``--dataset`` and ``raw/<name>/``.
-        sources: where to get it, the first that works is used.
+        sources: where to download it; the first source that works is used.
     """
 
     name: str
@@ -61,17 +61,17 @@ class Dataset:
 
     @property
     def layouts(self) -> tuple[tuple[str, ...], ...]:
-        """The sets of file names, any one of which makes the data set complete."""
+        """Sets of file names; a folder with all files of one set is complete."""
         return tuple(source.files for source in self.sources)
 
 
 _DAT = ("ratings.dat", "movies.dat")
 _CSV = ("ratings.csv", "movies.csv", "links.csv", "tags.csv")
 
-# RecBole ships MovieLens-100K as its example, so whoever can install this project can have the data too. The digest is
-# the one the package index itself publishes for recbole-1.2.1-py3-none-any.whl (shown by
-# `pip install --dry-run --no-deps --report - recbole==1.2.1`). Its .link and .kg files map films to a knowledge graph
-# that is no part of MovieLens, and stay behind.
+# RecBole ships MovieLens-100K as its example, so anyone who can install this project can download the data too. The
+# package index publishes this digest for recbole-1.2.1-py3-none-any.whl (`pip install --dry-run --no-deps --report -
+# recbole==1.2.1` shows it). The wheel's .link and .kg files map films to a knowledge graph that is not part of
+# MovieLens; they are not extracted.
 _RECBOLE_WHEEL = WheelSource(
     requirement="recbole==1.2.1",
     sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
@@ -94,10 +94,10 @@ DATASETS: dict[str, Dataset] = {
 
 
 def find_dataset(name: str) -> Dataset:
-    """The data set of that name.
+    """Look up a data set by name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the name is unknown.
     """
     if name not in DATASETS:
         raise ConfigError(f"unknown data set {name!r}; choose one of {', '.join(DATASETS)}")

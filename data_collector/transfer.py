@@ -1,8 +1,8 @@
-"""Fetching one file over HTTP so that a dropped connection, or a killed run, costs only what was missing.
+"""Download one file over HTTP, and resume after a dropped connection or a killed run.
 
-Bytes go to a ``.part`` file. Beside it lies ``<part>.json`` with what the server said of the file (ETag, date, size):
-a later attempt asks for the rest with ``Range`` and ``If-Range``, and starts over where the server answers with
-another version of the file or knows no ranges.
+Bytes go to a ``.part`` file. ``<part>.json`` stores the server's ETag, date and size of the file. A later attempt
+requests the rest with ``Range`` and ``If-Range``, and starts over if the file on the server has changed or the server
+does not support ranges.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from urllib3.exceptions import MaxRetryError
 from reccore.errors import DataError
 from reccore.progress import progress
 
-# Connecting, and the first answer, must be quick: a mirror may be waiting its turn.
+# For connecting and for each read. Short, because a mirror may come next.
 TIMEOUT_SECONDS = (5.0, 15.0)
 BACKOFF_SECONDS = 0.5
 FRUITLESS_ATTEMPTS = 4
-# urllib3 gives up a chunk that the connection cut short, so small chunks lose little.
+# urllib3 discards an incomplete chunk when the connection drops, so small chunks lose little.
 CHUNK_BYTES = 1 << 14
 _TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-# Compressed transfer would make lengths and ranges count other bytes than those of the file.
+# With compressed transfer, lengths and ranges would not count bytes of the file.
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "movielens-rec"}
 
 
 class SourceError(Exception):
-    """This source cannot give the file; another one may. The message is a clause without a full stop."""
+    """This source failed; another one may work. The message is a clause without a full stop."""
 
 
 class _DroppedError(Exception):
-    """The server answered, but not with all of the file; worth another attempt."""
+    """The server answered, but the file is incomplete; another attempt may work."""
 
 
 class _UnreachableError(Exception):
@@ -45,8 +45,8 @@ class _UnreachableError(Exception):
 
 
 @dataclass(frozen=True)
-class _Remote:
-    """What tells one version of the file on the server from another; None where the server is silent."""
+class _RemoteFile:
+    """Identifies a version of the file on the server; None for headers that the server does not send."""
 
     url: str
     etag: str | None
@@ -54,29 +54,29 @@ class _Remote:
     size: int | None
 
     @classmethod
-    def of(cls, url: str, response: requests.Response, size: int | None) -> _Remote:
+    def of(cls, url: str, response: requests.Response, size: int | None) -> _RemoteFile:
         return cls(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), size)
 
     @property
     def validator(self) -> str | None:
-        """Value for ``If-Range``, which takes no weak ETag (RFC 9110, 13.1.5)."""
+        """Value for ``If-Range``, which does not allow weak ETags (RFC 9110, 13.1.5)."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
-    def agrees_with(self, other: _Remote) -> bool:
-        """Whether two answers can be about one version: all that both name is equal."""
+    def matches(self, other: _RemoteFile) -> bool:
+        """Whether two responses can describe the same version: everything present in both is equal."""
         pairs = ((self.etag, other.etag), (self.modified, other.modified), (self.size, other.size))
         return self.url == other.url and all(a == b for a, b in pairs if a is not None and b is not None)
 
 
 def fetch(url: str, part: Path, *, show_progress: bool = True) -> None:
-    """Bring ``part`` to the whole content of ``url``, going on from what it already holds.
+    """Download ``url`` into ``part``, and resume from the bytes that are already there.
 
-    An attempt that fails is repeated after a pause: without limit while attempts add bytes, a few times where they do
-    not. A server that does not answer at all is given up at once.
+    A failed attempt is repeated after a pause: without limit while attempts add bytes, otherwise a few times. If the
+    server does not answer the first attempt, there is no other.
 
     Raises:
         SourceError: the server cannot be reached, refuses, or keeps dropping the connection. ``part`` is kept.
-        DataError: the disk does not take the bytes, because it is full for instance. ``part`` is kept.
+        DataError: writing failed, for instance because the disk is full. ``part`` is kept.
     """
     furthest, fruitless, answered = _size(part), 0, False
     with requests.Session() as session:
@@ -100,7 +100,7 @@ def fetch(url: str, part: Path, *, show_progress: bool = True) -> None:
 
 
 def fetch_text(url: str, *, limit: int = 4096) -> str | None:
-    """The beginning of a small text, such as a checksum; None where the server has none, or fails repeatedly."""
+    """Download the beginning of a small text, such as a checksum; None if it does not exist or all attempts fail."""
     for attempt in range(FRUITLESS_ATTEMPTS):
         if attempt:
             time.sleep(BACKOFF_SECONDS * 2**attempt)
@@ -119,22 +119,22 @@ def fetch_text(url: str, *, limit: int = 4096) -> str | None:
 
 
 def discard(part: Path) -> None:
-    """Remove a partial file and what is remembered of it."""
+    """Remove a partial file and its notes."""
     part.unlink(missing_ok=True)
-    _notes(part).unlink(missing_ok=True)
+    _notes_path(part).unlink(missing_ok=True)
 
 
 def _attempt(session: requests.Session, url: str, part: Path, show_progress: bool) -> None:
-    """One request and what it brings. Returns only when ``part`` is whole."""
-    known = _remembered(part)
+    """Send one request and save the answer. Returns only when ``part`` is complete."""
+    known = _read_notes(part)
     offset = _size(part) if known is not None and known.url == url else 0
     with _request(session, url, known, offset) as response:
         start, size = _content_range(response)
-        remote = _Remote.of(url, response, size)
+        remote = _RemoteFile.of(url, response, size)
         if response.status_code == 416 and offset and size == offset:
             return
         if response.status_code in (206, 416):
-            if known is None or start != offset or not remote.agrees_with(known):
+            if known is None or start != offset or not remote.matches(known):
                 discard(part)
                 raise _DroppedError("the file on the server has changed since the last run, starting over")
             size = size or known.size
@@ -143,7 +143,7 @@ def _attempt(session: requests.Session, url: str, part: Path, show_progress: boo
                 logger.info("{}: the server does not resume this file, starting over", url)
             offset, size = 0, _content_length(response)
             known = None
-            remote = _Remote.of(url, response, size)
+            remote = _RemoteFile.of(url, response, size)
         _save(response, part, offset, None if known else remote, size, show_progress)
     if size is not None and _size(part) != size:
         if _size(part) > size:
@@ -151,8 +151,8 @@ def _attempt(session: requests.Session, url: str, part: Path, show_progress: boo
         raise _DroppedError(f"the connection closed after {_size(part):,} of {size:,} bytes")
 
 
-def _request(session: requests.Session, url: str, known: _Remote | None, offset: int) -> requests.Response:
-    """Send the request; the answer's body is still to be read."""
+def _request(session: requests.Session, url: str, known: _RemoteFile | None, offset: int) -> requests.Response:
+    """Send the request; the caller reads the body."""
     headers = {}
     if offset and known is not None:
         headers["Range"] = f"bytes={offset}-"
@@ -177,16 +177,21 @@ def _request(session: requests.Session, url: str, known: _Remote | None, offset:
 
 
 def _save(
-    response: requests.Response, part: Path, offset: int, remote: _Remote | None, size: int | None, show_progress: bool
+    response: requests.Response,
+    part: Path,
+    offset: int,
+    remote: _RemoteFile | None,
+    size: int | None,
+    show_progress: bool,
 ) -> None:
-    """Write the body behind the first ``offset`` bytes of ``part``; ``remote`` is noted where the file starts anew."""
+    """Write the body after the first ``offset`` bytes of ``part``; a new file also stores ``remote`` in the notes."""
     label = response.url.rpartition("/")[2] + (" (rest)" if offset else "")
     rest = None if size is None else size - offset
     try:
-        # Unbuffered, so that what is counted as kept is really in the file.
+        # Unbuffered, so that every byte counted as kept is in the file.
         with part.open("ab" if offset else "wb", buffering=0) as file:
-            if remote is not None:  # only after the old bytes are gone, or a kill in between would join two versions
-                _notes(part).write_text(json.dumps(asdict(remote)), encoding="utf-8")
+            if remote is not None:  # after the old bytes are gone: a kill in between must not mix two versions
+                _notes_path(part).write_text(json.dumps(asdict(remote)), encoding="utf-8")
             with progress(label, rest, unit="B", enabled=show_progress) as advance:
                 for chunk in _chunks(response):
                     left = memoryview(chunk)
@@ -202,7 +207,7 @@ def _save(
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
-    """The body piece by piece; network errors must not pass for disk errors, which are OSError too."""
+    """The body in chunks. Network errors are converted, because OSError means a disk error to the caller."""
     try:
         yield from response.iter_content(CHUNK_BYTES)
     except requests.RequestException as error:
@@ -210,7 +215,7 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
 
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
-    """First byte and total size of a ``Content-Range``; None for what it does not name."""
+    """First byte and total size from ``Content-Range``; None for missing values."""
     found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
     if found is None:
         return None, None
@@ -223,14 +228,14 @@ def _content_length(response: requests.Response) -> int | None:
     return int(length) if length.isdigit() else None
 
 
-def _notes(part: Path) -> Path:
+def _notes_path(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _remembered(part: Path) -> _Remote | None:
-    """What was noted of the file when its first byte was written; None starts it over."""
+def _read_notes(part: Path) -> _RemoteFile | None:
+    """The version noted when the first byte was written; None (download again) if the notes cannot be read."""
     try:
-        return _Remote(**json.loads(_notes(part).read_text(encoding="utf-8")))
+        return _RemoteFile(**json.loads(_notes_path(part).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -240,7 +245,7 @@ def _size(part: Path) -> int:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """The cause, without the library's wrapping."""
+    """The cause, without the library's wrapper."""
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {TIMEOUT_SECONDS[0]:g} s"
     if isinstance(error, requests.ReadTimeout):

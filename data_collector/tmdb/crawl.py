@@ -1,4 +1,4 @@
-"""The whole crawl: what is missing is fetched, what is there is left alone, and it can be stopped at any moment."""
+"""The crawl: fetch what is missing, keep what is there, and resume after any stop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import Field
 from data_collector.lock import exclusive_folder
 from data_collector.tmdb import FOLDER
 from data_collector.tmdb.client import Client, checked_address
-from data_collector.tmdb.journal import Movie, now
+from data_collector.tmdb.journal import MovieRecord, now
 from data_collector.tmdb.key import Key
 from data_collector.tmdb.limiter import RateLimiter
 from data_collector.tmdb.links import read_links
@@ -40,15 +40,15 @@ class CrawlConfig(ComponentConfig):
     """Options of a crawl.
 
     Attributes:
-        workers: threads, each with a connection of its own.
-        rate: most requests in any second, over all threads.
-        limit: only the first so many tmdbIds of the data set, whether or not they are there by now; None for all.
-        base_url: address of the API; ``/3`` is added where it has no path.
-        language: of titles, overviews and the like, as TMDb writes it.
-        max_age_days: ask again for documents that were last confirmed longer ago; None for never.
+        workers: number of threads, each with its own connection.
+        rate: maximum number of requests in any second, over all threads.
+        limit: use only the first ``limit`` tmdbIds of the data set, including those already fetched; None for all.
+        base_url: address of the API; ``/3`` is added if it has no path.
+        language: language of titles, overviews and other texts, as TMDb writes it.
+        max_age_days: request documents again that were last confirmed longer ago; None for never.
         posters: fetch posters too.
         poster_size: one of TMDb's sizes.
-        image_base_url: address of images; None for what TMDb's ``/configuration`` says.
+        image_base_url: address of images; None to use TMDb's ``/configuration``.
     """
 
     workers: int = Field(default=50, ge=1, le=1000)
@@ -64,23 +64,23 @@ class CrawlConfig(ComponentConfig):
 
 @dataclass(frozen=True)
 class CrawlReport:
-    """Where a folder stands after a crawl.
+    """State of a folder after a crawl.
 
     Attributes:
-        folder: where the documents lie.
-        language: of the documents.
-        movies: tmdbIds of the data set, as far as they were asked for.
-        documents: those of them whose document is there.
-        fetched: documents that came in this run.
+        folder: folder of the documents.
+        language: language of the documents.
+        movies: number of tmdbIds of the data set, up to ``limit``.
+        documents: how many of them have a document.
+        fetched: documents fetched in this run.
         unchanged: documents that the server confirmed in this run.
-        absent: movies that TMDb does not have.
-        failed: movies that no attempt of the last run brought; the next run tries again.
-        without_tmdb_id: movies of the data set that have no tmdbId.
-        faults: attempts of this run that came to nothing.
+        absent: movies that do not exist at TMDb.
+        failed: movies for which all attempts of the last run failed; the next run tries again.
+        without_tmdb_id: movies of the data set without a tmdbId.
+        faults: failed attempts of this run.
         seconds: duration.
-        posters: images that are there, of the size asked for; None where none were asked for.
-        posters_absent: images that TMDb does not have.
-        posters_failed: images that no attempt of the last run brought.
+        posters: images of the requested size on the disk; None if posters were not requested.
+        posters_absent: images that do not exist at TMDb.
+        posters_failed: images for which all attempts of the last run failed.
     """
 
     folder: Path
@@ -102,23 +102,23 @@ class CrawlReport:
 def crawl(
     workspace: Workspace, key: Key, config: CrawlConfig | None = None, options: RunOptions | None = None
 ) -> CrawlReport:
-    """Fetch what ``raw/tmdb/`` lacks: a document for every tmdbId of the data set, and posters if asked for.
+    """Fetch what is missing in ``raw/tmdb/``: a document for every tmdbId of the data set, and posters on request.
 
-    Every document is on the disk before its thread goes on, so that whatever ends the crawl, the next one goes on
-    there. On Ctrl-C the requests in flight are finished first; a second one ends it at once.
+    A thread continues only when its document is on the disk, so the next crawl resumes after any kind of stop. Ctrl-C
+    first finishes the requests in flight; a second Ctrl-C stops at once.
 
     Args:
         workspace: the data root.
-        key: to TMDb.
-        config: what to fetch and how fast.
-        options: ``progress`` is used.
+        key: TMDb key.
+        config: what to fetch, and the rate.
+        options: only ``progress`` is used.
 
     Raises:
-        ConfigError: an address or a poster size makes no sense, or TMDb refuses the key.
+        ConfigError: an address or a poster size is invalid, or TMDb refuses the key.
         NotReadyError: the data set has no links.
         ServiceDownError: TMDb did not answer for minutes.
-        DataError: links or journal cannot be used, the disk refused, or another crawl is running here.
-        KeyboardInterrupt: after Ctrl-C, when all is in order.
+        DataError: links or journal cannot be used, a disk error, or another crawl is running in the folder.
+        KeyboardInterrupt: after Ctrl-C, when everything is on the disk.
     """
     config = config or CrawlConfig()
     address = api_address(config.base_url)
@@ -135,7 +135,7 @@ def crawl(
 
 
 class _Crawl:
-    """One run over one folder."""
+    """One crawl of one folder."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class _Crawl:
         self._faults = 0
 
     def run(self, tmdb_ids: list[int], n_unlinked: int) -> CrawlReport:
-        """Movies, then posters."""
+        """Fetch movies, then posters."""
         try:
             self._fetch_movies(tmdb_ids)
             if self._config.posters:
@@ -185,15 +185,15 @@ class _Crawl:
         client = Client(
             self._image_address(), self._limiter, connections=self._config.workers, option="--image_base_url"
         )
-        is_told = self._config.image_base_url is None
-        fetcher = PosterFetcher(client, self._store, folder, size, known, has_images=is_told)
+        is_configured = self._config.image_base_url is None
+        fetcher = PosterFetcher(client, self._store, folder, size, known, has_images=is_configured)
         try:
             self._fetch_all(wanted, fetcher, client, f"/{size}{wanted[0]}", len(paths) - len(wanted))
         finally:
             client.close()
 
     def _image_address(self) -> str:
-        """As given, else as TMDb says, which may take several attempts like all else."""
+        """The configured address, else the one from TMDb's configuration."""
         given = self._config.image_base_url
         if given is not None:
             return checked_address(given, "--image_base_url")
@@ -202,7 +202,7 @@ class _Crawl:
         return fetcher.address
 
     def _fetch_all(self, keys: list[K], fetcher: Fetcher[K], client: Client, probe: str, settled: int) -> None:
-        """Fetch the items that are not settled yet."""
+        """Fetch the items that are not settled: neither stored, absent nor given up."""
         pool = WorkerPool(self._config.workers, lambda: client.alive(probe), self._stop)
         try:
             pool.run(keys, fetcher, self._interrupted, show_progress=self._show_progress)
@@ -217,7 +217,7 @@ class _Crawl:
             raise KeyboardInterrupt
 
     def _poster_paths(self, tmdb_ids: list[int]) -> list[str]:
-        """The posters of documents that are there, each once."""
+        """Poster paths of the stored documents, each once."""
         known = self._store.journal.movies(self._config.language)
         found = (known[movie].poster for movie in tmdb_ids if movie in known)
         return list(dict.fromkeys(path for path in found if path is not None))
@@ -254,15 +254,15 @@ class _Crawl:
 
 
 def api_address(base_url: str) -> str:
-    """The address of the API, with its version where only a host is given."""
+    """Check the address of the API, and add the version if it has no path."""
     address = checked_address(base_url, "--base_url")
     return address if urlsplit(address).path else f"{address}/3"
 
 
 def wanted_movies(
-    tmdb_ids: Iterable[int], known: Mapping[int, Movie], max_age_days: float | None, at: float
+    tmdb_ids: Iterable[int], known: Mapping[int, MovieRecord], max_age_days: float | None, at: float
 ) -> list[int]:
-    """Those to ask for: never asked, failed, or last confirmed longer ago than ``max_age_days``."""
+    """tmdbIds to request: never requested, failed, or last confirmed more than ``max_age_days`` ago."""
     oldest = float("-inf") if max_age_days is None else at - max_age_days * _DAY_SECONDS
 
     def is_wanted(tmdb_id: int) -> bool:

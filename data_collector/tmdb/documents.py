@@ -1,13 +1,11 @@
-"""One stored answer of TMDb → a checked movie, or the reason why not.
+"""Parse and check one stored document of TMDb.
 
-A document counts only as a whole. What is declared below without a default is needed, and a value of another type
-than declared, there or in an optional field, rejects the document: it would say something else than we think, and half
-a movie is worse than the older answer that may still be there. Fields that are not declared are skipped unread, so
-TMDb may add what it likes.
+A document is accepted or rejected as a whole. Fields below without a default are required. A missing required field,
+or a value of the wrong type in any declared field, rejects the document; an older valid document of the movie is then
+used instead. Fields that are not declared are ignored, so TMDb may add fields.
 
-Whole numbers must fit in 64 bits, and ids must not be negative: nothing that people type into TMDb is beyond that, so
-such a document is broken, and an id that is wrong would tie the wrong rows together. Numbers that fit but cannot be
-true, such as a negative budget, stand beside fields that are fine; they become nulls (``star_rows``).
+Integers must fit in 64 bits and ids must not be negative, because a wrong id would join the wrong rows. Impossible
+values that fit, such as a negative budget, do not reject the document; they become nulls (``star_rows``).
 """
 
 from __future__ import annotations
@@ -18,41 +16,41 @@ import msgspec
 
 from data_collector.tmdb.shards import StoredDocument
 
-Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Key = Annotated[str, msgspec.Meta(min_length=1)]
+NonEmptyStr = Annotated[str, msgspec.Meta(min_length=1)]
 
 DAMAGED = "damaged on disk"
 NOT_JSON = "not JSON"
-MISSING = "a needed field is missing"
+MISSING = "a required field is missing"
 WRONG_TYPE = "a field has the wrong type"
 OUT_OF_RANGE = "a number or key is out of range"
-OTHER_MOVIE = "the document of another movie"
+OTHER_MOVIE = "document of another movie"
 
 _DETAIL_LENGTH = 300
 
 
 class _Person(msgspec.Struct, gc=False):
-    """What TMDb repeats about a person in every credit."""
+    """Facts about a person, which TMDb repeats in every credit."""
 
     id: Id
-    credit_id: Key
+    credit_id: NonEmptyStr
     name: str | None = None
-    gender: Whole | None = None
+    gender: Int64 | None = None
     known_for_department: str | None = None
     popularity: float | None = None
     profile_path: str | None = None
 
 
 class CastCredit(_Person, gc=False):
-    """Somebody who can be seen or heard."""
+    """A cast member."""
 
     character: str | None = None
-    order: Whole | None = None
+    order: Int64 | None = None
 
 
 class CrewCredit(_Person, gc=False):
-    """Somebody who did a job."""
+    """A crew member."""
 
     department: str | None = None
     job: str | None = None
@@ -65,14 +63,14 @@ class Credits(msgspec.Struct):
     crew: list[CrewCredit]
 
 
-class Named(msgspec.Struct, gc=False):
+class NamedEntry(msgspec.Struct, gc=False):
     """A genre or keyword; its id is not used."""
 
     name: str | None
 
 
 class Keywords(msgspec.Struct):
-    keywords: list[Named]
+    keywords: list[NamedEntry]
 
 
 class Country(msgspec.Struct, gc=False):
@@ -104,24 +102,24 @@ class Translations(msgspec.Struct):
     translations: list[Translation]
 
 
-class Movie(msgspec.Struct):
-    """The answer to ``GET /3/movie/{id}?append_to_response=credits,keywords,translations``, as far as it is used."""
+class MovieDocument(msgspec.Struct):
+    """The used fields of ``GET /3/movie/{id}?append_to_response=credits,keywords,translations``."""
 
     id: Id
     title: str | None
     original_title: str | None
-    genres: list[Named]
+    genres: list[NamedEntry]
     credits: Credits
     keywords: Keywords
     imdb_id: str | None = None
     original_language: str | None = None
     overview: str | None = None
     release_date: str | None = None
-    runtime: Whole | None = None
-    budget: Whole | None = None
-    revenue: Whole | None = None
+    runtime: Int64 | None = None
+    budget: Int64 | None = None
+    revenue: Int64 | None = None
     vote_average: float | None = None
-    vote_count: Whole | None = None
+    vote_count: Int64 | None = None
     popularity: float | None = None
     poster_path: str | None = None
     production_countries: list[Country] = []
@@ -130,11 +128,11 @@ class Movie(msgspec.Struct):
     translations: Translations | None = None
 
     def translated(self, field: str, language: str | None) -> str | None:
-        """The first text that is not blank among the translations into a language, those of the US before others.
+        """The first non-blank translation into a language; translations for the US come first.
 
         Args:
             field: ``title`` or ``overview``.
-            language: ISO 639-1; None has no translations.
+            language: ISO 639-1 code; None gives None.
         """
         if self.translations is None or language is None:
             return None
@@ -145,17 +143,17 @@ class Movie(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """A line of a shard; what else stands in it the reader has told already."""
+    """A line of a shard; ``StoredDocument`` has its other fields."""
 
-    document: Movie
+    document: MovieDocument
 
 
-class Rejected(Exception):
-    """Why a document is no movie.
+class InvalidDocumentError(Exception):
+    """A document was rejected.
 
     Attributes:
         reason: one of the constants of this module.
-        detail: what was found, and where in the document; at most 300 characters.
+        detail: the value found and its path in the document; at most 300 characters.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -167,38 +165,38 @@ class Rejected(Exception):
 _decoder = msgspec.json.Decoder(_Line)
 
 
-def parse_document(stored: StoredDocument) -> Movie:
-    """The movie in a line of a shard; credits and companies that repeat an earlier id in it are left out.
+def parse_document(stored: StoredDocument) -> MovieDocument:
+    """Parse a line of a shard; of credits or companies with equal ids only the first is kept.
 
-    About 0.1 ms for a document of 20 kB.
+    Takes about 0.1 ms for a document of 20 kB.
 
     Raises:
-        Rejected: the line is damaged, no JSON, lacks a needed field, has a field of another type, or is the
-            document of another movie than was asked for.
+        InvalidDocumentError: the line is damaged or not JSON, a required field is missing, a field has the wrong type,
+            or the document has another id than the requested one.
     """
     if not stored.body:
-        raise Rejected(DAMAGED, stored.where)
+        raise InvalidDocumentError(DAMAGED, stored.where)
     try:
         movie = _decoder.decode(stored.body).document
     except msgspec.ValidationError as error:  # first, as it is a kind of DecodeError
-        raise Rejected(_kind(str(error)), str(error)) from error
+        raise InvalidDocumentError(_kind(str(error)), str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejected(NOT_JSON, str(error)) from error
+        raise InvalidDocumentError(NOT_JSON, str(error)) from error
     if movie.id != stored.tmdb_id:
-        raise Rejected(OTHER_MOVIE, f"it says id {movie.id}, asked for was {stored.tmdb_id}")
-    _leave_out_repeated(movie)
+        raise InvalidDocumentError(OTHER_MOVIE, f"its id is {movie.id}, requested was {stored.tmdb_id}")
+    _drop_repeated(movie)
     return movie
 
 
 def _kind(message: str) -> str:
-    """The reason for what msgspec says, which names the field as ``$.document.credits.cast[...].id``."""
+    """The reason for a message of msgspec."""
     if "missing required field" in message:
         return MISSING
     return OUT_OF_RANGE if any(mark in message for mark in ("<=", ">=", "out of range")) else WRONG_TYPE
 
 
-def _leave_out_repeated(movie: Movie) -> None:
-    """Keep the first of what has one key: TMDb does not send such twins, but a key has to be one."""
+def _drop_repeated(movie: MovieDocument) -> None:
+    """Keep the first of credits or companies with equal ids. TMDb sends none, but keys must be unique."""
     cast, crew = movie.credits.cast, movie.credits.crew
     seen = {credit.credit_id for credit in cast} | {credit.credit_id for credit in crew}
     if len(seen) < len(cast) + len(crew):

@@ -1,7 +1,8 @@
-"""The journal of a crawl: what was asked of TMDb, what came of it, and where its bytes lie.
+"""The journal of a crawl: the result for each movie and poster, and where its document is stored.
 
-A SQLite file beside the shards. Bytes of a shard count only once the journal says so, and it says so in one
-transaction with what they are. So a killed crawl leaves no half record behind: only bytes that nobody vouches for.
+The journal is a SQLite file beside the shards. Bytes of a shard are valid only if the journal records them, and one
+transaction records both the bytes and their document. A killed crawl leaves at most unrecorded bytes at the end of a
+shard, never a partial record.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ CREATE TABLE movies (
     tmdb_id  INTEGER NOT NULL,
     language TEXT NOT NULL,
     status   TEXT NOT NULL CHECK (status IN ('done', 'absent', 'failed')),
-    attempts INTEGER NOT NULL,  -- requests made for it, over all runs
-    checked  REAL NOT NULL,     -- Unix seconds of the last answer, "it still holds" included
-    fetched  REAL,              -- Unix seconds at which the document came
-    shard    INTEGER,           -- where the document lies; NULL without one
+    attempts INTEGER NOT NULL,  -- requests, over all runs
+    checked  REAL NOT NULL,     -- Unix seconds of the last answer, "not modified" included
+    fetched  REAL,              -- Unix seconds at which the document was fetched
+    shard    INTEGER,           -- location of the document; NULL without one
     offset   INTEGER,
     length   INTEGER,
     etag     TEXT,
-    poster   TEXT,              -- the document's poster_path
-    error    TEXT,              -- why it failed
+    poster   TEXT,              -- poster_path of the document
+    error    TEXT,              -- reason of the failure
     PRIMARY KEY (tmdb_id, language),
     CHECK ((shard IS NULL) = (offset IS NULL) AND (shard IS NULL) = (length IS NULL))
 ) WITHOUT ROWID;
@@ -54,8 +55,8 @@ CREATE TABLE posters (
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a record lies: bytes ``offset`` to ``offset + length`` of a shard."""
+class ByteRange:
+    """Location of a record: bytes ``offset`` to ``offset + length`` of a shard."""
 
     shard: int
     offset: int
@@ -63,20 +64,20 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Movie:
-    """What is known of one movie in one language.
+class MovieRecord:
+    """State of one movie in one language.
 
     Attributes:
         tmdb_id: TMDb's id.
-        language: as asked for, such as ``en-US``.
-        status: ``done``; ``absent`` where TMDb has no such movie; ``failed`` where no attempt brought a document.
-        attempts: requests made for it, over all runs.
+        language: requested language, such as ``en-US``.
+        status: ``done``; ``absent`` if the movie does not exist at TMDb; ``failed`` if all attempts failed.
+        attempts: number of requests, over all runs.
         checked: Unix seconds of the last answer.
-        fetched: Unix seconds at which the document came; None without one.
-        place: where the document lies. A movie that failed to be refreshed keeps its old one.
-        etag: what the server called this version of the document.
-        poster: path of the poster's image at TMDb.
-        error: why it failed.
+        fetched: Unix seconds at which the document was fetched; None without one.
+        place: location of the document. A movie keeps its old document if a refresh fails.
+        etag: the server's ETag of the document.
+        poster: path of the poster at TMDb.
+        error: reason of the failure.
     """
 
     tmdb_id: int
@@ -85,15 +86,15 @@ class Movie:
     attempts: int
     checked: float
     fetched: float | None = None
-    place: Place | None = None
+    place: ByteRange | None = None
     etag: str | None = None
     poster: str | None = None
     error: str | None = None
 
 
 @dataclass(frozen=True)
-class Poster:
-    """What came of asking for one image in one size; fields as of ``Movie``."""
+class PosterRecord:
+    """State of one image in one size; fields as in ``MovieRecord``."""
 
     path: str
     size: str
@@ -104,28 +105,28 @@ class Poster:
 
 
 def now() -> float:
-    """The time as the journal has it: Unix seconds, to the millisecond."""
+    """The current time in Unix seconds, rounded to milliseconds as in the journal."""
     return round(time.time(), 3)
 
 
 class Journal:
-    """The journal of one folder, open for writing. One thread at a time may use it."""
+    """The journal of one folder, open for writing. Only one thread at a time may use it."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the journal, or make it.
+        """Open the journal, or create it.
 
         Raises:
-            DataError: it is damaged, of another version, missing beside shards, or the disk refused.
+            DataError: the journal is damaged, has another version, or is missing beside shards; or a disk error.
         """
         self.path = folder / FILE
         if not self.path.exists() and any(shard.stat().st_size for shard in folder.glob("movies-*.jsonl.gz")):
             raise DataError(
-                f"{folder} holds shards but no {FILE}, which says what is in them; put it back, or move the shards away"
+                f"{folder} contains shards but no {FILE}, which lists their contents; put it back, or move them away"
             )
-        with _readable_errors(self.path):
+        with _journal_errors(self.path):
             self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
-            # Readers see the last commit while the crawl writes the next one. NORMAL: after a power cut the last
-            # commits may be missing, never half there; what they named is then fetched again.
+            # WAL: readers see the last commit while the crawl writes the next one. NORMAL: after a power cut the last
+            # commits may be missing, but never partly; their documents are fetched again.
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             if not _version(self._connection):
@@ -136,16 +137,20 @@ class Journal:
         self._connection.close()
 
     def commit(
-        self, *, movies: Iterable[Movie] = (), posters: Iterable[Poster] = (), lengths: Mapping[int, int] | None = None
+        self,
+        *,
+        movies: Iterable[MovieRecord] = (),
+        posters: Iterable[PosterRecord] = (),
+        lengths: Mapping[int, int] | None = None,
     ) -> None:
-        """Write down results, and how much of each shard counts now, all or nothing.
+        """Write results and the valid lengths of shards in one transaction.
 
         Raises:
-            DataError: the disk refused; nothing of it is written.
+            DataError: a disk error; nothing is written.
         """
         with self._transaction() as run:
             run.executemany(
-                "INSERT OR REPLACE INTO movies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_movie_row, movies)
+                "INSERT OR REPLACE INTO movies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_movie_values, movies)
             )
             run.executemany(
                 "INSERT OR REPLACE INTO posters VALUES (?, ?, ?, ?, ?, ?)",
@@ -154,43 +159,43 @@ class Journal:
             run.executemany("INSERT OR REPLACE INTO shards VALUES (?, ?)", (lengths or {}).items())
 
     def set_unlinked(self, movie_ids: Iterable[int]) -> None:
-        """Write down which movies of the data set have no tmdbId, in place of what was written before."""
+        """Replace the list of movies without a tmdbId."""
         with self._transaction() as run:
             run.execute("DELETE FROM unlinked")
             run.executemany("INSERT INTO unlinked VALUES (?)", ((movie,) for movie in movie_ids))
 
     def unlinked(self) -> list[int]:
         """The movieIds without a tmdbId."""
-        with _readable_errors(self.path):
+        with _journal_errors(self.path):
             return [movie for (movie,) in self._connection.execute("SELECT movie_id FROM unlinked ORDER BY movie_id")]
 
-    def movies(self, language: str) -> dict[int, Movie]:
-        """All that is known of movies in a language. A movie that TMDb lacks is absent in every language."""
-        with _readable_errors(self.path):
+    def movies(self, language: str) -> dict[int, MovieRecord]:
+        """Records of movies in a language, by tmdbId. A movie that is absent in one language is absent in all."""
+        with _journal_errors(self.path):
             rows = self._connection.execute(
                 "SELECT * FROM movies WHERE language = ? OR status = 'absent' ORDER BY language = ?",
                 (language, language),
             )
-            return {row[0]: _movie(row) for row in rows}
+            return {row[0]: _movie_record(row) for row in rows}
 
-    def posters(self, size: str) -> dict[str, Poster]:
-        """All that is known of posters in a size, by path."""
-        with _readable_errors(self.path):
+    def posters(self, size: str) -> dict[str, PosterRecord]:
+        """Records of posters in a size, by path."""
+        with _journal_errors(self.path):
             return {
-                row[0]: Poster(*row)
+                row[0]: PosterRecord(*row)
                 for row in self._connection.execute("SELECT * FROM posters WHERE size = ?", (size,))
             }
 
     def lengths(self) -> dict[int, int]:
-        """How many bytes of each shard count."""
-        with _readable_errors(self.path):
+        """Valid bytes of each shard."""
+        with _journal_errors(self.path):
             return dict(self._connection.execute("SELECT shard, length FROM shards"))
 
     def shorten(self, shard: int, size: int) -> tuple[int, int]:
-        """Drop the documents of a shard that has only ``size`` bytes left, as far as they are lost.
+        """Delete the records of documents lost from a shard that has only ``size`` bytes left.
 
         Returns:
-            How many bytes of it count now, and how many documents were dropped, which will be fetched again.
+            Valid bytes of the shard, and the number of deleted records; their documents will be fetched again.
         """
         with self._transaction() as run:
             lost = run.execute("DELETE FROM movies WHERE shard = ? AND offset + length > ?", (shard, size)).rowcount
@@ -200,7 +205,7 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _readable_errors(self.path):
+        with _journal_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -212,36 +217,38 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class Vouched:
-    """A document that the journal vouches for."""
+class CommittedDocument:
+    """A document that the journal records."""
 
     tmdb_id: int
     language: str
     fetched: float
-    place: Place
+    place: ByteRange
 
 
-def vouched_documents(folder: Path) -> list[Vouched]:
-    """The documents of a crawl, by shard and offset, as of the last commit. A crawl may be going on.
+def committed_documents(folder: Path) -> list[CommittedDocument]:
+    """Documents of the last commit, by shard and offset. A crawl may be running.
 
     Raises:
-        NotReadyError: there was no crawl.
-        DataError: the journal is damaged or of another version.
+        NotReadyError: there is no journal.
+        DataError: the journal is damaged or has another version.
     """
     path = folder / FILE
     if not path.exists():
         raise NotReadyError(f"documents of TMDb not found in {folder}; run first: {COMMAND}")
-    with _readable_errors(path), closing(_open_to_read(path)) as connection:
+    with _journal_errors(path), closing(_connect_read_only(path)) as connection:
         _check_version(connection, path)
         rows = connection.execute(
             "SELECT tmdb_id, language, fetched, shard, offset, length FROM movies WHERE shard IS NOT NULL "
             "ORDER BY shard, offset"
         )
-        return [Vouched(movie, language, fetched, Place(*place)) for movie, language, fetched, *place in rows]
+        return [
+            CommittedDocument(movie, language, fetched, ByteRange(*place)) for movie, language, fetched, *place in rows
+        ]
 
 
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing, on a read-only disk too."""
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open a read-only connection, also on a read-only disk."""
     uri = path.resolve().as_uri()
     connection = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=30)
     try:
@@ -250,7 +257,7 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
         connection.close()
         if path.with_name(f"{FILE}-wal").exists():
             raise
-        # Nobody is writing, and SQLite may not make the file by which it would notice a writer.
+        # No process is writing, and SQLite cannot create its shared-memory file on a read-only disk.
         return sqlite3.connect(f"{uri}?immutable=1", uri=True)
     return connection
 
@@ -262,29 +269,29 @@ def _version(connection: sqlite3.Connection) -> int:
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     if (found := _version(connection)) != FORMAT_VERSION:
         raise DataError(
-            f"{path} has format {found}, this program knows {FORMAT_VERSION}; move its folder away and crawl anew"
+            f"{path} has format {found}, this program reads {FORMAT_VERSION}; move its folder away and crawl again"
         )
 
 
-def _movie_row(movie: Movie) -> tuple[object, ...]:
+def _movie_values(movie: MovieRecord) -> tuple[object, ...]:
     place = (None, None, None) if movie.place is None else (movie.place.shard, movie.place.offset, movie.place.length)
     known = (movie.tmdb_id, movie.language, movie.status, movie.attempts, movie.checked, movie.fetched)
     return (*known, *place, movie.etag, movie.poster, movie.error)
 
 
-def _movie(row: tuple[Any, ...]) -> Movie:
+def _movie_record(row: tuple[Any, ...]) -> MovieRecord:
     tmdb_id, language, status, attempts, checked, fetched, shard, offset, length, etag, poster, error = row
-    place = None if shard is None else Place(shard, offset, length)
-    return Movie(tmdb_id, language, status, attempts, checked, fetched, place, etag, poster, error)
+    place = None if shard is None else ByteRange(shard, offset, length)
+    return MovieRecord(tmdb_id, language, status, attempts, checked, fetched, place, etag, poster, error)
 
 
 @contextmanager
-def _readable_errors(path: Path) -> Iterator[None]:
+def _journal_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.OperationalError as error:  # the disk is full or read-only, somebody else holds the file
+    except sqlite3.OperationalError as error:  # the disk is full or read-only, or another process holds the file
         raise DataError(
-            f"cannot use {path}: {error}; see that its disk has room and run the same command again"
+            f"cannot use {path}: {error}; check that its disk has room and run the same command again"
         ) from error
     except sqlite3.DatabaseError as error:
-        raise DataError(f"{path} is damaged ({error}); move its folder away and crawl anew") from error
+        raise DataError(f"{path} is damaged ({error}); move its folder away and crawl again") from error

@@ -1,4 +1,4 @@
-"""Which movies to ask TMDb for: the tmdbIds of the data set."""
+"""Read the tmdbIds of the data set."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _COLUMNS = ("movieId", "tmdbId")
 
 @dataclass(frozen=True)
 class Links:
-    """What ``links`` says of TMDb.
+    """The tmdbIds of a data set.
 
     Attributes:
-        tmdb_ids: each once, in the order of the file.
+        tmdb_ids: tmdbIds, each once, in the order of the file.
         unlinked: movieIds without a tmdbId.
     """
 
@@ -30,11 +30,11 @@ class Links:
 
 
 def read_links(workspace: Workspace) -> Links:
-    """The links of the prepared data set, or those of the only raw one where none is prepared.
+    """Read the links of the prepared data set, or of the only raw data set with links.
 
     Raises:
-        NotReadyError: there are none.
-        DataError: they cannot be read, or several raw data sets have some.
+        NotReadyError: there are no links.
+        DataError: they cannot be read, or several raw data sets have links.
     """
     prepared = workspace.processed / "links.parquet"
     table = _read_parquet(prepared) if prepared.is_file() else _read_csv(_raw_links(workspace, prepared))
@@ -57,7 +57,7 @@ def _raw_links(workspace: Workspace, prepared: Path) -> Path:
     if len(found) > 1:
         raise DataError(
             f"several data sets have links ({', '.join(map(str, found))}); run first: PYTHONPATH=. python "
-            "scripts/run_preprocessing.py --dataset NAME, or keep each data set in a --data_dir of its own"
+            "scripts/run_preprocessing.py --dataset NAME, or keep each data set in its own --data_dir"
         )
     return found[0]
 

@@ -1,4 +1,4 @@
-"""Fetching posters: where TMDb keeps its images, and one file for each."""
+"""Fetch posters: the address of TMDb's images, and one file per image."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from data_collector.tmdb.client import Client, Fault, checked_address
-from data_collector.tmdb.journal import Poster, Status, now
-from data_collector.tmdb.store import Store, refused
+from data_collector.tmdb.journal import PosterRecord, Status, now
+from data_collector.tmdb.store import Store, write_error
 from reccore.errors import ConfigError, DataError
 
 CONFIGURATION = "/configuration"
 IMAGE_BYTES = 32 << 20
 _CONFIGURATION_BYTES = 1 << 20
-_STRANGE_ANSWERS = 20
-_STRANGE_ATTEMPTS = 3  # while they wait, others bring images
+_MAX_UNCONFIRMED_404 = 20
+_ATTEMPTS_AT_404 = 3  # while a path waits for its retry, other images arrive
 _NAME = re.compile(r"/[A-Za-z0-9_-]+\.[A-Za-z0-9]+")
 
 
@@ -47,7 +47,7 @@ class ImageAddressFetcher:
             address, sizes = str(images["secure_base_url"]), [str(known) for known in images["poster_sizes"]]
         except (ValueError, KeyError, TypeError):
             raise DataError(
-                "TMDb's /configuration does not say where images are; give the address by --image_base_url, such as "
+                "TMDb's /configuration has no address of images; give it with --image_base_url, such as "
                 "https://image.tmdb.org/t/p"
             ) from None
         if self._size not in sizes:
@@ -60,29 +60,29 @@ class ImageAddressFetcher:
         Raises:
             DataError: always.
         """
-        raise DataError(f"TMDb does not say where images are ({reason}); give the address by --image_base_url")
+        raise DataError(f"cannot fetch the address of images from TMDb ({reason}); give it with --image_base_url")
 
 
-def wanted_posters(paths: Iterable[str], folder: Path, known: Mapping[str, Poster]) -> list[str]:
-    """Those paths that are neither on the disk nor known to be absent, each once."""
-    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+def wanted_posters(paths: Iterable[str], folder: Path, known: Mapping[str, PosterRecord]) -> list[str]:
+    """Paths that are neither on the disk nor known to be absent, each once."""
+    existing = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
     return [
         path
         for path in dict.fromkeys(paths)
-        if not (path in known and (known[path].status == "absent" or path.removeprefix("/") in there))
+        if not (path in known and (known[path].status == "absent" or path.removeprefix("/") in existing))
     ]
 
 
 class PosterFetcher:
-    """Asks for images of one size and keeps each as a file of its own name, which TMDb gives to one image only.
+    """Fetches images of one size into files with TMDb's names, which are unique.
 
     Args:
-        client: of the server of images.
-        store: where results are written down.
-        folder: where files go; made where it is not there.
-        size: such as ``w342``.
-        known: what the journal holds, by path.
-        has_images: whether the server is known to be that of the images, rather than an address that was typed.
+        client: client of the image server.
+        store: store for the results.
+        folder: folder for the files; created if it does not exist.
+        size: TMDb's size, such as ``w342``.
+        known: records of the journal, by path.
+        has_images: True if the address comes from TMDb, False if a user typed it.
     """
 
     label = "TMDb posters"
@@ -94,12 +94,12 @@ class PosterFetcher:
         store: Store,
         folder: Path,
         size: str,
-        known: Mapping[str, Poster],
+        known: Mapping[str, PosterRecord],
         *,
         has_images: bool,
     ) -> None:
         self._has_images = has_images
-        self._strange = 0
+        self._unconfirmed_404 = 0
         self._client = client
         self._store = store
         self._folder = folder
@@ -107,26 +107,26 @@ class PosterFetcher:
         self._known = known
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for half in folder.glob(".*.part"):  # of a crawl that was killed
-                half.unlink()
+            for leftover in folder.glob(".*.part"):  # from a killed crawl
+                leftover.unlink()
         except OSError as error:
-            raise refused(folder, error) from error
+            raise write_error(folder, error) from error
 
     def fetch(self, path: str, attempt: int) -> None:
-        """Get an image and keep it, or that there is none.
+        """Fetch an image and store it, or record its absence.
 
         Raises:
             Fault: no usable answer.
-            ConfigError: the address is none of images.
-            DataError: the disk refused.
+            ConfigError: the address is not an image server.
+            DataError: a disk error.
         """
         if not _NAME.fullmatch(path):  # it becomes a file name here
-            raise Fault(f"{path[:80]!r} is no name of an image", of_service=False, final=True)
+            raise Fault(f"{path[:80]!r} is not a valid image name", of_service=False, final=True)
         answer = self._client.get(f"/{self._size}{path}", limit=IMAGE_BYTES)
         if answer.status == 200:
             kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             if not kind.startswith("image/") or not answer.body:
-                raise Fault(f"the answer is no image but {len(answer.body):,} bytes of {kind or 'no type'}")
+                raise Fault(f"the answer is not an image but {len(answer.body):,} bytes of {kind or 'unknown type'}")
             self._has_images = True
             self._write(path.removeprefix("/"), answer.body)
         elif answer.status == 304:
@@ -136,36 +136,36 @@ class PosterFetcher:
         self._keep(path, attempt, "done" if answer.status == 200 else "absent")
 
     def give_up(self, path: str, attempts: int, reason: str) -> None:
-        """Keep that no attempt brought the image."""
+        """Record that all attempts failed."""
         self._keep(path, attempts, "failed", reason)
 
     def _check_absence(self, attempt: int) -> None:
-        """A 404 counts once an image has come from there; a mistyped address would mark all as absent for good."""
+        """Accept a 404 only after the server has sent an image; else a mistyped address would mark all as absent."""
         if self._has_images:
             return
-        self._strange += 1
-        if self._strange > _STRANGE_ANSWERS:
+        self._unconfirmed_404 += 1
+        if self._unconfirmed_404 > _MAX_UNCONFIRMED_404:
             raise ConfigError(f"{self._client.base_url} answers 404 to every poster; give another --image_base_url")
         raise Fault(
             "the server answered 404 Not Found, and has not sent any image yet",
             of_service=False,
-            final=attempt >= _STRANGE_ATTEMPTS,
+            final=attempt >= _ATTEMPTS_AT_404,
         )
 
     def _keep(self, path: str, attempts: int, status: Status, error: str | None = None) -> None:
         before = self._known.get(path)
         attempts += before.attempts if before is not None else 0
-        self._store.keep(Poster(path, self._size, status, attempts, now(), error))
+        self._store.keep(PosterRecord(path, self._size, status, attempts, now(), error))
 
     def _write(self, name: str, body: bytes) -> None:
-        """The file appears whole or not at all."""
-        half = self._folder / f".{name}.{threading.get_ident()}.part"
+        """Write a file that appears complete or not at all."""
+        temporary = self._folder / f".{name}.{threading.get_ident()}.part"
         try:
-            with half.open("wb") as file:
+            with temporary.open("wb") as file:
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())
-            half.replace(self._folder / name)
+            temporary.replace(self._folder / name)
         except OSError as error:
-            half.unlink(missing_ok=True)
-            raise refused(self._folder, error) from error
+            temporary.unlink(missing_ok=True)
+            raise write_error(self._folder, error) from error

@@ -1,8 +1,7 @@
 """The TMDb tables under ``processed/tmdb/``: files, columns, types, keys. ``docs/tmdb.md`` draws them.
 
-``movies`` and ``people`` are what everything refers to; ``movie_people`` has a row for every credit,
-``movie_companies`` one for every company of a movie. A null means that TMDb does not know, or that the column does not
-apply to the row.
+``movie_people`` has one row per credit and refers to ``movies`` and ``people``; ``movie_companies`` has one row per
+company of a movie. A null means that the value is unknown to TMDb or does not apply to the row.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ REJECTS = "rejects.parquet"
 KIND = "tmdb_tables"
 
 GENDERS = (None, "female", "male", "non-binary")
-"""Names of TMDb's codes 0 to 3; 0 says "not set or not specified"."""
+"""Names of TMDb's codes 0 to 3; 0 means "not set or not specified"."""
 
 CAST_DEPARTMENT = "Acting"
-"""TMDb's own name of the department that a cast member belongs to, though only crew credits carry one."""
+"""TMDb's name of the department of cast members; TMDb sends a department only with crew credits."""
 
 _CATEGORY = pa.dictionary(pa.int32(), pa.string())
 _NAMES = pa.list_(pa.field("element", pa.string(), nullable=False))
@@ -39,15 +38,15 @@ MOVIES_SCHEMA = pa.schema(
         pa.field("runtime", pa.int32()),  # minutes
         pa.field("budget", pa.int64()),  # US dollars
         pa.field("revenue", pa.int64()),  # US dollars
-        pa.field("voteAverage", pa.float32()),  # 0 to 10; null where nobody voted
+        pa.field("voteAverage", pa.float32()),  # 0 to 10; null without votes
         pa.field("voteCount", pa.int32()),
         pa.field("popularity", pa.float32()),  # TMDb's measure on the day of the fetch
         pa.field("genres", _NAMES, nullable=False),  # names in ``language``, in TMDb's order, as all lists are
         pa.field("keywords", _NAMES, nullable=False),
         pa.field("countries", _NAMES, nullable=False),  # of production, ISO 3166-1 alpha-2
         pa.field("spokenLanguages", _NAMES, nullable=False),  # ISO 639-1
-        pa.field("posterPath", pa.string()),  # /….jpg below a size's folder on TMDb's image server
-        pa.field("language", pa.string(), nullable=False),  # what was asked for: en-US, zh-CN
+        pa.field("posterPath", pa.string()),  # /….jpg, relative to the folder of a size on TMDb's image server
+        pa.field("language", pa.string(), nullable=False),  # requested language: en-US, zh-CN
         pa.field("fetched", pa.timestamp("ms", tz="UTC"), nullable=False),
     ]
 )
@@ -87,11 +86,11 @@ MOVIE_COMPANIES_SCHEMA = pa.schema(
 
 REJECTS_SCHEMA = pa.schema(
     [
-        pa.field("where", pa.string(), nullable=False),  # shard and place in it
+        pa.field("where", pa.string(), nullable=False),  # shard and offset
         pa.field("tmdbId", pa.int64(), nullable=False),
         pa.field("fetched", pa.timestamp("ms", tz="UTC"), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),  # the same words for the same kind of fault
-        pa.field("detail", pa.string(), nullable=False),  # what was found and where in the document
+        pa.field("reason", pa.string(), nullable=False),  # one of the constants in documents.py
+        pa.field("detail", pa.string(), nullable=False),  # the value found and its path in the document
     ]
 )
 
@@ -106,7 +105,7 @@ SCHEMAS = {
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """Every value of ``table.column`` stands in the column of the same name of ``refers_to``, where it is the key."""
+    """Every value of ``table.column`` exists in ``refers_to``, in its key column of the same name."""
 
     table: str
     column: str
@@ -132,5 +131,5 @@ SORTED_BY: dict[str, tuple[str, ...]] = {
     MOVIE_PEOPLE: ("tmdbId",),
     MOVIE_COMPANIES: ("tmdbId", "position"),
 }
-"""Order of the rows. A movie's credits lie together, so that they are found without reading the whole table; first its
-cast, then its crew, each in TMDb's order."""
+"""Order of the rows. The credits of a movie are adjacent, first its cast, then its crew, each in TMDb's order,
+so that a reader finds them without reading the whole table."""

@@ -1,7 +1,7 @@
-"""TMDb's answers on disk: append-only files of compressed lines, one gzip member for each, so that zcat reads them.
+"""Shards: append-only files of TMDb's documents, one gzip member with one line per document; zcat reads them.
 
 A line: ``{"tmdbId": 603, "language": "en-US", "fetched": <Unix seconds>, "etag": "…", "document": {…}}``. The journal
-says which bytes count; what lies behind them in a shard is the torn tail of a killed crawl, and the next one cuts it.
+records the valid length of each shard. Bytes after it come from a killed crawl, and the next crawl cuts them off.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pathlib import Path
 
 from loguru import logger
 
-from data_collector.tmdb.journal import Journal, Place, vouched_documents
+from data_collector.tmdb.journal import ByteRange, Journal, committed_documents
 
 SHARDS = f"movies-{'[0-9]' * 5}.jsonl.gz"
 SHARD_BYTES = 64 << 20
-# On documents of a real one's size level 6 saves 5% of the bytes for half as much time again.
+# On documents of realistic size, level 6 takes 50% more time and saves 5% of the bytes.
 COMPRESSION_LEVEL = 4
-_GZIP = 31  # zlib's number for: a gzip header, 32 KiB window
+_GZIP = 31  # zlib's wbits for a gzip header and a 32 KiB window
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -34,27 +34,28 @@ def shard_path(folder: Path, shard: int) -> Path:
 
 
 def encode_record(tmdb_id: int, language: str, fetched: float, etag: str | None, body: bytes) -> bytes:
-    """One gzip member with one line; ``body`` is a JSON document in UTF-8, and goes in as it came."""
+    """Encode a JSON document in UTF-8 as one gzip member with one line."""
     head = json.dumps({"tmdbId": tmdb_id, "language": language, "fetched": fetched, "etag": etag})
-    # JSON has line ends only between its tokens, where a space does as well.
+    # JSON has line breaks only between tokens, where a space means the same.
     document = body.replace(b"\r", b" ").replace(b"\n", b" ")
     line = b'%s, "document": %s}\n' % (head[:-1].encode(), document)
     return gzip.compress(line, COMPRESSION_LEVEL, mtime=0)
 
 
 class ShardWriter:
-    """Appends records to the last shard of a folder, and begins another when that has ``SHARD_BYTES``.
+    """Appends records to the last shard of a folder, and starts a new shard after ``SHARD_BYTES``.
 
-    Bytes count once ``sync`` has returned and the journal has the new ``lengths``.
+    Bytes are valid when ``sync`` has returned and the journal has the new lengths.
     """
 
     def __init__(self, folder: Path, journal: Journal) -> None:
-        """Bring the shards to what the journal says of them.
+        """Make shards and journal consistent.
 
-        Torn tails are cut off. Where a shard is shorter than it should be, or gone, the journal forgets what is lost.
+        Bytes after the valid length are cut off. If a shard is too short or missing, the records of its lost documents
+        are deleted from the journal.
 
         Raises:
-            OSError: the disk refused.
+            OSError: a disk error.
         """
         self.folder = folder
         self._lengths = journal.lengths()
@@ -69,18 +70,18 @@ class ShardWriter:
         self._synced: dict[int, int] = {}
         self._file = self._open()
 
-    def append(self, member: bytes) -> Place:
-        """Write a record behind the others.
+    def append(self, member: bytes) -> ByteRange:
+        """Append a record.
 
         Raises:
-            OSError: the disk refused; call ``roll_back``.
+            OSError: a disk error; call ``roll_back``.
         """
         if self._length >= SHARD_BYTES:
             self.sync()
             self._file.close()
             self._shard += 1
             self._file = self._open()
-        place = Place(self._shard, self._length, len(member))
+        place = ByteRange(self._shard, self._length, len(member))
         left = memoryview(member)
         while left:
             left = left[self._file.write(left) :]
@@ -88,21 +89,21 @@ class ShardWriter:
         return place
 
     def sync(self) -> None:
-        """See that the bytes are on the disk.
+        """Flush the bytes to the disk.
 
         Raises:
-            OSError: the disk refused; call ``roll_back``.
+            OSError: a disk error; call ``roll_back``.
         """
         os.fsync(self._file.fileno())
         self._synced[self._shard] = self._length
 
     def take_lengths(self) -> dict[int, int]:
-        """Lengths of the shards that grew and were synced since the last call, for the journal."""
+        """Lengths of shards synced since the last call, for the journal."""
         grown, self._synced = self._synced, {}
         return grown
 
     def roll_back(self, journal: Journal) -> None:
-        """Cut off what the journal does not know, after a failed write. Needs no room on the disk."""
+        """Cut off the bytes that the journal does not record, after a failed write. Needs no disk space."""
         self._lengths = journal.lengths()
         self._synced = {}
         self._cut_tails()
@@ -118,11 +119,11 @@ class ShardWriter:
         for path in self.folder.glob(SHARDS):
             length = self._lengths.get(int(path.name[7:12]), 0)
             if (size := path.stat().st_size) > length:
-                logger.debug("{}: {:,} bytes of a crawl that was killed are cut off", path, size - length)
+                logger.debug("{}: cut off {:,} bytes from a killed crawl", path, size - length)
                 os.truncate(path, length)
 
     def _open(self) -> io.FileIO:
-        """The current shard, unbuffered: what was written is in the file, whatever becomes of this process."""
+        """Open the current shard unbuffered, so that written bytes survive a kill."""
         path = shard_path(self.folder, self._shard)
         existed = path.exists()
         file = path.open("ab", buffering=0)
@@ -137,10 +138,10 @@ class StoredDocument:
 
     Attributes:
         tmdb_id: TMDb's id.
-        fetched: Unix seconds at which the document came.
-        language: as asked for.
-        body: the line, with the document under ``document``; empty where its bytes on disk are damaged.
-        where: shard and offset, and what the damage is, for messages.
+        fetched: Unix seconds at which the document was fetched.
+        language: requested language.
+        body: the line, with the document under ``document``; empty if its bytes on disk are damaged.
+        where: shard, offset and any damage, for messages.
     """
 
     tmdb_id: int
@@ -151,15 +152,15 @@ class StoredDocument:
 
 
 def read_documents(folder: Path) -> Iterator[StoredDocument]:
-    """The latest document of every movie and language, in the order of the shards, one at a time in memory.
+    """Read the latest document of every movie and language, in the order of the shards, one at a time.
 
-    A crawl may be going on in the folder; what it adds after the first document is asked for is not seen.
+    A crawl may be running; the result is the state when the first document is read.
 
     Raises:
-        NotReadyError: there was no crawl.
-        DataError: the journal is damaged or of another version.
+        NotReadyError: there is no journal.
+        DataError: the journal is damaged or has another version.
     """
-    for shard, documents in groupby(vouched_documents(folder), key=lambda document: document.place.shard):
+    for shard, documents in groupby(committed_documents(folder), key=lambda document: document.place.shard):
         path = shard_path(folder, shard)
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(path.open("rb")) if path.exists() else None
@@ -178,18 +179,18 @@ def read_documents(folder: Path) -> Iterator[StoredDocument]:
 
 
 def _decode(member: bytes, length: int) -> bytes:
-    """Unpack one gzip member, whose checksum is compared."""
+    """Decompress one gzip member and check its checksum."""
     if len(member) < length:
-        raise EOFError("the file ends before it")
+        raise EOFError("the file ends too early")
     decoder = zlib.decompressobj(_GZIP)
     line = decoder.decompress(member)
     if not decoder.eof or decoder.unused_data:
-        raise EOFError("not one whole gzip member")
+        raise EOFError("not one complete gzip member")
     return line
 
 
 def _sync_folder(folder: Path) -> None:
-    """See that a new file's name is on the disk too; Windows has no such thing."""
+    """Flush the entry of a new file in its folder to the disk; Windows does not support this."""
     if sys.platform == "win32":
         return
     handle = os.open(folder, os.O_RDONLY)

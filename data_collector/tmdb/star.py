@@ -1,7 +1,8 @@
-"""Stored answers of TMDb → the four tables, in one pass over the shards, replaced as a whole or not at all.
+"""Convert stored documents of TMDb into the four tables (a star schema), in one pass over the shards.
 
-Every readable document leaves its rows in sorted runs on disk. Which document of a movie is the latest is known at the
-end; then the runs are merged, rows of older documents left out, and the tables written part by part.
+The rows of every valid document go to sorted runs on disk. After the pass, the latest document of each movie is known.
+The runs are then merged without the rows of older documents, and the tables are written part by part. New tables
+replace the old ones together or not at all.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from reccore.errors import DataError
 
 @dataclass(frozen=True)
 class TablesReport:
-    """What a run read and wrote.
+    """Counts of one run.
 
     Attributes:
-        rows: table → rows written.
-        documents: answers read.
-        superseded: readable answers for which there is a later one of the same movie.
-        rejects: reason → answers rejected.
-        nulled: what was wrong with single values → how many became null for it.
-        repeated_credits: credits left out because a movie that was fetched later has one of the same id.
-        seconds: for all of it.
+        rows: rows written, by table.
+        documents: documents read.
+        superseded: valid documents with a later valid document of the same movie.
+        rejects: rejected documents, by reason.
+        nulled: values replaced by null, by reason.
+        repeated_credits: credits dropped because a movie fetched later has a credit with the same id.
+        seconds: duration.
     """
 
     rows: dict[str, int]
@@ -49,37 +50,37 @@ class TablesReport:
 def write_star(documents: Iterable[StoredDocument], out: Path, *, show_progress: bool = True) -> TablesReport:
     """Write the tables of ``data_collector.tmdb.schema`` as a bundle at ``out``.
 
-    Of a movie counts the latest readable document. The facts of a person are those of the latest readable document that
-    names them; people without a credit in a document that counts are left out. A credit id in two movies belongs to the
-    one fetched later. The same documents in another order give the same tables, as long as no two that share a movie
-    or a person were fetched at the same instant.
+    The latest valid document of each movie is used. Facts about a person come from the latest valid document that
+    names the person; people without a credit in a used document are dropped. If two movies have a credit with the same
+    id, the movie fetched later keeps it. The order of the documents does not matter, unless two documents that share a
+    movie or a person were fetched at the same millisecond.
 
-    Takes about half a millisecond of one core for a document of 20 kB. Memory does not grow with the documents but for
-    some 12 bytes a credit. On disk, beside ``out``, it needs about twice what the tables take; a killed run gives that
-    back, at the latest when the next one starts.
+    Takes about half a millisecond of one core for a document of 20 kB. Memory grows by about 12 bytes per credit. Disk
+    space beside ``out``: about twice the size of the tables. The space is freed after the run; after a kill, at the
+    latest when the next run starts.
 
     Raises:
-        DataError: no document can be read, another run writes the same tables, the disk refused, or what was
-            written breaks a key.
-        ArtefactError: ``out`` is something else, or the disk refused. What was there before is untouched.
+        DataError: no document is valid, another run writes the same tables, a disk error, or the new tables violate a
+            key.
+        ArtefactError: ``out`` is not a bundle of these tables, or a disk error. The old tables are unchanged.
     """
     started = perf_counter()
-    with exclusive_folder(out.parent, "making of tables"):
-        _clear_leftovers(out)
+    with exclusive_folder(out.parent, "conversion of tables"):
+        _remove_leftovers(out)
         try:
             collected = collect(documents, out.parent, show_progress=show_progress)
         except OSError as error:
-            raise DataError(f"cannot read the documents or set rows aside in {out.parent}: {error}") from error
+            raise DataError(f"cannot read the documents or write temporary rows in {out.parent}: {error}") from error
         rejects = Counter(reject.reason for reject in collected.rejects)
-        if not collected.n_readable:
-            raise DataError(_nothing_left(collected, rejects))
+        if not collected.n_valid:
+            raise DataError(_no_documents_message(collected, rejects))
         with write_bundle(out, kind=schema.KIND, component="tmdb") as bundle:
             written = write_tables(collected, bundle.folder, show_progress=show_progress)
             check_tables(bundle.folder)
             report = TablesReport(
                 rows=written.rows,
-                documents=collected.n_readable + len(collected.rejects),
-                superseded=collected.n_readable - written.rows["movies"],
+                documents=collected.n_valid + len(collected.rejects),
+                superseded=collected.n_valid - written.rows["movies"],
                 rejects=dict(sorted(rejects.items())),
                 nulled=dict(sorted(collected.coding.nulled.items())),
                 repeated_credits=written.repeated_credits,
@@ -89,15 +90,15 @@ def write_star(documents: Iterable[StoredDocument], out: Path, *, show_progress:
     return report
 
 
-def _nothing_left(collected: Collected, rejects: Counter[str]) -> str:
+def _no_documents_message(collected: Collected, rejects: Counter[str]) -> str:
     if not rejects:
-        return "there are no documents to make tables of"
+        return "there are no documents to convert"
     counts = ", ".join(f"{n:,} × {reason}" for reason, n in rejects.items())
     first = collected.rejects[0]
-    return f"no document can be read: {counts}. First: {first.where}, tmdbId {first.tmdb_id}: {first.detail}"
+    return f"no document is valid: {counts}. First: {first.where}, tmdbId {first.tmdb_id}: {first.detail}"
 
 
-def _clear_leftovers(out: Path) -> None:
-    """Remove what killed runs left beside the tables; nobody else is writing there."""
-    for left in out.parent.glob(f".{out.name}.*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)
+def _remove_leftovers(out: Path) -> None:
+    """Remove temporary folders of killed runs; the lock excludes running ones."""
+    for leftover in out.parent.glob(f".{out.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)

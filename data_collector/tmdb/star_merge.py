@@ -1,4 +1,4 @@
-"""Sorted runs → the Parquet files: rows of superseded documents out, categories by name, a part at a time."""
+"""Merge sorted runs into the Parquet files, a part at a time, without the rows of superseded documents."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_collector.tmdb import schema
-from data_collector.tmdb.star_collect import Collected, bits_of
-from data_collector.tmdb.star_rows import moments
+from data_collector.tmdb.star_collect import Collected, hash64
+from data_collector.tmdb.star_rows import timestamps
 from reccore.progress import progress
 
 COMPRESSION = "zstd"
-ROW_GROUP_ROWS = {  # a movie has a page of text
+ROW_GROUP_ROWS = {  # rows of movies contain long texts
     schema.MOVIES: 1 << 15,
     schema.PEOPLE: 1 << 18,
     schema.MOVIE_PEOPLE: 1 << 18,
@@ -28,7 +28,7 @@ ROW_GROUP_ROWS = {  # a movie has a page of text
 
 @dataclass(frozen=True)
 class Written:
-    """Rows by table, and credits left out because a movie that was fetched later has one of the same id."""
+    """Rows by table, and credits dropped because a movie fetched later has a credit with the same id."""
 
     rows: dict[str, int]
     repeated_credits: int
@@ -38,16 +38,16 @@ def write_tables(collected: Collected, folder: Path, *, show_progress: bool = Tr
     """Write every table.
 
     Raises:
-        OSError: the disk refused.
+        OSError: a disk error.
     """
-    pa.default_memory_pool().release_unused()  # by the reading, which is over
+    pa.default_memory_pool().release_unused()  # memory of the reading pass
     latest = collected.latest()
     repeated = _RepeatedCredits.find(collected, latest)
     parts = _Parts(collected, latest, repeated)
     sources = {
         schema.MOVIES: parts.kept(schema.MOVIES),
         schema.MOVIE_PEOPLE: parts.credits(),
-        schema.PEOPLE: parts.people(),  # after the credits, which say who is needed
+        schema.PEOPLE: parts.people(),  # after the credits, which collect the people to keep
         schema.MOVIE_COMPANIES: parts.kept(schema.MOVIE_COMPANIES),
         schema.REJECTS: iter([_rejects(collected)]),
     }
@@ -60,7 +60,7 @@ def write_tables(collected: Collected, folder: Path, *, show_progress: bool = Tr
 
 
 class _Parts:
-    """Rows of the tables as they are to be written, by key."""
+    """Rows of the final tables, in the order of their key."""
 
     def __init__(self, collected: Collected, latest: np.ndarray, repeated: _RepeatedCredits) -> None:
         self._collected = collected
@@ -69,14 +69,14 @@ class _Parts:
         self._credited = np.empty(0, dtype=np.int64)
 
     def kept(self, name: str) -> Iterator[pa.Table]:
-        """Rows of the documents that count."""
+        """Rows of the latest documents."""
         for part in self._collected.runs[name].parts(ROW_GROUP_ROWS[name]):
             yield part.filter(pa.array(self._latest[part["doc"].to_numpy()]))
 
     def credits(self) -> Iterator[pa.Table]:
-        """Credits; notes whose they are."""
+        """Credits; also collects the ids of their people."""
         for part in self.kept(schema.MOVIE_PEOPLE):
-            credits = self._repeated.leave_out(part)
+            credits = self._repeated.drop(part)
             self._credited = np.union1d(self._credited, credits["personId"].to_numpy())
             yield self._named(credits, "department", "job")
 
@@ -95,55 +95,55 @@ class _Parts:
 
 @dataclass(frozen=True)
 class _RepeatedCredits:
-    """Credits that lost their id to another movie's credit. TMDb sends none; a key has to be one all the same.
+    """Credits dropped because a movie fetched later has the same credit id. TMDb sends none, but keys must be unique.
 
     Attributes:
-        bits: those of their ids.
-        ids, docs: id and document's number of each.
+        hashes: hashes of repeated ids.
+        ids, docs: credit id and document number of each dropped credit.
     """
 
-    bits: np.ndarray
+    hashes: np.ndarray
     ids: list[str]
     docs: list[int]
 
     @classmethod
     def find(cls, collected: Collected, latest: np.ndarray) -> _RepeatedCredits:
-        """Compare 64 bits of every id that counts, and the ids themselves only where those repeat.
+        """Compare the hashes of all used ids, and the ids themselves only for equal hashes.
 
-        Takes the bits out of ``collected``: of all that is kept in memory they are the most.
+        Clears the hashes in ``collected``, its largest arrays.
         """
-        bits = np.concatenate([np.empty(0, np.uint64), *collected.credit_bits])
-        collected.credit_bits.clear()
+        hashes = np.concatenate([np.empty(0, np.uint64), *collected.credit_hashes])
+        collected.credit_hashes.clear()
         docs = np.concatenate([np.empty(0, np.int32), *collected.credit_docs])
         collected.credit_docs.clear()
-        bits = bits[latest[docs]]
-        bits.sort()
-        suspects = np.unique(bits[1:][bits[1:] == bits[:-1]])
+        hashes = hashes[latest[docs]]
+        hashes.sort()
+        suspects = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
         if not len(suspects):
             return cls(suspects, [], [])
         found = []
         for part in collected.runs[schema.MOVIE_PEOPLE].parts(ROW_GROUP_ROWS[schema.MOVIE_PEOPLE]):
-            suspect = latest[part["doc"].to_numpy()] & np.isin(bits_of(part["creditId"]), suspects)
+            suspect = latest[part["doc"].to_numpy()] & np.isin(hash64(part["creditId"]), suspects)
             found.append(part.select(["creditId", "doc"]).filter(pa.array(suspect)).to_pandas())
         credits = pd.concat(found)
         credits["fetched"] = np.array(collected.fetched)[credits["doc"].to_numpy()]
         credits = credits.sort_values(["fetched", "doc"], kind="stable")
-        losers = credits[credits.duplicated("creditId", keep="last")]
-        return cls(suspects, losers["creditId"].tolist(), losers["doc"].tolist())
+        dropped = credits[credits.duplicated("creditId", keep="last")]
+        return cls(suspects, dropped["creditId"].tolist(), dropped["doc"].tolist())
 
-    def leave_out(self, credits: pa.Table) -> pa.Table:
-        """The rows without the losers."""
+    def drop(self, credits: pa.Table) -> pa.Table:
+        """The rows without the dropped credits."""
         if not self.ids:
             return credits
-        losers = set(zip(self.ids, self.docs, strict=True))
+        dropped = set(zip(self.ids, self.docs, strict=True))
         keep = np.ones(len(credits), dtype=bool)
-        for row in np.flatnonzero(np.isin(bits_of(credits["creditId"]), self.bits)):
-            keep[row] = (credits["creditId"][row].as_py(), credits["doc"][row].as_py()) not in losers
+        for row in np.flatnonzero(np.isin(hash64(credits["creditId"]), self.hashes)):
+            keep[row] = (credits["creditId"][row].as_py(), credits["doc"][row].as_py()) not in dropped
         return credits.filter(pa.array(keep))
 
 
 def _gender_names(codes: pa.ChunkedArray) -> pa.DictionaryArray:
-    """TMDb's codes by name; null for 0."""
+    """Names of TMDb's codes; null for 0."""
     names = schema.GENDERS[1:]
     codes = codes.combine_chunks()
     indices = pc.if_else(pc.greater(codes, 0), pc.subtract(codes, 1), None)
@@ -160,7 +160,7 @@ def _rejects(collected: Collected) -> pa.Table:
         {
             "where": pa.array([reject.where for reject in rejects], pa.string()),
             "tmdbId": pa.array([reject.tmdb_id for reject in rejects], pa.int64()),
-            "fetched": moments([reject.fetched for reject in rejects]),
+            "fetched": timestamps([reject.fetched for reject in rejects]),
             "reason": pa.array([reject.reason for reject in rejects], pa.string()),
             "detail": pa.array([reject.detail for reject in rejects], pa.string()),
         }
@@ -168,7 +168,7 @@ def _rejects(collected: Collected) -> pa.Table:
 
 
 def _write(path: Path, name: str, parts: Iterable[pa.Table]) -> int:
-    """Write a table, a row group for each part that is not empty; returns its rows."""
+    """Write a table with one row group per non-empty part; returns the number of rows."""
     target = schema.SCHEMAS[name]
     order = [(column, "ascending") for column in schema.SORTED_BY.get(name, ())]
     sorting = pq.SortingColumn.from_ordering(target, order) if order else None

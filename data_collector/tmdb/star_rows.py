@@ -1,8 +1,8 @@
-"""Checked movies → rows of the four tables, some hundred movies at a time.
+"""Convert checked movies into rows of the four tables, a few hundred movies at a time.
 
-The rows still carry what the merging needs and the tables do not: ``doc``, the number of the document they come from,
-and categories as numbers. Texts are in Unicode's form NFC, without NUL characters and without blanks at their ends;
-an empty text is null. Numbers that cannot be true are null, and so are zeros where TMDb writes 0 for "unknown".
+For merging, the rows also have ``doc``, the number of their document, and categories as numbers. Texts are in Unicode
+form NFC, without NUL characters and without blanks at the ends; an empty text is null. Impossible numbers are null, and
+so are zeros where TMDb writes 0 for "unknown".
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data_collector.tmdb import schema
-from data_collector.tmdb.documents import Movie
+from data_collector.tmdb.documents import MovieDocument
 
 INT32_MAX = 2**31 - 1
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-# More than all films of a year cost or earn together; beyond it somebody's finger rested on a key.
-MOST_MONEY = 100_000_000_000
+# More than all films of a year cost or earn together; larger values are typing errors.
+MAX_DOLLARS = 100_000_000_000
 # The longest film ever shown took 35 days.
-MOST_MINUTES = 60 * 24 * 40
+MAX_MINUTES = 60 * 24 * 40
 _DAY = r"^[12]\d{3}-\d{2}-\d{2}$"
 _IMDB_ID = r"^tt\d+$"
 
 
 class Categories:
-    """Numbers for the few texts of a column, in the order of their first appearance."""
+    """Numbers for the distinct texts of a column, in the order of first appearance."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -42,7 +42,7 @@ class Categories:
         return pa.array(numbers, pa.int32()).take(coded.indices)
 
     def decode(self, numbers: pa.ChunkedArray) -> pa.DictionaryArray:
-        """(n,) texts as a dictionary in alphabetical order, whatever the order of appearance."""
+        """(n,) texts as a dictionary array in alphabetical order."""
         texts = sorted(self._numbers)
         place = np.empty(len(texts), dtype=np.int32)
         place[[self._numbers[text] for text in texts]] = np.arange(len(texts), dtype=np.int32)
@@ -52,11 +52,11 @@ class Categories:
 
 @dataclass
 class Coding:
-    """What goes on from chunk to chunk.
+    """State shared by all chunks.
 
     Attributes:
-        categories: column → its texts.
-        nulled: what was wrong → values that became null for it.
+        categories: texts of each category column.
+        nulled: number of values replaced by null, by reason.
     """
 
     categories: dict[str, Categories] = field(
@@ -66,19 +66,19 @@ class Coding:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a movie comes from: the number of its document, the language asked for, Unix seconds of the fetch."""
+class DocumentOrigin:
+    """Origin of a movie: document number, requested language, Unix seconds of the fetch."""
 
     doc: int
     language: str
     fetched: float
 
 
-def rows_of(movies: Sequence[tuple[Source, Movie]], coding: Coding) -> dict[str, pa.Table]:
-    """Rows by table; ``people`` has one for every credit.
+def rows_of(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], coding: Coding) -> dict[str, pa.Table]:
+    """Rows by table; ``people`` has one row per credit.
 
-    Beside the tables' own columns each has ``doc`` int32, and ``people`` also ``fetched`` float64 seconds.
-    ``department``, ``job`` and ``knownForDepartment`` are int32 numbers of ``coding``, ``gender`` TMDb's code.
+    All tables have an additional column ``doc`` (int32), and ``people`` has ``fetched`` (float64 seconds).
+    ``department``, ``job`` and ``knownForDepartment`` are int32 numbers of ``coding``; ``gender`` is TMDb's code.
     """
     movie_people, people = _credit_rows(movies, coding)
     return {
@@ -89,7 +89,7 @@ def rows_of(movies: Sequence[tuple[Source, Movie]], coding: Coding) -> dict[str,
     }
 
 
-def _movie_rows(movies: Sequence[tuple[Source, Movie]], coding: Coding) -> pa.Table:
+def _movie_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], coding: Coding) -> pa.Table:
     found = [movie for _, movie in movies]
     nulled = coding.nulled
 
@@ -113,10 +113,10 @@ def _movie_rows(movies: Sequence[tuple[Source, Movie]], coding: Coding) -> pa.Ta
         "originalTitle": original_title,
         "originalLanguage": texts("original_language"),
         "overview": pc.coalesce(texts("overview"), in_english("overview"), original_overview),
-        "releaseDate": _days(texts("release_date"), nulled),
-        "runtime": _unknown_if_zero(number("runtime", MOST_MINUTES, pa.int32())),
-        "budget": _unknown_if_zero(number("budget", MOST_MONEY, pa.int64())),
-        "revenue": _unknown_if_zero(number("revenue", MOST_MONEY, pa.int64())),
+        "releaseDate": _dates(texts("release_date"), nulled),
+        "runtime": _null_if_zero(number("runtime", MAX_MINUTES, pa.int32())),
+        "budget": _null_if_zero(number("budget", MAX_DOLLARS, pa.int64())),
+        "revenue": _null_if_zero(number("revenue", MAX_DOLLARS, pa.int64())),
         "voteAverage": pc.if_else(pc.greater(votes, 0), average, None),
         "voteCount": votes,
         "popularity": number("popularity", FLOAT32_MAX, pa.float32()),
@@ -126,14 +126,14 @@ def _movie_rows(movies: Sequence[tuple[Source, Movie]], coding: Coding) -> pa.Ta
         "spokenLanguages": _name_lists([[spoken.iso_639_1 for spoken in movie.spoken_languages] for movie in found]),
         "posterPath": texts("poster_path"),
         "language": pa.array([source.language for source, _ in movies], pa.string()),
-        "fetched": moments([source.fetched for source, _ in movies]),
+        "fetched": timestamps([source.fetched for source, _ in movies]),
         "doc": pa.array([source.doc for source, _ in movies], pa.int32()),
     }
     return pa.table(columns)
 
 
-def _credit_rows(movies: Sequence[tuple[Source, Movie]], coding: Coding) -> tuple[pa.Table, pa.Table]:
-    """Credits (cast of all movies, then their crew) and what they say of their people."""
+def _credit_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], coding: Coding) -> tuple[pa.Table, pa.Table]:
+    """Credits (the cast of all movies, then their crew), and the facts about the people in them."""
     cast = [credit for _, movie in movies for credit in movie.credits.cast]
     crew = [credit for _, movie in movies for credit in movie.credits.crew]
     n_cast = np.array([len(movie.credits.cast) for _, movie in movies], dtype=np.int64)
@@ -175,7 +175,7 @@ def _credit_rows(movies: Sequence[tuple[Source, Movie]], coding: Coding) -> tupl
     return pa.table(credits), pa.table(people)
 
 
-def _company_rows(movies: Sequence[tuple[Source, Movie]]) -> pa.Table:
+def _company_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]]) -> pa.Table:
     companies = [company for _, movie in movies for company in movie.production_companies]
     lengths = np.array([len(movie.production_companies) for _, movie in movies], dtype=np.int64)
     place = np.repeat(np.arange(len(movies)), lengths)
@@ -192,7 +192,7 @@ def _company_rows(movies: Sequence[tuple[Source, Movie]]) -> pa.Table:
 
 
 def clean(texts: Sequence[str | None]) -> pa.Array:
-    """(n,) string: form NFC, no NUL, no blanks at the ends; null for what is empty then."""
+    """(n,) string: form NFC, no NUL, no blanks at the ends; null if empty."""
     column = pa.array(texts, pa.string())
     column = pc.replace_substring(column, "\0", "")
     column = pc.utf8_trim_whitespace(pc.utf8_normalize(column, "NFC"))
@@ -200,7 +200,7 @@ def clean(texts: Sequence[str | None]) -> pa.Array:
 
 
 def _name_lists(lists: Sequence[Sequence[str | None]]) -> pa.Array:
-    """(n,) list of string: names cleaned, empty and repeated ones left out, in the order given."""
+    """(n,) list of string: cleaned names in the given order, without empty and repeated ones."""
     rows = np.repeat(np.arange(len(lists)), [len(names) for names in lists])
     table = pa.table({"row": pa.array(rows, pa.int64()), "name": clean([name for names in lists for name in names])})
     table = table.append_column("place", pa.array(np.arange(len(table)), pa.int64())).filter(
@@ -217,7 +217,7 @@ def _name_lists(lists: Sequence[Sequence[str | None]]) -> pa.Array:
 def _in_range(
     values: Sequence[Any] | pa.Array, least: float, most: float, kind: pa.DataType, name: str, nulled: Counter[str]
 ) -> pa.Array:
-    """Values of the type, null for what is outside [least, most]; how many that were is counted."""
+    """Values of type ``kind``; values outside [least, most] become null and are counted."""
     wide = pa.float64() if pa.types.is_floating(kind) else pa.int64()
     column = pa.array(values, wide)
     fits = pc.and_(pc.greater_equal(column, pa.scalar(least, wide)), pc.less_equal(column, pa.scalar(most, wide)))
@@ -228,7 +228,7 @@ def _in_range(
     return column.cast(kind)
 
 
-def _unknown_if_zero(column: pa.Array) -> pa.Array:
+def _null_if_zero(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(column, 0), None, column)
 
 
@@ -239,11 +239,11 @@ def _matching(texts: pa.Array, pattern: str, name: str, nulled: Counter[str]) ->
     return pc.if_else(fits, texts, None)
 
 
-def _days(texts: pa.Array, nulled: Counter[str]) -> pa.Array:
-    """(n,) date32 of texts such as 1999-03-31; null for others and for days that no calendar has."""
+def _dates(texts: pa.Array, nulled: Counter[str]) -> pa.Array:
+    """(n,) date32 of texts such as 1999-03-31; null for other texts and for days that do not exist."""
     shaped = _matching(texts, _DAY, "release_date", nulled)
     days = pc.strptime(shaped, "%Y-%m-%d", "s", error_is_null=True)
-    # Arrow takes the 31st of every month and moves on into the next one; such a day does not come back as written.
+    # Arrow reads 31 April as 1 May; such a day does not convert back to the same text.
     written = pc.strftime(days, "%Y-%m-%d")
     real = pc.fill_null(pc.equal(written, shaped), False)
     if n_unreal := len(shaped) - shaped.null_count - pc.sum(real).as_py():
@@ -251,7 +251,7 @@ def _days(texts: pa.Array, nulled: Counter[str]) -> pa.Array:
     return pc.if_else(real, days, None).cast(pa.date32())
 
 
-def moments(seconds: Sequence[float]) -> pa.Array:
-    """(n,) timestamp in milliseconds, of Unix seconds."""
+def timestamps(seconds: Sequence[float]) -> pa.Array:
+    """(n,) timestamps in milliseconds from Unix seconds."""
     milliseconds = np.rint(np.array(seconds, dtype=np.float64) * 1_000).astype(np.int64)
     return pa.array(milliseconds).cast(pa.timestamp("ms", tz="UTC"))

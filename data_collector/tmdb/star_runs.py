@@ -1,4 +1,4 @@
-"""More rows than fit in memory, brought into the order of a key on disk: an external merge sort of Arrow tables."""
+"""External merge sort of Arrow tables, for more rows than fit in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH_ROWS = 1 << 13
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows that lie together in a run, and their smallest and greatest key."""
+    """Adjacent rows of a run, with their smallest and greatest key."""
 
     run: int
     number: int
@@ -26,34 +26,33 @@ class _Batch:
 
 
 class SortedRuns:
-    """Takes tables of one schema in any order and gives them back by key, a part at a time.
+    """Accepts tables of one schema in any order and returns the rows sorted by a key, a part at a time.
 
-    Rows collect in memory up to ``RUN_BYTES``; then they are sorted and go to a file without a name, which is gone
-    with the process, however that ends. In memory are one run while rows come in, and one part and a batch of every
-    run while they go out.
+    Rows collect in memory up to ``RUN_BYTES`` and are then written, sorted, to a file without a name, which the system
+    deletes when the process ends. Memory: one run during ``add``; one part and one batch per run during ``parts``.
     """
 
-    def __init__(self, folder: Path, key: str, *, thin_out: Callable[[pa.Table], pa.Table] | None = None) -> None:
+    def __init__(self, folder: Path, key: str, *, reduce_rows: Callable[[pa.Table], pa.Table] | None = None) -> None:
         """
         Args:
-            folder: on a disk with room for the rows.
+            folder: folder for the files.
             key: an int64 column.
-            thin_out: takes a table sorted by key, rows of one key in the order in which they came, and leaves out
-                rows that do not matter; what it leaves must not depend on where runs end.
+            reduce_rows: drops unneeded rows from a table sorted by key, with rows of one key in the order of ``add``.
+                The final rows must not depend on the boundaries of runs.
         """
         self._folder = folder
         self._key = key
-        self._thin_out = thin_out or (lambda table: table)
+        self._thin_out = reduce_rows or (lambda table: table)
         self._waiting: list[pa.Table] = []
         self._bytes = 0
         self._runs: list[pa.RecordBatchFileReader] = []
         self._batches: list[_Batch] = []
 
     def add(self, rows: pa.Table) -> None:
-        """Take rows.
+        """Add rows.
 
         Raises:
-            OSError: the disk refused.
+            OSError: a disk error.
         """
         self._waiting.append(rows)
         self._bytes += rows.nbytes
@@ -61,9 +60,9 @@ class SortedRuns:
             self._write_run()
 
     def parts(self, part_rows: int) -> Iterator[pa.Table]:
-        """All rows by key, those of one key in the order in which they came and never in two parts.
+        """All rows by key; rows of one key keep the order of ``add`` and are in one part.
 
-        A part has about ``part_rows`` rows, more where a key has. May be asked for again.
+        A part has about ``part_rows`` rows, or more if one key has more. Can be called again.
         """
         self._write_run()
         starts = sorted(batch.least for batch in self._batches)
@@ -78,7 +77,7 @@ class SortedRuns:
             return
         rows = self._thin_out(sorted_by(pa.concat_tables(self._waiting), self._key))
         self._waiting, self._bytes = [], 0
-        file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  it lives as long as this object
+        file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  open as long as this object
         with pa.ipc.new_file(file, rows.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             writer.write_table(rows, max_chunksize=BATCH_ROWS)
         keys = rows[self._key].to_numpy()
@@ -89,7 +88,7 @@ class SortedRuns:
         self._runs.append(pa.ipc.open_file(file))
 
     def _between(self, least: int, beyond: int | None) -> pa.Table:
-        """Rows whose key is ``least`` or more and less than ``beyond``."""
+        """Rows with ``least`` ≤ key < ``beyond``."""
         found = []
         for batch in self._batches:
             if batch.greatest < least or (beyond is not None and batch.least >= beyond):
@@ -103,7 +102,7 @@ class SortedRuns:
 
 
 def sorted_by(rows: pa.Table, key: str) -> pa.Table:
-    """The rows by an int64 column, in one chunk; rows of one key keep their order."""
+    """Sort rows by an int64 column, stably, into one chunk."""
     rows = rows.combine_chunks()
     keys = rows[key].to_numpy()
     if np.all(keys[1:] >= keys[:-1]):

@@ -1,4 +1,4 @@
-"""Results to disk from many threads: what waits is written together, and nobody goes on before it is there."""
+"""Write results from many threads to the disk, in groups; each thread waits until its result is on the disk."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from data_collector.tmdb.journal import Journal, Movie, Poster
+from data_collector.tmdb.journal import Journal, MovieRecord, PosterRecord
 from data_collector.tmdb.shards import ShardWriter
 from reccore.errors import DataError
 
 
 @dataclass
 class _Result:
-    """A row for the journal, the record of its document, and who waits for them."""
+    """A row for the journal, the record of its document, and a future that ends when both are written."""
 
-    row: Movie | Poster
+    row: MovieRecord | PosterRecord
     record: bytes | None = None
     written: Future[None] = field(default_factory=Future)
 
 
 class Store:
-    """Shards and journal of one folder, behind a thread of their own.
+    """Shards and journal of one folder, written by one thread.
 
-    A kill therefore costs the requests in flight and no more: an answer counts as in flight until it is in the
-    journal. One write to the disk serves all threads that wait at that moment.
+    A kill loses only the requests in flight, up to the commit to the journal. One write to the disk serves all threads
+    that wait at that moment (group commit).
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open the folder, which exists, and put right what a killed crawl left.
+        """Open an existing folder, and repair it after a killed crawl.
 
         Raises:
-            DataError: the disk refused, or the journal cannot be used.
+            DataError: a disk error, or the journal cannot be used.
         """
         self.folder = folder
         self.journal = Journal(folder)
@@ -41,16 +41,20 @@ class Store:
             self._shards = ShardWriter(folder, self.journal)
         except OSError as error:
             self.journal.close()
-            raise refused(folder, error) from error
+            raise write_error(folder, error) from error
         self._waiting: deque[_Result] = deque()
         self._broken: Exception | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tmdb-store")
 
-    def keep(self, row: Movie | Poster, record: bytes | None = None) -> None:
-        """Write a result, and return once it is on the disk; a movie's place is where ``record`` goes, if there is one.
+    def keep(self, row: MovieRecord | PosterRecord, record: bytes | None = None) -> None:
+        """Write a result, and return when it is on the disk.
+
+        Args:
+            row: row for the journal; with ``record`` its ``place`` is set.
+            record: encoded document for a shard, if there is one.
 
         Raises:
-            DataError: the disk refused; nothing of it is kept.
+            DataError: a disk error; nothing is stored.
             RuntimeError: the store is closed.
         """
         result = _Result(row, record)
@@ -65,16 +69,16 @@ class Store:
         self.journal.close()
 
     def _flush(self) -> None:
-        """Write everything that waits, in one go; a later call then finds nothing."""
+        """Write everything that waits, at once; a later call may find nothing left."""
         results = []
         with contextlib.suppress(IndexError):
             while True:
                 results.append(self._waiting.popleft())
         if results:
-            self._settle(results)
+            self._write_and_notify(results)
 
-    def _settle(self, results: list[_Result]) -> None:
-        """Write, and tell those who wait."""
+    def _write_and_notify(self, results: list[_Result]) -> None:
+        """Write results, and release the threads that wait for them."""
         try:
             if self._broken is not None:
                 raise self._broken
@@ -90,7 +94,7 @@ class Store:
         try:
             movies, posters = [], []
             for result in results:
-                if isinstance(result.row, Poster):
+                if isinstance(result.row, PosterRecord):
                     posters.append(result.row)
                 elif result.record is None:
                     movies.append(result.row)
@@ -99,17 +103,17 @@ class Store:
             self._shards.sync()
             self.journal.commit(movies=movies, posters=posters, lengths=self._shards.take_lengths())
         except (OSError, DataError) as error:
-            broken = self._broken = refused(self.folder, error)
-            # Where even that fails no record is taken any more, lest it lie elsewhere than the journal says. What is
-            # behind the last good one the next start cuts off.
+            broken = self._broken = write_error(self.folder, error)
+            # If the rollback fails too, the store accepts no more records, because their offsets would not match the
+            # journal. The next start cuts off the bytes after the last valid record.
             with contextlib.suppress(OSError, DataError):
                 self._shards.roll_back(self.journal)
                 self._broken = None
             raise broken from error
 
 
-def refused(folder: Path, error: Exception) -> DataError:
-    """What to tell of a disk that did not take something; what tells it already stays as it is."""
+def write_error(folder: Path, error: Exception) -> DataError:
+    """The error to raise for a failed write; a ``DataError`` is returned unchanged."""
     if isinstance(error, DataError):
         return error
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error

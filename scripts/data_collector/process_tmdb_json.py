@@ -1,7 +1,7 @@
-"""What the crawl of TMDb stored → four related Parquet tables under <data_dir>/processed/tmdb/.
+"""Convert the stored documents of the TMDb crawl into four related Parquet tables in <data_dir>/processed/tmdb/.
 
-Bare, it takes the latest document of every movie, in whatever language that is. Documents that are no movies go to
-rejects.parquet with the reason. docs/tmdb.md describes the tables.
+By default it uses the latest document of every movie in any language. Rejected documents are listed with the reason in
+rejects.parquet. docs/tmdb.md describes the tables.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class ProcessSettings(ComponentConfig):
 
 
 def stored_documents(folder: Path, language: str | None) -> Iterator[StoredDocument]:
-    """The documents of a crawl, in one language or all.
+    """Read the documents of a crawl, in one language or in all.
 
     Args:
-        folder: with the journal and the shards.
-        language: as it was asked of TMDb, such as ``zh-CN``; None = any.
+        folder: folder of the journal and the shards.
+        language: requested language, such as ``zh-CN``; None for any.
 
     Raises:
-        NotReadyError: there are none, naming the command that fetches them.
+        NotReadyError: there are none; the message names the command that fetches them.
     """
     found = False
     others = set()
@@ -51,17 +51,17 @@ def stored_documents(folder: Path, language: str | None) -> Iterator[StoredDocum
 
 
 def describe(report: TablesReport, folder: Path) -> str:
-    """The report for people."""
+    """Format the report as text."""
     rows = ", ".join(f"{n:,} {table}" for table, n in report.rows.items() if table != "rejects")
-    older = f", {report.superseded:,} of them older than another of the same movie" if report.superseded else ""
+    older = f", {report.superseded:,} of them superseded by a later one of the same movie" if report.superseded else ""
     lines = [f"{folder}: {rows}", f"read: {report.documents:,} documents{older}, in {report.seconds:,.1f} seconds"]
     lines.append(f"rejected: {report.rows['rejects']:,} documents")
     lines += [f"  {n:,} × {reason}" for reason, n in report.rejects.items()]
     if report.nulled:
-        lines.append("values that cannot be true, now null:")
+        lines.append("impossible values, replaced by null:")
         lines += [f"  {n:,} × {reason}" for reason, n in report.nulled.items()]
     if report.repeated_credits:
-        lines.append(f"credits left out, as their id belongs to another movie's: {report.repeated_credits:,}")
+        lines.append(f"credits dropped, as another movie has a credit with the same id: {report.repeated_credits:,}")
     return "\n".join(lines)
 
 
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     refuse_rest(values, "language")
     space = workspace(args)
     documents = stored_documents(space.raw / FOLDER, settings.language)
-    first = next(documents)  # where there is none, this says so before a folder is made
+    first = next(documents)  # raises if there is none, before a folder is created
     out = space.processed / FOLDER
     report = write_star(chain([first], documents), out, show_progress=options.progress)
     emit(args, {"folder": str(out), **asdict(report)}, describe(report, out))

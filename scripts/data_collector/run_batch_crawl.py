@@ -1,8 +1,8 @@
-"""Fetch what TMDb knows of the data set's movies into raw/tmdb/ of the data root, and only what is not there yet.
+"""Fetch TMDb's documents of the data set's movies into <data_dir>/raw/tmdb/, if they are not there yet.
 
-Details with credits, keywords and translations, for every tmdbId of links, in one language. Stop it by Ctrl-C or in
-any other way: the same command goes on where it was. The key is TMDB_API_KEY of the environment or of .env (see
-.env.example); docs/tmdb.md says how to get one. process_tmdb_json.py makes tables of what was fetched.
+A document has details, credits, keywords and translations; there is one for every tmdbId in links, in one language.
+After Ctrl-C or any other stop, the same command resumes. The key is TMDB_API_KEY in the environment or in .env (see
+.env.example); docs/tmdb.md explains how to get one. process_tmdb_json.py converts the documents into tables.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from scripts import _cli
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse, crawl, print where things stand."""
+    """Parse the options, crawl, print the report."""
     parser = _cli.build_parser(__doc__)
     parser.add_argument("--workers", type=int, metavar="N", help="requests at the same time (default: 50)")
-    parser.add_argument("--rate", type=int, metavar="N", help="most requests in any second (default: 40)")
+    parser.add_argument("--rate", type=int, metavar="N", help="maximum requests in any second (default: 40)")
     parser.add_argument(
         "--limit",
         type=int,
         metavar="N",
-        help="only the data set's first N movies that have a tmdbId, those fetched before included (default: all)",
+        help="only the first N movies of the data set with a tmdbId, including those already fetched (default: all)",
     )
     parser.add_argument("--base_url", metavar="URL", help=f"address of the API (default: {BASE_URL})")
     parser.add_argument("--language", metavar="CODE", help="such as en-US or zh-CN (default: en-US)")
@@ -31,18 +31,18 @@ def main(argv: list[str] | None = None) -> None:
         "--max_age_days",
         type=float,
         metavar="DAYS",
-        help="ask again for what was last confirmed longer ago; 0: for all (default: never)",
+        help="request documents again that were last confirmed longer ago; 0: all (default: never)",
     )
     parser.add_argument(
         "--posters", action="store_true", default=None, help="fetch posters too, to raw/tmdb/posters/SIZE/"
     )
     parser.add_argument("--poster_size", metavar="SIZE", help="w92, w154, w185, w342, … original (default: w342)")
-    parser.add_argument("--image_base_url", metavar="URL", help="address of images (default: what TMDb says)")
+    parser.add_argument("--image_base_url", metavar="URL", help="address of images (default: TMDb's configuration)")
     args = parser.parse_args(argv)
     settings = _cli.read_settings(args, {name: getattr(args, name) for name in CrawlConfig.model_fields})
     options = _cli.run_options(args, settings)
     config = CrawlConfig.parse(settings)
-    api_address(config.base_url)  # before the key is read, lest a mistyped address be taken for a missing key
+    api_address(config.base_url)  # before reading the key, so that the error names a mistyped address first
     report = crawl(_cli.workspace(args), read_key(), config, options)
     _cli.emit(args, asdict(report), _text(report))
 

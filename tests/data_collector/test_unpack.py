@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_collector import unpack as module
-from data_collector.unpack import BadArchiveError, recover_folder, unpack, whole_folder
+from data_collector.unpack import BadArchiveError, atomic_folder, recover_folder, unpack
 from reccore import DataError
 from tests.data_collector.server import ml_1m_files, zip_of
 
@@ -97,15 +97,15 @@ def test_too_little_room_is_noticed_before_writing(tmp_path: Path, monkeypatch: 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "set"
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "a").write_text("old")
         assert not folder.exists()
     (archive := tmp_path / "a.zip").write_bytes(b"no zip")
-    with pytest.raises(BadArchiveError), whole_folder(folder) as temporary:
+    with pytest.raises(BadArchiveError), atomic_folder(folder) as temporary:
         unpack(archive, temporary, FILES)
     archive.unlink()
     assert (folder / "a").read_text() == "old"
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         (temporary / "b").write_text("new")
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["set", "set/b"]
 

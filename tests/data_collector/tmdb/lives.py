@@ -15,7 +15,7 @@ from loguru import logger
 
 from data_collector.tmdb import workers
 from data_collector.tmdb.crawl import CrawlConfig, CrawlReport, crawl
-from data_collector.tmdb.journal import FILE, vouched_documents
+from data_collector.tmdb.journal import FILE, committed_documents
 from data_collector.tmdb.key import Key
 from data_collector.tmdb.shards import read_documents
 from data_collector.tmdb.star import write_star
@@ -57,7 +57,7 @@ def live_and_die(root: Path, server: Remote, kills: int, most_requests: int) -> 
         process.kill()
         process.join()
         folder = root / "raw" / "tmdb"
-        there = {document.tmdb_id for document in vouched_documents(folder)} if (folder / FILE).exists() else set()
+        there = {document.tmdb_id for document in committed_documents(folder)} if (folder / FILE).exists() else set()
         moments.append((time.monotonic(), there))
     return moments
 

@@ -23,7 +23,7 @@ def pandas_tables(documents: Sequence[StoredDocument]) -> dict[str, pd.DataFrame
     for stored in oldest_first:
         document = json.loads(stored.body)["document"]
         key = document["id"]
-        movies[key] = _movie(document, stored)
+        movies[key] = _movie_record(document, stored)
         credits[key] = []
         for part in ("cast", "crew"):
             for credit in document["credits"][part]:
@@ -49,7 +49,7 @@ def pandas_tables(documents: Sequence[StoredDocument]) -> dict[str, pd.DataFrame
     }
 
 
-def _movie(document: dict[str, Any], stored: StoredDocument) -> dict[str, Any]:
+def _movie_record(document: dict[str, Any], stored: StoredDocument) -> dict[str, Any]:
     def told(field: str, language: str) -> str:
         entries = document["translations"]["translations"]
         return next((entry["data"][field] for entry in entries if entry["iso_639_1"] == language), "")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_collector.tmdb import schema
-from data_collector.tmdb.journal import Journal, Movie
+from data_collector.tmdb.journal import Journal, MovieRecord
 from data_collector.tmdb.shards import ShardWriter, StoredDocument, encode_record, read_documents
 
 Document = dict[str, Any]
@@ -52,7 +52,7 @@ def write_shards(folder: Path, documents: Iterable[StoredDocument]) -> None:
     for each in documents:
         body = json.dumps(json.loads(each.body)["document"]).encode()
         place = shards.append(encode_record(each.tmdb_id, each.language, each.fetched, None, body))
-        movies.append(Movie(each.tmdb_id, each.language, "done", 1, each.fetched, each.fetched, place))
+        movies.append(MovieRecord(each.tmdb_id, each.language, "done", 1, each.fetched, each.fetched, place))
     shards.sync()
     journal.commit(movies=movies, lengths=shards.take_lengths())
     shards.close()

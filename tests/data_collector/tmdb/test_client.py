@@ -113,9 +113,9 @@ def test_connections_are_kept(tmdb: TmdbServer, client: Client) -> None:
     [
         ("7", 7.0),
         (" 0 ", 0.0),
-        (None, client_module.UNTOLD_WAIT_SECONDS),
-        ("soon", client_module.UNTOLD_WAIT_SECONDS),
-        ("-3", client_module.UNTOLD_WAIT_SECONDS),
+        (None, client_module.DEFAULT_WAIT_SECONDS),
+        ("soon", client_module.DEFAULT_WAIT_SECONDS),
+        ("-3", client_module.DEFAULT_WAIT_SECONDS),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from data_collector.tmdb import client, shards, workers
 from data_collector.tmdb.crawl import CrawlReport
-from data_collector.tmdb.journal import Journal, Movie
+from data_collector.tmdb.journal import Journal, MovieRecord
 from data_collector.tmdb.limiter import RateLimiter
 from data_collector.tmdb.shards import read_documents
 from data_collector.tmdb.workers import ServiceDownError
@@ -32,7 +32,7 @@ def stored(space: Workspace) -> dict[tuple[int, str], dict]:
     return found
 
 
-def movie(space: Workspace, tmdb_id: int, language: str = "en-US") -> Movie:
+def movie(space: Workspace, tmdb_id: int, language: str = "en-US") -> MovieRecord:
     journal = Journal(space.raw / "tmdb")
     try:
         return journal.movies(language)[tmdb_id]
@@ -128,7 +128,7 @@ def test_what_never_comes_is_recorded_with_its_reason_and_asked_again_next_time(
     failed = movie(space, 2)
     assert (failed.status, failed.attempts) == ("failed", 10)
     assert failed.error is not None
-    assert "of another movie, its id is 1234567890" in failed.error
+    assert "is another movie, with id 1234567890" in failed.error
     tmdb.reset()
     report = crawled(3)
     assert (report.documents, report.failed, report.fetched) == (3, 0, 1)
@@ -302,14 +302,14 @@ def test_a_refused_key_ends_it_at_once(tmdb: TmdbServer, crawled: Crawled) -> No
 
 def test_a_server_elsewhere_is_not_followed(tmdb: TmdbServer, crawled: Crawled) -> None:
     tmdb.scripts["/3/movie/1"] = ["redirect http://localhost:1/3/movie/1?api_key=leaked"]
-    with pytest.raises(ConfigError, match=r"sends on to localhost \(302\), which is not followed; give .* --base_url"):
+    with pytest.raises(ConfigError, match=r"redirects to localhost \(302\), which is not followed; give .* --base_url"):
         crawled(1)
 
 
 def test_a_server_that_is_not_tmdb_does_not_make_every_movie_absent(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled
 ) -> None:
-    with pytest.raises(ConfigError, match="answers 404 to every movie; give TMDb's address by --base_url"):
+    with pytest.raises(ConfigError, match="answers 404 to every movie; give TMDb's address with --base_url"):
         crawled(30, base_url=f"{tmdb.origin}/elsewhere")
     assert Journal(space.raw / "tmdb").movies("en-US") == {}
 

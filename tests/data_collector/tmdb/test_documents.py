@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from data_collector.tmdb import documents
-from data_collector.tmdb.documents import Rejected, parse_document
+from data_collector.tmdb.documents import InvalidDocumentError, parse_document
 from data_collector.tmdb.shards import StoredDocument
 from tests.data_collector.tmdb.documents import company, movie_document, movie_documents
 from tests.data_collector.tmdb.stored import Document, broken, small, stored
@@ -22,8 +22,8 @@ DETAILS = {
 }
 
 
-def rejection(found: StoredDocument) -> Rejected:
-    with pytest.raises(Rejected) as caught:
+def rejection(found: StoredDocument) -> InvalidDocumentError:
+    with pytest.raises(InvalidDocumentError) as caught:
         parse_document(found)
     return caught.value
 
@@ -189,8 +189,8 @@ def test_other_faults() -> None:
     assert rejection(broken(b'{"document": {"success": false, "status_code": 34}}')).reason == documents.MISSING
     assert rejection(broken(b"")).reason == documents.DAMAGED
     why = rejection(broken(json.dumps({"document": small(604)}).encode()))
-    assert (why.reason, why.detail) == (documents.OTHER_MOVIE, "it says id 604, asked for was 603")
-    assert str(why) == "the document of another movie: it says id 604, asked for was 603"
+    assert (why.reason, why.detail) == (documents.OTHER_MOVIE, "its id is 604, requested was 603")
+    assert str(why) == "document of another movie: its id is 604, requested was 603"
 
 
 def test_the_first_of_what_has_one_key_in_a_document_stays() -> None:

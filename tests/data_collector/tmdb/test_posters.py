@@ -9,7 +9,7 @@ import pytest
 
 from data_collector.tmdb import workers
 from data_collector.tmdb.crawl import CrawlReport
-from data_collector.tmdb.journal import Journal, Movie, Poster
+from data_collector.tmdb.journal import Journal, MovieRecord, PosterRecord
 from data_collector.tmdb.shards import read_documents
 from reccore import ConfigError, DataError, Workspace
 from tests.data_collector.tmdb.server import IMAGE, TmdbServer
@@ -23,7 +23,7 @@ def paths(space: Workspace) -> list[str]:
     return [document["poster_path"] for document in documents if document["poster_path"]]
 
 
-def posters(space: Workspace, size: str = "w342") -> dict[str, Poster]:
+def posters(space: Workspace, size: str = "w342") -> dict[str, PosterRecord]:
     journal = Journal(space.raw / "tmdb")
     try:
         return journal.posters(size)
@@ -95,7 +95,7 @@ def test_what_is_not_there_is_not_asked_for_again_and_what_failed_is(
     tmdb.scripts = {f"/t/p/w342{absent}": ["bare 404"], f"/t/p/w342{failed}": ["text"] * 10}
     report = crawled(6, posters=True)
     assert (report.posters_absent, report.posters_failed) == (1, 1)
-    assert "no image but 26 bytes of text/html" in (posters(space)[failed].error or "")
+    assert "not an image but 26 bytes of text/html" in (posters(space)[failed].error or "")
     tmdb.reset()
     report = crawled(6, posters=True)
     assert (report.posters_absent, report.posters_failed) == (1, 0)
@@ -150,7 +150,7 @@ def test_a_path_that_is_no_name_leads_nowhere(tmdb: TmdbServer, space: Workspace
     crawled(1)
     journal = Journal(space.raw / "tmdb")
     movie = journal.movies("en-US")[1]
-    journal.commit(movies=[Movie(1, "en-US", "done", 1, movie.checked, movie.fetched, movie.place, poster=path)])
+    journal.commit(movies=[MovieRecord(1, "en-US", "done", 1, movie.checked, movie.fetched, movie.place, poster=path)])
     journal.close()
     before = {file for file in space.root.parent.rglob("*") if "tmdb" not in file.parts}
     report = crawled(1, posters=True)
@@ -161,7 +161,7 @@ def test_a_path_that_is_no_name_leads_nowhere(tmdb: TmdbServer, space: Workspace
 
 def test_a_configuration_that_makes_no_sense_is_told(tmdb: TmdbServer, crawled: Crawled) -> None:
     tmdb.scripts["/3/configuration"] = ["bare"]
-    with pytest.raises(DataError, match="does not say where images are; give the address by --image_base_url"):
+    with pytest.raises(DataError, match="has no address of images; give it with --image_base_url"):
         crawled(2, posters=True)
 
 
@@ -169,5 +169,5 @@ def test_a_configuration_that_fails_is_asked_again(tmdb: TmdbServer, crawled: Cr
     tmdb.scripts["/3/configuration"] = ["500", "cut"]
     assert crawled(4, posters=True).posters
     tmdb.scripts["/3/configuration"] = ["422"]
-    with pytest.raises(DataError, match=r"\(the server answered 422 Unprocessable Entity\); give the address by"):
+    with pytest.raises(DataError, match=r"\(the server answered 422 Unprocessable Entity\); give it with"):
         crawled(5, posters=True, poster_size="w92")

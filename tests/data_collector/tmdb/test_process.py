@@ -34,7 +34,7 @@ def test_prints_a_summary(crawled: Workspace, capsys: pytest.CaptureFixture[str]
     assert lines[0].startswith(
         f"{folder}: 3 movies, {rows['movie_people']:,} movie_people, {rows['people']:,} people, "
     )
-    assert lines[1].startswith("read: 5 documents, 1 of them older than another of the same movie, in ")
+    assert lines[1].startswith("read: 5 documents, 1 of them superseded by a later one of the same movie, in ")
     assert lines[2:] == ["rejected: 1 documents", "  1 × a field has the wrong type"]
     assert pq.read_table(folder / "movies.parquet")["language"].to_pylist() == ["en-US", "zh-CN", "en-US"]
     assert json.loads((folder / "manifest.json").read_text())["report"]["rows"]["movies"] == 3
@@ -53,7 +53,7 @@ def test_tells_what_cannot_be_true(space: Workspace, capsys: pytest.CaptureFixtu
     main(["--data_dir", str(space.root)])
     assert capsys.readouterr().out.splitlines()[2:] == [
         "rejected: 0 documents",
-        "values that cannot be true, now null:",
+        "impossible values, replaced by null:",
         "  1 × budget out of range",
         "  1 × release_date malformed",
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data_collector.tmdb.journal import FILE, Journal, Movie, Poster
+from data_collector.tmdb.journal import FILE, Journal, MovieRecord, PosterRecord
 from data_collector.tmdb.shards import ShardWriter, StoredDocument, encode_record, read_documents, shard_path
 from reccore.errors import DataError, NotReadyError
 
@@ -21,7 +21,7 @@ def store(
     body = json.dumps({"id": tmdb_id, "title": title}).encode()
     place = shards.append(encode_record(tmdb_id, language, fetched, '"tag"', body))
     shards.sync()
-    movie = Movie(tmdb_id, language, "done", 1, fetched, fetched, place, '"tag"')
+    movie = MovieRecord(tmdb_id, language, "done", 1, fetched, fetched, place, '"tag"')
     journal.commit(movies=[movie], lengths=shards.take_lengths())
 
 
@@ -165,10 +165,10 @@ def test_what_is_written_while_reading_is_left_for_the_next_time(tmp_path: Path)
 
 def test_the_journal_keeps_movies_posters_and_who_has_no_id(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    failed = Movie(7, "en-US", "failed", 10, 3.5, error="no answer within 30 s")
-    absent = Movie(8, "en-US", "absent", 1, 4.0)
-    other = Movie(9, "fr-FR", "failed", 1, 4.0)
-    poster = Poster("/a.jpg", "w342", "done", 2, 5.0)
+    failed = MovieRecord(7, "en-US", "failed", 10, 3.5, error="no answer within 30 s")
+    absent = MovieRecord(8, "en-US", "absent", 1, 4.0)
+    other = MovieRecord(9, "fr-FR", "failed", 1, 4.0)
+    poster = PosterRecord("/a.jpg", "w342", "done", 2, 5.0)
     journal.commit(movies=[failed, absent, other], posters=[poster])
     journal.set_unlinked([5, 3])
     journal.close()
@@ -184,13 +184,13 @@ def test_the_journal_keeps_movies_posters_and_who_has_no_id(tmp_path: Path) -> N
 def test_a_movie_known_in_its_language_is_not_hidden_by_its_absence_in_another(tmp_path: Path) -> None:
     journal, shards = opened(tmp_path)
     store(journal, shards, 1, "here")
-    journal.commit(movies=[Movie(1, "fr-FR", "absent", 1, 9.0)])
+    journal.commit(movies=[MovieRecord(1, "fr-FR", "absent", 1, 9.0)])
     assert journal.movies("en-US")[1].status == "done"
 
 
 def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    good, bad = Movie(1, "en-US", "done", 1, 0.0), Movie(2, "en-US", "lost", 1, 0.0)  # type: ignore[arg-type]
+    good, bad = MovieRecord(1, "en-US", "done", 1, 0.0), MovieRecord(2, "en-US", "lost", 1, 0.0)  # type: ignore[arg-type]
     with pytest.raises(DataError):
         journal.commit(movies=[good, bad])
     assert journal.movies("en-US") == {}

@@ -167,7 +167,7 @@ def test_credit_ids_are_compared_themselves_where_their_bits_agree(
 ) -> None:
     for module in ("star_collect", "star_merge", "star_checks"):
         monkeypatch.setattr(
-            f"data_collector.tmdb.{module}.bits_of", lambda texts: pd.Series(0, range(len(texts))).to_numpy("uint64")
+            f"data_collector.tmdb.{module}.hash64", lambda texts: pd.Series(0, range(len(texts))).to_numpy("uint64")
         )
     tables, report = made([stored(with_cast(1, person(7, "a"))), stored(with_cast(2, person(7, "b")))], tmp_path)
     assert tables["movie_people"]["creditId"].to_pylist() == ["a", "b"]
@@ -246,10 +246,13 @@ def _append(name: str, row: int, **values: Any) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_append(schema.MOVIES, 0), r"movies.parquet: tmdbId is no key, as 1 is there more than once"),
-        (_append(schema.PEOPLE, 3), r"people.parquet: personId is no key"),
-        (_append(schema.MOVIE_PEOPLE, 4), r"movie_people.parquet: creditId is no key, as [0-9a-f]{24} is there"),
-        (_append(schema.MOVIE_COMPANIES, 0, position=9), r"movie_companies.parquet: tmdbId, companyId is no key"),
+        (_append(schema.MOVIES, 0), r"movies.parquet: tmdbId is not a unique key: 1 occurs more than once"),
+        (_append(schema.PEOPLE, 3), r"people.parquet: personId is not a unique key"),
+        (_append(schema.MOVIE_PEOPLE, 4), r"movie_people.parquet: creditId is not a unique key: [0-9a-f]{24} occurs"),
+        (
+            _append(schema.MOVIE_COMPANIES, 0, position=9),
+            r"movie_companies.parquet: tmdbId, companyId is not a unique",
+        ),
         (_append(schema.MOVIE_PEOPLE, 0, creditId="x", tmdbId=99), r"tmdbId 99 is not in movies.parquet"),
         (_append(schema.MOVIE_PEOPLE, 0, creditId="x", personId=-1), r"personId -1 is not in people.parquet"),
         (_append(schema.MOVIE_COMPANIES, 0, tmdbId=98), r"movie_companies.parquet: tmdbId 98 is not in movies"),
@@ -280,7 +283,7 @@ def test_every_run_checks_the_keys_and_keeps_the_old_tables_if_they_do_not_hold(
         return written
 
     monkeypatch.setattr(star, "write_tables", faulty)
-    with pytest.raises(DataError, match="tmdbId is no key"):
+    with pytest.raises(DataError, match="tmdbId is not a unique key"):
         made([stored(small(2))], tmp_path)
     assert contents(tmp_path / "tmdb") == before
     assert [path.name for path in tmp_path.iterdir()] == ["tmdb"]

@@ -10,14 +10,14 @@ import pytest
 
 from data_collector.tmdb import schema
 from data_collector.tmdb.documents import parse_document
-from data_collector.tmdb.star_rows import Categories, Coding, Source, clean, rows_of
+from data_collector.tmdb.star_rows import Categories, Coding, DocumentOrigin, clean, rows_of
 from tests.data_collector.tmdb.stored import Document, small, stored
 
 
 def movie_row(coding: Coding | None = None, **fields: Any) -> dict[str, Any]:
     """The row of ``movies`` of one document."""
     movie = parse_document(stored(small(**fields)))
-    table = rows_of([(Source(0, "en-US", 1_000.25), movie)], coding or Coding())[schema.MOVIES]
+    table = rows_of([(DocumentOrigin(0, "en-US", 1_000.25), movie)], coding or Coding())[schema.MOVIES]
     (row,) = table.drop_columns("doc").to_pylist()
     return row
 
@@ -165,7 +165,7 @@ def test_credits_and_companies_of_two_movies() -> None:
     second = small(2, credits={"cast": [person(3, "d", order=0)], "crew": []})
     second["production_companies"] = [{"id": 9, "origin_country": "US"}, {"id": 7, "name": "W"}]
     coding = Coding()
-    movies = [(Source(n, "en-US", float(n)), parse_document(stored(d))) for n, d in enumerate((first, second))]
+    movies = [(DocumentOrigin(n, "en-US", float(n)), parse_document(stored(d))) for n, d in enumerate((first, second))]
     tables = rows_of(movies, coding)
     credits = tables[schema.MOVIE_PEOPLE]
     for name in ("department", "job"):

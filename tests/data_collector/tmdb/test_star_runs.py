@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_collector.tmdb import star_runs
-from data_collector.tmdb.star_collect import bits_of, latest_people
+from data_collector.tmdb.star_collect import hash64, latest_rows_of_people
 from data_collector.tmdb.star_runs import SortedRuns
 
 
@@ -79,12 +79,12 @@ def test_the_latest_row_of_a_person_is_by_time_then_document_then_place() -> Non
             "name": ["a", "b", "c", "d", "e", "f", "g"],
         }
     )
-    assert latest_people(people)["name"].to_pylist() == ["b", "d", "g"]
-    assert len(latest_people(people.slice(0, 0))) == 0
+    assert latest_rows_of_people(people)["name"].to_pylist() == ["b", "d", "g"]
+    assert len(latest_rows_of_people(people.slice(0, 0))) == 0
 
 
 def test_bits_tell_texts_apart() -> None:
     texts = pa.array([f"credit {n % 50_000}" for n in range(60_000)])
-    bits = bits_of(texts)
+    bits = hash64(texts)
     assert len(np.unique(bits)) == 50_000
-    np.testing.assert_array_equal(bits, bits_of(pa.chunked_array([texts[:7], texts[7:]])))
+    np.testing.assert_array_equal(bits, hash64(pa.chunked_array([texts[:7], texts[7:]])))

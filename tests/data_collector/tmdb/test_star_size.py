@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.tmdb_tables import DISTINCT, relabelled
+from benchmarks.tmdb_tables import DISTINCT, renumbered
 from data_collector.tmdb.documents import parse_document
 from tests.data_collector.tmdb.stored import broken
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_a_relabelled_document_is_another_movie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.tmdb_tables.DISTINCT", 3)
     movies = []
-    for tmdb_id, body in relabelled(7):
+    for tmdb_id, body in renumbered(7):
         movies.append(parse_document(broken(b'{"document": %s}' % body, tmdb_id)))
     credits = [[*movie.credits.cast, *movie.credits.crew] for movie in movies]
     ids = [credit.credit_id for of_movie in credits for credit in of_movie]
