@@ -22,6 +22,7 @@ from reccore import Candidates, ConfigError, DataError, Holdout
 from reccore.arrays import FloatArray, IntArray
 
 ORDER_BY = "ndcg@10"
+_COUNTS = ("queries", "unanswered", "targets", "unknown_targets", "tied_share")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +79,7 @@ class Evaluation:
             "name": self.name,
             "metrics": {name: {"mean": i.mean, "low": i.low, "high": i.high} for name, i in self.metrics.items()},
             "lists": dict(self.lists),
-            "queries": self.queries,
-            "unanswered": self.unanswered,
-            "targets": self.targets,
-            "unknown_targets": self.unknown_targets,
-            "tied_share": self.tied_share,
+            **{name: getattr(self, name) for name in _COUNTS},
         }
 
 

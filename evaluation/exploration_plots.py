@@ -1,4 +1,8 @@
-"""Figures of the notebooks: long tail, heat map, histogram, cumulative durations, grouped bars."""
+"""Figures of the notebooks: long tail, heat map, histogram, cumulative durations, grouped bars.
+
+Every function writes the PNG ``path`` and returns it; ``xlabel`` and ``ylabel`` name the axes, and ``title`` is the
+heading. All raise ``DataError`` if there is nothing to draw.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +31,6 @@ def plot_long_tail(counts: IntArray, bands: Bands, path: Path, *, title: str = "
     Args:
         counts: (N,) events of each item.
         bands: of the same counts.
-        path: PNG to write.
-        title: heading of the figure.
 
     Raises:
         DataError: no item has an event.
@@ -66,11 +68,7 @@ def plot_long_tail(counts: IntArray, bands: Bands, path: Path, *, title: str = "
 def plot_heat(
     values: FloatArray, rows: Sequence[str], columns: Sequence[str], path: Path, *, title: str = "", xlabel: str = ""
 ) -> Path:
-    """Plot shares as a heat map with percentages; NaN cells stay empty.
-
-    Raises:
-        DataError: nothing to draw.
-    """
+    """Plot shares as a heat map with percentages; NaN cells stay empty."""
     require_some(rows)
     require_some(columns)
     size = (2.2 + 0.72 * len(columns), 1.3 + 0.31 * len(rows))
@@ -94,9 +92,6 @@ def plot_histogram(values: npt.NDArray[Any], path: Path, *, xlabel: str, ylabel:
 
     Args:
         values: integers; values below 1 are ignored.
-        path: PNG to write.
-        xlabel, ylabel: names of the axes.
-        title: heading of the figure.
 
     Raises:
         DataError: no value of at least 1.
@@ -137,9 +132,6 @@ def plot_durations(series: Mapping[str, npt.NDArray[Any]], path: Path, *, ylabel
 
     Args:
         series: name → durations in seconds, not negative.
-        path: PNG to write.
-        ylabel: name of the axis of shares.
-        title: heading of the figure.
 
     Raises:
         DataError: nothing to draw, or a series without values.
@@ -179,9 +171,6 @@ def plot_groups(
 
     Args:
         groups: series → {label: value}; every series has the same labels in the same order.
-        path: PNG to write.
-        xlabel, ylabel: names of the axes.
-        title: heading of the figure.
         percent: write the values as percentages.
 
     Raises:

@@ -1,4 +1,7 @@
-"""Scatter plots of items in two dimensions, coloured by group or by value, with as many titles as fit."""
+"""Scatter plots of items in two dimensions, coloured by group or by value, with as many titles as fit.
+
+Both functions write the PNG ``path`` and return it; ``title`` is the heading.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +40,10 @@ def plot_groups_map(
 
     Args:
         points: (M, 2).
-        path: PNG to write.
         group: (M,) number of each item's group, -1 = none.
         group_names: names of the groups.
         size: (M,) values from 0 to 1, the sizes of the dots.
         labels: row → title, the most important first; a title that would cover an earlier one is left out.
-        title: heading of the figure.
 
     Raises:
         DataError: no points.
@@ -78,7 +79,6 @@ def plot_values_map(
 
     Args:
         points: (M, 2).
-        path: PNG to write.
         values: (M,).
         value_name: label of the colour bar.
         size, labels, title: as in ``plot_groups_map``.

@@ -1,4 +1,8 @@
-"""Figures of a report. Every function takes plain values and writes a PNG; no display is needed."""
+"""Figures of a report, from plain values; no display is needed.
+
+Every function writes the PNG ``path`` and returns it; ``xlabel`` and ``ylabel`` name the axes, and ``title`` is the
+heading. All raise ``DataError`` if there is nothing to draw.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +26,8 @@ def plot_curves(
 
     Args:
         curves: system → {K: value}; lines in the given order, the legend sorted by the value at the largest K.
-        path: PNG to write.
         ylabel: name of the metric.
-        title: heading of the figure.
         log_k: K on a logarithmic axis.
-
-    Raises:
-        DataError: nothing to draw.
     """
     require_some(curves)
     with figure(path, (7.2, 4.4), title) as axes:
@@ -55,11 +54,7 @@ def plot_curves(
 
 
 def plot_intervals(bars: Mapping[str, Interval], path: Path, *, xlabel: str, title: str = "") -> Path:
-    """Plot means as horizontal bars with their intervals, the best on top.
-
-    Raises:
-        DataError: nothing to draw.
-    """
+    """Plot means as horizontal bars with their intervals, the best on top."""
     require_some(bars)
     rows = sorted(bars.items(), key=lambda bar: bar[1].mean)
     with figure(path, (7.2, 1.2 + 0.42 * len(rows)), title) as axes:
@@ -88,12 +83,6 @@ def plot_accuracy_against(
 
     Args:
         points: system → (x, y).
-        path: PNG to write.
-        xlabel, ylabel: names of the axes.
-        title: heading of the figure.
-
-    Raises:
-        DataError: nothing to draw.
     """
     require_some(points)
     with figure(path, (6.4, 4.6), title) as axes:
@@ -127,8 +116,6 @@ def plot_funnel(
 
     Args:
         stages: (name, positives kept); the first entry is the number of all positives.
-        path: PNG to write.
-        title: heading of the figure.
         unit: what is counted.
 
     Raises:
@@ -172,13 +159,7 @@ def plot_trade_off(
 
     Args:
         points: (λ, accuracy, diversity) in any order.
-        path: PNG to write.
-        xlabel, ylabel: names of the axes.
         chosen: λ of the configuration, drawn as a ring.
-        title: heading of the figure.
-
-    Raises:
-        DataError: nothing to draw.
     """
     require_some(points)
     curve = sorted(points, reverse=True)

@@ -84,16 +84,14 @@ def plot_popularity(
     k: int = 10,
     title: str = "",
 ) -> Path:
-    """Plot the share of list slots against the share of events, per bucket of items (log-log).
+    """Plot the share of list slots against the share of events, per bucket of items (log-log), as PNG to ``path``.
 
     Args:
         true: (n,) share of the fit split's events in each bucket, the least popular first.
         offered: system → (S, n) share of its slots in each bucket, for each of S seeds; the line is the mean, the
             band goes from minimum to maximum. A bucket that is never offered gets an open mark at the lower edge.
-        path: PNG to write.
         targets: (n,) share of the held-out targets in each bucket.
         k: length of the lists, for the label of the axis.
-        title: heading of the figure.
 
     Raises:
         DataError: nothing to draw.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ def _problems(column: pa.ChunkedArray, spec: ColumnSpec, scale: Scale) -> Iterab
         finite = np.isfinite(values)
         yield ~finite, f"{spec.name} is not a number"
         if spec.kind is Kind.RATING:
-            yield finite & ~_ON_SCALE[scale](values), f"{spec.name} is outside the scale"
+            yield finite & ~_on_scale(values, scale), f"{spec.name} is outside the scale"
         elif spec.kind in _TO_WHOLE:
             if spec.kind is Kind.LOOSE_INT:
                 yield finite & (values != np.floor(values)), f"{spec.name} is not a whole number"
@@ -73,23 +73,9 @@ def _problems(column: pa.ChunkedArray, spec: ColumnSpec, scale: Scale) -> Iterab
         yield values < 0, f"{spec.name} is negative"
 
 
-def _whole_stars(rating: npt.NDArray[np.float32]) -> BoolArray:
-    on_scale: BoolArray = (rating >= 1) & (rating <= 5) & (rating == np.floor(rating))
+def _on_scale(rating: npt.NDArray[np.float32], scale: Scale) -> BoolArray:
+    if scale is Scale.ANY:
+        return np.ones(len(rating), dtype=np.bool_)
+    step = 1.0 if scale is Scale.WHOLE_STARS else 0.5  # also the lowest rating
+    on_scale: BoolArray = (rating >= step) & (rating <= 5) & (rating / step == np.floor(rating / step))
     return on_scale
-
-
-def _half_stars(rating: npt.NDArray[np.float32]) -> BoolArray:
-    doubled = rating * 2
-    on_scale: BoolArray = (rating >= 0.5) & (rating <= 5) & (doubled == np.floor(doubled))
-    return on_scale
-
-
-def _any(rating: npt.NDArray[np.float32]) -> BoolArray:
-    return np.ones(len(rating), dtype=np.bool_)
-
-
-_ON_SCALE: dict[Scale, Callable[[npt.NDArray[np.float32]], BoolArray]] = {
-    Scale.WHOLE_STARS: _whole_stars,
-    Scale.HALF_STARS: _half_stars,
-    Scale.ANY: _any,
-}

@@ -73,15 +73,11 @@ def _split_lines(data: bytes) -> tuple[pa.Array, BoolArray]:
         rows = _lines_of(data.decode("utf-8", errors="replace").encode(), pa.string())
         genuine = _mask(pc.match_substring(raw, _REPLACEMENT.encode()))
         broken = _mask(pc.match_substring(rows, _REPLACEMENT)) & ~genuine
-    return pc.utf8_rtrim(rows, "\r\n"), broken
+    return pc.utf8_rtrim(rows, "\r"), broken
 
 
 def _lines_of(data: bytes, kind: pa.DataType) -> pa.Array:
-    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
-    if not data.endswith(b"\n"):
-        ends = np.append(ends, len(data))
-    offsets = np.concatenate([[0], ends]).astype(np.int32)
-    return pa.Array.from_buffers(kind, len(ends), [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    return pc.list_flatten(pc.split_pattern(pa.array([data.removesuffix(b"\n")], kind), "\n"))
 
 
 def _split_plain(
