@@ -51,7 +51,7 @@ class BaseRanker(Component[Any]):
             samples: queries, candidates and labels of the label window.
             items: catalogue facts; statistics of the same split that the recall models saw.
             users: user facts that do not depend on events.
-            vocabulary: what the indices mean.
+            vocabulary: users and items behind the indices.
             valid: samples to choose an epoch by.
             options: seed, device, progress.
 

@@ -11,7 +11,7 @@ from ranking.features import DEFAULT, check_names
 from training import TrainingConfig
 
 
-class NeuralConfig(TrainingConfig):
+class NeuralRankerConfig(TrainingConfig):
     """Options of every neural ranker; those of the loop are of ``training.TrainingConfig``, a sample being a query.
 
     Attributes:

@@ -12,14 +12,14 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ranking.config import NeuralConfig
+from ranking.config import NeuralRankerConfig
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.layers import MLP
 from ranking.network import FieldNetwork
 from ranking.neural import NeuralRanker
 
 
-class DCNv2Config(NeuralConfig):
+class DCNv2Config(NeuralRankerConfig):
     """Options of DCNv2, besides those of every neural ranker.
 
     Attributes:

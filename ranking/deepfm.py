@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ranking.config import NeuralConfig
+from ranking.config import NeuralRankerConfig
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.layers import MLP, FieldSums, SplitLinear, second_order
 from ranking.network import FieldNetwork, lookup
@@ -21,11 +21,11 @@ class DeepFMNetwork(FieldNetwork):
     """Linear + FM over all fields + deep part.
 
     Query fields are embedded once per query, item fields once per distinct item of the batch. The numbers of
-    the pair side enter the FM as value × vector; the deep part takes their values, which is the same function:
-    its first layer is linear in value × vector and so in the value.
+    the pair enter the FM as value × vector. The deep part takes the plain values: its first layer is linear, so it
+    computes the same functions.
     """
 
-    def __init__(self, encoder: FeatureEncoder, config: NeuralConfig) -> None:
+    def __init__(self, encoder: FeatureEncoder, config: NeuralRankerConfig) -> None:
         super().__init__(encoder, config.embedding_size)
         d, n_pair = config.embedding_size, len(self.pair.weights)
         self.first = SplitLinear([self.query.n_fields * d, self.item.n_fields * d, n_pair], config.hidden[0])

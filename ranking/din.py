@@ -1,4 +1,4 @@
-"""DIN: the user's interest as a sum over the history, weighted by what each event means to the candidate.
+"""DIN: the user's interest in a candidate as a sum over the history, weighted by an attention unit.
 
 Zhou et al.: Deep Interest Network for Click-Through Rate Prediction, KDD 2018. Equation (3) and figure 2.
 """
@@ -11,15 +11,16 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from ranking.config import NeuralConfig
+from ranking.config import NeuralRankerConfig
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.layers import MLP, AttentionPooling, SplitLinear
 from ranking.layers.fields import INIT_STD
 from ranking.network import FieldNetwork, lookup
 from ranking.neural import NeuralRanker
+from reccore import ConfigError
 
 
-class DINConfig(NeuralConfig):
+class DINConfig(NeuralRankerConfig):
     """Options of DIN, besides those of every neural ranker.
 
     Attributes:
@@ -35,8 +36,8 @@ class DINConfig(NeuralConfig):
 class DINNetwork(FieldNetwork):
     """Attention over the history beside the same query, item, cross and recall fields as DeepFM.
 
-    An item's vector is its id embedding ‖ its genre embedding; a key of the attention also carries how many
-    events ago it was, which the paper's unit cannot see. Histories are encoded once per query.
+    An item's vector is its id embedding ‖ its genre embedding, as far as both are features. To the paper's unit, keys
+    add an embedding of how many events ago each was. Histories are encoded once per query.
     """
 
     def __init__(self, encoder: FeatureEncoder, config: DINConfig) -> None:
@@ -45,6 +46,8 @@ class DINNetwork(FieldNetwork):
         self._item_fields = [
             self.item.names.index(name) for name in ("item.id", "item.genres") if name in self.item.names
         ]
+        if not self._item_fields:
+            raise ConfigError("din attends over items by item.id or item.genres; add one of them to features")
         width = d * len(self._item_fields)
         self.recency = nn.Parameter(torch.randn(config.history_length, width) * INIT_STD)
         self.attention = AttentionPooling(width, config.attention_hidden)

@@ -1,4 +1,4 @@
-"""Losses over the candidates of a query. A NaN label is not a label: no loss touches it."""
+"""Losses over the candidates of a query. A candidate whose label is NaN takes no part."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from dataprep.tmdb import metadata_to_read
 from ranking.base import BaseRanker
-from ranking.config import NeuralConfig
+from ranking.config import NeuralRankerConfig
 from ranking.features import FeatureEncoder
 from ranking.scoring import score_queries
 from ranking.task import RankingTask, exempt_from_decay, samples_digest
@@ -36,7 +36,7 @@ class NeuralRanker(BaseRanker):
         log: how training went.
     """
 
-    Config: ClassVar[type[NeuralConfig]] = NeuralConfig
+    Config: ClassVar[type[NeuralRankerConfig]] = NeuralRankerConfig
     Network: ClassVar[type[Any]]
 
     log: TrainingLog

@@ -13,7 +13,7 @@ from loguru import logger
 from torch import Tensor, nn
 
 from evaluation.metrics import ndcg_of_scores
-from ranking.config import NeuralConfig
+from ranking.config import NeuralRankerConfig
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.losses import LOSSES
 from ranking.scoring import score_queries
@@ -54,7 +54,7 @@ class RankingTask(Task):
         encoder: FeatureEncoder,
         samples: RankingSamples,
         valid: RankingSamples | None,
-        config: NeuralConfig,
+        config: NeuralRankerConfig,
         options: RunOptions,
     ) -> None:
         self.network, self.encoder, self.config = network, encoder, config

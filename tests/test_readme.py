@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ranking.features import FEATURES, FeatureEncoder, item
 from reccore import RunOptions
 from tests.helpers import checkerboard
+from tests.ranking.samples import board_setting
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,6 +33,19 @@ def test_the_channel_of_the_readme_is_a_channel(tmp_path: Path) -> None:
     channel.save(tmp_path / "genre")
     again = channel_class.load(tmp_path / "genre").retrieve(queries, 5)  # type: ignore[attr-defined]
     np.testing.assert_array_equal(again.item_idx, offered.item_idx)
+
+
+def test_the_feature_of_the_readme_is_a_feature() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code = next(block for block in blocks if "item.is_recent" in block)
+    try:
+        exec(compile(code, "README.md", "exec"), dict(vars(item)))  # as a part of ranking/features/item.py
+        setting = board_setting()
+        encoder = FeatureEncoder.fit(setting.samples, setting.items, setting.users, features=["item.is_recent"])
+        recent = encoder.item_block.numbers[1:, 0].numpy() > 0
+        np.testing.assert_array_equal(recent, setting.items.year >= 1995)  # type: ignore[operator]
+    finally:
+        FEATURES.pop("item.is_recent", None)
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"python ((?:scripts|examples)/\w+\.py)", README))))

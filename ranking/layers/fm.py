@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class FieldSums(NamedTuple):
-    """Sum of field vectors and sum of their squares, both (…, d): all that the second order needs.
+    """Sum of field vectors and sum of their squares, both (…, d); the second order needs no more.
 
     Sums over disjoint sets of fields add up, so what belongs to the query is summed once per query and
     broadcast over its candidates; no (B, K, F, d) tensor is ever formed.

@@ -1,4 +1,4 @@
-"""Feed-forward layers whose first one takes its input in pieces."""
+"""Feed-forward layers; the first takes its input in pieces."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class SplitLinear(nn.Module):
 class QueryDropout(nn.Module):
     """Dropout of (B, K, n) with one mask per query, shared by its K candidates.
 
-    A listwise loss compares the candidates of a query, so they are judged by the same thinned network; and a
-    K-th of the random draws, which on a CPU cost more than the layer itself.
+    A listwise loss compares the candidates of a query, so all of them pass through the same thinned network. It also
+    takes K times fewer random draws, which cost more on a CPU than the layer itself.
     """
 
     def __init__(self, rate: float) -> None:

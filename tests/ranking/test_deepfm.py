@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ranking.config import NeuralConfig
+from ranking.config import NeuralRankerConfig
 from ranking.deepfm import DeepFM, DeepFMNetwork
 from ranking.features import FeatureEncoder
 from reccore import IdMap, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
@@ -25,7 +25,7 @@ QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 def test_network_equals_the_formula_computed_pair_by_pair(items_of: Callable[[ItemTable], ItemTable]) -> None:
     setting = board_setting(n_users=6, k=4)
     encoder = FeatureEncoder.fit(setting.samples, items_of(setting.items), setting.users)
-    config = NeuralConfig(embedding_size=3, hidden=(5,), dropout=0.0)
+    config = NeuralRankerConfig(embedding_size=3, hidden=(5,), dropout=0.0)
     network = DeepFMNetwork(encoder, config).double().eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

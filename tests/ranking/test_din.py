@@ -10,7 +10,7 @@ import pytest
 from evaluation.metrics import ndcg_of_scores
 from ranking.deepfm import DeepFM
 from ranking.din import DIN
-from reccore import IdMap, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
+from reccore import ConfigError, IdMap, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
 from tests.ranking.samples import Setting, board_setting, labelled
 
 QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
@@ -80,3 +80,8 @@ def test_only_the_latest_events_are_attended_to() -> None:
     one, same, other = (ranker.score(query, train.candidates.select(slice(0, 1))) for query in queries)
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other, atol=1e-4)
+
+
+def test_attention_needs_a_vector_of_the_item(setting: Setting) -> None:
+    with pytest.raises(ConfigError, match=r"item.id or item.genres; add one of them to features"):
+        outcome(setting, features=["recall.*"])

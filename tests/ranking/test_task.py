@@ -13,7 +13,7 @@ from loguru import logger
 
 from evaluation.metrics import ndcg_of_scores
 from ranking import RANKERS, scoring, task
-from ranking.config import NeuralConfig
+from ranking.config import NeuralRankerConfig
 from ranking.deepfm import DeepFM
 from ranking.task import exempt_from_decay, sample_columns, usable_rows
 from reccore import ResumeError, RunOptions
@@ -185,7 +185,7 @@ def test_hidden_users_train_the_unknown_user(setting: Setting) -> None:
 def test_decay_spares_first_order_weights_biases_and_slopes(setting: Setting) -> None:
     network: Any = fitted(setting, epochs=1)._network
     exempt_from_decay(network)
-    optimiser = build_optimiser(network, NeuralConfig(weight_decay=0.1))
+    optimiser = build_optimiser(network, NeuralRankerConfig(weight_decay=0.1))
     decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
     decayed = {name for name, values in network.named_parameters() if decays[id(values)] == 0.1}
     assert decayed == {
