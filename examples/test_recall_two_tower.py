@@ -14,20 +14,28 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from dataprep.prepare import Prepared
 from pipeline.provenance import data_of
 from recall.two_tower import TwoTower
-from reccore import ConfigError, DataError, Holdout, QueryBatch
+from reccore import ComponentConfig, DataError, Holdout, QueryBatch
 from reccore.arrays import IntArray
 from reccore.workspace import require
-from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, workspace
+from scripts._cli import parse_command, run
 
 MODEL = "two_tower"
-DEFAULTS = {"users": 3, "k": 10, "latest": 8}
 TITLE_WIDTH, GENRE_WIDTH, PLACE_WIDTH = 35, 20, 3
 LEFT_WIDTH = TITLE_WIDTH + 1 + GENRE_WIDTH
 MARK = "★"
+
+
+class ExampleSettings(ComponentConfig):
+    """Options of the program."""
+
+    users: int = Field(3, ge=1, description="number of users")
+    k: int = Field(10, ge=1, description="recommendations per user")
+    latest: int = Field(8, ge=1, description="films of the history to show")
 
 
 @dataclass(frozen=True)
@@ -52,23 +60,13 @@ class Shown:
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = build_parser(__doc__).parse_args(argv)
-    settings = read_settings(args, {})
-    options = run_options(args, settings)
-    sizes = {name: _size(name, settings.pop(name, default)) for name, default in DEFAULTS.items()}
-    refuse_rest(settings, ", ".join(DEFAULTS))
-    space = workspace(args)
+    command = parse_command(argv, __doc__, ExampleSettings)
+    sizes, space = command.settings, command.workspace
     channel = TwoTower.load(require(space.model(MODEL), "the trained two-tower", f"train_recall.py --model {MODEL}"))
     prepared = data_of(space, [MODEL])
-    asked = choose_users(prepared, sizes["users"], options.generator())
-    pages = ask(channel, asked, prepared, k=sizes["k"], latest=sizes["latest"])
-    emit(args, to_dict(pages, prepared), "\n\n".join(page_text(page, prepared) for page in pages))
-
-
-def _size(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name} must be a whole number from 1, got {value!r}")
-    return value
+    asked = choose_users(prepared, sizes.users, command.options.generator())
+    pages = ask(channel, asked, prepared, k=sizes.k, latest=sizes.latest)
+    command.emit(to_dict(pages, prepared), "\n\n".join(page_text(page, prepared) for page in pages))
 
 
 def choose_users(prepared: Prepared, n: int, generator: np.random.Generator) -> Holdout:

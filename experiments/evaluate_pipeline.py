@@ -9,6 +9,7 @@ from pathlib import Path
 from evaluation.evaluate import Evaluation, leaderboard
 from evaluation.plots import plot_funnel, plot_intervals, plot_trade_off
 from evaluation.report import metric_label
+from experiments import PIPELINE_KS
 from experiments.measuring import EvaluationJob, EvaluationResult
 from experiments.trade_off import trade_off_curve, trade_off_table
 from pipeline.builder import PIPELINE, load
@@ -16,8 +17,6 @@ from pipeline.inference import Pipeline
 from pipeline.stages import Merger, Request, RerankSelector, Scorer
 from pipeline.trace import Trace
 from reccore import Candidates, Exclusions, Holdout, Workspace
-
-PIPELINE_KS = (10, 20, 50, 100, 200)
 
 
 def evaluate_pipeline(

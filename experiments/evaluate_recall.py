@@ -9,14 +9,13 @@ from loguru import logger
 
 from evaluation.evaluate import Evaluation, leaderboard
 from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals
+from experiments import RECALL_KS
 from experiments.measuring import EvaluationJob, EvaluationResult, trained
 from pipeline.builder import load_channels
 from pipeline.fitting import MERGED
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, merge
 from reccore import Exclusions, Workspace
-
-RECALL_KS = (10, 20, 50, 100, 200, 500)
 
 
 def evaluate_recall(

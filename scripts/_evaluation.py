@@ -1,32 +1,24 @@
-"""What the commands that evaluate share: which events, at which list lengths, and whether queries know the time."""
+"""Options shared by the commands that evaluate."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from reccore import ComponentConfig
 from scripts._cli import Lengths
 
 
 class EvaluationSettings(ComponentConfig):
-    """Options of every evaluation.
+    """Options of every evaluation; each gives its own default list lengths."""
 
-    Attributes:
-        split: which held-out events of the protocol; None = ``test``.
-        test: a held-out file instead.
-        ks: list lengths.
-        query_time: queries know when the event to predict happens.
-    """
-
-    split: Literal["valid", "test"] | None = None
-    test: Path | None = None
+    split: Literal["valid", "test"] | None = Field(None, description="which held-out events (default: test)")
+    test: Path | None = Field(None, description="a held-out Parquet file of your own")
     ks: Lengths
-    query_time: bool = False
+    query_time: bool = Field(False, description="queries know when the event to predict happens")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -35,19 +27,12 @@ class EvaluationSettings(ComponentConfig):
         return self
 
 
-EVALUATION_FLAGS = ("split", "test", "ks", "query_time")
-
-
-def add_evaluation_flags(parser: argparse.ArgumentParser, ks: Sequence[int]) -> None:
-    """Flags for ``EvaluationSettings``; ``ks`` are the default list lengths."""
-    parser.add_argument("--split", choices=("valid", "test"), help="which held-out events (default: test)")
-    parser.add_argument("--test", type=Path, metavar="FILE.parquet", help="a held-out file of your own")
-    parser.add_argument("--ks", help=f"list lengths, separated by commas (default: {','.join(map(str, ks))})")
-    parser.add_argument(
-        "--query_time", action="store_true", default=None, help="queries know when the event to predict happens"
-    )
+def lengths(default: tuple[int, ...]) -> Lengths:
+    """The field ``ks`` with its default."""
+    ks: Lengths = Field(default, description="list lengths, separated by commas")
+    return ks
 
 
 def metrics_to_show(ks: Sequence[int], shown: Sequence[str]) -> Sequence[str]:
-    """``shown``, which is for lists of 10 among others; where those are not measured, hit rates and the first NDCG."""
+    """``shown``, which needs lists of 10; where 10 is not measured, the first NDCG and every hit rate."""
     return shown if 10 in ks else (f"hit_rate@{ks[0]}", f"ndcg@{ks[0]}", *(f"hit_rate@{k}" for k in ks[1:]))

@@ -18,33 +18,20 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from experiments.ablation import ablate
-from experiments.ablation_report import Ablation
-from experiments.ablation_runs import Row
 from reccore import ComponentConfig, ConfigError
-from scripts._cli import (
-    MAX_SEED,
-    Names,
-    build_parser,
-    deep_merge,
-    emit,
-    read_settings,
-    read_toml,
-    run,
-    run_options,
-    split_commas,
-    take,
-    workspace,
-)
+from scripts._cli import Names, Seed, parse_command, run, split_commas
+from scripts._settings import deep_merge, read_toml
 
-Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...], BeforeValidator(split_commas), Field(min_length=1)
-]
-ELSEWHERE = {
+if TYPE_CHECKING:
+    from experiments.ablation_report import Ablation
+    from experiments.ablation_runs import Row
+
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(split_commas), Field(min_length=1)]
+NOT_OF_A_ROW = {
     "name": "rows are named after their files",
     "seed": "give --seeds",
     "device": "give --device",
@@ -54,39 +41,29 @@ ELSEWHERE = {
 
 
 class AblateSettings(ComponentConfig):
-    """Options of the command; all others are laid over every row."""
+    """Options of the command; all others are merged over every row."""
 
-    configs: Path | None = None
-    baseline: str | None = None
-    seeds: Seeds = (0,)
-    input: Path | None = None
-    protocol: str | None = None
-    split: Literal["valid", "test"] = "valid"
-    plot: Names = ()
-    jobs: int = Field(default=1, ge=1)
-    name: str = "ablation"
+    configs: Path | None = Field(None, description="folder of TOML files, one per row")
+    baseline: str | None = Field(None, description="row that the others are compared with")
+    seeds: Seeds = Field((0,), description="seeds of training, separated by commas; --seed is for the bootstrap")
+    input: Path | None = Field(None, description="Parquet file of events to learn from")
+    protocol: str | None = Field(None, description="how the events are split, as for train_recall.py")
+    split: Literal["valid", "test"] = Field("valid", description="which held-out events")
+    plot: Names = Field((), description="rows whose popularity is drawn, separated by commas")
+    jobs: int = Field(1, ge=1, description="runs trained at the same time")
+    name: str = Field("ablation", description="of the report and of the folder under ablations/")
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__)
-    parser.add_argument("--configs", type=Path, metavar="FOLDER", help="folder of TOML files, one per row")
-    parser.add_argument("--baseline", help="row that the others are compared with")
-    parser.add_argument("--seeds", help="seeds of training, separated by commas (default: 0); --seed: of the bootstrap")
-    parser.add_argument("--input", type=Path, metavar="FILE.parquet", help="events to learn from")
-    parser.add_argument("--protocol", help="how they are cut, as for train_recall.py")
-    parser.add_argument("--split", choices=("valid", "test"), help="which held-out events (default: valid)")
-    parser.add_argument("--plot", metavar="ROWS", help="rows whose popularity is drawn, separated by commas")
-    parser.add_argument("--jobs", type=int, help="runs trained at the same time (default: 1)")
-    parser.add_argument("--name", help="of the report and of the folder under ablations/ (default: ablation)")
-    args = parser.parse_args(argv)
-    settings = read_settings(args, {name: getattr(args, name) for name in AblateSettings.model_fields})
-    options = run_options(args, settings)
-    job = take(AblateSettings, settings)
+    command = parse_command(argv, __doc__, AblateSettings, rest=True)
+    job = command.settings
     if job.configs is None:
         raise ConfigError("--configs is missing; give a folder of TOML files, one per row")
+    from experiments.ablation import ablate
+
     ablation, report = ablate(
-        workspace(args),
-        read_rows(job.configs, settings),
+        command.workspace,
+        read_rows(job.configs, command.rest),
         baseline=job.baseline,
         seeds=job.seeds,
         input_path=job.input,
@@ -95,18 +72,20 @@ def main(argv: list[str] | None = None) -> None:
         plot=job.plot,
         jobs=job.jobs,
         name=job.name,
-        options=options,
+        options=command.options,
         command=shlex.join(["python", "scripts/ablate.py", *(sys.argv[1:] if argv is None else argv)]),
     )
-    emit(args, {**ablation.to_dict(), "report": str(report)}, _text(ablation, report))
+    command.emit({**ablation.to_dict(), "report": str(report)}, _text(ablation, report))
 
 
 def read_rows(folder: Path, settings: Mapping[str, Any]) -> list[Row]:
-    """The rows of a folder, in the order of their names, with the given settings laid over each.
+    """The rows of a folder, in the order of their names, with the given settings merged over each.
 
     Raises:
-        ConfigError: no such folder, no TOML file in it, or one that is no row; names the file and the option.
+        ConfigError: no such folder, no TOML file in it, or one that is not a row; names the file and the option.
     """
+    from experiments.ablation_runs import Row
+
     if not folder.is_dir():
         raise ConfigError(f"--configs {folder} is not a folder; give one that holds a TOML file for every row")
     files = sorted(folder.glob("[!._]*.toml"))
@@ -115,8 +94,8 @@ def read_rows(folder: Path, settings: Mapping[str, Any]) -> list[Row]:
     rows = []
     for file in files:
         row = deep_merge(read_toml(file), settings)
-        for option in ELSEWHERE.keys() & row.keys():
-            raise ConfigError(f"{file}: {option} is no option of a row; {ELSEWHERE[option]}")
+        for option in NOT_OF_A_ROW.keys() & row.keys():
+            raise ConfigError(f"{file}: {option} is no option of a row; {NOT_OF_A_ROW[option]}")
         rows.append(Row.parse(file.stem, row, source=str(file)))
     return rows
 

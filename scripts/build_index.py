@@ -17,12 +17,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from pipeline.indexing import build_index
-from recall.index import INDEXES
-from recall.index.choose import AUTO, create_index
-from recall.index.tuning import search_threads
+from recall.index import AUTO, INDEXES
 from reccore import ComponentConfig, ConfigError
-from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+from scripts._cli import OneOf, parse_command, run
 
 MEGABYTE = 1_000_000
 KINDS = (AUTO, *(name for name in INDEXES if name != "brute_force"))
@@ -31,44 +28,40 @@ KINDS = (AUTO, *(name for name in INDEXES if name != "brute_force"))
 class BuildIndexSettings(ComponentConfig):
     """Options of the command."""
 
-    model: str | None = None
-    name: str | None = None
-    index: str = AUTO
+    model: str | None = Field(None, description="which channel, such as two_tower")
+    name: str | None = Field(None, description="folder under models/ (default: the model's name)")
+    index: Annotated[str, OneOf(KINDS)] = Field(AUTO, description="kind of index")
     index_options: dict[str, Any] = Field(default_factory=dict)
-    min_recall: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    k: int = Field(default=100, ge=1)
-    threads: int | None = Field(default=None, ge=1)
+    min_recall: float = Field(0.99, gt=0, lt=1, description="share of the exact top k that the index must find")
+    k: int = Field(100, ge=1, description="length of the lists")
+    threads: int | None = Field(
+        None, ge=1, description="threads of the exact search and of the index alike (default: torch's)"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__)
-    parser.add_argument("--model", help="which channel, such as two_tower")
-    parser.add_argument("--name", help="folder under models/ (default: the model's name)")
-    parser.add_argument("--index", choices=KINDS, help="kind of index (default: auto)")
-    parser.add_argument("--min_recall", type=float, help="share of the exact top k to be found (default: 0.99)")
-    parser.add_argument("--k", type=int, help="length of the lists (default: 100)")
-    parser.add_argument("--threads", type=int, help="of the exact search and of the index alike (default: torch's)")
-    args = parser.parse_args(argv)
-    names = ("model", "name", "index", "min_recall", "k", "threads")
-    settings = read_settings(args, {name: getattr(args, name) for name in names})
-    options = run_options(args, settings)
-    job = BuildIndexSettings.parse(settings)
+    command = parse_command(argv, __doc__, BuildIndexSettings)
+    job = command.settings
     if job.model is None and job.name is None:
         raise ConfigError("--model is missing; give the channel whose index is to be built, such as two_tower")
     if job.index not in KINDS:
         raise ConfigError(f"unknown index {job.index!r}; known: {', '.join(KINDS)}")
+    from pipeline.indexing import build_index
+    from recall.index.choose import create_index
+    from recall.index.tuning import search_threads
+
     create_index(job.index, 1, job.index_options)
     with search_threads(job.threads) as threads:
         result = build_index(
-            workspace(args),
+            command.workspace,
             job.name or str(job.model),
             kind=job.index,
             index_options=job.index_options,
             min_recall=job.min_recall,
             k=job.k,
-            options=options,
+            options=command.options,
         )
-    emit(args, {**result, "threads": threads}, _text(result, threads))
+    command.emit({**result, "threads": threads}, _text(result, threads))
 
 
 def _text(result: dict[str, Any], threads: int) -> str:

@@ -1,6 +1,6 @@
 """The whole chain on MovieLens-100K: download, prepare, train, evaluate, recommend.
 
-A second run redoes only what is out of date: each step remembers its inputs, options and code.
+A second run repeats only what is out of date: each step records its inputs, options and code.
 
     PYTHONPATH=. python scripts/demo.py
     PYTHONPATH=. python scripts/demo.py --user 42
@@ -9,26 +9,19 @@ A second run redoes only what is out of date: each step remembers its inputs, op
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from data_collector.download import download_dataset
-from dataprep.prepare import prepare
-from dataprep.preprocess import preprocess
-from evaluation.report import markdown_table
-from experiments.evaluate_pipeline import evaluate_pipeline
-from experiments.evaluate_recall import evaluate_recall
-from pipeline import load
-from pipeline.builder import PIPELINE
-from pipeline.fitting import train_channel, train_ranker
-from pipeline.steps import Steps
+from pydantic import Field
+
 from recall.merge import MergeConfig
 from reccore import Bundle, ComponentConfig, DataError, RunOptions, Workspace
-from scripts._cli import RawId, build_parser, emit, read_settings, run, run_options, workspace
+from scripts._cli import RawId, parse_command, run
+from scripts._settings import read_toml
+from scripts._steps import Step, StepRunner
 from scripts.recommend import answer_text
 
 DATASET = "ml-100k"
@@ -43,18 +36,16 @@ SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
 class DemoSettings(ComponentConfig):
     """Options of the command."""
 
-    user: RawId = 1
+    user: RawId = Field(1, description="whose recommendations to show")
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__)
-    parser.add_argument("--user", type=int, help="whose recommendations to show (default: 1)")
-    args = parser.parse_args(argv)
-    settings = read_settings(args, {"user": args.user})
-    options = run_options(args, settings)
-    user = DemoSettings.parse(settings).user
-    space, started = workspace(args), perf_counter()
-    steps = run_steps(space, options, user)
+    command = parse_command(argv, __doc__, DemoSettings)
+    from pipeline import load
+    from pipeline.builder import PIPELINE
+
+    user, space, started = command.settings.user, command.workspace, perf_counter()
+    steps = run_steps(space, command.options, user)
     report = json.loads((space.reports / "pipeline.json").read_text(encoding="utf-8"))
     pipeline = load(space.model(PIPELINE))
     answer = pipeline.recommend(user=user, k=10)
@@ -75,81 +66,109 @@ def main(argv: list[str] | None = None) -> None:
         f"Reports: {space.reports / 'recall.md'}, {space.reports / 'pipeline.md'} "
         f"({perf_counter() - started:.0f} s in all)",
     ]
-    emit(args, result, "\n\n".join(text))
+    command.emit(result, "\n\n".join(text))
 
 
-def run_steps(space: Workspace, options: RunOptions, user: int) -> Steps:
-    """Everything up to the reports, as far as it is out of date; an unknown user is refused before training."""
-    steps = Steps(space.root / "demo.json")
-    raw = space.raw / DATASET
-    steps.run(
-        "download", lambda: download_dataset(DATASET, space, options=options), makes=raw, rooms=["data_collector"]
-    )
-    steps.run(
-        "preprocess",
-        lambda: preprocess(raw, space.processed, options=options),
-        makes=space.processed / "processed.json",
-        needs=["download"],
-        rooms=DATA_ROOMS,
-    )
-    steps.run(
-        "prepare",
-        lambda: prepare(space).save(space.prepared),
-        makes=space.prepared,
-        needs=["preprocess"],
-        rooms=DATA_ROOMS,
-    )
+def run_steps(space: Workspace, options: RunOptions, user: int) -> StepRunner:
+    """Run every step that is out of date; an unknown user is refused before the training."""
+    runner = StepRunner(space.root / "demo.json")
+    for step in data_steps(space, options):
+        runner.run(step)
     if Bundle.open(space.prepared).vocabulary().users.encode(user) < 0:
         raise DataError(f"{DATASET} has no user {user}; its users are numbered from 1 to 943")
+    for step in model_steps(space, options):
+        runner.run(step)
+    return runner
+
+
+def data_steps(space: Workspace, options: RunOptions) -> list[Step]:
+    """From the download to prepared data."""
+    from data_collector.download import download_dataset
+    from dataprep.prepare import prepare
+    from dataprep.preprocess import preprocess
+
+    raw = space.raw / DATASET
+    return [
+        Step(
+            "download",
+            partial(download_dataset, DATASET, space, options=options),
+            makes=raw,
+            rooms=["data_collector"],
+        ),
+        Step(
+            "preprocess",
+            partial(preprocess, raw, space.processed, options=options),
+            makes=space.processed / "processed.json",
+            needs=["download"],
+            rooms=DATA_ROOMS,
+        ),
+        Step(
+            "prepare",
+            lambda: prepare(space).save(space.prepared),
+            makes=space.prepared,
+            needs=["preprocess"],
+            rooms=DATA_ROOMS,
+        ),
+    ]
+
+
+def model_steps(space: Workspace, options: RunOptions) -> list[Step]:
+    """From the channels to the evaluated pipeline, with the settings of ``CONFIGS``."""
+    from experiments.evaluate_pipeline import evaluate_pipeline
+    from experiments.evaluate_recall import evaluate_recall
+    from pipeline.builder import PIPELINE
+    from pipeline.fitting import train_channel, train_ranker
+
+    steps = []
     for name in CHANNELS:
-        config = read_config(name)
+        config = read_toml(CONFIGS / f"{name}.toml")
         model = config.pop("model")
-        work = partial(train_channel, space, model, config, name=name, options=options)
-        steps.run(
-            name,
-            work,
-            makes=space.model(name),
-            needs=["prepare"],
-            rooms=RECALL_ROOMS,
-            options=[model, config, options.seed],
+        steps.append(
+            Step(
+                name,
+                partial(train_channel, space, model, config, name=name, options=options),
+                makes=space.model(name),
+                needs=["prepare"],
+                rooms=RECALL_ROOMS,
+                options=[model, config, options.seed],
+            )
         )
-    ranker = read_config("ranker")
-    model, pipeline_settings = ranker.pop("model"), ranker.pop("pipeline")
-    steps.run(
-        "ranking and pipeline",
-        lambda: train_ranker(space, model, ranker, pipeline_settings, options=options),
-        makes=space.model(PIPELINE),
-        needs=CHANNELS,
-        rooms=ALL_ROOMS,
-        options=[model, ranker, pipeline_settings, options.seed],
-    )
-    merging = MergeConfig.parse(pipeline_settings.get("merge", {}))
-    steps.run(
-        "evaluate recall",
-        lambda: evaluate_recall(space, names=CHANNELS, merging=merging, seed=options.seed),
-        makes=space.reports / "recall.json",
-        needs=CHANNELS,
-        rooms=ALL_ROOMS,
-        options=[merging.model_dump(), options.seed],
-    )
-    steps.run(
-        "evaluate pipeline",
-        lambda: evaluate_pipeline(space, seed=options.seed),
-        makes=space.reports / "pipeline.json",
-        needs=["ranking and pipeline"],
-        rooms=ALL_ROOMS,
-        options=options.seed,
-    )
-    return steps
-
-
-def read_config(name: str) -> dict[str, Any]:
-    """Settings of one of the demo's runs."""
-    return tomllib.loads((CONFIGS / f"{name}.toml").read_text(encoding="utf-8"))
+    ranker = read_toml(CONFIGS / "ranker.toml")
+    model, settings = ranker.pop("model"), ranker.pop("pipeline")
+    merging = MergeConfig.parse(settings.get("merge", {}))
+    return [
+        *steps,
+        Step(
+            "ranking and pipeline",
+            partial(train_ranker, space, model, ranker, settings, options=options),
+            makes=space.model(PIPELINE),
+            needs=CHANNELS,
+            rooms=ALL_ROOMS,
+            options=[model, ranker, settings, options.seed],
+        ),
+        Step(
+            "evaluate recall",
+            partial(evaluate_recall, space, names=CHANNELS, merging=merging, seed=options.seed),
+            makes=space.reports / "recall.json",
+            needs=CHANNELS,
+            rooms=ALL_ROOMS,
+            options=[merging.model_dump(), options.seed],
+        ),
+        Step(
+            "evaluate pipeline",
+            partial(evaluate_pipeline, space, seed=options.seed),
+            makes=space.reports / "pipeline.json",
+            needs=["ranking and pipeline"],
+            rooms=ALL_ROOMS,
+            options=options.seed,
+        ),
+    ]
 
 
 def report_text(report: Mapping[str, Any]) -> str:
     """Channels and stages with intervals, and how the pipeline compares with its best channel."""
+    from evaluation.report import markdown_table
+
     protocol = report["protocol"]
     rows = []
     for evaluation in report["evaluations"]:
@@ -174,7 +193,7 @@ def report_text(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _times(steps: Steps) -> str:
+def _times(steps: StepRunner) -> str:
     return ", ".join(f"{name} {value:.0f} s" for name, value in steps.seconds.items()) or "nothing"
 
 

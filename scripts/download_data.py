@@ -11,47 +11,42 @@ The data keep their own terms of use: https://grouplens.org/datasets/movielens/
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from data_collector.datasets import DATASETS
-from data_collector.download import BASE_URL_VARIABLE, DownloadResult, download_dataset
+from data_collector.download import BASE_URL_VARIABLE
 from reccore.config import ComponentConfig
 from reccore.errors import ConfigError
-from scripts import _cli
+from scripts._cli import parse_command, run
+
+if TYPE_CHECKING:
+    from data_collector.download import DownloadResult
 
 
-class DownloadConfig(ComponentConfig):
-    """Options of this command."""
+class DownloadSettings(ComponentConfig):
+    """Options of the command."""
 
-    dataset: str
-    force: bool = False
-    base_url: str | None = None
+    dataset: str | None = Field(None, description="which data set, such as ml-100k")
+    force: bool = Field(False, description="fetch again and replace the folder (a raw/<dataset>.zip is unpacked again)")
+    base_url: str | None = Field(
+        None, description=f"server to use instead of GroupLens's (default: ${BASE_URL_VARIABLE}, if set)"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse, download, print where the files lie."""
-    parser = _cli.build_parser(__doc__)
-    parser.add_argument("--dataset", metavar="NAME", help="which data set, such as ml-100k")
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        default=None,
-        help="fetch again and replace the folder (a raw/<dataset>.zip is unpacked again)",
-    )
-    parser.add_argument(
-        "--base_url",
-        metavar="URL",
-        help=f"server to use instead of GroupLens's (default: ${BASE_URL_VARIABLE}, if set)",
-    )
-    args = parser.parse_args(argv)
-    settings = _cli.read_settings(args, {"dataset": args.dataset, "force": args.force, "base_url": args.base_url})
-    options = _cli.run_options(args, settings)
-    if "dataset" not in settings:
+    command = parse_command(argv, __doc__, DownloadSettings)
+    job = command.settings
+    if job.dataset is None:
         raise ConfigError(f"--dataset is needed, one of {', '.join(DATASETS)}")
-    config = DownloadConfig.parse(settings)
+    from data_collector.download import download_dataset
+
     result = download_dataset(
-        config.dataset, _cli.workspace(args), force=config.force, base_url=config.base_url, options=options
+        job.dataset, command.workspace, force=job.force, base_url=job.base_url, options=command.options
     )
-    _cli.emit(args, asdict(result), _text(result))
+    command.emit(asdict(result), _text(result))
 
 
 def _text(result: DownloadResult) -> str:
@@ -64,4 +59,4 @@ def _text(result: DownloadResult) -> str:
 
 
 if __name__ == "__main__":
-    _cli.run(main)
+    run(main)

@@ -8,17 +8,20 @@ Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
 
 --split, --test and --ks are those of evaluate_recall.py.
 
-A pipeline with a channel trained with --query_time is result with --query_time: every query then knows when the
+A pipeline with a channel trained with --query_time is measured with --query_time: every query then knows when the
 event to predict happens. That is labelled, and written to reports of its own.
 """
 
 from __future__ import annotations
 
-from evaluation.report import comparisons_table, measured_metrics, metrics_table
-from experiments.evaluate_pipeline import PIPELINE_KS, evaluate_pipeline
-from experiments.measuring import EvaluationResult
-from scripts._cli import Lengths, build_parser, emit, read_settings, run, run_options, workspace
-from scripts._evaluation import EVALUATION_FLAGS, EvaluationSettings, add_evaluation_flags, metrics_to_show
+from typing import TYPE_CHECKING
+
+from experiments import PIPELINE_KS
+from scripts._cli import Lengths, parse_command, run
+from scripts._evaluation import EvaluationSettings, lengths, metrics_to_show
+
+if TYPE_CHECKING:
+    from experiments.measuring import EvaluationResult
 
 SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
 
@@ -26,29 +29,29 @@ SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
 class EvaluatePipelineSettings(EvaluationSettings):
     """Options of the command."""
 
-    ks: Lengths = PIPELINE_KS
+    ks: Lengths = lengths(PIPELINE_KS)
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__)
-    add_evaluation_flags(parser, PIPELINE_KS)
-    args = parser.parse_args(argv)
-    settings = read_settings(args, {name: getattr(args, name) for name in EVALUATION_FLAGS})
-    options = run_options(args, settings)
-    job = EvaluatePipelineSettings.parse(settings)
+    command = parse_command(argv, __doc__, EvaluatePipelineSettings)
+    job = command.settings
+    from experiments.evaluate_pipeline import evaluate_pipeline
+
     result = evaluate_pipeline(
-        workspace(args),
+        command.workspace,
         split=job.split or "test",
         test_file=job.test,
         query_time=job.query_time,
         ks=job.ks,
-        seed=options.seed,
+        seed=command.options.seed,
     )
-    emit(args, {**result.data, "report": str(result.report)}, pipeline_text(result))
+    command.emit({**result.data, "report": str(result.report)}, pipeline_text(result))
 
 
 def pipeline_text(result: EvaluationResult) -> str:
     """The tables for people."""
+    from evaluation.report import comparisons_table, measured_metrics, metrics_table
+
     funnel = "\n".join(f"{step['stage']:>32}: {step['kept']:,}" for step in result.data["funnel"])
     wanted = metrics_to_show(result.evaluations[0].ks, SHOWN)
     parts = [

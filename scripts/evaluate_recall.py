@@ -15,16 +15,17 @@ it gives is labelled, and written to reports of its own, since it does not compa
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from evaluation.report import comparisons_table, measured_metrics, metrics_table
-from experiments.evaluate_recall import RECALL_KS, evaluate_recall
-from experiments.measuring import EvaluationResult
+from experiments import RECALL_KS
 from recall.merge import MergeConfig
-from scripts._cli import Lengths, Names, build_parser, emit, read_settings, run, run_options, workspace
-from scripts._evaluation import EVALUATION_FLAGS, EvaluationSettings, add_evaluation_flags, metrics_to_show
+from scripts._cli import Lengths, Names, parse_command, run
+from scripts._evaluation import EvaluationSettings, lengths, metrics_to_show
+
+if TYPE_CHECKING:
+    from experiments.measuring import EvaluationResult
 
 SHOWN = ("hit_rate@10", "ndcg@10", "hit_rate@50", "hit_rate@200", "hit_rate@500")
 
@@ -32,26 +33,21 @@ SHOWN = ("hit_rate@10", "ndcg@10", "hit_rate@50", "hit_rate@200", "hit_rate@500"
 class EvaluateRecallSettings(EvaluationSettings):
     """Options of the command."""
 
-    models: Annotated[Names, Field(min_length=1)] | None = None
-    ks: Lengths = RECALL_KS
-    include_seen: bool = False
+    models: Annotated[Names, Field(min_length=1)] | None = Field(
+        None, description="channels by name, separated by commas (default: all trained)"
+    )
+    ks: Lengths = lengths(RECALL_KS)
+    include_seen: bool = Field(False, description="let channels offer films of the history again")
     merge: MergeConfig = MergeConfig()
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__)
-    parser.add_argument("--models", help="names, separated by commas (default: all trained)")
-    add_evaluation_flags(parser, RECALL_KS)
-    parser.add_argument(
-        "--include_seen", action="store_true", default=None, help="let channels offer films of the history again"
-    )
-    args = parser.parse_args(argv)
-    names = ("models", "include_seen", *EVALUATION_FLAGS)
-    settings = read_settings(args, {name: getattr(args, name) for name in names})
-    options = run_options(args, settings)
-    job = EvaluateRecallSettings.parse(settings)
+    command = parse_command(argv, __doc__, EvaluateRecallSettings)
+    job = command.settings
+    from experiments.evaluate_recall import evaluate_recall
+
     result = evaluate_recall(
-        workspace(args),
+        command.workspace,
         names=job.models,
         split=job.split or "test",
         test_file=job.test,
@@ -59,12 +55,14 @@ def main(argv: list[str] | None = None) -> None:
         query_time=job.query_time,
         merging=job.merge,
         ks=job.ks,
-        seed=options.seed,
+        seed=command.options.seed,
     )
-    emit(args, {**result.data, "report": str(result.report)}, _text(result))
+    command.emit({**result.data, "report": str(result.report)}, _text(result))
 
 
 def _text(result: EvaluationResult) -> str:
+    from evaluation.report import comparisons_table, measured_metrics, metrics_table
+
     wanted = metrics_to_show(result.evaluations[0].ks, SHOWN)
     parts = [
         result.protocol.line(),

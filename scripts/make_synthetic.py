@@ -5,32 +5,29 @@ By default in full size: 200,948 users, 87,585 movies, 32,000,204 ratings.
 
 from __future__ import annotations
 
-from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, SyntheticSize, make_synthetic
+from pydantic import Field
+
 from reccore.config import ComponentConfig
-from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+from scripts._cli import parse_command, run
 
 
 class SyntheticSettings(ComponentConfig):
-    """Options of the command, from flags, ``--set`` or a TOML file."""
+    """Options of the command; by default the size of ML-32M."""
 
-    users: int = ML_32M_USERS
-    movies: int = ML_32M_MOVIES
-    ratings: int = ML_32M_RATINGS
+    users: int | None = Field(None, description="number of users (default: 200948)")
+    movies: int | None = Field(None, description="number of movies (default: 87585)")
+    ratings: int | None = Field(None, description="number of ratings (default: 32000204)")
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__)
-    parser.add_argument("--users", type=int, help=f"number of users ({ML_32M_USERS})")
-    parser.add_argument("--movies", type=int, help=f"number of movies ({ML_32M_MOVIES})")
-    parser.add_argument("--ratings", type=int, help=f"number of ratings ({ML_32M_RATINGS})")
-    args = parser.parse_args(argv)
-    values = read_settings(args, {name: getattr(args, name) for name in ("users", "movies", "ratings")})
-    options = run_options(args, values)
-    settings = SyntheticSettings.parse(values)
-    folder = workspace(args).raw / "synthetic"
-    rows = make_synthetic(folder, SyntheticSize(**settings.model_dump()), options)
+    command = parse_command(argv, __doc__, SyntheticSettings)
+    from dataprep.synthetic import SyntheticSize, make_synthetic
+
+    size = SyntheticSize(**command.settings.model_dump(exclude_none=True))
+    folder = command.workspace.raw / "synthetic"
+    rows = make_synthetic(folder, size, command.options)
     written = ", ".join(f"{n:,} {table}" for table, n in rows.items())
-    emit(args, {"folder": str(folder), "rows": rows, "seed": options.seed}, f"{folder}: {written}")
+    command.emit({"folder": str(folder), "rows": rows, "seed": command.options.seed}, f"{folder}: {written}")
 
 
 if __name__ == "__main__":

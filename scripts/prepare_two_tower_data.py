@@ -8,28 +8,26 @@ Writes <data_dir>/processed/two_tower/.
 
 from __future__ import annotations
 
-from dataprep.prepare import prepare
-from dataprep.splits import parse_protocol
+from pydantic import Field
+
 from reccore import ComponentConfig
-from scripts._cli import build_parser, emit, facts_text, read_settings, run, run_options, workspace
+from scripts._cli import facts_text, parse_command, run
 
 
 class PrepareSettings(ComponentConfig):
     """Options of the command."""
 
-    protocol: str = "leave_one_out"
+    protocol: str = Field(
+        "leave_one_out", description="leave_one_out, leave_last_<n>, global_time[:<unix seconds>] or none"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__)
-    parser.add_argument(
-        "--protocol", help="leave_one_out (default), leave_last_<n>, global_time[:<unix seconds>], none"
-    )
-    args = parser.parse_args(argv)
-    settings = read_settings(args, {"protocol": args.protocol})
-    run_options(args, settings)  # nothing here is random; the values are checked all the same
-    protocol = parse_protocol(PrepareSettings.parse(settings).protocol)
-    space = workspace(args)
+    command = parse_command(argv, __doc__, PrepareSettings)
+    from dataprep.prepare import prepare
+    from dataprep.splits import parse_protocol
+
+    protocol, space = parse_protocol(command.settings.protocol), command.workspace
     prepared = prepare(space, protocol)
     prepared.save(space.prepared)
     split = prepared.split
@@ -45,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         "test_users": len(test),
         "tied_targets": None if test.tied is None or len(test) == 0 else round(float(test.tied.mean()), 4),
     }
-    emit(args, result, facts_text(result))
+    command.emit(result, facts_text(result))
 
 
 if __name__ == "__main__":

@@ -13,15 +13,15 @@ A film of --history is ID, ID:RATING, ID@TIME or ID:RATING@TIME, with the time i
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from pipeline import Answer, Pipeline, load
-from pipeline.builder import PIPELINE
-from pipeline.history import Event
 from reccore import ComponentConfig, ConfigError
-from scripts._cli import RawId, RawIds, build_parser, emit, read_settings, run, run_options, split_commas, workspace
+from scripts._cli import RawId, RawIds, parse_command, run, split_commas
+
+if TYPE_CHECKING:
+    from pipeline import Answer, Pipeline
 
 HISTORY_SHOWN = 10
 TITLE_WIDTH = 42
@@ -33,6 +33,8 @@ def read_events(value: Any) -> Any:
     Raises:
         DataError: an invalid event.
     """
+    from pipeline.history import Event
+
     parts = split_commas(value)
     if not isinstance(parts, list | tuple):
         return parts
@@ -42,31 +44,28 @@ def read_events(value: Any) -> Any:
 class RecommendSettings(ComponentConfig):
     """Options of the command."""
 
-    user: RawId | None = None
-    history: Annotated[tuple[Event, ...], BeforeValidator(read_events)] | None = None
-    k: int = Field(default=10, ge=1)
-    exclude: RawIds = ()
-    as_of: int | None = Field(default=None, ge=0, lt=2**62)
-    trace: bool = False
+    user: RawId | None = Field(None, description="raw user id")
+    history: Annotated[tuple[Any, ...], BeforeValidator(read_events)] | None = Field(
+        None,
+        description="films, oldest first, separated by commas: ID, ID:RATING or ID:RATING@TIME; may be empty",
+    )
+    k: int = Field(10, ge=1, description="number of films")
+    exclude: RawIds = Field((), description="raw movie ids not to offer, separated by commas")
+    as_of: int | None = Field(
+        None, ge=0, lt=2**62, description="Unix seconds to recommend for, where query time is read (default: now)"
+    )
+    trace: bool = Field(False, description="show what each stage did")
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__)
-    parser.add_argument("--user", type=int, help="raw user id")
-    parser.add_argument(
-        "--history", help="films, oldest first, separated by commas: ID, ID:RATING or ID:RATING@TIME; may be empty"
-    )
-    parser.add_argument("--k", type=int, help="number of films (default: 10)")
-    parser.add_argument("--exclude", help="raw movie ids not to offer, separated by commas")
-    parser.add_argument("--as_of", type=int, help="Unix seconds to recommend for, where query time is read (now)")
-    parser.add_argument("--trace", action="store_true", default=None, help="show what each stage did")
-    args = parser.parse_args(argv)
-    settings = read_settings(args, {name: getattr(args, name) for name in RecommendSettings.model_fields})
-    run_options(args, settings)  # nothing here is random; the values are checked all the same
-    job = RecommendSettings.parse(settings)
+    command = parse_command(argv, __doc__, RecommendSettings)
+    job = command.settings
     if job.user is None and job.history is None:
         raise ConfigError("give --user ID, --history IDS, or both")
-    pipeline = load(workspace(args).model(PIPELINE))
+    from pipeline import load
+    from pipeline.builder import PIPELINE
+
+    pipeline = load(command.workspace.model(PIPELINE))
     answer = pipeline.recommend(user=job.user, history=job.history, k=job.k, exclude=job.exclude, as_of=job.as_of)
     result = {
         "user": job.user,
@@ -80,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
         text += (
             f"\n\n{len(answer.items)} of the {job.k} asked for: the pipeline keeps at most {pipeline.config.merge.k}"
         )
-    emit(args, result, text)
+    command.emit(result, text)
 
 
 def answer_text(pipeline: Pipeline, answer: Answer, *, trace: bool = False) -> str:
@@ -91,7 +90,7 @@ def answer_text(pipeline: Pipeline, answer: Answer, *, trace: bool = False) -> s
         title, genres = pipeline.items.label(item, movie_id), ", ".join(pipeline.items.genres_of(item))
         lines.append(f"  {_cut(title):<{TITLE_WIDTH}} {genres}".rstrip())
     if answer.unknown:
-        lines.append(f"  not in the catalogue, passed over: {', '.join(map(str, answer.unknown))}")
+        lines.append(f"  not in the catalogue, ignored: {', '.join(map(str, answer.unknown))}")
     lines += ["", "Recommendations"]
     lines.append(f"  {'':>2} {'film':<{TITLE_WIDTH}} {'merge':>7} {'rank':>7} {'final':>7}  found by (rank) · genres")
     for place, item in enumerate(answer.items, start=1):

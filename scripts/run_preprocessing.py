@@ -9,25 +9,29 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from data_collector import tmdb
-from dataprep.preprocess import PreprocessReport, preprocess, preprocess_own
-from dataprep.schema import TIE_FILE
 from reccore.config import ComponentConfig
 from reccore.errors import ConfigError, DataError, NotReadyError
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
-from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+from scripts._cli import parse_command, run
+
+if TYPE_CHECKING:
+    from dataprep.preprocess import PreprocessReport
 
 
 class PreprocessSettings(ComponentConfig):
-    """Options of the command, from flags, ``--set`` or a TOML file."""
+    """Options of the command."""
 
-    dataset: str | None = None
-    interactions: Path | None = None
-    items: Path | None = None
-    users: Path | None = None
-    max_reject_share: float = 0.01
+    dataset: str | None = Field(None, description="folder under raw/, needed where there are several")
+    interactions: Path | None = Field(None, description="own events instead of a MovieLens folder")
+    items: Path | None = Field(None, description="own items: movieId or itemId, title, year, genres")
+    users: Path | None = Field(None, description="own users: userId, age, gender, occupation")
+    max_reject_share: float = Field(0.01, description="share of bad rows per file that is tolerated")
 
 
 def only_dataset(raw: Path, name: str | None) -> Path:
@@ -55,6 +59,8 @@ def only_dataset(raw: Path, name: str | None) -> Path:
 
 def describe(report: PreprocessReport) -> str:
     """The report for people."""
+    from dataprep.schema import TIE_FILE
+
     rows = ", ".join(f"{n:,} {table}" for table, n in report.rows.items())
     given = [name for name, has in (("time", report.has_time), ("position", report.has_position)) if has]
     ties = "the file's order" if report.tie_order == TIE_FILE else "a fixed hash"
@@ -69,6 +75,8 @@ def describe(report: PreprocessReport) -> str:
 
 
 def _preprocess(settings: PreprocessSettings, space: Workspace, options: RunOptions) -> PreprocessReport:
+    from dataprep.preprocess import preprocess, preprocess_own
+
     share = settings.max_reject_share
     if settings.interactions is not None:
         if settings.dataset is not None:
@@ -88,21 +96,9 @@ def _preprocess(settings: PreprocessSettings, space: Workspace, options: RunOpti
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__)
-    parser.add_argument("--dataset", help="folder under raw/, needed where there are several")
-    parser.add_argument("--interactions", type=Path, metavar="FILE", help="own events instead of a MovieLens folder")
-    parser.add_argument("--items", type=Path, metavar="FILE", help="own items: movieId or itemId, title, year, genres")
-    parser.add_argument("--users", type=Path, metavar="FILE", help="own users: userId, age, gender, occupation")
-    parser.add_argument("--max_reject_share", type=float, help="share of bad rows per file to go on with (0.01)")
-    args = parser.parse_args(argv)
-    names = ("dataset", "interactions", "items", "users", "max_reject_share")
-    flags = {name: getattr(args, name) for name in names}
-    values = read_settings(args, flags)
-    options = run_options(args, values)
-    settings = PreprocessSettings.parse(values)
-    space = workspace(args)
-    report = _preprocess(settings, space, options)
-    emit(args, asdict(report), describe(report))
+    command = parse_command(argv, __doc__, PreprocessSettings)
+    report = _preprocess(command.settings, command.workspace, command.options)
+    command.emit(asdict(report), describe(report))
 
 
 if __name__ == "__main__":

@@ -13,60 +13,53 @@ given as --set pipeline.candidates=300. The pipeline is written to <data_dir>/mo
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from loguru import logger
 from pydantic import Field
 
-from pipeline.fitting import train_ranker
 from ranking import RANKERS
 from reccore import ComponentConfig
-from scripts._cli import build_parser, emit, read_settings, run, run_options, split_commas, take, workspace
-from training.checkpointing import has_checkpoint
+from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, parse_command, resume_hint, run
 
 
-class TrainRankingSettings(ComponentConfig):
+class TrainRankingSettings(TrainingSettings):
     """Options of the command; all others are the ranker's."""
 
-    model: str = "deepfm"
-    name: str | None = None
-    protocol: str | None = None
-    max_queries: int | None = Field(default=None, ge=1)
-    pipeline: dict[str, Any] = Field(default={})
+    model: Annotated[str, OneOf(RANKERS)] = Field("deepfm", description="which ranker")
+    max_queries: int | None = Field(
+        None, ge=1, description="greatest number of training queries, drawn at random (default: all)"
+    )
+    pipeline: dict[str, Any] = Field({})
+
+
+class RankerFlags(ComponentConfig):
+    """Options of rankers that have a flag."""
+
+    epochs: int | None = Field(None, description="passes over the samples")
+    batch_size: int | None = Field(None, description="queries per training step")
+    learning_rate: float | None = Field(None, description="step size of the optimiser")
+    metadata: Names | None = Field(None, description="features of TMDb to read, such as director,cast")
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__, training=True, resumable=True)
-    parser.add_argument("--model", choices=list(RANKERS), help="which ranker (default: deepfm)")
-    parser.add_argument("--epochs", type=int, help="passes over the samples")
-    parser.add_argument("--batch_size", type=int, help="queries per training step")
-    parser.add_argument("--learning_rate", type=float)
-    parser.add_argument(
-        "--metadata", type=split_commas, metavar="NAME,…", help="features of TMDb to read, such as director,cast"
+    command = parse_command(
+        argv, __doc__, TrainRankingSettings, run=ResumableRunSettings, rest=True, shortcuts=RankerFlags
     )
-    parser.add_argument("--max_queries", type=int, help="most training queries, drawn at random (default: all)")
-    args = parser.parse_args(argv)
-    names = ("model", "name", "protocol", "epochs", "batch_size", "learning_rate", "metadata", "max_queries")
-    settings = read_settings(args, {name: getattr(args, name) for name in names})
-    options = run_options(args, settings)
-    job = take(TrainRankingSettings, settings)
-    space = workspace(args)
-    try:
+    job, space = command.settings, command.workspace
+    from pipeline.fitting import train_ranker
+
+    with resume_hint(space.checkpoint(job.name or job.model)):
         result = train_ranker(
             space,
             job.model,
-            settings=settings,
+            settings=command.rest,
             pipeline_settings=job.pipeline,
             name=job.name,
             protocol=job.protocol,
             max_queries=job.max_queries,
-            options=options,
+            options=command.options,
         )
-    except KeyboardInterrupt:
-        if has_checkpoint(space.checkpoint(job.name or job.model)):
-            logger.warning("the same command with --resume continues from here")
-        raise
-    emit(args, result, _text(result))
+    command.emit(result, _text(result))
 
 
 def _text(result: dict[str, Any]) -> str:

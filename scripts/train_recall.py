@@ -20,95 +20,84 @@ have flags of their own, below.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from loguru import logger
+from pydantic import Field
 
-from pipeline.fitting import train_channel
 from recall import CHANNELS
 from reccore import ComponentConfig, ConfigError
-from scripts._cli import build_parser, emit, read_settings, run, run_options, split_commas, take, workspace
-from training.checkpointing import has_checkpoint
+from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, parse_command, run
 
 
-class TrainRecallSettings(ComponentConfig):
+class TrainRecallSettings(TrainingSettings):
     """Options of the command; all others are the channel's."""
 
-    model: str | None = None
-    name: str | None = None
-    protocol: str | None = None
-    input: Path | None = None
-    item_adj: Path | None = None
+    model: Annotated[str | None, OneOf(CHANNELS)] = Field(None, description="which channel")
+    input: Path | None = Field(None, description="Parquet file of events to learn from")
+    item_adj: Path | None = Field(
+        None, description="Parquet file of the item graph's edges for --use_gcn, in place of co-occurrence"
+    )
 
 
-CHANNEL_FLAGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "epochs": ("epochs", {"type": int, "help": "passes over the data"}),
-    "batch_size": ("batch_size", {"type": int, "help": "examples per training step"}),
-    "learning_rate": ("learning_rate", {"type": float}),
-    "embedding_size": ("embedding_size", {"type": int}),
-    "logq": (
-        "negatives.logq.kind",
-        {"choices": ("none", "counts", "streaming"), "help": "logQ correction of sampled logits, and the source of Q"},
-    ),
-    "user_encoder": (
-        "encoder.kind",
-        {"choices": ("mlp", "transformer"), "help": "how the two-tower reads a history"},
-    ),
-    "query_time": (
-        "encoder.query_time",
-        {"action": "store_true", "help": "read the time of the event to predict: a leaderboard of its own"},
-    ),
-    "metadata": (
-        "item.metadata",
-        {"type": split_commas, "metavar": "NAME,…", "help": "features of TMDb to read, such as director,cast"},
-    ),
-    "use_gcn": (
-        "item.graph",
-        {
-            "action": "store_const",
-            "const": {},
-            "help": "mix item vectors with those of their neighbours in an item graph",
-        },
-    ),
+class ChannelFlags(ComponentConfig):
+    """Options of channels that have a flag."""
+
+    epochs: int | None = Field(None, description="passes over the data")
+    batch_size: int | None = Field(None, description="examples per training step")
+    learning_rate: float | None = Field(None, description="step size of the optimiser")
+    embedding_size: int | None = Field(None, description="numbers per vector")
+    logq: Literal["none", "counts", "streaming"] | None = Field(
+        None, description="logQ correction of sampled logits, with Q from counts or from the stream of batches"
+    )
+    user_encoder: Literal["mlp", "transformer"] | None = Field(None, description="how the two-tower encodes a history")
+    query_time: bool = Field(False, description="read the time of the event to predict; has its own leaderboard")
+    metadata: Names | None = Field(None, description="features of TMDb to read, such as director,cast")
+    use_gcn: bool = Field(False, description="mix item vectors with those of their neighbours in an item graph")
+
+
+CHANNEL_FLAGS = {
+    "logq": "negatives.logq.kind",
+    "user_encoder": "encoder.kind",
+    "query_time": "encoder.query_time",
+    "metadata": "item.metadata",
+    "use_gcn": "item.graph={}",
 }
-"""Flag → option of the channel that it sets, and argparse's description of it."""
+"""Flag → dotted key of the channel's configuration; a switch may set a value, as ``--set`` does."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__, training=True, resumable=True)
-    parser.add_argument("--model", choices=list(CHANNELS), help="which channel")
-    parser.add_argument("--input", type=Path, metavar="FILE.parquet", help="events to learn from")
-    channel = parser.add_argument_group("options of the channel, where it has them")
-    for name, (_, described) in CHANNEL_FLAGS.items():
-        channel.add_argument(f"--{name}", default=None, **described)
-    channel.add_argument(
-        "--item_adj", type=Path, metavar="FILE.parquet", help="edges of the graph for --use_gcn, not of co-occurrence"
+    command = parse_command(
+        argv,
+        __doc__,
+        TrainRecallSettings,
+        run=ResumableRunSettings,
+        rest=True,
+        shortcuts=ChannelFlags,
+        keys=CHANNEL_FLAGS,
     )
-    args = parser.parse_args(argv)
-    flags = {name: getattr(args, name) for name in TrainRecallSettings.model_fields}
-    flags |= {key: getattr(args, name) for name, (key, _) in CHANNEL_FLAGS.items()}
-    settings = read_settings(args, flags)
-    options = run_options(args, settings)
-    job = take(TrainRecallSettings, settings)
+    job, space = command.settings, command.workspace
     if job.model is None:
         raise ConfigError(f"--model is missing; known: {', '.join(CHANNELS)}")
-    space = workspace(args)
+    from pipeline.fitting import train_channel
+    from training.checkpointing import has_checkpoint
+
     try:
         result = train_channel(
             space,
             job.model,
-            settings,
+            command.rest,
             name=job.name,
             input_path=job.input,
             protocol=job.protocol,
             item_graph=job.item_adj,
-            options=options,
+            options=command.options,
         )
     except KeyboardInterrupt:
         if has_checkpoint(space.checkpoint(job.name or job.model)):
-            logger.warning("the same command with --resume goes on from here")
+            logger.warning("the same command with --resume continues from here")
         raise
-    emit(args, result, _text(result))
+    command.emit(result, _text(result))
 
 
 def _text(result: dict[str, Any]) -> str:

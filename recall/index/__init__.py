@@ -9,6 +9,9 @@ from reccore.component import Registry
 if TYPE_CHECKING:
     from recall.index.base import BaseIndex
 
+AUTO = "auto"
+"""In place of a kind: the kind that suits the number of items."""
+
 INDEXES: Registry[BaseIndex] = Registry(
     "index",
     {
@@ -20,4 +23,4 @@ INDEXES: Registry[BaseIndex] = Registry(
     },
 )
 
-__all__ = ["INDEXES"]
+__all__ = ["AUTO", "INDEXES"]

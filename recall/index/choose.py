@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from loguru import logger
 from pydantic import Tag
 
-from recall.index import INDEXES
+from recall.index import AUTO, INDEXES
 from recall.index.base import BaseIndex, BaseIndexConfig
 from recall.index.brute_force import BruteForceConfig
 from recall.index.flat import FlatConfig
@@ -21,7 +21,6 @@ from reccore import ConfigError
 from reccore.arrays import FloatArray
 from reccore.config import by_kind
 
-AUTO = "auto"
 # Up to so many items an exact search takes a millisecond or two, and a structure would save nothing worth having.
 EXACT_UP_TO = 100_000
 # Beyond so many items ``auto`` leaves the graph out, whose building by one thread takes minutes.

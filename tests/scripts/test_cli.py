@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
-from reccore import ConfigError, DataError
-from scripts._cli import build_parser, emit, read_settings, run, run_options, workspace
+from reccore import ComponentConfig, ConfigError, DataError
+from scripts._cli import (
+    Invocation,
+    Names,
+    OneOf,
+    ResumableRunSettings,
+    TrainingSettings,
+    parse_command,
+    run,
+)
+from scripts._settings import deep_merge
 
 
-def parse(*argv: str, training: bool = False) -> argparse.Namespace:
-    return build_parser("test", training=training).parse_args(list(argv))
+class NoSettings(ComponentConfig):
+    """A command without options of its own."""
+
+
+class Shortcuts(ComponentConfig):
+    """Flags of a component, each kind once."""
+
+    epochs: int | None = Field(None, description="passes")
+    encoder: Literal["mlp", "gru"] | None = Field(None, description="kind of encoder")
+    metadata: Names | None = Field(None, description="names")
+    adjacency: Path | None = Field(None, description="a file")
+    use_gcn: bool = Field(False, description="a switch")
+    hidden: int = 3
+
+
+KEYS = {"encoder": "encoder.kind", "use_gcn": "item.graph={}"}
+
+
+def parse(*argv: str, **options: Any) -> Invocation[Any]:
+    return parse_command(list(argv), "test", options.pop("settings", NoSettings), rest=True, **options)
+
+
+def rest(*argv: str) -> dict[str, Any]:
+    return parse(*argv, shortcuts=Shortcuts, keys=KEYS).rest
 
 
 def toml(folder: Path, text: str) -> str:
@@ -24,16 +55,66 @@ def toml(folder: Path, text: str) -> str:
 
 
 def test_flags_beat_set_beats_the_file(tmp_path: Path) -> None:
-    file = toml(tmp_path, "a = 'file'\nb = 'file'\nc = 'file'\n")
-    args = parse("--config", file, "--set", "a=set", "--set", "b=set")
-    # d is in none of them: the component's own default applies.
-    assert read_settings(args, {"a": "flag", "b": None, "d": None}) == {"a": "flag", "b": "set", "c": "file"}
+    file = toml(tmp_path, "a = 'file'\nb = 'file'\nepochs = 1\n")
+    found = rest("--epochs", "3", "--config", file, "--set", "a=set", "--set", "epochs=2")
+    # Flags that are not given leave no trace: the component's own default applies.
+    assert found == {"a": "set", "b": "file", "epochs": 3}
 
 
 def test_the_last_set_counts_and_tables_are_merged(tmp_path: Path) -> None:
     file = toml(tmp_path, "[merge]\nk0 = 60\nmethod = 'rrf'\n")
-    args = parse("--config", file, "--set", "merge.k0=1", "--set", "merge.k0=2", "--set", "merge.weights.mf=0.5")
-    assert read_settings(args, {}) == {"merge": {"k0": 2, "method": "rrf", "weights": {"mf": 0.5}}}
+    sets = ("merge.k0=1", "merge.k0=2", "merge.weights.mf=0.5")
+    assert rest("--config", file, *(f"--set={pair}" for pair in sets)) == {
+        "merge": {"k0": 2, "method": "rrf", "weights": {"mf": 0.5}}
+    }
+
+
+def test_a_flag_sets_the_dotted_key_of_the_component() -> None:
+    found = rest("--encoder", "gru", "--use_gcn", "--metadata", "cast, director", "--adjacency", "a/b", "--epochs", "2")
+    assert found == {
+        "encoder": {"kind": "gru"},
+        "item": {"graph": {}},
+        "metadata": ["cast", "director"],
+        "adjacency": Path("a/b"),
+        "epochs": 2,
+    }
+
+
+def test_another_kind_drops_the_options_of_the_kind_before(tmp_path: Path) -> None:
+    file = toml(tmp_path, "[encoder]\nkind = 'mlp'\nwidth = 8\n[loss]\nkind = 'softmax'\nscale = 1\n")
+    for choice in (("--encoder", "gru"), ("--set", "encoder.kind=gru")):
+        found = rest("--config", file, "--set", "encoder.layers=2", "--set", "loss.scale=3", *choice)
+        assert found == {"encoder": {"kind": "gru", "layers": 2}, "loss": {"kind": "softmax", "scale": 3}}
+    same = rest("--config", file, "--set", "encoder.kind=mlp", "--set", "loss.scale=3")
+    assert same == {"encoder": {"kind": "mlp", "width": 8}, "loss": {"kind": "softmax", "scale": 3}}
+
+
+def test_merging_of_tables() -> None:
+    base = {"a": {"x": 1, "y": {"kind": "p", "z": 1}}, "b": {"w": 1}, "c": 1}
+    assert deep_merge(base, {"a": {"y": {"kind": "q"}}, "b": {"kind": "r"}, "c": {"v": 2}}) == {
+        "a": {"x": 1, "y": {"kind": "q"}},
+        "b": {"w": 1, "kind": "r"},
+        "c": {"v": 2},
+    }
+    assert base == {"a": {"x": 1, "y": {"kind": "p", "z": 1}}, "b": {"w": 1}, "c": 1}
+
+
+def test_flags_are_made_from_the_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    class Settings(ComponentConfig):
+        model: Annotated[str, OneOf(["mf", "itemcf"])] = Field("mf", description="which channel")
+        ks: tuple[int, ...] = Field((10, 50), description="list lengths")
+        hidden: dict[str, int] = Field({})
+
+    assert parse_command([], "test", Settings).settings == Settings()
+    with pytest.raises(SystemExit):
+        parse_command(["--help"], "what it does", Settings)
+    shown = capsys.readouterr().out
+    for part in ("what it does", "--model {mf,itemcf}", "which channel (default: mf)", "list lengths (default: 10,50)"):
+        assert part in shown
+    assert "--hidden" not in shown
+    assert "(default: False)" not in shown
+    with pytest.raises(ConfigError, match=r"svd: no such option.*Known options: model, ks, hidden"):
+        parse_command(["--set", "svd=3"], "test", Settings)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +134,7 @@ def test_the_last_set_counts_and_tables_are_merged(tmp_path: Path) -> None:
     ],
 )
 def test_values_of_set(text: str, value: Any) -> None:
-    found = read_settings(parse("--set", f"x={text}"), {})["x"]
+    found = rest("--set", f"x={text}")["x"]
     assert found == value
     assert type(found) is type(value)
 
@@ -61,26 +142,26 @@ def test_values_of_set(text: str, value: Any) -> None:
 def test_null_in_a_file_is_nothing(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('half_life = "null"\nprotocol = "none"\n[pipeline]\nreranker = "null"\nfill = "mf"\n')
-    found = read_settings(parse("--config", str(file)), {})
+    found = rest("--config", str(file))
     assert found == {"half_life": None, "protocol": "none", "pipeline": {"reranker": None, "fill": "mf"}}
 
 
 @pytest.mark.parametrize("pair", ["x", "=3"])
 def test_set_needs_key_and_value(pair: str) -> None:
     with pytest.raises(ConfigError, match="--set needs KEY=VALUE"):
-        read_settings(parse("--set", pair), {})
+        rest("--set", pair)
 
 
 def test_set_below_a_plain_value() -> None:
     with pytest.raises(ConfigError, match="is not a table"):
-        read_settings(parse("--set", "a=1", "--set", "a.b=2"), {})
+        rest("--set", "a=1", "--set", "a.b=2")
 
 
 @pytest.mark.parametrize("text", ["a = ", "a = 1\na = 2", None])
 def test_an_unreadable_file_is_named(tmp_path: Path, text: str | None) -> None:
     path = str(tmp_path / "missing.toml") if text is None else toml(tmp_path, text)
     with pytest.raises(ConfigError, match=r"cannot read --config .*\.toml"):
-        read_settings(parse("--config", path), {})
+        rest("--config", path)
 
 
 def test_a_file_extends_another_beside_it(tmp_path: Path) -> None:
@@ -92,9 +173,9 @@ def test_a_file_extends_another_beside_it(tmp_path: Path) -> None:
         'extends = "../base.toml"\nb = 2\nc = 2\n[merge]\nweights = {mf = 3.0}\n'
     )
     (tmp_path / "rows" / "row.toml").write_text('extends = "middle.toml"\nc = 3\nbounds = "null"\n')
-    args = parse("--config", str(tmp_path / "rows" / "row.toml"), "--set", "a=9")
     merged = {"k0": 60, "weights": {"mf": 3.0, "pop": 2.0}}
-    assert read_settings(args, {}) == {"a": 9, "b": 2, "c": 3, "bounds": None, "merge": merged}
+    found = rest("--config", str(tmp_path / "rows" / "row.toml"), "--set", "a=9")
+    assert found == {"a": 9, "b": 2, "c": 3, "bounds": None, "merge": merged}
 
 
 @pytest.mark.parametrize(
@@ -104,10 +185,13 @@ def test_a_file_extends_another_beside_it(tmp_path: Path) -> None:
         ({"run": 'extends = "b.toml"', "b": "a = "}, r"run\.toml which extends .*b\.toml: "),
         ({"run": "extends = 3"}, r"run\.toml: extends must be the path of a TOML file, got 3"),
         ({"run": 'extends = "."'}, r"run\.toml which extends .*: .*directory"),
-        ({"run": 'extends = "run.toml"'}, r"run\.toml which extends .*run\.toml: they go in a circle"),
+        (
+            {"run": 'extends = "run.toml"'},
+            r"run\.toml which extends .*run\.toml: a circle; one",
+        ),
         (
             {"run": 'extends = "b.toml"', "b": 'extends = "./run.toml"'},
-            r"run\.toml which extends .*b\.toml which extends .*run\.toml: they go in a circle",
+            r"run\.toml which extends .*b\.toml which extends .*run\.toml: a circle; one",
         ),
     ],
 )
@@ -115,44 +199,52 @@ def test_a_base_that_cannot_be_read(tmp_path: Path, files: dict[str, str], messa
     for name, text in files.items():
         (tmp_path / f"{name}.toml").write_text(text)
     with pytest.raises(ConfigError, match=f"cannot read --config .*{message}"):
-        read_settings(parse("--config", str(tmp_path / "run.toml")), {})
+        rest("--config", str(tmp_path / "run.toml"))
 
 
 def test_the_seed_follows_the_same_order(tmp_path: Path) -> None:
     file = toml(tmp_path, "seed = 4\nepochs = 2\n")
-    args = parse("--config", file)
-    settings = read_settings(args, {})
-    assert run_options(args, settings).seed == 4
-    assert settings == {"epochs": 2}
-    args = parse("--config", file, "--set", "seed=5")
-    assert run_options(args, read_settings(args, {})).seed == 5
-    args = parse("--config", file, "--set", "seed=5", "--seed", "6")
-    assert run_options(args, read_settings(args, {})).seed == 6
-    assert run_options(parse()).seed == 0
-    for bad in ("-1", "1.5", "x"):
-        args = parse("--set", f"seed={bad}")
-        with pytest.raises(ConfigError, match="seed must be a whole number"):
-            run_options(args, read_settings(args, {}))
+    found = parse("--config", file)
+    assert (found.options.seed, found.rest) == (4, {"epochs": 2})
+    assert parse("--config", file, "--set", "seed=5").options.seed == 5
+    assert parse("--config", file, "--set", "seed=5", "--seed", "6").options.seed == 6
+    assert parse().options.seed == 0
+    for bad in ("-1", "1.5", "x", "true", "null", str(2**32)):
+        with pytest.raises(ConfigError, match="seed: must be a whole number from 0 to 4294967295"):
+            parse("--set", f"seed={bad}")
 
 
 def test_common_options_and_no_abbreviations() -> None:
-    assert workspace(parse()).root == Path("data")
-    assert workspace(parse("--data_dir", "x")).root == Path("x")
-    args = parse("--name", "mine", "--protocol", "none", training=True)
-    assert (args.name, args.protocol) == ("mine", "none")
+    assert parse().workspace.root == Path("data")
+    assert parse("--data_dir", "x").workspace.root == Path("x")
+    found = parse("--name", "mine", "--protocol", "none", settings=TrainingSettings).settings
+    assert (found.name, found.protocol) == ("mine", "none")
     for argv in (["--name", "mine"], ["--see", "1"]):
         with pytest.raises(SystemExit):
             parse(*argv)
 
 
+def test_options_of_a_resumable_training(tmp_path: Path) -> None:
+    found = parse("--resume", "--set", "checkpoint_minutes=0.5", run=ResumableRunSettings).options
+    assert (found.resume, found.checkpoint_minutes) == (True, 0.5)
+    file = toml(tmp_path, "resume = true\ncheckpoint_minutes = 3\n")
+    found = parse("--config", file, "--checkpoint_minutes", "2", run=ResumableRunSettings).options
+    assert (found.resume, found.checkpoint_minutes) == (True, 2.0)
+    assert not parse(run=ResumableRunSettings).options.resume
+    wrong = ("resume=3", "resume=yes", "checkpoint_minutes=0", "checkpoint_minutes=nan", "checkpoint_minutes=true")
+    for pair in wrong:
+        with pytest.raises(ConfigError, match=f"{pair.partition('=')[0]}: "):
+            parse("--set", pair, run=ResumableRunSettings)
+
+
 def test_emit_prints_one_json_object_or_text(capsys: pytest.CaptureFixture[str]) -> None:
     result = {"title": "Amélie", "at": Path("x")}
-    emit(parse("--json"), result, "for people")
+    parse("--json").emit(result, "for people")
     assert json.loads(capsys.readouterr().out) == {"title": "Amélie", "at": "x"}
-    emit(parse(), result, "for people")
+    parse().emit(result, "for people")
     assert capsys.readouterr().out == "for people\n"
     with pytest.raises(ValueError):
-        emit(parse("--json"), {"ndcg": float("nan")}, "")
+        parse("--json").emit({"ndcg": float("nan")}, "")
 
 
 @pytest.mark.parametrize(("error", "code"), [(DataError("no such file"), 2), (KeyboardInterrupt(), 130)])

@@ -229,7 +229,7 @@ def tiny_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         small.write_raw(space.raw / dataset)
 
     monkeypatch.setattr(demo, "CONFIGS", configs)
-    monkeypatch.setattr(demo, "download_dataset", download)
+    monkeypatch.setattr("data_collector.download.download_dataset", download)
     return configs
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pipeline import steps as steps_module
-from pipeline.steps import Steps, content_stamp
+from scripts import _steps as steps_module
+from scripts._steps import Step, StepRunner, content_stamp
 
 
 class Chain:
@@ -29,16 +30,10 @@ class Chain:
         self.path(name).write_text("the same every time")
 
     def run(self) -> list[str]:
-        steps = Steps(self.folder / "memory.json")
+        steps = StepRunner(self.folder / "memory.json")
         for name, needs in (("a", []), ("b", ["a"]), ("c", ["b"]), ("d", [])):
-            steps.run(
-                name,
-                lambda name=name: self.make(name),
-                makes=self.path(name),
-                needs=needs,
-                rooms=["room" if name == "b" else "other"],
-                options=self.options[name],
-            )
+            rooms = ["room" if name == "b" else "other"]
+            steps.run(Step(name, partial(self.make, name), self.path(name), needs, rooms, self.options[name]))
         assert sorted([*steps.seconds, *steps.skipped]) == ["a", "b", "c", "d"]
         return list(steps.seconds)
 
@@ -112,12 +107,12 @@ def test_without_a_memory_everything_runs(chain: Chain, content: str) -> None:
     assert chain.run() == ["a", "b", "c", "d"]
 
 
-def test_mistakes_in_the_chain_are_told(tmp_path: Path) -> None:
-    steps = Steps(tmp_path / "memory.json")
+def test_mistakes_in_the_chain_are_errors(tmp_path: Path) -> None:
+    steps = StepRunner(tmp_path / "memory.json")
     with pytest.raises(ValueError, match="'b' needs a to be run before it"):
-        steps.run("b", lambda: None, makes=tmp_path, needs=["a"])
+        steps.run(Step("b", lambda: None, tmp_path, needs=["a"]))
     with pytest.raises(ValueError, match="did not make"):
-        steps.run("b", lambda: None, makes=tmp_path / "nothing")
+        steps.run(Step("b", lambda: None, tmp_path / "nothing"))
     assert json.loads((tmp_path / "memory.json").read_text()) == {}
 
 

@@ -1,4 +1,4 @@
-"""A chain of steps of which only those run again whose inputs, options or code have changed."""
+"""Run a chain of steps, skipping those whose inputs, options and code are unchanged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def source_digest(rooms: Sequence[str]) -> str:
 
 
 def content_stamp(path: Path) -> str | None:
-    """What tells one result from another: a file's or a bundle manifest's hash, else the sizes of a folder's files.
+    """Identify a result: the hash of a file or of a bundle's manifest, else of the sizes of a folder's files.
 
     None where there is nothing.
     """
@@ -43,13 +43,34 @@ def content_stamp(path: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class StepRecord:
-    """What the memory holds of a step.
+class Step:
+    """One step of a chain.
 
     Attributes:
-        basis: digest of what the step was run with.
-        made: stamp of what it made.
-        run: names this very run, so that what rests on it knows when there was another.
+        name: unique in the chain.
+        run: does the work.
+        makes: file or folder that appears whole when the work is done.
+        needs: names of earlier steps whose results the step reads; where one of them ran again, so does this one.
+        rooms: folders whose code does the work.
+        options: JSON-able options of the work.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    makes: Path
+    needs: Sequence[str] = ()
+    rooms: Sequence[str] = ()
+    options: Any = None
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A finished step as the memory file keeps it.
+
+    Attributes:
+        basis: digest of the step's inputs, options and code.
+        made: stamp of its result.
+        run: unique to this run, so that steps which need it run again after another run.
     """
 
     basis: str
@@ -58,12 +79,12 @@ class StepRecord:
 
 
 @dataclass
-class Steps:
-    """Runs steps in order and remembers, in a file, what each was run with.
+class StepRunner:
+    """Runs steps in order and keeps a file of what each was run with.
 
     Attributes:
-        memory: JSON file; losing it only means that everything runs again.
-        seconds: wall time of each step that ran.
+        memory: JSON file; without it everything runs again.
+        seconds: step → wall time, for the steps that ran.
         skipped: names of the steps that were up to date.
     """
 
@@ -72,48 +93,32 @@ class Steps:
     skipped: list[str] = field(default_factory=list)
     _runs: dict[str, str] = field(default_factory=dict)
 
-    def run(
-        self,
-        name: str,
-        work: Callable[[], Any],
-        *,
-        makes: Path,
-        needs: Sequence[str] = (),
-        rooms: Sequence[str] = (),
-        options: Any = None,
-    ) -> None:
-        """Do ``work`` unless ``makes`` is as this step left it, from the same inputs, options and code.
-
-        Args:
-            name: of the step.
-            work: does it.
-            makes: file or folder that appears whole when the work is done.
-            needs: names of earlier steps whose results go in; where one of them ran again, so does this one.
-            rooms: folders whose code does the work.
-            options: JSON-able options of the work.
+    def run(self, step: Step) -> None:
+        """Run a step unless its result is unchanged since it was made from the same inputs, options and code.
 
         Raises:
-            ValueError: a step in ``needs`` has not been run before this one, or ``makes`` was not made.
+            ValueError: a step that this one needs has not run before it, or the step made nothing.
         """
-        missing = [need for need in needs if need not in self._runs]
+        name = step.name
+        missing = [need for need in step.needs if need not in self._runs]
         if missing:
             raise ValueError(f"step {name!r} needs {', '.join(missing)} to be run before it")
-        facts = [name, [self._runs[need] for need in needs], source_digest(rooms), options]
+        facts = [name, [self._runs[need] for need in step.needs], source_digest(step.rooms), step.options]
         basis = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         known = self._read()
         last = known.pop(name, None)
-        if last is not None and last.basis == basis and last.made == content_stamp(makes):
+        if last is not None and last.basis == basis and last.made == content_stamp(step.makes):
             self._runs[name] = last.run
             self.skipped.append(name)
             return
         logger.info("── {}", name)
         started = perf_counter()
-        self._write(known)  # a run that fails or is killed leaves no memory of the step
-        work()
+        self._write(known)  # so that a step that fails or is killed runs again
+        step.run()
         self.seconds[name] = perf_counter() - started
-        made = content_stamp(makes)
+        made = content_stamp(step.makes)
         if made is None:
-            raise ValueError(f"step {name!r} did not make {makes}")
+            raise ValueError(f"step {name!r} did not make {step.makes}")
         self._runs[name] = uuid.uuid4().hex
         self._write({**known, name: StepRecord(basis, made, self._runs[name])})
 
