@@ -11,11 +11,11 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from loguru import logger
-from pydantic import Field
 
 from data_collector.lock import exclusive_folder
 from data_collector.tmdb import FOLDER
 from data_collector.tmdb.client import Client, checked_address
+from data_collector.tmdb.config import CrawlConfig
 from data_collector.tmdb.journal import MovieRecord, now
 from data_collector.tmdb.key import Key
 from data_collector.tmdb.limiter import RateLimiter
@@ -24,42 +24,14 @@ from data_collector.tmdb.movies import APPENDED, MovieFetcher
 from data_collector.tmdb.posters import CONFIGURATION, ImageAddressFetcher, PosterFetcher, wanted_posters
 from data_collector.tmdb.store import Store
 from data_collector.tmdb.workers import Fetcher, ServiceDownError, WorkerPool
-from reccore.config import ComponentConfig
 from reccore.interrupts import defer_sigint
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
 
-BASE_URL = "https://api.themoviedb.org/3"
 POSTERS = "posters"
 _DAY_SECONDS = 86_400.0
 
 K = TypeVar("K")
-
-
-class CrawlConfig(ComponentConfig):
-    """Options of a crawl.
-
-    Attributes:
-        workers: number of threads, each with its own connection.
-        rate: maximum number of requests in any second, over all threads.
-        limit: use only the first ``limit`` tmdbIds of the data set, including those already fetched; None for all.
-        base_url: address of the API; ``/3`` is added if it has no path.
-        language: language of titles, overviews and other texts, as TMDb writes it.
-        max_age_days: request documents again that were last confirmed longer ago; None for never.
-        posters: fetch posters too.
-        poster_size: one of TMDb's sizes.
-        image_base_url: address of images; None to use TMDb's ``/configuration``.
-    """
-
-    workers: int = Field(default=50, ge=1, le=1000)
-    rate: int = Field(default=40, ge=1, le=100_000)
-    limit: int | None = Field(default=None, ge=1)
-    base_url: str = BASE_URL
-    language: str = Field(default="en-US", pattern=r"^[a-z]{2}(-[A-Z]{2})?$")
-    max_age_days: float | None = Field(default=None, ge=0)
-    posters: bool = False
-    poster_size: str = Field(default="w342", pattern=r"^([wh][0-9]{1,4}|original)$")
-    image_base_url: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,20 +10,27 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from data_collector.tmdb import FOLDER
 from data_collector.tmdb.journal import COMMAND
-from data_collector.tmdb.shards import StoredDocument, read_documents
-from data_collector.tmdb.star import TablesReport, write_star
 from reccore.config import ComponentConfig
 from reccore.errors import NotReadyError
-from scripts._cli import build_parser, emit, read_settings, refuse_rest, run, run_options, take, workspace
+from scripts._cli import parse_command, run
+
+if TYPE_CHECKING:
+    from data_collector.tmdb.shards import StoredDocument
+    from data_collector.tmdb.star import TablesReport
 
 
 class ProcessSettings(ComponentConfig):
-    """Options of the command, from flags, ``--set`` or a TOML file."""
+    """Options of the command."""
 
-    language: str | None = None
+    language: str | None = Field(
+        None, description="only documents fetched in this language, such as zh-CN (default: any)"
+    )
 
 
 def stored_documents(folder: Path, language: str | None) -> Iterator[StoredDocument]:
@@ -36,6 +43,8 @@ def stored_documents(folder: Path, language: str | None) -> Iterator[StoredDocum
     Raises:
         NotReadyError: there are none; the message names the command that fetches them.
     """
+    from data_collector.tmdb.shards import read_documents
+
     found = False
     others = set()
     for stored in read_documents(folder):
@@ -66,19 +75,15 @@ def describe(report: TablesReport, folder: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = build_parser(__doc__)
-    parser.add_argument("--language", help="only documents fetched in this language, such as zh-CN (default: any)")
-    args = parser.parse_args(argv)
-    values = read_settings(args, {"language": args.language})
-    options = run_options(args, values)
-    settings = take(ProcessSettings, values)
-    refuse_rest(values, "language")
-    space = workspace(args)
-    documents = stored_documents(space.raw / FOLDER, settings.language)
-    first = next(documents)  # raises if there is none, before a folder is created
+    command = parse_command(argv, __doc__, ProcessSettings)
+    from data_collector.tmdb.star import write_star
+
+    space = command.workspace
+    documents = stored_documents(space.raw / FOLDER, command.settings.language)
+    first = next(documents)  # raises where there is none, before a folder is made
     out = space.processed / FOLDER
-    report = write_star(chain([first], documents), out, show_progress=options.progress)
-    emit(args, {"folder": str(out), **asdict(report)}, describe(report, out))
+    report = write_star(chain([first], documents), out, show_progress=command.options.progress)
+    command.emit({"folder": str(out), **asdict(report)}, describe(report, out))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def test_a_language_that_was_not_fetched(crawled: Workspace, capsys: pytest.Capt
 
 
 def test_an_unknown_option_is_refused(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown option langauge" in sentence(capsys, "--data_dir", str(space.root), "--set", "langauge=fr-FR")
+    assert "langauge: no such option" in sentence(capsys, "--data_dir", str(space.root), "--set", "langauge=fr-FR")
 
 
 def test_a_damaged_shard_costs_its_document(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
