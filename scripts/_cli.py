@@ -59,7 +59,6 @@ Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 Lengths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(split_commas)]
 RawId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 RawIds = Annotated[tuple[RawId, ...], BeforeValidator(split_commas)]
-Seed = Annotated[int, BeforeValidator(_check_seed)]
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class OneOf:
 class RunSettings(ComponentConfig):
     """How a command runs, as opposed to what it computes."""
 
-    seed: Seed = Field(0, description="random seed")
+    seed: Annotated[int, BeforeValidator(_check_seed)] = Field(0, description="random seed")
     device: Annotated[str, AfterValidator(_check_device)] = Field("auto", description="auto, cpu, cuda or mps")
 
 

@@ -23,14 +23,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from reccore import ComponentConfig, ConfigError
-from scripts._cli import Names, Seed, parse_command, run, split_commas
+from scripts._cli import MAX_SEED, Names, parse_command, run, split_commas
 from scripts._settings import deep_merge, read_toml
 
 if TYPE_CHECKING:
     from experiments.ablation_report import Ablation
     from experiments.ablation_runs import Row
 
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(split_commas), Field(min_length=1)]
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...], BeforeValidator(split_commas), Field(min_length=1)
+]
 NOT_OF_A_ROW = {
     "name": "rows are named after their files",
     "seed": "give --seeds",

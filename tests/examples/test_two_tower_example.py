@@ -102,7 +102,11 @@ def test_a_model_for_production_has_nothing_held_out(tmp_path: Path, capsys: pyt
 
 @pytest.mark.parametrize(
     ("argv", "named"),
-    [((), "scripts/train_recall.py --data_dir"), (("--set", "films=3"), "films"), (("--set", "k=0"), "k must")],
+    [
+        ((), "scripts/train_recall.py --data_dir"),
+        (("--set", "films=3"), "films"),
+        (("--set", "k=0"), "k: Input should be greater"),
+    ],
 )
 def test_mistakes_are_one_sentence(
     argv: tuple[str, ...], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -114,7 +114,7 @@ def test_recommendations_for_people(command: Command, trained: Workspace) -> Non
     some = command("recommend", *root, "--history", f"{movie_id(3)},999999", "--k", 2).out
     assert "History: 1 film\n" in some
     assert "Film 3" in some
-    assert "not in the catalogue, passed over: 999999" in some
+    assert "not in the catalogue, ignored: 999999" in some
     assert "select" not in some
     rated = command("recommend", *root, "--history", f"{movie_id(3)}:1,{movie_id(5)}:4.5", "--k", 2, "--json").json
     timed = f"{movie_id(5)}:4.5@20,{movie_id(3)}:1@10"
