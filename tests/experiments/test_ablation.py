@@ -22,7 +22,7 @@ from experiments.ablation_report import Ablation, RowResult
 from experiments.ablation_runs import Job, Row, Run, RunResult, RunsWorkspace
 from recall import CHANNELS
 from reccore import ConfigError, DataError, Workspace
-from scripts._cli import deep_merge
+from scripts._settings import deep_merge
 from tests.pipeline import small
 from training import Trainer
 

@@ -20,7 +20,7 @@ from pipeline.fitting import train_channel, train_ranker
 from pipeline.samples import label_window, make_ranking_data
 from recall.base import BaseRecall
 from reccore import ConfigError, DataError, QueryBatch, Workspace
-from scripts._cli import deep_merge
+from scripts._settings import deep_merge
 from tests.pipeline import small
 from tests.pipeline.small import N_USERS, QUIET, RANKER, movie_id, user_id
 

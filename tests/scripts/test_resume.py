@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from reccore import Workspace
-from scripts._cli import deep_merge
+from scripts._settings import deep_merge
 from tests.helpers import as_flags
 from tests.pipeline import small
 from tests.scripts.conftest import Command

@@ -67,7 +67,7 @@ OPTIONS = [
     ("train_recall", ["--set", "model=svd"], "unknown recall 'svd'; known: popularity"),
     ("train_recall", ["--model", "mf", "--set", "factors=8"], "factors: no such option"),
     ("train_recall", ["--model", "popularity", "--epochs", "3"], "epochs: no such option (got 3). Known options: half"),
-    ("train_recall", ["--model", "mf", "--query_time"], "query_time: no such option"),
+    ("train_recall", ["--model", "mf", "--query_time"], "encoder: no such option (got {'query_time': True})"),
     ("train_recall", ["--model", "two_tower", "--logq", "some"], "invalid choice: 'some'"),
     ("train_recall", ["--model", "mf", "--set", "epochs"], "--set needs KEY=VALUE, got 'epochs'"),
     ("train_recall", ["--model", "mf", "--set", "epochs=0"], "epochs: "),
