@@ -13,7 +13,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -208,6 +209,19 @@ def _value_of_flag(info: FieldInfo) -> dict[str, Any]:
     if get_origin(kind) is tuple:
         return {"type": split_commas, "metavar": "A,B,…"}
     return {"type": kind, "metavar": "PATH"} if kind is Path else {"type": kind}
+
+
+@contextmanager
+def resume_hint(checkpoint: Path) -> Iterator[None]:
+    """Log on Ctrl-C that ``--resume`` continues the training, where its checkpoint exists."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from training.checkpointing import has_checkpoint
+
+        if has_checkpoint(checkpoint):
+            logger.warning("the same command with --resume continues from here")
+        raise
 
 
 def facts_text(facts: Mapping[str, Any]) -> str:

@@ -22,12 +22,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from loguru import logger
 from pydantic import Field
 
 from recall import CHANNELS
 from reccore import ComponentConfig, ConfigError
-from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, parse_command, run
+from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, parse_command, resume_hint, run
 
 
 class TrainRecallSettings(TrainingSettings):
@@ -80,9 +79,8 @@ def main(argv: list[str] | None = None) -> None:
     if job.model is None:
         raise ConfigError(f"--model is missing; known: {', '.join(CHANNELS)}")
     from pipeline.fitting import train_channel
-    from training.checkpointing import has_checkpoint
 
-    try:
+    with resume_hint(space.checkpoint(job.name or job.model)):
         result = train_channel(
             space,
             job.model,
@@ -93,10 +91,6 @@ def main(argv: list[str] | None = None) -> None:
             item_graph=job.item_adj,
             options=command.options,
         )
-    except KeyboardInterrupt:
-        if has_checkpoint(space.checkpoint(job.name or job.model)):
-            logger.warning("the same command with --resume continues from here")
-        raise
     command.emit(result, _text(result))
 
 
