@@ -1,6 +1,6 @@
 # make demo    the whole chain on MovieLens-100K, from download to recommendations
 # make test    the test suite
-# make lint    style and types
+# make lint    style, types and the order of the rooms
 # Everything runs in .venv, which the first target makes.
 
 PYTHON ?= python3
@@ -23,6 +23,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 notebooks: demo
 	$(BIN)/python notebooks/execute.py --data_dir data
