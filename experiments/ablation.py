@@ -1,4 +1,4 @@
-"""The ablation job: one thing changed at a time, on the same data, users and seeds, and what each change is worth."""
+"""The ablation job: one change at a time on the same data, users and seeds, and the effect of each."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def ablate(
     """Train every row with every seed, evaluate them, and write ``reports/<name>*``.
 
     Args:
-        workspace: data root; the runs are kept under its ``ablations/<name>/`` and not trained again.
-        rows: what is compared.
-        baseline: name of the row that the others are compared with.
-        seeds: of the trainings; every row has all of them.
+        workspace: data root; finished runs are stored under ``ablations/<name>/`` and used again.
+        rows: to compare.
+        baseline: name of the row to compare the others with.
+        seeds: every row is trained with each.
         input_path, protocol: data to learn from, as for ``train_channel``.
-        split: ``valid`` to choose by, ``test`` for what has been chosen.
-        plot: rows whose offers are drawn against popularity.
-        jobs: runs trained at the same time.
+        split: ``valid`` to choose a row, ``test`` to report the chosen one.
+        plot: rows whose offers are plotted against popularity.
+        jobs: number of runs to train at the same time.
         name: of the report and of the folder of runs.
         options: device, progress, and the seed of the bootstrap.
         command: shown in the report.
@@ -54,20 +54,19 @@ def ablate(
         The results, and the Markdown report.
 
     Raises:
-        ConfigError: rows, seeds or names that do not fit each other; before anything is trained.
-        DataError: the split holds nothing, a row asks for times that the data has not, or the baseline could not be
-            trained.
+        ConfigError: inconsistent rows, seeds or names; raised before any training.
+        DataError: the split is empty, a row needs times that the data lacks, or the baseline could not be trained.
     """
     _check(rows, baseline, seeds, plot)
-    options.torch_device()  # a device that is not there fails now, not as the failure of every row
-    kept = RunsWorkspace(workspace.root, name)
+    options.torch_device()  # a missing device fails here instead of in every row
+    runs = RunsWorkspace(workspace.root, name)
     workspace.model(name)
     prepared = load_for_training(workspace, input_path, protocol)
     holdout, label = choose_holdout(prepared, split, None)
     timed = None
     if any(row.query_time for row in rows):
         timed = (prepared.split.test if split == "test" else prepared.split.valid)(query_time=True)
-    job = Job(kept, input_path, protocol, options, prepared, holdout, timed, jobs)
+    job = Job(runs, input_path, protocol, options, prepared, holdout, timed, jobs)
     rows = sorted(rows, key=lambda row: (row.name != baseline, row.name))
     results, failures = run_all(job, [Run(row, seed) for row in rows for seed in seeds])
     found = [RowResult(row, [result for result in results if result.run.row == row]) for row in rows]
@@ -124,7 +123,7 @@ def write_users(ablation: Ablation, path: Path) -> None:
 
 
 def plot_rows(ablation: Ablation, names: Sequence[str], path: Path) -> Path:
-    """What the named rows offer against what is popular; names of rows that failed are passed over."""
+    """Plot what the named rows offer against popularity, without rows that failed."""
     counts = ablation.job.prepared.training_data().interactions.item_counts()
     buckets = popularity_buckets(counts)
     results = {result.row.name: result for result in ablation.rows}

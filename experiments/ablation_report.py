@@ -1,4 +1,4 @@
-"""What an ablation found: the table and the report around it."""
+"""Results of an ablation: the table and the report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RowResult:
     """A row over all its seeds.
 
     Attributes:
-        row: which.
+        row: model and options.
         runs: one per seed, all on the same users.
     """
 
@@ -42,7 +42,7 @@ class RowResult:
         return mean
 
     def per_seed(self, metric: str) -> npt.NDArray[np.float64]:
-        """(S,) mean over users, or a fact of the lists, for each seed."""
+        """(S,) mean over users, or a figure of the lists as a whole, for each seed."""
         return np.array([run.evaluation.mean(metric) for run in self.runs])
 
     def mean(self, metric: str) -> float:
@@ -55,7 +55,7 @@ class RowResult:
 
     @property
     def minutes(self) -> float:
-        """Of one training, mean over the seeds."""
+        """Minutes of one training, mean over the seeds."""
         return float(np.mean([run.facts["seconds"] for run in self.runs])) / 60
 
 
@@ -64,12 +64,12 @@ class Ablation:
     """Results of all rows, the baseline first.
 
     Attributes:
-        job: what they share.
-        label: data and split, such as ``leave_one_out (valid)``.
+        job: what the runs share.
+        label: protocol and split, such as ``leave_one_out (valid)``.
         rows: results; the first is the baseline.
         seeds: of the runs.
-        failures: run → why it could not be trained; rows with one are not among ``rows``.
-        command: that gave them, for the report.
+        failures: run → error of its training; rows with an error are not among ``rows``.
+        command: shown in the report.
         figures: (caption, file name beside the report) pairs.
     """
 
@@ -93,7 +93,7 @@ class Ablation:
         return Comparison(result.row.name, base.row.name, metric, difference, base=base.mean(metric))
 
     def verdict(self, result: RowResult) -> str:
-        """In words, whether the row differs from the baseline."""
+        """Whether the row is better or worse than the baseline, in words."""
         words = self.comparison(result).verdict
         better, worse = result.per_seed(HEADLINE), self.baseline.per_seed(HEADLINE)
         if words == "worse":
@@ -102,13 +102,14 @@ class Ablation:
         return f"{words}, but seeds overlap" if clear and worse.max() >= better.min() else words
 
     def change(self, result: RowResult) -> str:
-        """Options in which the row differs from the baseline."""
+        """Options that differ from the baseline's, by their dotted names."""
         row, base = result.row, self.baseline.row
         if result is self.baseline:
             return "(baseline)"
         if row.model != base.model:
             return f"model = {row.model}"
-        changed = [f"{name} = {_plain(value)}" for name, value in row.config.items() if value != base.config.get(name)]
+        before = _dotted(base.config)
+        changed = [f"{key} = {value}" for key, value in _dotted(row.config).items() if value != before.get(key)]
         return ", ".join(changed) or "nothing"
 
     def table(self) -> str:
@@ -170,11 +171,11 @@ class Ablation:
         )
 
     def query_time(self) -> str:
-        """Which rows were told the time of the event to predict, for the line about them all."""
-        told = [result.row.name for result in self.rows if result.row.query_time]
-        if not told:
+        """Which rows read the time of the event to predict, for ``about``."""
+        readers = [result.row.name for result in self.rows if result.row.query_time]
+        if not readers:
             return "query time not seen"
-        return f"QUERY TIME SEEN by {', '.join(told)} (separate leaderboard: what it is worth to know that time)"
+        return f"QUERY TIME SEEN by {', '.join(readers)} (separate leaderboard: the value of that time)"
 
     def to_markdown(self) -> str:
         """The report for people."""
@@ -193,7 +194,7 @@ class Ablation:
             lines += ["", f"![{caption}]({file})"]
         lines += ["", "## How", "", f"```bash\n{self.command}\n```", "", "The baseline:", "", "```toml"]
         base = self.baseline.row
-        lines += [f"{name} = {_plain(value)}" for name, value in {"model": base.model, **base.config}.items()]
+        lines += [f"{key} = {value}" for key, value in _dotted({"model": base.model, **base.config}).items()]
         return "\n".join([*lines, "```", ""])
 
     def to_dict(self) -> dict[str, Any]:
@@ -238,9 +239,15 @@ class Ablation:
         }
 
 
-def _plain(value: Any) -> str:
-    """A value as TOML has it."""
-    return json.dumps("null" if value is None else value, ensure_ascii=False)
+def _dotted(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted name of every option, nested tables included → its value in TOML."""
+    options: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            options |= _dotted(value, f"{prefix}{name}.")
+        else:
+            options[prefix + name] = json.dumps("null" if value is None else value, ensure_ascii=False)
+    return options
 
 
 def _many(count: int, noun: str) -> str:

@@ -1,8 +1,8 @@
 """The runs of an ablation: every row with every seed, trained where it is missing, and evaluated.
 
-Every row is trained once per seed into ``<data root>/ablations/<name>/``, apart from the channels in use. What is there
-already with the same configuration, data and seed is not trained again, and a training that was broken off goes on
-from its last checkpoint, so that a killed run goes on where it was.
+Every row is trained once per seed into ``<data root>/ablations/<name>/``, apart from the channels in use. A run that is
+there with the same configuration, data and seed is not trained again, and an interrupted training resumes from its
+last checkpoint.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Row:
         name: of the line and, with the seed, of its bundles.
         model: registered name of the channel.
         config: all its options.
-        query_time: whether it is told the time of the event to predict.
+        query_time: whether its queries carry the time of the event to predict.
     """
 
     name: str
@@ -90,13 +90,13 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """What came of a run.
+    """Result of a run.
 
     Attributes:
-        run: which.
+        run: row and seed.
         evaluation: on the chosen split, at ``KS``.
-        shares: (n,) of the first slots per popularity bucket.
-        facts: of its training: ``seconds``, ``device``, ``threads``, ``git_commit``.
+        shares: (n,) share of the first slots per popularity bucket.
+        facts: ``seconds``, ``device``, ``threads`` and ``git_commit`` of the training.
     """
 
     run: Run
@@ -107,7 +107,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class RunsWorkspace(Workspace):
-    """A data root whose models lie under ``ablations/<name>/``, so that nothing takes them for channels in use."""
+    """A data root whose models lie under ``ablations/<name>/``, apart from the channels in use."""
 
     name: str = "ablation"
 
@@ -124,13 +124,13 @@ class Job:
     """What all runs share.
 
     Attributes:
-        workspace: where they are kept.
-        input_path, protocol: as ``train_channel`` takes them.
-        options: device and progress; the seed is each run's own.
-        prepared: the data that these stand for.
-        holdout: what is evaluated on.
-        timed_holdout: the same users and targets, for rows that are told when the target happened; None = no such row.
-        jobs: runs trained at the same time, each in a process of its own.
+        workspace: where they are stored.
+        input_path, protocol: as for ``train_channel``.
+        options: device, progress, and the seed of the bootstrap; every training has the seed of its run.
+        prepared: the data of ``input_path`` and ``protocol``.
+        holdout: queries and targets of the evaluation.
+        timed_holdout: the same with the time of the target, for rows with ``query_time``; None without such rows.
+        jobs: number of runs to train at the same time, each in its own process.
     """
 
     workspace: RunsWorkspace
@@ -147,7 +147,7 @@ def run_all(job: Job, runs: Sequence[Run]) -> tuple[list[RunResult], dict[str, s
     """Train what is missing and evaluate everything.
 
     Returns:
-        Results in the order of ``runs``, and run → why for those that could not be trained.
+        Results in the order of ``runs``, and run → error for those that could not be trained.
     """
     results: dict[str, RunResult] = {}
     failures: dict[str, str] = {}
@@ -167,7 +167,7 @@ def run_all(job: Job, runs: Sequence[Run]) -> tuple[list[RunResult], dict[str, s
 def finished(job: Job, run: Run) -> dict[str, Any] | None:
     """Facts of a run's training if its bundle is there with the same model, options, data and seed; else None.
 
-    An option that the code did not know yet when the bundle was written counts as having its default.
+    An option that is newer than the bundle counts as having its default.
     """
     path = job.workspace.model(run.name)
     manifest, note = read_manifest(path), _note_of(path)
@@ -183,7 +183,7 @@ def finished(job: Job, run: Run) -> dict[str, Any] | None:
         return None
     try:
         config = CHANNELS[run.row.model](manifest["config"]).config.model_dump(mode="json")
-    except ConfigError:  # an option that the code no longer knows
+    except ConfigError:  # an option that no longer exists
         return None
     if config != run.row.config:
         return None
@@ -193,7 +193,7 @@ def finished(job: Job, run: Run) -> dict[str, Any] | None:
 
 
 def _train_missing(job: Job, runs: Sequence[Run]) -> Iterator[tuple[str, str | None]]:
-    """(run's name, why it failed or None), each as soon as it is there."""
+    """Yield (name of a run, error or None) as soon as each run is trained."""
     missing = []
     for run in runs:
         if finished(job, run) is None:
@@ -221,7 +221,7 @@ def _train_missing(job: Job, runs: Sequence[Run]) -> Iterator[tuple[str, str | N
 def _train(
     workspace: RunsWorkspace, run: Run, input_path: Path | None, protocol: str | None, options: RunOptions
 ) -> tuple[str, str | None]:
-    """Train one run, from its checkpoint where there is one, and note beside its bundle how long it took."""
+    """Train one run, from its checkpoint if there is one, and store beside its bundle how long it took."""
 
     def trained(*, resume: bool) -> dict[str, Any]:
         return train_channel(
@@ -238,14 +238,14 @@ def _train(
     try:
         try:
             result = trained(resume=resume)
-        except ResumeError:  # the row, the data or the code has changed since
+        except ResumeError:  # the row, the data or the code has changed since the checkpoint
             resume = False
             result = trained(resume=False)
-    except RecommenderError as error:  # the other rows are worth having all the same; the report names this one
+    except RecommenderError as error:  # the report names the failure beside the other rows
         return run.name, str(error)
     path = workspace.model(run.name)
     note = {
-        # What was trained before a break counts too.
+        # The time before an interruption counts too.
         "seconds": round(60 * result["training"]["minutes"], 2) if resume else result["seconds"],
         "device": str(options.torch_device()),
         "threads": torch.get_num_threads(),
@@ -256,7 +256,7 @@ def _train(
 
 
 def _only_warnings() -> None:
-    """Processes that train beside each other leave the log to the one that started them."""
+    """Keep parallel trainings from mixing their progress lines in the log."""
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
 

@@ -1,4 +1,4 @@
-"""A trained channel gets another index: chosen by measuring, written in place of its own."""
+"""Another index for a trained channel: chosen by measurement, written in place of its own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from reccore.arrays import FloatArray
 from reccore.bundle import MANIFEST, read_manifest
 
 SAMPLE_QUERIES = 1000
-# Where there are no validation queries: noise added to a unit item vector, as a share of its length.
 PERTURBATION = 0.5
-_WRITTEN_ANEW = ("format_version", "kind", "component", "config", "vocabulary", "libraries", "git_commit", "files")
+"""Without validation queries: length of the noise added to an item vector, as a share of the vector's length."""
+_NOT_COPIED = ("format_version", "kind", "component", "config", "vocabulary", "libraries", "git_commit", "files")
 
 
 def build_index(
@@ -37,18 +37,18 @@ def build_index(
     k: int,
     options: RunOptions,
 ) -> dict[str, Any]:
-    """Choose an index for a trained channel by its measured recall and replace the channel's own by it.
+    """Choose an index for a trained channel by its measured recall and replace the channel's own index.
 
-    The sample are validation queries with their histories excluded, as in use; without any, item vectors with
-    noise. The whole bundle is written anew and renamed. Pipelines that rested on the channel go on doing so: what
-    they were built on changes by no more than the recall allows.
+    The sample holds validation queries with their histories excluded, as in use, or item vectors with noise if there
+    are none. A complete new bundle replaces the old one. Pipelines built with the channel stay valid: its answers
+    change by no more than ``min_recall`` allows.
 
     Returns:
-        What happened, as plain values: path, sample, the chosen index, what was measured of each.
+        Plain values: path, sample, the chosen index, the measurements of every index.
 
     Raises:
         NotReadyError: the channel is not trained; names the command.
-        ConfigError: a channel without an index, or the kind asked for does not reach the recall.
+        ConfigError: a channel without an index, or an index of that kind does not reach the recall.
     """
     path = workspace.model(name)
     channel = _load(path, name)
@@ -93,7 +93,7 @@ def _load(path: Path, name: str) -> EmbeddingRecall:
 def _queries(
     workspace: Workspace, name: str, channel: EmbeddingRecall, vectors: FloatArray, options: RunOptions
 ) -> tuple[str, FloatArray, Exclusions]:
-    """What to measure with: where it comes from, (B, D) query vectors, and what each must not be offered."""
+    """The sample to measure with: its source, (B, D) query vectors, and the items excluded for each."""
     rng = options.generator("index_queries")
     valid = _validation(workspace, name, channel)
     if valid is not None and len(valid):
@@ -109,23 +109,23 @@ def _queries(
 
 
 def _validation(workspace: Workspace, name: str, channel: EmbeddingRecall) -> Holdout | None:
-    """Validation queries of the data that the channel was fitted on; None where that data is not at hand."""
+    """Validation queries of the data that the channel was fitted on; None if that data is not available."""
     if (read_manifest(workspace.model(name)) or {}).get("data") is None:
         return None
     try:
         return data_of(workspace, [name]).split.valid(query_time=channel.query_time)
     except (NotReadyError, DataError) as error:
-        logger.warning("the data of {} is not at hand: {}", name, error)
+        logger.warning("the data of {} is not available: {}", name, error)
         return None
 
 
 def _replace(workspace: Workspace, path: Path, channel: EmbeddingRecall, index: BaseIndex) -> None:
-    """Write the channel's bundle with the new index; a later fit of the same configuration makes one like it."""
+    """Write the channel's bundle with the new index, and with its options in the configuration for later fits."""
     before = Bundle.open(path)
     channel.index = index
     if "index" in type(channel.config).model_fields:
         channel.config = channel.config.model_copy(update={"index": index.config})
-    facts = {name: value for name, value in before.manifest.items() if name not in _WRITTEN_ANEW}
+    facts = {name: value for name, value in before.manifest.items() if name not in _NOT_COPIED}
     channel.save(path, **facts)
     after = Bundle.open(path).fingerprint
     for folder in sorted(path.parent.iterdir()):
@@ -133,7 +133,7 @@ def _replace(workspace: Workspace, path: Path, channel: EmbeddingRecall, index: 
 
 
 def _follow(folder: Path, part: str, before: str, after: str) -> None:
-    """Let a pipeline that rested on the channel as it was rest on it as it is."""
+    """Update the reference of a pipeline that was built with the previous bundle of the channel."""
     manifest = read_manifest(folder) if folder.is_dir() else None
     if manifest is None or manifest.get("kind") != "pipeline":
         return
@@ -147,4 +147,4 @@ def _follow(folder: Path, part: str, before: str, after: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / MANIFEST)
-    logger.info("{} now searches the new index", folder)
+    logger.info("{} now uses the new index", folder)

@@ -1,4 +1,4 @@
-"""Which data trained models were fitted on."""
+"""The data that trained models were fitted on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def data_of(workspace: Workspace, names: Sequence[str]) -> Prepared:
     """The data that the given models were fitted on, under the protocol they were fitted with.
 
     Raises:
-        ArtefactError: they were not fitted on one and the same.
+        ArtefactError: the models were fitted on different data.
         DataError: the file they were fitted on is gone.
     """
     facts = (read_manifest(workspace.model(names[0])) or {}).get("data")
@@ -39,8 +39,8 @@ def data_of(workspace: Workspace, names: Sequence[str]) -> Prepared:
 def check_protocol(workspace: Workspace, names: Sequence[str], prepared: Prepared) -> None:
     """Raise ``ArtefactError`` if a model was fitted on other data, or under another protocol, than ``prepared``.
 
-    Of a file given as ``--input`` the catalogue also holds the movies that the data root lists, so the same file
-    can come with another vocabulary later; indices of the two would be confused.
+    The catalogue of a file given as ``--input`` also holds the movies that the data root lists. The same file can
+    therefore get another vocabulary later, whose indices have other meanings.
     """
     for name in names:
         manifest = read_manifest(workspace.model(name)) or {}

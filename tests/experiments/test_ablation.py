@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,7 @@ def go(workspace: Workspace, *rows: Row, **options: Any) -> Ablation:
     return ablate(workspace, rows or (PLAIN, WIDE), **given)[0]
 
 
-def test_a_killed_run_goes_on_and_only_what_changed_is_trained_again(own: Workspace, calls: list[str]) -> None:
+def test_a_killed_ablation_resumes_and_trains_changed_runs_only(own: Workspace, calls: list[str]) -> None:
     first = go(own)
     assert calls == ["plain-seed0", "plain-seed1", "wide-seed0", "wide-seed1"]
     assert not {path.name for path in own.models.iterdir()} & set(calls)
@@ -78,11 +79,11 @@ TOWERS = {"model": "two_tower", **small.CHANNELS["two_tower"], "epochs": 3}
 
 
 class Killed(Exception):
-    """The end of a process, as far as a training is concerned."""
+    """Stands in for a killed process."""
 
 
 def count_steps(monkeypatch: pytest.MonkeyPatch, end_after: int | None = None) -> list[int]:
-    """Sizes of the batches trained from here on; ``Killed`` instead of the one after so many."""
+    """Sizes of the batches trained from here on; raises ``Killed`` after ``end_after`` batches."""
     steps: list[int] = []
     step = Trainer._step
 
@@ -96,9 +97,7 @@ def count_steps(monkeypatch: pytest.MonkeyPatch, end_after: int | None = None) -
     return steps
 
 
-def test_a_training_broken_off_in_the_middle_goes_on_from_its_checkpoint(
-    own: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_training_resumes_from_its_checkpoint(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     row = Row.parse("plain", TOWERS, source="plain.toml")
     kept = replace(small.QUIET, checkpoint_minutes=1e-9)
     with monkeypatch.context() as patched:
@@ -125,7 +124,7 @@ def test_a_training_broken_off_in_the_middle_goes_on_from_its_checkpoint(
     assert not list((own.root / "ablations").glob("*/checkpoints/*"))
 
 
-def test_the_split_asked_for_is_the_one_measured(own: Workspace) -> None:
+def test_the_split_option_chooses_the_holdout(own: Workspace) -> None:
     split = Prepared.load(own.prepared).split
     for name, holdout in (("valid", split.valid()), ("test", split.test())):
         found = go(own, split=name)
@@ -140,7 +139,7 @@ def test_the_split_asked_for_is_the_one_measured(own: Workspace) -> None:
     }
 
 
-def test_what_is_written(own: Workspace) -> None:
+def test_the_files_of_a_report(own: Workspace) -> None:
     found = go(own, plot=("wide",), name="mine", command="python scripts/ablate.py --x")
     markdown = (own.reports / "mine_valid.md").read_text()
     for part in (found.table(), "mine_valid_popularity.png", "--x", "embedding_size = 4", "seeds 0, 1", "60 users"):
@@ -156,7 +155,7 @@ def test_what_is_written(own: Workspace) -> None:
         assert means[result.row.name] == pytest.approx(result.mean("ndcg@10"))
 
 
-def test_a_row_that_fails_is_named_and_the_others_are_reported(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_row_is_reported_beside_the_others(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     train = ablation_runs.train_channel
 
     def failing(row: str) -> Callable[..., dict[str, Any]]:
@@ -187,7 +186,7 @@ def test_a_row_that_fails_is_named_and_the_others_are_reported(own: Workspace, m
         ({"name": "a/b"}, "'a/b' is not a usable model name"),
     ],
 )
-def test_wrong_plans_fail_before_anything_is_trained(
+def test_invalid_ablations_fail_before_training(
     trained: Workspace, calls: list[str], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -195,7 +194,7 @@ def test_wrong_plans_fail_before_anything_is_trained(
     assert calls == []
 
 
-def test_a_row_that_reads_the_query_time_is_asked_with_it_and_says_so(own: Workspace) -> None:
+def test_a_row_that_reads_the_query_time_gets_it_and_is_labelled(own: Workspace) -> None:
     plain = Row.parse("plain", {"model": "two_tower", **small.CHANNELS["two_tower"], "epochs": 1}, source="a")
     told = deep_merge({"model": "two_tower", **plain.config}, {"encoder": {"query_time": True}})
     timed = Row.parse("timed", told, source="b")
@@ -210,7 +209,7 @@ def test_a_row_that_reads_the_query_time_is_asked_with_it_and_says_so(own: Works
 
 
 @pytest.mark.slow
-def test_runs_beside_each_other_give_the_same(own: Workspace) -> None:
+def test_parallel_runs_give_the_same_results(own: Workspace) -> None:
     alone, beside = go(own), go(own, name="beside", jobs=2)
     for a, b in zip(alone.rows, beside.rows, strict=True):
         assert a.per_seed("ndcg@10").tolist() == b.per_seed("ndcg@10").tolist()
@@ -274,7 +273,7 @@ def test_the_verdict_takes_the_interval_and_the_seeds(
     assert difference.excludes_zero == (verdict != "no clear difference")
 
 
-def test_the_table_says_what_was_changed_and_what_it_is_worth(prepared: Prepared) -> None:
+def test_the_table_by_hand(prepared: Prepared) -> None:
     other = Row.parse("other", {"model": "popularity"}, source="other.toml")
     better = [0.5, 0.5, 0.5, 0.5]
     found = ablation(prepared, BASE, result(WIDE, better, better), result(other, better, better))
@@ -289,6 +288,23 @@ def test_the_table_says_what_was_changed_and_what_it_is_worth(prepared: Prepared
     assert "Of 2 differences without any effect, 0.1 would look clear by chance." in text
 
 
+def test_nested_options_are_shown_by_their_dotted_names(prepared: Prepared) -> None:
+    nested = Row.parse("nested", {"model": "mf", "index": {"kind": "hnsw"}}, source="nested.toml")
+    flat = Row.parse("flat", {"model": "mf", "index": {"kind": "flat"}}, source="flat.toml")
+    one, other = result(flat, [0.5, 0.5], [0.5, 0.5]), result(nested, [0.5, 0.5], [0.5, 0.5])
+    found = ablation(prepared, one, other)
+    assert found.change(other).startswith('index.kind = "hnsw", index.')
+    toml = found.to_markdown().partition("```toml\n")[2].partition("```")[0]
+    read = {name: _nulls(value) for name, value in tomllib.loads(toml).items()}
+    assert (
+        Row.parse("again", {name: _nulls(value) for name, value in read.items()}, source="report").config == flat.config
+    )
+
+
+def _nulls(value: Any) -> Any:
+    return None if value == "null" else value
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -298,6 +314,6 @@ def test_the_table_says_what_was_changed_and_what_it_is_worth(prepared: Prepared
         ({"model": "mf", "epochs": 0}, "row.toml: .*epochs: "),
     ],
 )
-def test_a_row_that_is_none_names_its_file(settings: dict[str, Any], message: str) -> None:
+def test_an_invalid_row_names_its_file(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Row.parse("row", settings, source="row.toml")

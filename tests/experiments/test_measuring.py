@@ -89,7 +89,7 @@ def test_the_reports_are_on_disk(evaluated: Workspace) -> None:
     assert {c["a"] for c in recall["comparisons"]} == {recall["evaluations"][0]["name"]}
 
 
-def test_the_pipeline_is_measured_on_what_it_answers(
+def test_figures_equal_those_of_the_pipelines_answers(
     evaluated: Workspace, pipeline: Pipeline, prepared: Prepared
 ) -> None:
     """HitRate, NDCG and the funnel again, in plain Python over the pipeline's own answers."""
@@ -150,7 +150,7 @@ def test_lists_without_ten(own: Workspace) -> None:
         evaluate_recall(own, ks=[0])
 
 
-def test_no_reranker_no_stage_of_that_name(own: Workspace) -> None:
+def test_a_pipeline_without_reranker(own: Workspace) -> None:
     train_ranker(own, "deepfm", RANKER, {**PIPELINE, "rerank": None}, max_queries=30, options=QUIET)
     measured = evaluate_pipeline(own)
     assert {e.name for e in measured.evaluations} == {*NAMES, "after recall", "after ranking"}
@@ -244,7 +244,7 @@ def test_models_of_different_data_do_not_compare(on_everything: Workspace) -> No
         evaluate_pipeline(on_everything)
 
 
-def test_a_file_that_has_changed_or_gone_is_noticed(on_everything: Workspace) -> None:
+def test_a_changed_or_missing_file_is_an_error(on_everything: Workspace) -> None:
     mine = on_everything.root / "mine.parquet"
     pq.write_table(pq.read_table(mine).slice(0, 900), mine)
     with pytest.raises(
@@ -256,7 +256,7 @@ def test_a_file_that_has_changed_or_gone_is_noticed(on_everything: Workspace) ->
         evaluate_recall(on_everything, names=["mf"])
 
 
-def test_seen_films_may_be_let_in(own: Workspace, prepared: Prepared) -> None:
+def test_seen_films_may_be_included(own: Workspace, prepared: Prepared) -> None:
     seen = [(user_id(u), int(prepared.vocabulary.items.decode(prepared.split.fit().history(u)[0]))) for u in range(30)]
     file = held_out(own.root / "seen.parquet", seen)
     filtered = evaluate_recall(own, names=["itemcf"], test_file=file)
@@ -266,7 +266,7 @@ def test_seen_films_may_be_let_in(own: Workspace, prepared: Prepared) -> None:
     assert "seen items not filtered" in let_in.protocol.line()
 
 
-def test_which_models_are_there(own: Workspace, tmp_path: Path) -> None:
+def test_names_of_trained_models(own: Workspace, tmp_path: Path) -> None:
     assert trained(own, "recall") == tuple(NAMES)
     assert trained(own, "ranking") == ("deepfm",)
     (own.models / "notes").mkdir()

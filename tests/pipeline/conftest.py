@@ -14,7 +14,7 @@ from tests.pipeline import small
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Shared: no test may write into it."""
+    """Shared between tests, which must not write into it."""
     return Workspace(small.trained_root(tmp_path_factory))
 
 
@@ -30,5 +30,5 @@ def prepared(trained: Workspace) -> Prepared:
 
 @pytest.fixture
 def own(trained: Workspace, tmp_path: Path) -> Workspace:
-    """A copy that the test may spoil."""
+    """A copy that the test may change."""
     return small.copy_of(trained.root, tmp_path)

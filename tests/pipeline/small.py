@@ -48,7 +48,7 @@ def user_id(user: int) -> int:
 
 
 def write_raw(folder: Path, seed: int = 0) -> None:
-    """Files in the layout of ml-latest-small: users of four tastes, who mostly watch the films of theirs."""
+    """Files in the layout of ml-latest-small: users of four tastes, who mostly watch films of their taste."""
     rng = np.random.default_rng(seed)
     taste = np.arange(N_MOVIES) % len(CLUSTERS)
     liking = 1.0 / (1.0 + np.arange(N_MOVIES) // len(CLUSTERS))  # some films of each cluster are far more seen
@@ -92,5 +92,5 @@ def before_ranking(pipeline: Pipeline, queries: QueryBatch, exclude: Exclusions 
 
 
 def copy_of(root: Path, folder: Path) -> Workspace:
-    """A root of one's own to spoil."""
+    """A copy that may be changed."""
     return Workspace(Path(shutil.copytree(root, folder / "root")))

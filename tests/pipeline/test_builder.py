@@ -50,7 +50,7 @@ def test_a_fresh_process_answers_the_same(pipeline: Pipeline, trained: Workspace
         np.testing.assert_allclose([row[2] for row in found], [item.scores["final"] for item in here], atol=1e-5)
 
 
-def test_it_needs_no_training_data_and_may_be_moved(pipeline: Pipeline, own: Workspace) -> None:
+def test_a_moved_pipeline_works_without_training_data(pipeline: Pipeline, own: Workspace) -> None:
     for folder in (own.raw, own.processed):
         shutil.rmtree(folder)
     moved = Workspace(own.root.rename(own.root.with_name("elsewhere")))
@@ -58,7 +58,7 @@ def test_it_needs_no_training_data_and_may_be_moved(pipeline: Pipeline, own: Wor
     assert answer.items == pipeline.recommend(user=user_id(7), k=6).items
 
 
-def test_saving_what_was_loaded_changes_nothing(pipeline: Pipeline, own: Workspace) -> None:
+def test_saving_a_loaded_pipeline_changes_nothing(pipeline: Pipeline, own: Workspace) -> None:
     before = json.loads((own.model("pipeline") / "manifest.json").read_text())
     save(load(own.model("pipeline")), own)
     after = json.loads((own.model("pipeline") / "manifest.json").read_text())
@@ -78,13 +78,13 @@ def test_a_component_trained_again_is_refused(own: Workspace, part: str) -> None
     assert "/../" not in str(refused.value)
 
 
-def test_training_the_ranker_again_brings_them_together(own: Workspace) -> None:
+def test_training_the_ranker_again_updates_the_pipeline(own: Workspace) -> None:
     train_channel(own, "mf", CHANNELS["mf"], options=OTHER_SEED)
     train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=20, options=QUIET)
     assert len(load(own.model("pipeline")).recommend(user=user_id(7), k=6).items) == 6
 
 
-def test_a_component_that_is_gone_is_named(own: Workspace) -> None:
+def test_a_missing_component_is_named(own: Workspace) -> None:
     shutil.rmtree(own.model("itemcf"))
     with pytest.raises(ArtefactError, match=r"rests on 'itemcf', which is no longer there.*train_recall.py"):
         load(own.model("pipeline"))
@@ -134,7 +134,7 @@ def test_parts_of_different_vocabularies_do_not_assemble(pipeline: Pipeline, pre
     check_vocabularies({"a": prepared.vocabulary, "b": prepared.vocabulary})
 
 
-def test_nothing_there_names_the_command_to_run(tmp_path: Path) -> None:
+def test_a_missing_pipeline_or_channel_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match=r"no pipeline at .*scripts/train_ranking.py"):
         load(tmp_path / "models" / "pipeline")
     with pytest.raises(NotReadyError, match=r"channel 'mf' is not trained; .*scripts/train_recall.py --model mf$"):
@@ -143,7 +143,7 @@ def test_nothing_there_names_the_command_to_run(tmp_path: Path) -> None:
         load_channels(Workspace(tmp_path), ("mine",))
 
 
-def test_another_bundle_is_no_pipeline(trained: Workspace) -> None:
+def test_a_bundle_of_another_kind_is_refused(trained: Workspace) -> None:
     with pytest.raises(ArtefactError, match="is a recall bundle, a pipeline bundle is needed"):
         load(trained.model("mf"))
 

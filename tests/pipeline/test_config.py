@@ -56,12 +56,12 @@ CHAIN: list[dict[str, Any]] = [
         ({"stages": [*CHAIN[:2], {"kind": "match", "channels": ["mf"]}, *CHAIN[2:]]}, "'match' needs channel 'mf'"),
     ],
 )
-def test_what_is_refused(values: dict[str, Any], message: str) -> None:
+def test_invalid_configurations(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PipelineConfig.parse(values)
 
 
-def test_the_defaults_are_whole() -> None:
+def test_defaults_and_round_trip() -> None:
     assert PipelineConfig.parse({}) == PipelineConfig.parse(PipelineConfig().model_dump(mode="json"))
     given = {"fill": None, "channels": ["mf"], "rerank": {"trade_off": 0.4, "similarity": {"channel": "mf"}}}
     config = PipelineConfig.parse(given)
@@ -71,7 +71,7 @@ def test_the_defaults_are_whole() -> None:
     assert config.rerank.options == given["rerank"]
 
 
-def test_the_short_form_is_the_list_of_stages_written_out() -> None:
+def test_the_short_form_equals_its_list_of_stages() -> None:
     short = {
         "channels": ["popularity", "mf"],
         "per_channel": 30,
@@ -129,7 +129,7 @@ CASES: dict[str, tuple[Any, Check]] = {
 }
 
 
-def test_no_field_is_forgotten() -> None:
+def test_every_field_has_a_case() -> None:
     assert {case.partition(" ")[0] for case in CASES} == set(ChainConfig.model_fields)
 
 

@@ -92,9 +92,7 @@ def test_the_trace_names_and_counts_every_stage(pipeline: Pipeline, users: Query
     assert trace.to_dict()["stages"][4]["items_out"] == merged.items_out
 
 
-def test_who_could_not_be_answered_is_reported_and_filled_from_popularity(
-    pipeline: Pipeline, users: QueryBatch
-) -> None:
+def test_unanswered_queries_are_counted_and_filled_from_popularity(pipeline: Pipeline, users: QueryBatch) -> None:
     stranger = users.select([N_USERS + 1])
     offered, trace = pipeline.run(stranger, PIPELINE["candidates"])
     unanswered = {r.name: r.unanswered for r in trace.stages if r.stage == "source"}
@@ -110,7 +108,7 @@ def test_who_could_not_be_answered_is_reported_and_filled_from_popularity(
 @pytest.mark.parametrize(
     "names", [["itemcf"], ["popularity"], ["deepfm"], ["mmr"], ["mf"], ["seen"], ["mf", "two_tower", "itemcf"]]
 )
-def test_serving_passes_over_a_failing_stage(pipeline: Pipeline, users: QueryBatch, names: list[str]) -> None:
+def test_serving_skips_a_failing_stage(pipeline: Pipeline, users: QueryBatch, names: list[str]) -> None:
     broken = with_broken(pipeline, *names)
     answer, trace = broken.run(users, 5, degrade=True)
     answer.validate()
@@ -147,7 +145,7 @@ def test_a_request_alone_equals_its_row_in_a_batch(pipeline: Pipeline, users: Qu
             np.testing.assert_allclose(values[0], batch.features[name][row], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_candidates_for_ranking_are_what_the_ranker_meets(pipeline: Pipeline, users: QueryBatch) -> None:
+def test_candidates_before_ranking_are_those_that_the_ranker_scores(pipeline: Pipeline, users: QueryBatch) -> None:
     met = []
 
     class Watching(Stage):
@@ -259,7 +257,7 @@ def test_a_known_user(pipeline: Pipeline, prepared: Prepared) -> None:
     assert first.to_dict()["movie_id"] == first.movie_id
 
 
-def test_a_film_without_a_title_is_called_by_its_movie_id(pipeline: Pipeline) -> None:
+def test_a_film_without_a_title_is_shown_by_its_movie_id(pipeline: Pipeline) -> None:
     bare = Pipeline(
         pipeline.config,
         sources=pipeline.sources,
@@ -338,7 +336,7 @@ def test_k_beyond_the_candidates_gives_what_there_is(pipeline: Pipeline) -> None
         ({"user": user_id(0), "exclude": [None]}, "exclude must hold whole numbers"),
     ],
 )
-def test_requests_that_make_no_sense(pipeline: Pipeline, request_: dict, message: str) -> None:
+def test_invalid_requests(pipeline: Pipeline, request_: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         pipeline.recommend(**request_)
 
@@ -360,7 +358,7 @@ def test_an_empty_batch(pipeline: Pipeline) -> None:
     assert trace.errors == 0
 
 
-def test_unknown_items_in_a_history_are_passed_over(pipeline: Pipeline) -> None:
+def test_unknown_items_in_a_history_are_ignored(pipeline: Pipeline) -> None:
     known = QueryBatch.from_histories([[3, 7, 11]])
     strange = replace(known, history_idx=np.array([-1, 3, 7, 11]), history_offsets=np.array([0, 4]))
     np.testing.assert_array_equal(pipeline.run(known, 5)[0].item_idx, pipeline.run(strange, 5)[0].item_idx)

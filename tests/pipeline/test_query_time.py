@@ -52,19 +52,19 @@ def manifest(space: Workspace, name: str) -> dict[str, Any]:
 # Channels --------------------------------------------------------------------------------------------------
 
 
-def test_the_label_is_on_the_model(space: Workspace) -> None:
+def test_models_store_whether_they_read_the_query_time(space: Workspace) -> None:
     assert manifest(space, READER)["query_time"] is True
     assert manifest(space, "two_tower")["query_time"] is False
     assert manifest(space, "deepfm")["query_time"] is True
 
 
-def test_validation_while_training_is_that_of_the_report(space: Workspace) -> None:
+def test_validation_in_training_equals_that_of_the_report(space: Workspace) -> None:
     valid = evaluate_recall(space, names=[READER], split="valid", query_time=True)
     stored = manifest(space, READER)["metrics"]["ndcg@10"]
     assert valid.evaluations[0].mean("ndcg@10") == pytest.approx(stored, abs=1e-5)
 
 
-def test_a_report_with_query_time_says_so_and_is_a_file_of_its_own(space: Workspace) -> None:
+def test_a_report_with_query_time_is_labelled_and_a_separate_file(space: Workspace) -> None:
     plain = evaluate_recall(space)
     told = evaluate_recall(space, query_time=True)
     assert {e.name for e in plain.evaluations} == {"popularity", "itemcf", "mf", "two_tower", "merged"}
@@ -85,14 +85,14 @@ def test_a_report_with_query_time_says_so_and_is_a_file_of_its_own(space: Worksp
             np.testing.assert_array_equal(by_name[evaluation.name].per_query[metric], values)
 
 
-def test_the_two_do_not_mix(space: Workspace) -> None:
+def test_channels_with_and_without_query_time_do_not_mix(space: Workspace) -> None:
     with pytest.raises(ConfigError, match=r"reader learnt with the time of the event to predict.*add --query_time"):
         evaluate_recall(space, names=[READER, "mf"])
     with pytest.raises(ConfigError, match="none of mf, popularity was"):
         evaluate_recall(space, names=["mf", "popularity"], query_time=True)
 
 
-def test_what_is_given_is_the_time_of_the_target(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_query_time_is_that_of_the_target(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[QueryBatch] = []
     original = BaseRecall.retrieve
 
@@ -112,7 +112,7 @@ def test_what_is_given_is_the_time_of_the_target(space: Workspace, monkeypatch: 
 # The pipeline ----------------------------------------------------------------------------------------------
 
 
-def test_the_ranker_learns_from_queries_that_know_it(space: Workspace) -> None:
+def test_the_ranker_learns_from_queries_with_the_query_time(space: Workspace) -> None:
     prepared = Prepared.load(space.prepared)
     fit = prepared.split.fit()
     channels = load_channels(space, CHANNELS)
@@ -138,7 +138,7 @@ def test_a_pipeline_with_a_reader_is_measured_with_query_time_only(space: Worksp
         evaluate_pipeline(trained, query_time=True)
 
 
-def test_a_recommendation_is_for_now_unless_told_otherwise(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recommendation_is_for_now_by_default(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = load(space.model("pipeline"))
     asked: list[int] = []
     original = pipeline.run

@@ -79,7 +79,7 @@ def test_validation_and_test_events_are_nowhere_in_the_window() -> None:
         assert not seen & held[int(user)]
 
 
-def test_a_smaller_window_is_drawn_at_random_and_again_the_same() -> None:
+def test_max_queries_draws_the_same_sample_for_the_same_seed() -> None:
     prepared = cut(60, 60, 60, protocol=NoSplit())
     few = label_window(prepared, max_queries=7, options=QUIET)
     again = label_window(prepared, max_queries=7, options=QUIET)
@@ -171,7 +171,7 @@ def test_a_user_is_for_early_stopping_with_all_samples_or_none(data: samples.Ran
     assert not samples.early_stopping_users(np.zeros(7, dtype=np.int64), QUIET).any()
 
 
-def test_the_ranker_learns_from_what_it_will_meet(data: samples.RankingData, pipeline) -> None:
+def test_training_samples_have_the_features_of_requests(data: samples.RankingData, pipeline) -> None:
     met = before_ranking(pipeline, pipeline.histories.interactions.queries())
     assert set(data.train.candidates.features) == set(data.valid.candidates.features) == set(met.features)
     ranker: NeuralRanker = next(stage.ranker for stage in pipeline.stages if stage.role == "score")
@@ -179,7 +179,7 @@ def test_the_ranker_learns_from_what_it_will_meet(data: samples.RankingData, pip
     assert {"recall.mf.match", "recall.two_tower.match"} <= fields
 
 
-def test_channels_are_fitted_again_only_where_something_changed(own: Workspace, prepared: Prepared) -> None:
+def test_channels_are_refitted_only_after_a_change(own: Workspace, prepared: Prepared) -> None:
     kept = own.models / ".mf.label_window"
     assert kept.is_dir()
     before = json.loads((kept / "manifest.json").read_text())
@@ -194,7 +194,7 @@ def test_channels_are_fitted_again_only_where_something_changed(own: Workspace, 
     assert json.loads((kept / "manifest.json").read_text())["basis"] != before["basis"]
 
 
-def test_other_events_of_the_same_number_are_not_taken_for_the_same(own: Workspace, prepared: Prepared) -> None:
+def test_other_events_of_the_same_number_are_refitted(own: Workspace, prepared: Prepared) -> None:
     channel = CHANNELS["popularity"].load(own.model("popularity"))
     window = label_window(prepared, max_queries=None, options=QUIET)
     events = prepared.training_data(prepared.split.interactions.first(window.start))
@@ -208,7 +208,7 @@ def test_other_events_of_the_same_number_are_not_taken_for_the_same(own: Workspa
     assert first.item_idx.tolist() != second.item_idx.tolist()
 
 
-def test_an_option_that_works_at_retrieval_only_counts_too(own: Workspace) -> None:
+def test_a_changed_retrieval_option_is_refitted_too(own: Workspace) -> None:
     train_channel(own, "itemcf", {**small.CHANNELS["itemcf"], "half_life": 1.0}, options=QUIET)
     with pytest.raises(ArtefactError, match="'itemcf' was trained again"):
         load(own.model("pipeline"))
@@ -217,7 +217,7 @@ def test_an_option_that_works_at_retrieval_only_counts_too(own: Workspace) -> No
     assert load(own.model("pipeline")).sources[1].channel.config.half_life == 1.0
 
 
-def test_jobs_say_what_happened(own: Workspace) -> None:
+def test_results_of_the_jobs(own: Workspace) -> None:
     done = train_channel(own, "mf", small.CHANNELS["mf"], name="mine", options=QUIET)
     assert done["path"] == str(own.model("mine"))
     assert done["config"]["embedding_size"] == 8
@@ -241,7 +241,7 @@ def test_names_of_the_project_are_reserved(own: Workspace, name: str) -> None:
         train_ranker(own, "deepfm", RANKER, PIPELINE, name=name, options=QUIET)
 
 
-def test_a_folder_of_somebody_else_is_not_overwritten(own: Workspace) -> None:
+def test_a_foreign_folder_is_not_overwritten(own: Workspace) -> None:
     with pytest.raises(ConfigError, match="holds a ranking model; choose another --name"):
         train_channel(own, "popularity", {}, name="deepfm", options=QUIET)
     (own.models / "notes").mkdir()
@@ -285,20 +285,20 @@ def test_a_ranker_follows_channels_fitted_on_a_file_of_ones_own(own: Workspace) 
     assert json.loads((Path(ranked["path"]) / "manifest.json").read_text())["data"]["input"] == str(file.resolve())
 
 
-def test_too_little_to_learn_from_is_said(own: Workspace) -> None:
+def test_too_few_positives_are_an_error(own: Workspace) -> None:
     # Two candidates, of which the label is hardly ever one.
     narrow = {"channels": ["popularity"], "per_channel": 1, "candidates": 1, "rerank": None}
     with pytest.raises(DataError, match=r"recall offers none of the 3 events"):
         train_ranker(own, "deepfm", RANKER, narrow, max_queries=3, options=QUIET)
 
 
-def test_a_model_without_provenance_does_not_pass(own: Workspace, prepared: Prepared) -> None:
+def test_a_model_without_provenance_is_refused(own: Workspace, prepared: Prepared) -> None:
     CHANNELS["mf"].load(own.model("mf")).save(own.model("mf"))
     with pytest.raises(ArtefactError, match="mf was fitted on None"):
         check_protocol(own, ("mf",), prepared)
 
 
-def test_a_file_that_now_comes_with_other_movies_does_not_pass(tmp_path: Path) -> None:
+def test_a_file_with_another_catalogue_is_refused(tmp_path: Path) -> None:
     own = Workspace(tmp_path)
     events = tmp_path / "events.parquet"
     films = [10, 20, 30, 10, 30, 20]

@@ -81,7 +81,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workspace]:
     return {"bare": bare, "unread": unread, "reading": reading}
 
 
-def test_tables_that_are_not_read_change_nothing(roots: dict[str, Workspace]) -> None:
+def test_unread_tables_change_nothing(roots: dict[str, Workspace]) -> None:
     assert answers(roots["unread"]) == answers(roots["bare"])
     one, other = (TwoTower.load(roots[name].model("two_tower")) for name in ("bare", "unread"))
     np.testing.assert_array_equal(one.encode_items(), other.encode_items())
@@ -90,7 +90,7 @@ def test_tables_that_are_not_read_change_nothing(roots: dict[str, Workspace]) ->
         assert files[0] == files[1], name  # not even a column more is stored
 
 
-def test_what_is_read_changes_the_answers(roots: dict[str, Workspace]) -> None:
+def test_read_columns_change_the_answers(roots: dict[str, Workspace]) -> None:
     assert answers(roots["reading"]) != answers(roots["bare"])
     for name in ("two_tower", "deepfm"):
         manifest = read_manifest(roots["reading"].model(name)) or {}
