@@ -31,8 +31,17 @@ def tmdb_id(movie: int) -> int | None:
     return None if movie % 10 == 3 else 1 if movie == N_MOVIES - 1 else movie + 1
 
 
+def dotted(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Options of nested tables by their dotted names, as ``--set`` takes them."""
+    options: dict[str, str] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, dict)
+        options |= dotted(value, f"{prefix}{key}.") if nested else {prefix + key: json.dumps(value)}
+    return options
+
+
 def arguments(space: Workspace, settings: dict[str, Any]) -> list[str]:
-    pairs = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    pairs = [f"{key}={value}" for key, value in dotted(settings).items()]
     return ["--data_dir", str(space.root), "--device", "cpu", *(part for pair in pairs for part in ("--set", pair))]
 
 
