@@ -96,7 +96,7 @@ def genres_by_decade(items: ItemTable, *, at_least: int = 10) -> tuple[FloatArra
     return shares.astype(np.float32), [items.genre_names[g] for g in order.tolist()], columns
 
 
-def telling_genre(items: ItemTable) -> IntArray:
+def rarest_genre(items: ItemTable) -> IntArray:
     """(N,) the rarest genre of each item, -1 without genres; Horror describes a film better than Drama does."""
     if items.n_genres == 0:
         return np.full(items.n_items, -1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Bad rows in every way: exact lines and reasons; and what a failed run leaves behind."""
+"""Invalid rows: exact lines and reasons; and failed runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BAD_CSV_ROWS = {
 
 def _with_bad_row(row: str, at: int) -> bytes:
     good = ["userId,movieId,rating,timestamp"] + [f"{u},{m},3.5,{100 * u + m}" for u in (1, 2) for m in (1, 2, 3)]
-    good.insert(at - 1, row)  # so that it is line `at`, the header being line 1
+    good.insert(at - 1, row)  # becomes line `at`; the header is line 1
     return ("\r\n".join(good) + "\r\n").encode()
 
 
@@ -80,7 +80,7 @@ def test_bad_rows_in_every_layout(tmp_path, files, name, line, reason):
 
 
 def test_the_fast_and_the_slow_path_agree(tmp_path):
-    """One block with a bad row against one block each row: the same rows, lines and reasons."""
+    """One block with an invalid row and one block per row give the same rows, lines and reasons."""
     rng = np.random.default_rng(1)
     lines = [f"{rng.integers(1, 99)},{rng.integers(1, 99)},{rng.integers(1, 11) / 2},{i}" for i in range(200)]
     for at, row in zip(rng.choice(200, len(BAD_CSV_ROWS), replace=False), BAD_CSV_ROWS, strict=True):
@@ -97,17 +97,17 @@ def test_the_fast_and_the_slow_path_agree(tmp_path):
     assert dict(zip(*map(list, whole.rejects.in_order()), strict=True)) == dict(
         zip(*map(list, single.rejects.in_order()), strict=True)
     )
-    assert len(whole.rejects) == len(BAD_CSV_ROWS) - 1  # what repeats shows only across rows
+    assert len(whole.rejects) == len(BAD_CSV_ROWS) - 1  # a repeated row is only found across rows
 
 
-def test_the_later_of_two_repeated_rows_goes_wherever_it_stands(tmp_path):
+def test_the_later_of_two_repeated_rows_is_rejected(tmp_path):
     text = b"userId,movieId,rating,timestamp\n2,1,4.0,9\n1,1,1.0,5\n2,1,2.0,1\n2,3,3.0,2\n"
     out, _ = run(tmp_path, {**CSV, "ratings.csv": text}, share=0.5)
     assert rows(out / "ratings.parquet") == [(1, 1, 1.0, 5), (2, 3, 3.0, 2), (2, 1, 4.0, 9)]
     assert rows(out / "rejects.parquet") == [("ratings.csv", 4, "repeated (userId, movieId)", "2,1,2.0,1")]
 
 
-def test_too_many_bad_rows_stop_with_counts_examples_and_the_way_out(tmp_path):
+def test_too_many_bad_rows_raise_with_counts_and_examples(tmp_path):
     with pytest.raises(DataError) as caught:
         run(tmp_path, {**CSV, "ratings.csv": _with_bad_row("1,5,9,100", 3)})
     message = str(caught.value)
@@ -116,7 +116,7 @@ def test_too_many_bad_rows_stop_with_counts_examples_and_the_way_out(tmp_path):
     assert not (tmp_path / "processed").exists()
 
 
-def test_the_share_is_a_limit_not_a_count(tmp_path):
+def test_the_limit_is_a_share_of_rows(tmp_path):
     lines = [b"userId,movieId,rating,timestamp"] + [b"%d,1,3.0,5" % user for user in range(1, 100)]
     exactly = b"\n".join([*lines, b"7,2,9,5"])
     assert run(tmp_path / "a", {**CSV, "ratings.csv": exactly})[1].n_rejected == 1
@@ -150,12 +150,12 @@ def test_a_share_out_of_range(tmp_path, share):
         run(tmp_path, CSV, share=share)
 
 
-def test_even_a_share_of_one_needs_a_good_row(tmp_path):
+def test_a_file_without_valid_rows_is_an_error_at_any_share(tmp_path):
     with pytest.raises(DataError, match="no rows are left"):
         run(tmp_path, {**CSV, "ratings.csv": b"userId,movieId,rating,timestamp\n1,1,9,1\n"}, share=1.0)
 
 
-def test_a_failed_run_leaves_the_tables_as_they_were(tmp_path, monkeypatch):
+def test_a_failed_run_does_not_change_the_tables(tmp_path, monkeypatch):
     out, _ = run(tmp_path, CSV)
     (out / "two_tower").mkdir()
     (out / "two_tower" / "kept").write_text("x")
@@ -180,14 +180,14 @@ def test_a_second_data_set_replaces_every_table(tmp_path):
     assert json.loads((out / "processed.json").read_text())["fingerprint"] == second.fingerprint != first.fingerprint
 
 
-def test_the_fingerprint_follows_the_content(tmp_path):
+def test_the_fingerprint_changes_with_the_content(tmp_path):
     first = run(tmp_path / "a", CSV)[1].fingerprint
     assert run(tmp_path / "b", CSV)[1].fingerprint == first
     changed = CSV["ratings.csv"].replace(b"4.0", b"4.5")
     assert run(tmp_path / "c", {**CSV, "ratings.csv": changed})[1].fingerprint != first
 
 
-def test_a_replacement_character_in_the_text_itself_is_no_damage(tmp_path):
+def test_a_replacement_character_in_the_source_is_valid(tmp_path):
     text = "movieId,title,genres\n1,\ufffd (1990),Drama\n3,x\n".encode()
     out, report = run(tmp_path, {**CSV, "movies.csv": text}, share=0.5)
     assert report.rejects == {"movies.csv": {"wrong number of fields": 1}}
@@ -201,7 +201,7 @@ def test_a_stray_quote_does_not_swallow_the_next_line(tmp_path):
     assert rows(out / "movies.parquet")[-1] == (6, "two, or more", None, ["Drama"])
 
 
-def test_blank_lines_are_passed_over_but_counted_as_lines(tmp_path):
+def test_blank_lines_are_ignored_but_counted_as_lines(tmp_path):
     text = CSV["ratings.csv"].replace(b"\r\n1,3", b"\r\n\r\n1,3") + b"2,1,3.0,7\r\n"
     out, _ = run(tmp_path, {**CSV, "ratings.csv": text}, share=0.5)
     assert rows(out / "rejects.parquet") == [("ratings.csv", 6, "repeated (userId, movieId)", "2,1,3.0,7")]

@@ -1,4 +1,4 @@
-"""Titles, genres, ages, dates, and what repeats."""
+"""Titles, genres, ages, dates and repeated rows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from dataprep.cleaning import (
         ("", "", None),
     ],
 )
-def test_years_are_split_off_titles(text, title, year):
+def test_titles_are_split_into_title_and_year(text, title, year):
     titles, years = split_titles(pa.array([text]))
     assert (titles.to_pylist(), years.to_pylist()) == ([title], [year])
 
@@ -78,7 +78,7 @@ def test_repeated_rows_agree_with_a_set():
     assert repeated_ids(np.array([5, 3, 5, 5, 4])).tolist() == [False, False, True, True, False]
 
 
-def test_chunks_split_no_user():
+def test_chunks_contain_whole_users():
     users = np.array([1, 1, 1, 2, 5, 5, 9])
     assert [users[part].tolist() for part in user_chunks(users, 2)] == [[1, 1, 1], [2, 5, 5], [9]]
     assert list(user_chunks(users[:0], 2)) == []

@@ -35,7 +35,7 @@ def test_the_only_data_set_is_taken(tmp_path, capsys):
     assert stored == result
 
 
-def test_what_tmdb_says_of_a_data_set_is_no_other_data_set(tmp_path, capsys):
+def test_the_tmdb_folder_is_not_a_data_set(tmp_path, capsys):
     put(tmp_path / "raw" / "ml-mini", CSV)
     (tmp_path / "raw" / "tmdb").mkdir()
     assert _json(capsys, run_preprocessing.main, "--data_dir", tmp_path)["dataset"] == "ml-mini"
@@ -51,7 +51,7 @@ def test_several_data_sets_need_a_choice(tmp_path, capsys):
     assert "no data set 'c'" in _fails(capsys, run_preprocessing.main, "--data_dir", tmp_path, "--dataset", "c")
 
 
-def test_nothing_there_names_the_command_to_run_first(tmp_path, capsys):
+def test_a_missing_data_set_names_the_command_to_run_first(tmp_path, capsys):
     assert "download_data.py" in _fails(capsys, run_preprocessing.main, "--data_dir", tmp_path)
 
 
@@ -75,7 +75,7 @@ def test_own_data(tmp_path, capsys):
         (("--max_reject_share", "2"), "between 0 and 1"),
     ],
 )
-def test_options_that_do_not_fit(tmp_path, capsys, argv, message):
+def test_invalid_options(tmp_path, capsys, argv, message):
     put(tmp_path / "raw" / "a", CSV)
     assert message in _fails(capsys, run_preprocessing.main, "--data_dir", tmp_path, *argv)
 

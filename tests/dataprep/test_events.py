@@ -1,4 +1,4 @@
-"""Interactions in Parquet: what is read, in which order it ends up, and what is refused."""
+"""Interactions in Parquet: columns, order of events and invalid files."""
 
 from __future__ import annotations
 
@@ -77,16 +77,16 @@ def test_order_by_position_where_there_are_no_times(tmp_path: Path) -> None:
     path = put(tmp_path, userId=[1, 1, 1, 2], movieId=[10, 11, 12, 13], position=[2, 0, 1, 5])
     assert histories(path) == {1: [11, 12, 10], 2: [13]}
     table = read_events(path)
-    assert to_interactions(table, vocabulary_of(table)).timestamp is None  # a position is no time
+    assert to_interactions(table, vocabulary_of(table)).timestamp is None  # a position is not a time
 
 
-def test_position_decides_between_equal_times(tmp_path: Path) -> None:
+def test_position_orders_events_of_equal_time(tmp_path: Path) -> None:
     columns = {"userId": [1, 1, 1], "movieId": [10, 11, 12], "timestamp": [5, 5, 1]}
     assert histories(put(tmp_path, **columns, position=[1, 0, 9])) == {1: [12, 11, 10]}
-    assert histories(put(tmp_path, **columns)) == {1: [12, 10, 11]}  # without: the file's order
+    assert histories(put(tmp_path, **columns)) == {1: [12, 10, 11]}  # without position: the order of the file
 
 
-def test_without_times_the_order_of_the_file_counts(tmp_path: Path) -> None:
+def test_without_times_events_are_in_file_order(tmp_path: Path) -> None:
     assert histories(put(tmp_path, userId=[2, 1, 2, 1], movieId=[7, 9, 5, 9])) == {1: [9, 9], 2: [7, 5]}
 
 
@@ -104,7 +104,7 @@ def test_sorted_and_shuffled_rows_give_the_same_events(tmp_path: Path) -> None:
     assert histories(put(tmp_path, **columns)) == in_order
 
 
-def test_written_events_read_back_alike(tmp_path: Path) -> None:
+def test_write_and_read_round_trip(tmp_path: Path) -> None:
     table = read_events(
         put(tmp_path, userId=[3, 3, 8], movieId=[70, 20, 70], timestamp=[4, 4, 1], rating=[0.5, 5.0, 3.0])
     )
@@ -201,8 +201,8 @@ def test_many_ties_sorted_by_movie_are_reported_as_a_leak(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "changes",
     [
-        {"timestamp": [7, 7, 8, 9, 10, 1, 2, 3, 4, 5]},  # 2 of 10: not that many
-        {"timestamp": [5, 6, 7, 8, 9, 9, 10, 11, 12, 13]},  # of two users
+        {"timestamp": [7, 7, 8, 9, 10, 1, 2, 3, 4, 5]},  # 2 of 10 events: below the limit
+        {"timestamp": [5, 6, 7, 8, 9, 9, 10, 11, 12, 13]},  # equal times of two users
         {"position": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]},
     ],
 )

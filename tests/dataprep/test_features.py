@@ -1,4 +1,4 @@
-"""User features of prefixes and of whole histories agree; statistics worked out by hand."""
+"""User features of prefixes and of whole histories agree; hand-computed statistics."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def test_an_unrated_event_changes_no_other_mean() -> None:
     assert item_statistics(events)["count"].tolist() == [2, 4, 0]
 
 
-def test_means_of_rated_data_have_the_bits_of_one_running_sum() -> None:
-    """Published figures depend on them: no other order of adding, no other precision."""
+def test_means_of_rated_data_are_bitwise_those_of_one_cumulative_sum() -> None:
+    """The order and the precision of the summation must not change, since published figures depend on them."""
     rng = np.random.default_rng(0)
     offsets = offsets_from_lengths(rng.integers(0, 30, 200))
     rating = rng.normal(3, 1, offsets[-1]).astype(np.float32)
@@ -151,6 +151,6 @@ def test_item_statistics_by_hand() -> None:
     assert item_statistics(events, recent_share=0.4)["recent_count"].tolist() == [1, 1, 2, 0]  # from 64 on
 
 
-def test_item_statistics_have_what_the_data_has() -> None:
+def test_item_statistics_without_ratings_and_times() -> None:
     bare = Interactions(np.array([0, 2]), np.array([1, 1]), 3)
     assert {name: values.tolist() for name, values in item_statistics(bare).items()} == {"count": [0, 2, 0]}

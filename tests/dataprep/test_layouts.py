@@ -1,4 +1,4 @@
-"""Every layout, from miniature files whose tables are written out by hand."""
+"""Every layout: miniature files and their expected tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_ml_100k(tmp_path):
     assert not (out / "links.parquet").exists()
 
 
-def test_ml_1m_decodes_its_codes(tmp_path):
+def test_ml_1m_codes_are_decoded(tmp_path):
     out, report = run(tmp_path, ML_1M)
     assert rows(out / "ratings.parquet")[:2] == [(1, 20, 5, 978300760), (1, 10, 3, 978300760)]
     assert rows(out / "movies.parquet") == [
@@ -74,7 +74,7 @@ def test_atomic(tmp_path):
     assert (report.layout, report.tie_order) == ("atomic", "file")
 
 
-def test_atomic_files_sorted_by_id_do_not_tell_the_order(tmp_path):
+def test_ties_of_atomic_files_sorted_by_id_are_ordered_by_hash(tmp_path):
     header = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
     files = {**ATOMIC, "ml-100k.inter": header + b"1\t2\t3\t5\n1\t267\t3\t5\n2\t2\t3\t5\n"}
     assert run(tmp_path, files)[1].tie_order == "hash"
@@ -136,7 +136,7 @@ def test_a_missing_file_is_named(tmp_path, files, missing):
     assert not (tmp_path / "processed").exists()
 
 
-def test_unknown_layout_lists_what_is_there(tmp_path):
+def test_an_unknown_layout_error_lists_the_files(tmp_path):
     with pytest.raises(DataError, match=r"no known MovieLens layout.*strange\.txt"):
         run(tmp_path, {"strange.txt": b"x"})
 
@@ -152,7 +152,7 @@ def test_ties_follow_a_reference_splitmix64(tmp_path):
 
 
 def _splitmix64(x: int) -> int:
-    """With Python's unbounded integers; splitmix64 of seed 0 begins with 0xE220A8397B1DCDAF."""
+    """splitmix64 with Python integers; the first value for seed 0 is 0xE220A8397B1DCDAF."""
     mask = 2**64 - 1
     x = (x + 0x9E3779B97F4A7C15) & mask
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask

@@ -1,4 +1,4 @@
-"""Vectors of overviews by words, and by the sentence encoder where it is installed."""
+"""Vectors of overviews from words, and from the sentence encoder if it is installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COP, DETECTIVE, LOVE = (
 )
 
 
-def test_words_in_common_make_texts_alike() -> None:
+def test_texts_with_common_words_are_similar() -> None:
     texts = np.array(["cop hunts thief", "thief flees cop", "love in summer", "summer of love", "", "else"], object)
     vectors = overview_vectors(texts)
     assert vectors is not None
@@ -25,7 +25,7 @@ def test_words_in_common_make_texts_alike() -> None:
     np.testing.assert_allclose(vectors @ vectors.T, expected, atol=1e-5)
 
 
-def test_characters_stand_for_words_where_no_blanks_part_them() -> None:
+def test_single_characters_are_words_in_scripts_without_spaces() -> None:
     vectors = overview_vectors(np.array(["警察追捕小偷", "小偷与警察", "夏天的爱情", "爱情故事"], dtype=object))
     assert vectors is not None
     alike = vectors @ vectors.T
@@ -34,11 +34,11 @@ def test_characters_stand_for_words_where_no_blanks_part_them() -> None:
     assert abs(alike[0, 2]) < 0.1
 
 
-def test_a_word_of_one_text_alone_tells_nothing() -> None:
+def test_a_word_of_a_single_text_is_ignored() -> None:
     assert overview_vectors(np.array(["a cop", "two lovers", ""], dtype=object)) is None
 
 
-def test_what_all_texts_say_weighs_least() -> None:
+def test_words_of_all_texts_have_the_least_weight() -> None:
     texts = ["the cop", "the cop", "the love", "the love", *["the"] * 20]
     vectors = overview_vectors(np.array(texts, dtype=object))
     assert vectors is not None
@@ -47,8 +47,8 @@ def test_what_all_texts_say_weighs_least() -> None:
 
 
 @pytest.mark.skipif(not has_sentence_encoder(), reason="the optional package wordllama is not installed")
-def test_sentences_of_one_meaning_without_a_common_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "socket", None)  # nothing is fetched
+def test_sentences_of_equal_meaning_without_common_words_are_similar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", None)  # no download
     vectors = sentence_vectors(np.array([COP, DETECTIVE, LOVE, "", COP], dtype=object))
     assert (vectors.shape, vectors.dtype) == ((5, SENTENCE_SIZE), np.float32)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 1, 1, 0, 1], atol=1e-5)

@@ -32,7 +32,7 @@ def _run(folder, events, items=None, users=None, share=0.01):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_without_times_the_order_of_the_file_counts(tmp_path, suffix):
+def test_without_times_events_are_in_file_order(tmp_path, suffix):
     out, report = _run(tmp_path, _put(tmp_path, f"shop.{suffix}", EVENTS))
     assert rows(out / "ratings.parquet") == [(1, 7), (1, 5), (1, 7), (2, 7), (2, 9)]  # repeats stay
     assert rows(out / "movies.parquet") == [(5, "", None, []), (7, "", None, []), (9, "", None, [])]
@@ -43,7 +43,7 @@ def test_without_times_the_order_of_the_file_counts(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_position_sorts_and_is_not_kept(tmp_path, suffix):
+def test_position_sorts_and_is_not_stored(tmp_path, suffix):
     out, report = _run(tmp_path, _put(tmp_path, f"e.{suffix}", {**EVENTS, "position": [0, 3, 1, 2, -1]}))
     assert rows(out / "ratings.parquet") == [(1, 5), (1, 7), (1, 7), (2, 9), (2, 7)]
     assert "order of events: position, then the file's order\n" in describe(report)
@@ -127,7 +127,7 @@ def test_items(tmp_path, genres, suffix):
     assert report.movies_without_record == 1
 
 
-def test_items_of_ids_alone_and_titles_with_years(tmp_path):
+def test_items_with_ids_only_and_titles_with_years(tmp_path):
     events = _put(tmp_path, "e.parquet", EVENTS)
     out, _ = _run(tmp_path, events, _put(tmp_path, "i.csv", {"movieId": [5, 7], "title": ["A (1990)", "B"]}))
     assert rows(out / "movies.parquet")[:2] == [(5, "A", 1990, []), (7, "B", None, [])]
@@ -190,7 +190,7 @@ def test_ids_of_text_name_the_column(tmp_path, suffix, column):
         _run(tmp_path, path)
 
 
-def test_categorical_ids_of_text_too(tmp_path):
+def test_categorical_text_ids(tmp_path):
     path = _put(tmp_path, "e.parquet", {**EVENTS, "itemId": pa.array(list("abcde")).dictionary_encode()})
     with pytest.raises(DataError, match="column itemId of"):
         _run(tmp_path, path)
@@ -206,7 +206,7 @@ def test_categorical_ids_of_text_too(tmp_path):
         ({"userId": [], "movieId": []}, "is empty: no rows"),
     ],
 )
-def test_columns_that_do_not_fit(tmp_path, suffix, columns, message):
+def test_columns_of_the_wrong_type(tmp_path, suffix, columns, message):
     columns = (
         {name: pa.array(values, pa.int64()) for name, values in columns.items()} if suffix == "parquet" else columns
     )
@@ -224,7 +224,7 @@ def test_damaged_and_empty_files(tmp_path, name, content):
         _run(tmp_path, tmp_path / name)
 
 
-def test_files_that_are_not_there(tmp_path):
+def test_missing_files(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         _run(tmp_path, tmp_path / "none.parquet")
     with pytest.raises(DataError, match="folder"):

@@ -1,4 +1,4 @@
-"""From processed tables to cut and aligned data, and what each way of asking for training data gives."""
+"""From processed tables to split and aligned data, and the data of every combination of options."""
 
 from __future__ import annotations
 
@@ -77,18 +77,18 @@ def read_rows(path: Path) -> list[tuple[int, int, int]]:
     return [(row["userId"], row["movieId"], row["timestamp"]) for row in pq.read_table(path).to_pylist()]
 
 
-def test_prepared_data_is_the_processed_data_cut(workspace: Workspace) -> None:
+def test_prepared_data_is_the_processed_data_with_cuts(workspace: Workspace) -> None:
     prepared = prepare(workspace)
     split = prepared.split
     assert split.protocol == "leave_one_out"
     assert raw_rows(prepared, split.interactions) == read_rows(workspace.processed / "ratings.parquet")
     assert (split.fit_stop == 6).all()
     assert (split.valid_stop == 7).all()
-    assert len(prepared.vocabulary.items) == 25  # listed but never rated: part of the catalogue
+    assert len(prepared.vocabulary.items) == 25  # includes a movie that is listed but not rated
     assert prepared.items.label(24) == "Unseen"
     assert prepared.items.genres_of(24) == ["Rare"]
     assert prepared.users.codes("gender", np.array([0, 1, -1])).tolist() == [0, 1, -1]
-    assert set(prepared.users.categories) == {"gender"}  # an age that nobody has is no column
+    assert set(prepared.users.categories) == {"gender"}  # a column without values is dropped
 
 
 def test_item_statistics_are_of_the_fit_split(workspace: Workspace) -> None:
@@ -100,7 +100,7 @@ def test_item_statistics_are_of_the_fit_split(workspace: Workspace) -> None:
     assert prepare(workspace).training_data(part).items.statistics["count"].sum() == 120
 
 
-def test_saved_and_loaded_it_is_the_same(workspace: Workspace) -> None:
+def test_save_and_load_round_trip(workspace: Workspace) -> None:
     prepared = prepared_in(workspace, LeaveLastN(2))
     again = Prepared.load(workspace.prepared)
     assert again.split.protocol == "leave_last_2"
@@ -127,7 +127,7 @@ def test_saved_and_loaded_it_is_the_same(workspace: Workspace) -> None:
             np.testing.assert_array_equal(left.to_arrays()[name], values)
 
 
-def test_parts_with_raw_ids_lie_beside_the_bundle(workspace: Workspace) -> None:
+def test_the_bundle_contains_the_parts_with_raw_ids(workspace: Workspace) -> None:
     split = (prepared := prepared_in(workspace)).split
     files = {name: read_rows(workspace.prepared / f"{name}.parquet") for name in ("train", "valid", "test")}
     assert files["train"] == raw_rows(prepared, split.fit())
@@ -137,8 +137,8 @@ def test_parts_with_raw_ids_lie_beside_the_bundle(workspace: Workspace) -> None:
         assert [row[0] for row in files[name]] == prepared.vocabulary.users.ids.tolist()
 
 
-def test_own_events_alone_are_enough(tmp_path: Path) -> None:
-    """No titles, no genres, no users, no times: the way from a bare event log."""
+def test_own_events_without_other_tables(tmp_path: Path) -> None:
+    """A bare event log without titles, genres, users and times."""
     given = tmp_path / "log.parquet"
     pq.write_table(pa.table({"userId": [1, 1, 1, 2], "itemId": [7, 8, 9, 7]}), given)
     space = Workspace(tmp_path / "data")
@@ -190,11 +190,11 @@ def test_items_are_aligned_by_id() -> None:
     table = item_table(movies, IdMap(np.array([10, 20, 25, 30])))
     assert table.title.tolist() == ["A", "", "", "C"]
     assert table.year.tolist() == [0, 5, 0, 1999]
-    assert table.genre_names == ("A", "B")  # of the catalogue alone
+    assert table.genre_names == ("A", "B")  # of the catalogue only
     assert [table.genres_of(i) for i in range(4)] == [[], [], [], ["B", "A"]]
 
 
-def test_genres_named_twice_or_not_at_all_count_once_or_never() -> None:
+def test_repeated_genres_count_once_and_empty_ones_never() -> None:
     rows = [(1, "a", 1, ["X", None, "X", "", "W"]), (2, "b", 1, ["", "W"]), (3, "c", 1, ["W", "W"])]
     table = item_table(movies_of(rows), IdMap(np.array([1, 2, 3])))
     assert [table.genres_of(i) for i in range(3)] == [["X", "W"], ["W"], ["W"]]
@@ -230,7 +230,7 @@ def test_without_input_the_prepared_data_under_its_own_protocol(workspace: Works
         assert (found.split.fit_stop == 4).all()
 
 
-def test_without_input_another_protocol_cuts_anew(workspace: Workspace) -> None:
+def test_without_input_another_protocol_splits_again(workspace: Workspace) -> None:
     whole = prepared_in(workspace).split.interactions
     assert (load_for_training(workspace, None, "leave_last_3").split.fit_stop == 2).all()
     assert load_for_training(workspace, None, "none").split.fit().n_events == whole.n_events
@@ -240,17 +240,17 @@ def test_without_input_another_protocol_cuts_anew(workspace: Workspace) -> None:
         load_for_training(workspace, None, "random")
 
 
-def test_the_prepared_train_file_stands_for_the_prepared_data(workspace: Workspace) -> None:
+def test_the_prepared_train_file_means_the_prepared_data(workspace: Workspace) -> None:
     prepared = prepared_in(workspace)
     found = load_for_training(workspace, workspace.prepared / "train.parquet", None)
     assert found.source == prepared.source
-    assert len(found.split.valid()) == 60  # the held-back events are there to choose an epoch by
+    assert len(found.split.valid()) == 60  # validation events, for early stopping
     with pytest.raises(ConfigError, match=r"is the fit split of leave_one_out; leave out --input to split the data"):
         load_for_training(workspace, workspace.prepared / "train.parquet", "leave_last_2")
     assert (load_for_training(workspace, None, "leave_last_2").split.fit_stop == 4).all()
 
 
-def test_all_of_the_prepared_train_file_is_the_fit_split_and_no_more(workspace: Workspace) -> None:
+def test_the_whole_prepared_train_file_is_the_fit_split(workspace: Workspace) -> None:
     prepared = prepared_in(workspace)
     found = load_for_training(workspace, workspace.prepared / "train.parquet", "none")
     assert raw_rows(found, found.split.fit()) == raw_rows(prepared, prepared.split.fit())
@@ -290,14 +290,14 @@ def test_another_file_takes_its_titles_from_the_data_root(workspace: Workspace, 
     assert len(found.vocabulary.items) == 25
 
 
-def test_a_file_merely_called_train_is_not_the_prepared_one(workspace: Workspace, tmp_path: Path) -> None:
+def test_another_file_named_train_is_not_the_prepared_one(workspace: Workspace, tmp_path: Path) -> None:
     prepared_in(workspace)
     path = tmp_path / "train.parquet"
     pq.write_table(pa.table({"userId": [1, 1, 1], "movieId": [1, 2, 3]}), path)
     assert load_for_training(workspace, path, None).split.interactions.n_events == 3
 
 
-def test_an_input_that_is_not_there(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_missing_input(workspace: Workspace, tmp_path: Path) -> None:
     for path in (tmp_path / "no.parquet", workspace.prepared / "train.parquet"):
         with pytest.raises(DataError, match="no such file"):
             load_for_training(workspace, path, None)
@@ -348,7 +348,7 @@ def test_held_out_rows_are_grouped_and_none_is_dropped(workspace: Workspace, tmp
     )
 
 
-def test_held_out_queries_know_their_time_only_where_they_are_to(workspace: Workspace, tmp_path: Path) -> None:
+def test_held_out_queries_have_their_time_only_with_query_time(workspace: Workspace, tmp_path: Path) -> None:
     prepared = prepare(workspace, NoSplit())
     path = tmp_path / "held.parquet"
     columns = {"userId": [33, 4, 13, 33], "movieId": [12, 5, 6, 6], "timestamp": [90, 50, 70, 80]}
@@ -371,13 +371,13 @@ def test_unknown_users_and_films_of_a_held_out_file_are_misses(workspace: Worksp
     assert metrics["hit_rate@25"].tolist() == [0.0, 0.0, 0.0]
 
 
-def test_held_out_histories_know_nothing_of_the_test_split(workspace: Workspace, tmp_path: Path) -> None:
+def test_held_out_histories_exclude_the_test_split(workspace: Workspace, tmp_path: Path) -> None:
     prepared = prepare(workspace, LeaveLastN(1))
     found = read_holdout(holdout_file(tmp_path, [(13, 5)]), prepared)
     assert rows_of(found.queries) == [prepared.split.interactions.history(1)[:7].tolist()]
 
 
-def test_a_held_out_file_of_strangers_alone(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_held_out_file_of_unknown_users_only(workspace: Workspace, tmp_path: Path) -> None:
     found = read_holdout(holdout_file(tmp_path, [(4, 5), (1, 5)]), prepare(workspace, NoSplit()))
     assert found.queries.user_idx.tolist() == [-1, -1]
     assert rows_of(found.queries) == [[], []]

@@ -37,7 +37,7 @@ def test_ratings(out):
     pd.testing.assert_frame_equal(ours.astype(theirs.dtypes), theirs)
 
 
-def test_ties_do_not_follow_the_ids(out):
+def test_ties_are_not_in_the_order_of_ids(out):
     ratings = pq.read_table(out / "ratings.parquet").to_pandas()
     tied = (ratings.userId.diff() == 0) & (ratings.timestamp.diff() == 0)
     rising = (ratings.movieId.diff() > 0)[tied].mean()

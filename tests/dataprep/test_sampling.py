@@ -31,7 +31,7 @@ def test_whole_users_up_to_the_limit(board: TrainingData) -> None:
     assert part.vocabulary is prepared.vocabulary
 
 
-def test_the_seed_chooses_and_small_data_stays_whole(board: TrainingData) -> None:
+def test_the_seed_selects_the_users_and_small_data_is_unchanged(board: TrainingData) -> None:
     prepared = prepared_of(board)
     drawn = [sample_users(prepared, 100, seed=seed).split.interactions.lengths.tolist() for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]

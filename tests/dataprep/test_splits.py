@@ -41,7 +41,7 @@ def parts(split: Split) -> tuple[list[list[int]], dict[int, tuple[list[int], lis
 def test_leave_one_out() -> None:
     split = LeaveLastN(1).split(events_of([1, 2, 3, 4], [5, 6, 7], [8, 9], [10], []))
     fit, valid, test = parts(split)
-    assert fit == [[1, 2], [5], [8, 9], [10], []]  # fewer than three events: all of them fit
+    assert fit == [[1, 2], [5], [8, 9], [10], []]  # fewer than three events: all are fit
     assert valid == {0: ([1, 2], [3]), 1: ([5], [6])}
     assert test == {0: ([1, 2, 3], [4]), 1: ([5, 6], [7])}
     assert rows_of(split.history().queries()) == [[1, 2, 3], [5, 6], [8, 9], [10], []]
@@ -55,7 +55,7 @@ def test_leave_last_two() -> None:
     assert test == {0: ([1, 2, 3, 4], [5, 6]), 1: ([1, 2, 3], [4, 5])}
 
 
-def test_no_split_keeps_everything_and_asks_nothing() -> None:
+def test_no_split_has_all_events_in_fit() -> None:
     fit, valid, test = parts(NoSplit().split(events_of([1, 2, 3], [4])))
     assert (fit, valid, test) == ([[1, 2, 3], [4]], {}, {})
 
@@ -64,7 +64,7 @@ def test_global_time_at_a_given_cut() -> None:
     times = [[0, 10, 20, 30, 100, 110], [60, 70, 80, 85, 90, 95], [100, 120], [1]]
     events = events_of([0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11], [12, 13], [14], times=times)
     split = GlobalTime(100).split(events)
-    # Eleven events before 100; their .9 quantile is the last but one, 90. An event at a cut lies after it.
+    # Eleven events before 100; their .9 quantile is the last but one, 90. An event at a cut is after it.
     fit, valid, test = parts(split)
     assert fit == [[0, 1, 2, 3], [6, 7, 8, 9], [], [14]]
     assert valid == {1: ([6, 7, 8, 9], [10, 11])}
@@ -87,7 +87,7 @@ def test_global_time_leaves_a_tenth_for_test_by_default() -> None:
         ([[5, 6, 7]], 5),  # nothing before the cut
         ([[5, 6, 7]], 8),  # nothing to test
         ([[5, 5, 5]], None),
-        ([[5, 5, 5, 9]], 9),  # all that comes before is one moment: nothing is left to learn from
+        ([[5, 5, 5, 9]], 9),  # all earlier events have the same time, so the fit split is empty
     ],
 )
 def test_global_time_refuses_an_empty_side(times: list[list[int]], cut: int | None) -> None:
@@ -100,7 +100,7 @@ def test_global_time_needs_times() -> None:
         GlobalTime().split(events_of([1, 2, 3]))
 
 
-def test_ties_keep_the_given_order_and_are_marked() -> None:
+def test_tied_events_keep_their_order_and_are_marked() -> None:
     split = LeaveLastN(1).split(events_of([3, 1, 2], [6, 5, 4], [7, 8, 9], times=[[1, 5, 5], [2, 2, 3], [1, 2, 3]]))
     test, valid = split.test(), split.valid()
     assert test.target_idx.tolist() == [2, 4, 9]
@@ -108,7 +108,7 @@ def test_ties_keep_the_given_order_and_are_marked() -> None:
     assert valid.tied.tolist() == [False, True, False]
 
 
-def test_as_of_is_the_last_known_event_unless_query_time_is_asked_for() -> None:
+def test_as_of_is_the_time_of_the_last_event_or_of_the_target_with_query_time() -> None:
     split = LeaveLastN(1).split(events_of([1, 2, 3, 4], times=[[10, 20, 30, 40]]))
     assert split.test().queries.as_of.tolist() == [30]
     assert split.test(query_time=True).queries.as_of.tolist() == [40]
@@ -118,7 +118,7 @@ def test_as_of_is_the_last_known_event_unless_query_time_is_asked_for() -> None:
         LeaveLastN(1).split(events_of([1, 2, 3])).test(query_time=True)
 
 
-def test_histories_carry_their_ratings_and_times() -> None:
+def test_histories_have_ratings_and_times() -> None:
     queries = LeaveLastN(1).split(events_of([1, 2, 3, 4], [9], times=[[10, 20, 30, 40], [7]])).test().queries
     assert queries.history_rating.tolist() == [2.0, 3.0, 4.0]
     assert queries.history_time.tolist() == [10, 20, 30]
@@ -157,6 +157,6 @@ def test_names(text: str, protocol: object) -> None:
         "NONE",
     ],
 )
-def test_unknown_names_say_what_is_known(text: str) -> None:
+def test_the_error_of_an_unknown_name_lists_the_known_ones(text: str) -> None:
     with pytest.raises(ConfigError, match="leave_one_out, leave_last_<n>, global_time"):
         parse_protocol(text)

@@ -1,4 +1,4 @@
-"""The synthetic data: exact counts, no repeats, long tails, something to learn, the same bytes for a seed."""
+"""The synthetic data: exact counts, no repeats, long tails, learnable preferences, the same bytes for a seed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_rows_are_as_in_ml_32m(made):
     assert first[1].split(b",")[2] in {b"%.1f" % (half / 2) for half in range(1, 11)}
 
 
-def test_tails_are_long_on_both_sides(made):
+def test_users_and_movies_have_long_tails(made):
     _, _, ratings, _ = made
     per_user, per_movie = ratings.userId.value_counts(), ratings.movieId.value_counts()
     assert per_user.max() == SIZE.heaviest == round(33_000 * 2000 / 87_585)
@@ -57,7 +57,7 @@ def test_tails_are_long_on_both_sides(made):
 
 
 def test_neighbours_in_time_share_genres(made):
-    """Both taste (a user's films are alike) and drift (films close in time more so) are there to learn."""
+    """A user's films are similar (preference), and films close in time even more so (change over time)."""
     _, _, ratings, movies = made
     genres = movies.set_index("movieId").genres.str.split("|").map(set)
     ordered = ratings.sort_values(["userId", "timestamp"], kind="stable")
@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     assert digest(2) != first
 
 
-def test_it_can_be_preprocessed_without_a_reject(made, tmp_path):
+def test_preprocessing_rejects_no_row(made, tmp_path):
     report = preprocess(made[0], tmp_path / "processed", max_reject_share=0, options=OPTIONS)
     assert report.n_rejected == 0
     assert (report.rows["ratings"], report.n_users) == (90_001, 1500)
@@ -113,7 +113,7 @@ def test_impossible_sizes(tmp_path, users, movies, ratings):
     assert not (tmp_path / "s").exists()
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
+def test_a_folder_that_is_not_a_data_set_is_not_replaced(tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "thesis.txt").write_text("x")
     with pytest.raises(DataError, match="not a data set"):

@@ -1,4 +1,4 @@
-"""Tags: read and counted by hand, and which of them the given events let a model know."""
+"""Tags: reading, counting, and the selection of tags that a model may see."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reccore import IdMap, Interactions, ItemTable, Vocabulary
 from tests.contracts.leaks import DAY, N_ITEMS, Plant, after, changed, prepared_of, world
 
 VOCABULARY = Vocabulary(users=IdMap(np.array([1, 2, 3])), items=IdMap(np.array([10, 20, 30, 40])))
-# Users 0, 1, 2 know the films 0…2, 0…1 and 0…3, at the times 100, 200, …
+# Users 0, 1, 2 have events on films 0…2, 0…1 and 0…3, at times 100, 200, …
 EVENTS = Interactions(
     user_offsets=np.array([0, 3, 5, 9]),
     item_idx=np.array([0, 1, 2, 0, 1, 0, 1, 2, 3]),
@@ -46,11 +46,11 @@ def test_spellings_of_a_tag_are_one_tag() -> None:
 def test_a_table_of_tags_is_read() -> None:
     rows = [
         (1, 10, "Dark", 150),
-        (1, 10, " dark ", 120),  # the same again: its first time counts
+        (1, 10, " dark ", 120),  # repeated: the first time counts
         (2, 10, "DARK", 100),
-        (2, 20, "mine", 100),  # of one user alone
-        (9, 10, "dark", 100),  # a user nobody knows
-        (3, 99, "dark", 100),  # a film nobody knows
+        (2, 20, "mine", 100),  # of a single user
+        (9, 10, "dark", 100),  # unknown user
+        (3, 99, "dark", 100),  # unknown film
         (3, 30, " ", 100),
         (1, 30, "", 100),
     ]
@@ -59,16 +59,16 @@ def test_a_table_of_tags_is_read() -> None:
     assert len(tags_of(rows, min_users=3)) == 0
 
 
-def test_only_tags_on_the_given_events_count() -> None:
+def test_only_tags_on_the_given_events_are_visible() -> None:
     tags = tags_of([(1, 10, "x", 100), (1, 30, "x", 300), (1, 40, "x", 100), (2, 10, "x", 50)])
     assert rows_of(tags.known_from(EVENTS)) == {("x", 0, 0, 100), ("x", 0, 2, 300), ("x", 1, 0, 50)}
-    # Without the user's last event neither the tag on it, nor what is dated after the one before.
+    # Without a user's last event, its tag and tags later than the event before are not visible.
     later = tags_of([(1, 10, "x", 201), (1, 20, "x", 200), (1, 30, "x", 150), (2, 10, "x", 50)])
     assert rows_of(later.known_from(EVENTS.first(np.array([2, 2, 4])))) == {("x", 0, 1, 200), ("x", 1, 0, 50)}
     assert len(later.known_from(EVENTS.first(np.zeros(3, dtype=np.int64)))) == 0
 
 
-def test_without_times_the_event_alone_decides() -> None:
+def test_without_times_visibility_depends_on_the_event_only() -> None:
     events = Interactions(EVENTS.user_offsets, EVENTS.item_idx, 4)
     tags = tags_of([(1, 10, "x", 9999), (1, 40, "x", 1), (2, 10, "x", 50)])
     assert rows_of(tags.known_from(events)) == {("x", 0, 0, 9999), ("x", 1, 0, 50)}
@@ -108,18 +108,18 @@ def test_tags_are_counted_by_hand() -> None:
         ({"min_items": 4}, (), []),
     ],
 )
-def test_every_limit_limits(options: dict[str, int], names: tuple[str, ...], second: list[str]) -> None:
+def test_every_limit_has_an_effect(options: dict[str, int], names: tuple[str, ...], second: list[str]) -> None:
     found, of_items = listed(**options)
     assert (found, of_items[1]) == (names, second)
 
 
-def test_private_notes_have_no_say_even_when_frequent() -> None:
+def test_tags_of_a_single_user_are_dropped_even_if_frequent() -> None:
     notes = [(3, movie, "seen with anna", 100) for movie in (10, 20, 30, 40)]
     table = with_tags(ItemTable(4), tags_of([*COUNTED, *notes], min_users=1), EVENTS, min_items=2)
     assert "seen with anna" not in table.labels[TAG].names
 
 
-def test_through_arrays_and_back() -> None:
+def test_array_round_trip() -> None:
     tags = tags_of(COUNTED)
     again = TagEvents.from_arrays(tags.to_arrays())
     assert again.names == tags.names
@@ -130,7 +130,7 @@ def test_through_arrays_and_back() -> None:
 
 
 def world_of_tags() -> TagEvents:
-    """Every user calls every film, of their own and others', one of two names, long before and long after."""
+    """Every user tags every film with one of two tags, at an early and at a late time."""
     events = world()
     rng = np.random.default_rng(3)
     user_idx = np.repeat(np.arange(events.n_users), N_ITEMS)
@@ -143,13 +143,13 @@ def tags_learnt(prepared: Prepared) -> dict[str, np.ndarray]:
     return prepared.training_data().items.labels[TAG].to_arrays()
 
 
-def check_tags_know_only_the_fit_split(protocol: SplitProtocol) -> None:
+def check_tags_depend_on_the_fit_split_only(protocol: SplitProtocol) -> None:
     tags = world_of_tags()
     before = replace(prepared_of(world(), protocol), tags=tags)
     held = before.split.interactions.lengths - before.split.fit_stop
     if held.sum() == 0:
         raise RuntimeError("this check looks at nothing")
-    # Other films, ratings and times are held out, and other words are said of what is not of the fit split.
+    # Change the held-out films, ratings and times, and all tags outside the fit split.
     beyond = after(world(), before.split.fit_stop)
     if isinstance(protocol, GlobalTime):  # the start of validation follows from the events before the cut
         beyond = world().timestamp >= protocol.cut
@@ -172,8 +172,8 @@ PROTOCOLS = [LeaveLastN(2), GlobalTime(int(np.sort(world().timestamp)[450]))]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.name)
-def test_tags_know_only_the_fit_split(protocol: SplitProtocol) -> None:
-    check_tags_know_only_the_fit_split(protocol)
+def test_tags_depend_on_the_fit_split_only(protocol: SplitProtocol) -> None:
+    check_tags_depend_on_the_fit_split_only(protocol)
 
 
 def every_tag_counts(patch: pytest.MonkeyPatch) -> None:
@@ -212,10 +212,10 @@ def test_tags_from_beyond_the_fit_split_are_caught(
 ) -> None:
     plant(monkeypatch)
     with pytest.raises(AssertionError):
-        check_tags_know_only_the_fit_split(protocol)
+        check_tags_depend_on_the_fit_split_only(protocol)
 
 
-def test_a_refit_before_the_label_window_forgets_its_tags() -> None:
+def test_a_refit_before_the_label_window_does_not_see_its_tags() -> None:
     prepared = replace(prepared_of(world(), LeaveLastN(1)), tags=tags_of_the_last_events())
     fit = prepared.split.fit()
     assert len(prepared.training_data().items.labels[TAG]) == 1
@@ -223,7 +223,7 @@ def test_a_refit_before_the_label_window_forgets_its_tags() -> None:
 
 
 def tags_of_the_last_events() -> TagEvents:
-    """The first three users agree on a tag for the last film of each one's fit split."""
+    """The first three users give the same tag to the last film of each one's fit split."""
     fit = prepared_of(world(), LeaveLastN(1)).split.fit()
     users = np.arange(3)
     last = fit.user_offsets[1:][:3] - 1

@@ -1,4 +1,4 @@
-"""Vectors of titles: alike for alike titles, the same each time, and zero where nothing is known."""
+"""Vectors of titles: similarity, determinism, and zero rows for unknown titles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_rows_are_unit_vectors_or_zero() -> None:
     np.testing.assert_allclose(lengths, [1, 1, 1, 1, 1, 1, 0, 0, 1], atol=1e-5)  # "" and "Qqq" share no n-gram
 
 
-def test_alike_titles_lie_together() -> None:
+def test_similar_titles_have_similar_vectors() -> None:
     vectors = title_vectors(TITLES, size=6)
     assert vectors is not None
     alike = vectors @ vectors.T
@@ -29,8 +29,8 @@ def test_alike_titles_lie_together() -> None:
     assert abs(alike[0, 4]) < 0.1
 
 
-def test_with_room_for_all_directions_cosines_are_those_of_the_weighed_ngrams() -> None:
-    """Titles of the same n-grams have a cosine of 1, those that share none have 0."""
+def test_at_full_rank_cosines_are_those_of_the_tfidf_vectors() -> None:
+    """Titles with the same n-grams have a cosine of 1, titles without common n-grams 0."""
     vectors = title_vectors(np.array(["abcd", "ABCD", "zzzz", "zzzz"], dtype=object))
     assert vectors is not None
     np.testing.assert_allclose(vectors @ vectors.T, [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]], atol=1e-5)
@@ -44,7 +44,7 @@ def test_the_same_titles_give_the_same_bytes() -> None:
     assert one.tobytes() == other.tobytes()
 
 
-def test_nothing_in_common_is_no_vectors() -> None:
+def test_titles_without_common_ngrams_have_no_vectors() -> None:
     assert title_vectors(np.array(["", ""], dtype=object)) is None
     assert title_vectors(np.array(["abc", "xyz"], dtype=object)) is None
     assert title_vectors(np.array([], dtype=object)) is None

@@ -1,4 +1,4 @@
-"""TMDb's tables as columns of the item table, by hand: joins, labels, numbers, texts, and what is refused."""
+"""TMDb tables as columns of the item table: joins, labels, numbers, texts and invalid tables."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from dataprep.tmdb import LATER, MetadataName, metadata_to_read, with_tmdb
 from reccore import DataError, IdMap, ItemTable
 from tests.dataprep.tmdb_tables import credit, write_links, write_tables
 
-# Films 10, 20, 30 have tmdbIds of their own, 40 shares that of 30, 50 has none, 60 has one that TMDb does not know,
-# and 70 is in no list of links at all.
+# Films 10, 20, 30 have their own tmdbIds, 40 has that of 30, 50 has none, 60 has one unknown to TMDb,
+# and 70 is not in links.
 IDS = IdMap(np.array([10, 20, 30, 40, 50, 60, 70]))
 LINKS = [(30, 3), (10, 1), (20, 2), (40, 3), (50, None), (60, 99), (80, 4)]
 NUMBER = count()
@@ -45,13 +45,13 @@ TABLES: dict[str, list[dict[str, Any]]] = {
     "movie_people.parquet": [
         credit(next(NUMBER), 1, 5, billing=1),
         credit(next(NUMBER), 1, 6, billing=0),
-        credit(next(NUMBER), 1, 6, billing=4),  # in two parts
+        credit(next(NUMBER), 1, 6, billing=4),  # two roles
         credit(next(NUMBER), 1, 9, billing=2),
-        credit(next(NUMBER), 1, 7, billing=5),  # too far down
+        credit(next(NUMBER), 1, 7, billing=5),  # beyond MAX_CAST
         credit(next(NUMBER), 3, 6, billing=1),
         credit(next(NUMBER), 3, 9, billing=0),
         credit(next(NUMBER), 3, 7, billing=5),
-        credit(next(NUMBER), 2, 8, billing=0),  # of one film alone
+        credit(next(NUMBER), 2, 8, billing=0),  # of a single film
         credit(next(NUMBER), 1, 8, job="Director"),
         credit(next(NUMBER), 2, 8, job="Director"),
         credit(next(NUMBER), 3, 8, job="Script Supervisor"),
@@ -77,7 +77,7 @@ def labels_of(table: ItemTable, name: str) -> list[list[str]]:
 
 def test_labels_by_hand(tmp_path: Path) -> None:
     table = joined(tmp_path)
-    # The fourth film is another copy of the third, so what the third has is on two films.
+    # The fourth film has the tmdbId of the third, so labels of the third are on two films.
     third = ["Person 6"]
     assert labels_of(table, "cast") == [["Person 6", "9"], [], ["9", *third], ["9", *third], [], [], []]
     assert labels_of(table, "director") == [["Person 8"], ["Person 8"], [], [], [], [], []]
@@ -92,11 +92,11 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     np.testing.assert_array_equal(numbers["budget"], np.float32([nan, nan, 51361001, 51361001, nan, nan, nan]))
     np.testing.assert_array_equal(numbers["runtime"], np.float32([nan, 120, 95, 95, nan, nan, nan]))
     np.testing.assert_array_equal(numbers["vote_average"], np.float32([nan, nan, 7.5, 7.5, nan, nan, nan]))
-    np.testing.assert_array_equal(numbers["own"], np.ones(7))  # what was there stays
-    assert "revenue" not in numbers  # known of no film
+    np.testing.assert_array_equal(numbers["own"], np.ones(7))  # existing numbers are kept
+    assert "revenue" not in numbers  # no film has it
 
 
-def test_overviews_alike_are_near(tmp_path: Path) -> None:
+def test_similar_overviews_have_similar_vectors(tmp_path: Path) -> None:
     vectors = joined(tmp_path).vectors["overview"]
     alike = vectors @ vectors.T
     assert alike[2, 3] == pytest.approx(1, abs=1e-5)
@@ -107,7 +107,7 @@ def test_overviews_alike_are_near(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "limit", ["MIN_ITEMS", "MAX_LABELS", "MAX_DIRECTORS", "MAX_CAST", "MAX_COMPANIES", "MAX_KEYWORDS"]
 )
-def test_every_limit_limits(limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_limit_has_an_effect(limit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = joined(tmp_path).labels
     monkeypatch.setattr(tmdb, limit, {"MIN_ITEMS": 4, "MAX_DIRECTORS": 0}.get(limit, 1))
     changed = joined(tmp_path).labels
@@ -115,22 +115,22 @@ def test_every_limit_limits(limit: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert name not in changed or len(changed[name].idx) < len(before[name].idx)
 
 
-def test_without_tables_nothing_is_known(tmp_path: Path) -> None:
+def test_without_tables_the_items_are_unchanged(tmp_path: Path) -> None:
     items = ItemTable(len(IDS))
     assert with_tmdb(items, IDS, tmp_path) is items
-    write_tables(tmp_path / "tmdb", TABLES)  # and without links nobody can tell which film is which
+    write_tables(tmp_path / "tmdb", TABLES)  # without links no film has a tmdbId
     assert with_tmdb(items, IDS, tmp_path) is items
 
 
-def test_tables_whose_replacement_was_killed_half_way_are_there(tmp_path: Path) -> None:
+def test_tables_are_recovered_after_a_killed_replacement(tmp_path: Path) -> None:
     known = joined(tmp_path)
-    (tmp_path / "tmdb").rename(tmp_path / ".tmdb.previous")  # what write_bundle does just before the new ones come
+    (tmp_path / "tmdb").rename(tmp_path / ".tmdb.previous")  # as write_bundle does before it writes the new ones
     found = with_tmdb(ItemTable(len(IDS)), IDS, tmp_path)
     assert set(found.labels) == set(known.labels) != set()
     assert (tmp_path / "tmdb").is_dir()
 
 
-def test_tables_without_a_film_of_ours_add_nothing(tmp_path: Path) -> None:
+def test_tables_without_a_known_film_add_nothing(tmp_path: Path) -> None:
     table = joined(tmp_path, {"movies.parquet": [{"tmdbId": 5, "overview": "x y x", "originalLanguage": "en"}]})
     assert (dict(table.labels), list(table.numbers), dict(table.vectors)) == ({}, ["own"], {})
 
@@ -154,7 +154,7 @@ def test_wrong_tables_are_refused(tmp_path: Path) -> None:
             with_tmdb(items, IDS, tmp_path)
 
 
-def test_what_is_to_be_read_must_be_there(tmp_path: Path) -> None:
+def test_requested_metadata_must_exist(tmp_path: Path) -> None:
     table = joined(tmp_path)
     assert metadata_to_read(table, ("cast", "budget", "overview")) == ("cast", "budget", "overview")
     assert metadata_to_read(ItemTable(1), ()) == ()
@@ -166,7 +166,7 @@ def test_what_is_to_be_read_must_be_there(tmp_path: Path) -> None:
         metadata_to_read(ItemTable(1), ("cast",))
 
 
-def test_the_names_are_those_that_the_tables_give(tmp_path: Path) -> None:
+def test_the_feature_names_are_those_of_the_tables(tmp_path: Path) -> None:
     table = joined(tmp_path)
     found = {*table.labels, *table.numbers, *table.vectors} - {"own"}
     never = {"revenue", "popularity"}
@@ -175,7 +175,7 @@ def test_the_names_are_those_that_the_tables_give(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not has_sentence_encoder(), reason="the optional package wordllama is not installed")
-def test_the_sentence_encoder_adds_vectors_of_its_own(tmp_path: Path) -> None:
+def test_the_sentence_encoder_adds_vectors(tmp_path: Path) -> None:
     vectors = joined(tmp_path).vectors
     assert set(vectors) == {"overview", "overview_sentences"}
     sentences = vectors["overview_sentences"]

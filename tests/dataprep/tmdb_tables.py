@@ -1,4 +1,4 @@
-"""TMDb tables written by hand: what a test says of some films, and everything else unknown."""
+"""TMDb tables for tests: values for some films, everything else unknown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNSAID: dict[str, Any] = {"genres": [], "keywords": [], "countries": [], "spoken
 
 
 def write_tables(folder: Path, tables: dict[str, list[dict[str, Any]]]) -> None:
-    """Write all tables under ``folder``; ``tables`` says rows by file name, of which columns may be left out."""
+    """Write all tables under ``folder``; ``tables`` maps file names to rows, which may omit columns."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, schema in SCHEMAS.items():
         rows = [{**UNSAID, **{"fetched": 0, "position": 0}, **row} for row in tables.get(name, [])]
@@ -50,7 +50,7 @@ def credit(
 
 
 def with_every_feature(items: ItemTable) -> ItemTable:
-    """The same items with random values for all that TMDb could tell; the last third is unknown to it."""
+    """The same items with random values for all features of TMDb; the last third is unknown to TMDb."""
     rng, n = np.random.default_rng(1), items.n_items
     known = np.arange(n) < n * 2 // 3
     lengths = rng.integers(0, 3, n) * known

@@ -42,7 +42,7 @@ def test_self_information_by_hand() -> None:
 def test_diversity_equals_the_mean_over_pairs() -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(20, 5)).astype(np.float32)
-    vectors[[3, 7]] = 0.0  # nothing known of these two
+    vectors[[3, 7]] = 0.0  # no vector for these two
     lists = np.argsort(rng.random((12, 20)), axis=1)[:, :6]
     lists[0, 4:] = -1
     found = intra_list_diversity(lists, vectors, 6)
@@ -71,12 +71,12 @@ def test_calibration_error_by_hand() -> None:
     queries = QueryBatch.from_histories([[0, 1], [0, 0, -1], [2], [3], [0]])
     lists = np.array([[0, 1], [1, 3], [2, -1], [0, 1], [3, -1]])
     found = calibration_error(lists, queries, genres, 2)
-    # The second history is all of the first genre, its list all of the other: q̃ has .01 left for it.
+    # The second history has only the first genre, its list only the other: q̃ is .01 for the first.
     np.testing.assert_allclose(found, [0, math.log(1 / 0.01), 0, np.nan, np.nan], rtol=1e-6, atol=1e-9)
     with pytest.raises(DataError, match="smoothing"):
         calibration_error(lists, queries, genres, 2, smoothing=0.0)
 
 
-def test_mean_of_answered_passes_over_nan() -> None:
+def test_mean_of_answered_ignores_nan() -> None:
     assert mean_of_answered(np.array([1.0, np.nan, 3.0])) == 2.0
     assert math.isnan(mean_of_answered(np.array([np.nan])))

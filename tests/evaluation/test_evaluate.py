@@ -35,7 +35,7 @@ ROWS = [[1, 2, 3], [1, 3, 4], [-1, -1, -1], [2, 1, -1]]
 TARGETS = [1, 4, 2, -1]
 
 
-def test_counts_what_cannot_be_hit_and_keeps_it_in_the_mean() -> None:
+def test_unanswered_queries_and_unknown_targets_count_as_misses() -> None:
     found = evaluate_candidates(
         "x", ranked(ROWS), holdout(TARGETS, [True, False, False, False]), item_counts=COUNTS, ks=(3, 1, 3)
     )
@@ -48,12 +48,12 @@ def test_counts_what_cannot_be_hit_and_keeps_it_in_the_mean() -> None:
     assert "diversity@1" not in found.lists
 
 
-def test_lists_are_described() -> None:
+def test_properties_of_the_lists() -> None:
     found = measured("x", ROWS, TARGETS)
     assert found.mean("coverage@1") == pytest.approx(2 / 6)
     assert found.mean("coverage@3") == pytest.approx(4 / 6)
-    assert found.mean("popularity@1") == pytest.approx((5 + 5 + 3) / 3)  # the empty row says nothing
-    # One event added to each item makes shares of 24: item 1 has 6 and item 2 has 4.
+    assert found.mean("popularity@1") == pytest.approx((5 + 5 + 3) / 3)  # the empty row is left out
+    # With one event added per item the total is 24: item 1 has 6, item 2 has 4.
     assert found.mean("novelty@1") == pytest.approx((2 + 2 + math.log2(6)) / 3)
     assert math.isnan(found.mean("diversity@1"))  # one item makes no pair
     assert found.tied_share is None

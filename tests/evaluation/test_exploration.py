@@ -1,4 +1,4 @@
-"""What the notebooks count, against values worked out by hand."""
+"""Hand-computed statistics of the notebooks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from evaluation.exploration import (
     metric_by_band,
     overlaps,
     popularity_bands,
+    rarest_genre,
     share_carried,
-    telling_genre,
     waiting_times,
 )
 from reccore import Candidates, DataError, Holdout, Interactions, ItemTable, QueryBatch
@@ -61,7 +61,7 @@ def test_genres_by_decade() -> None:
     assert found is not None
     shares, genres, decades = found
     assert genres == ["Drama", "Horror", "War"]
-    # The film without genres and the one without a year count nowhere.
+    # The film without genres and the film without a year are left out.
     assert decades == ["1990s\n(3)", "2000s\n(1)"]
     np.testing.assert_allclose(shares, [[2 / 3, 1.0], [2 / 3, 0.0], [0.0, 0.0]])
     assert genres_by_decade(items, at_least=4) is None
@@ -69,9 +69,9 @@ def test_genres_by_decade() -> None:
     assert genres_by_decade(ItemTable(n_items=1, year=np.array([1990]))) is None
 
 
-def test_the_telling_genre_is_the_rarest() -> None:
-    assert telling_genre(table([[0], [0, 1], [], [0, 1, 2]], None)).tolist() == [0, 1, -1, 2]
-    assert telling_genre(ItemTable(n_items=2)).tolist() == [-1, -1]
+def test_the_rarest_genre_is_the_rarest() -> None:
+    assert rarest_genre(table([[0], [0, 1], [], [0, 1, 2]], None)).tolist() == [0, 1, -1, 2]
+    assert rarest_genre(ItemTable(n_items=2)).tolist() == [-1, -1]
 
 
 def test_waiting_times_and_active_days() -> None:
@@ -82,7 +82,7 @@ def test_waiting_times_and_active_days() -> None:
     waited, days = waiting_times(split), active_days(split)
     assert waited is not None
     assert days is not None
-    assert waited.tolist() == [15, 0]  # user 2 has too few events to be tested
+    assert waited.tolist() == [15, 0]  # user 2 has too few events for a test target
     np.testing.assert_allclose(days, [25 / 86_400, 1.0, 0.0])
     bare = LeaveLastN(1).split(Interactions.from_events(users, np.arange(7), n_users=4, n_items=7))
     assert waiting_times(bare) is None
@@ -100,7 +100,7 @@ def test_metric_by_band_averages_over_the_users_of_each_band() -> None:
 
 def test_overlaps_by_hand() -> None:
     offers = {"a": offer([1, 2, 3], [4, 5, 6]), "b": offer([2, 9, 1], [-1, -1, -1]), "c": offer([-1] * 3, [-1] * 3)}
-    # a: two of row 0's two first films are b's? Of {1, 2} b offers {2}; of {4, 5} nothing.
+    # Of a's first films {1, 2} b also offers {2}; of {4, 5} none.
     np.testing.assert_allclose(overlaps(offers, 2)[:2], [[1.0, 0.25, 0.0], [0.5, 1.0, 0.0]])
     assert np.isnan(overlaps(offers, 2)[2]).all()
     np.testing.assert_allclose(overlaps(offers, 3)[0, 1], 1 / 3)  # (2/3 + 0/3) / 2

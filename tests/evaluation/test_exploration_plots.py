@@ -1,4 +1,4 @@
-"""Figures of the notebooks show what they are given, and refuse to be drawn empty."""
+"""Figures of the notebooks: content and empty input."""
 
 from __future__ import annotations
 

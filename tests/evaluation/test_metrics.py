@@ -155,7 +155,7 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
         np.testing.assert_array_equal(values, whole[name])
 
 
-def test_refuses_what_would_make_the_figures_wrong() -> None:
+def test_refuses_invalid_input() -> None:
     one = as_array([[0, 1]])
     with pytest.raises(DataError, match="query 1"):
         per_query_metrics(as_array([[0], [1]]), holdout_of([[0], []]))
@@ -205,7 +205,7 @@ def test_an_unlabelled_candidate_keeps_its_rank() -> None:
 
 @pytest.mark.parametrize("k", [1, 3, 10, 50])
 def test_ndcg_of_scores_agrees_with_a_dense_product(k: int) -> None:
-    """The formula by which rankers chose their epochs before, to 1e-12."""
+    """Another formula for the same figure, by a dense product over the ranks."""
     rng = np.random.default_rng(k)
     items = np.array([rng.permutation(40)[:25] for _ in range(300)])
     items[rng.random((300, 25)).cumsum(axis=1) > 11] = -1
@@ -223,7 +223,7 @@ def test_ndcg_of_scores_agrees_with_a_dense_product(k: int) -> None:
 
 
 def test_importing_the_metrics_loads_no_plotting() -> None:
-    """Training imports the metrics to choose an epoch."""
+    """Training imports the metrics for early stopping."""
     code = "import sys, evaluation.metrics; print(*sorted({'matplotlib', 'pandas', 'sklearn'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout.split() == []

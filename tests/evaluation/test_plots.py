@@ -1,4 +1,4 @@
-"""Figures are written whole, show what they are given, and are the same bytes for the same values."""
+"""Figures of reports: content, empty input, and the same bytes for the same values."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_bars_put_the_best_on_top(drawn: list[Axes], tmp_path: Path) -> None:
     assert texts(drawn[0]) == ["0.040", "0.080"]
 
 
-def test_funnel_says_how_much_each_stage_kept(drawn: list[Axes], tmp_path: Path) -> None:
+def test_funnel_labels_what_each_stage_kept(drawn: list[Axes], tmp_path: Path) -> None:
     plots.plot_funnel(STAGES, tmp_path / "a.png")
     assert texts(drawn[0]) == ["100 (100.0%)", "70 (70.0%)", "20 (20.0%)"]
     with pytest.raises(DataError, match="starts with 0"):

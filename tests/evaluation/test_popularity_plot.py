@@ -1,4 +1,4 @@
-"""Shares of popularity against counts by hand, and the figure that shows them."""
+"""Popularity buckets and shares, hand-computed, and their figure."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_line_is_the_mean_of_seeds_and_the_band_their_range(drawn: list[Axes
     assert (drawn[0].get_xscale(), drawn[0].get_yscale()) == ("log", "log")
 
 
-def test_a_bucket_that_is_never_offered_stands_open_at_the_edge(drawn: list[Axes], tmp_path: Path) -> None:
+def test_a_bucket_that_is_never_offered_has_an_open_mark_at_the_edge(drawn: list[Axes], tmp_path: Path) -> None:
     plot_popularity(TRUE, {"none": np.array([0.0, 0.1, 0.9])}, tmp_path / "a.png")
     _, line, open_marks = drawn[0].get_lines()
     np.testing.assert_allclose(line.get_xydata(), [[0.09, 0.1], [0.9, 0.9]])
@@ -68,7 +68,7 @@ def test_a_bucket_that_is_never_offered_stands_open_at_the_edge(drawn: list[Axes
     assert open_marks.get_markerfacecolor() == "white"
 
 
-def test_the_figure_appears_whole_and_the_same(tmp_path: Path) -> None:
+def test_the_figure_is_deterministic(tmp_path: Path) -> None:
     for name in "ab":
         plot_popularity(TRUE, {"none": TRUE, "counts": TRUE[::-1]}, tmp_path / f"{name}.png", title="T")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -1,4 +1,4 @@
-"""Reports say what was measured and how, and programs can read them."""
+"""Reports in Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KS = (10, 100)
 
 
 def evaluation(name: str, shift: int, *, ks: tuple[int, ...] = KS) -> Evaluation:
-    """Twenty users whose target stands at rank ``shift`` + 1; one of them gets no answer."""
+    """Twenty users whose target has rank ``shift`` + 1; one of them gets no answer."""
     targets = np.arange(20)
     item_idx = (targets[:, None] - shift + np.arange(30)) % 40
     item_idx[-1] = -1
@@ -61,7 +61,7 @@ def test_markdown_holds_protocol_tables_and_extras() -> None:
     assert not re.search(r"\bnan\b", text)
 
 
-def test_protocol_labels_what_must_not_be_compared() -> None:
+def test_protocol_line_labels_query_time() -> None:
     line = EvaluationProtocol("toy", "s", users=1, seen_filtered=False, query_time=True).line()
     assert "QUERY TIME SEEN (separate leaderboard)" in line
     assert "seen items not filtered" in line
@@ -100,7 +100,7 @@ def test_a_failed_write_leaves_the_old_report(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_headline_keeps_to_what_all_systems_have() -> None:
+def test_headline_shows_only_metrics_of_all_systems() -> None:
     found = Report("t", EvaluationProtocol("toy", "s", 20), [evaluation("a", 0), evaluation("b", 1, ks=(5, 10))])
     text = found.to_markdown(headline=("ndcg@10", "recall@100", "coverage@10"))
     header = next(line for line in text.splitlines() if line.startswith("| system"))
@@ -108,7 +108,7 @@ def test_headline_keeps_to_what_all_systems_have() -> None:
     assert "–" in text  # recall@100 of b in the table of every K
 
 
-def test_smallest_k_orders_where_ten_was_not_measured() -> None:
+def test_without_k_of_ten_the_smallest_k_orders() -> None:
     found = report_module.ordered([evaluation("poor", 3, ks=(2, 5)), evaluation("good", 1, ks=(2, 5))])
     assert [e.name for e in found] == ["good", "poor"]
     with pytest.raises(ConfigError, match="at least one evaluation"):
@@ -129,6 +129,6 @@ def test_markdown_table_is_aligned_and_escapes_bars() -> None:
     ]
 
 
-def test_without_nan_reaches_everything() -> None:
+def test_without_nan_is_recursive() -> None:
     given = {"a": math.inf, "b": [1.5, math.nan, {"c": (math.nan, 2)}], 3: "x"}
     assert without_nan(given) == {"a": None, "b": [1.5, None, {"c": [None, 2]}], "3": "x"}

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: do they cover, are they paired, are they repeatable."""
+"""Bootstrap intervals: coverage, pairing and reproducibility."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evaluation.significance import Interval, bootstrap_mean, bootstrap_means, p
 from reccore import DataError
 
 
-def test_interval_covers_the_true_mean_as_often_as_it_says() -> None:
+def test_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(0)
     runs, truth = 400, 0.2
     covered = 0
@@ -32,22 +32,22 @@ def test_interval_agrees_with_the_normal_one_on_many_users() -> None:
     assert found.level == 0.9
 
 
-def test_identical_systems_differ_by_exactly_nothing() -> None:
+def test_identical_systems_have_a_difference_of_exactly_zero() -> None:
     values = np.random.default_rng(2).random(300).astype(np.float32)
     assert paired_bootstrap(values, values.copy(), seed=0) == Interval(0.0, 0.0, 0.0)
 
 
-def test_pairing_sees_a_small_steady_gain_that_two_single_intervals_hide() -> None:
+def test_pairing_detects_a_small_constant_gain_that_single_intervals_do_not() -> None:
     rng = np.random.default_rng(3)
     a = rng.random(400)
     b = a - 0.01 + rng.normal(scale=0.01, size=400)
     paired = paired_bootstrap(a, b, seed=0)
     assert paired.excludes_zero
     assert paired.low < 0.01 < paired.high
-    assert bootstrap_mean(b, seed=0).high > bootstrap_mean(a, seed=0).low  # the single ones overlap
+    assert bootstrap_mean(b, seed=0).high > bootstrap_mean(a, seed=0).low  # the single intervals overlap
 
 
-def test_no_gain_is_claimed_more_often_than_the_level_allows() -> None:
+def test_the_false_positive_rate_is_within_the_level() -> None:
     rng = np.random.default_rng(4)
     claims = sum(
         paired_bootstrap(rng.random(200), rng.random(200), seed=run, n_resamples=200).excludes_zero
@@ -82,7 +82,7 @@ def test_one_user_has_an_interval_of_no_width() -> None:
     assert bootstrap_mean(np.array([0.25]), seed=0) == Interval(0.25, 0.25, 0.25)
 
 
-def test_refuses_nothing_nan_and_unequal_users() -> None:
+def test_refuses_empty_nan_and_unequal_input() -> None:
     with pytest.raises(DataError, match="at least one user"):
         bootstrap_mean(np.empty(0), seed=0)
     with pytest.raises(DataError, match="not finite"):
