@@ -198,8 +198,8 @@ class _Crawl:
         journal, config = self._store.journal, self._config
         known = journal.movies(config.language)
         movies = [known[movie] for movie in tmdb_ids if movie in known]
-        settled = [movie for movie in movies if movie.status == "done" and movie.checked >= self._started]
-        fetched = sum(movie.fetched == movie.checked for movie in settled)
+        current = [movie for movie in movies if movie.status == "done" and movie.checked >= self._started]
+        fetched = sum(movie.fetched == movie.checked for movie in current)
         posters: dict[str, int] = {}
         if config.posters:
             images = journal.posters(config.poster_size)
@@ -215,7 +215,7 @@ class _Crawl:
             movies=len(tmdb_ids),
             documents=sum(movie.place is not None for movie in movies),
             fetched=fetched,
-            unchanged=len(settled) - fetched,
+            unchanged=len(current) - fetched,
             absent=sum(movie.status == "absent" for movie in movies),
             failed=sum(movie.status == "failed" for movie in movies),
             without_tmdb_id=n_unlinked,

@@ -1,4 +1,4 @@
-"""A loopback file server that can misbehave the way real ones do, and tiny archives to serve."""
+"""A file server on loopback that can fail like real servers, and tiny archives for it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def left_over(space: Workspace) -> list[str]:
-    """What lies in raw/ beside the data sets."""
+    """Names in raw/ other than the data sets."""
     return sorted(path.name for path in space.raw.iterdir() if path.name.startswith("."))
 
 
@@ -98,8 +98,8 @@ def test_a_bad_archive_leaves_nothing(
     assert not list(space.root.parent.rglob("evil"))
 
 
-def test_bytes_of_an_earlier_run_that_do_not_fit_are_fetched_anew(server: FileServer, space: Workspace) -> None:
-    """A server without ETag or date, whose file changed but kept its size: only the md5 can tell."""
+def test_bytes_of_an_earlier_run_that_do_not_match_are_downloaded_again(server: FileServer, space: Workspace) -> None:
+    """A server without ETag or date, whose file changed but kept its size: only the md5 differs."""
     other = noise(len(ZIP), seed=5)
     server.files = {"ml-1m.zip": Served(other, drops=[90_000] + [0] * 9, validators=False)}
     with pytest.raises(DataError, match="kept for the next run"):
@@ -155,7 +155,7 @@ def test_files_placed_by_hand(space: Workspace) -> None:
 
 
 def fake_pip(made: dict[str, str]):
-    """Stands for ``run_pip``: leaves a wheel with the given members."""
+    """Replaces ``run_pip``: creates a wheel with the given members."""
 
     def run(requirement: str, into: Path, *, show_progress: bool = True) -> None:
         with zipfile.ZipFile(into / "recbole-1.2.1-py3-none-any.whl", "w") as archive:
@@ -180,7 +180,7 @@ def test_ml_100k_falls_back_to_the_wheel(space: Workspace, tmp_path: Path, monke
     assert left_over(space) == []
 
 
-def test_no_source_at_all_names_each(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_all_sources_fail_the_error_names_each(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(requirement: str, into: Path, *, show_progress: bool = True) -> None:
         raise SourceError("pip download failed, no index")
 
@@ -219,7 +219,7 @@ def wait_for(condition, seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
-def test_a_killed_run_leaves_nothing_in_place_and_the_next_one_goes_on(server: FileServer, space: Workspace) -> None:
+def test_a_killed_run_leaves_no_data_set_and_the_next_one_resumes(server: FileServer, space: Workspace) -> None:
     server.files = {"ml-1m.zip": Served(ZIP, drops=[120_000], stall=threading.Event())}
     part = space.raw / ".ml-1m.zip.part"
     command = [sys.executable, "scripts/download_data.py", "--dataset", "ml-1m", "--data_dir", str(space.root)]

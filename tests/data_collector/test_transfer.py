@@ -30,7 +30,7 @@ def test_keeps_trying_as_long_as_bytes_arrive(server: FileServer, tmp_path: Path
     assert len(server.requests) > transfer.FRUITLESS_ATTEMPTS + 1
 
 
-def test_gives_up_when_nothing_more_arrives_and_keeps_what_came(server: FileServer, tmp_path: Path) -> None:
+def test_gives_up_when_no_more_bytes_arrive_and_keeps_the_others(server: FileServer, tmp_path: Path) -> None:
     server.files["a.zip"] = Served(BODY, drops=[70_000] + [0] * 50)
     with pytest.raises(SourceError, match="bytes are kept"):
         fetch(f"{server.url}/a.zip", part := tmp_path / "a.part")
@@ -43,7 +43,7 @@ def test_gives_up_when_nothing_more_arrives_and_keeps_what_came(server: FileServ
     assert part.read_bytes() == BODY
 
 
-def test_starts_over_where_the_server_ignores_ranges(server: FileServer, tmp_path: Path) -> None:
+def test_starts_over_if_the_server_ignores_ranges(server: FileServer, tmp_path: Path) -> None:
     server.files["a.zip"] = Served(BODY, drops=[70_000], ranges=False)
     fetch(f"{server.url}/a.zip", part := tmp_path / "a.part")
     assert part.read_bytes() == BODY
@@ -51,9 +51,7 @@ def test_starts_over_where_the_server_ignores_ranges(server: FileServer, tmp_pat
     assert server.requests[1][1] is not None
 
 
-def test_a_server_that_ignores_ranges_and_always_drops_does_not_hold_us_forever(
-    server: FileServer, tmp_path: Path
-) -> None:
+def test_gives_up_on_a_server_that_ignores_ranges_and_always_drops(server: FileServer, tmp_path: Path) -> None:
     server.files["a.zip"] = Served(BODY, drops=[70_000] * 50, ranges=False)
     with pytest.raises(SourceError):
         fetch(f"{server.url}/a.zip", tmp_path / "a.part")
@@ -72,7 +70,7 @@ def test_never_joins_two_versions_of_a_file(server: FileServer, tmp_path: Path, 
     assert len(server.requests) == (1 if validators else 2)  # with If-Range the server sees the change itself
 
 
-def test_a_part_of_another_address_is_not_built_upon(server: FileServer, tmp_path: Path) -> None:
+def test_a_part_of_another_address_is_discarded(server: FileServer, tmp_path: Path) -> None:
     other = noise(len(BODY), seed=9)
     server.files = {"a.zip": Served(BODY, validators=False), "b.zip": Served(other, validators=False)}
     fetch(f"{server.url}/a.zip", part := tmp_path / "a.part")
@@ -80,7 +78,7 @@ def test_a_part_of_another_address_is_not_built_upon(server: FileServer, tmp_pat
     assert part.read_bytes() == other
 
 
-def test_bytes_of_unknown_origin_are_not_built_upon(server: FileServer, tmp_path: Path) -> None:
+def test_bytes_of_unknown_origin_are_discarded(server: FileServer, tmp_path: Path) -> None:
     (part := tmp_path / "a.part").write_bytes(b"x" * 1000)
     server.files["a.zip"] = Served(BODY)
     fetch(f"{server.url}/a.zip", part)
@@ -88,7 +86,7 @@ def test_bytes_of_unknown_origin_are_not_built_upon(server: FileServer, tmp_path
     assert server.ranges_of("a.zip") == [None]
 
 
-def test_a_part_that_is_already_whole_is_taken_as_it_is(server: FileServer, tmp_path: Path) -> None:
+def test_a_complete_part_is_used(server: FileServer, tmp_path: Path) -> None:
     server.files["a.zip"] = Served(BODY)
     fetch(f"{server.url}/a.zip", part := tmp_path / "a.part")
     sent = server.sent
@@ -99,7 +97,7 @@ def test_a_part_that_is_already_whole_is_taken_as_it_is(server: FileServer, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_busy_server_is_asked_again_and_a_refusal_is_final(server: FileServer, tmp_path: Path) -> None:
+def test_a_busy_server_is_retried_and_a_refusal_is_final(server: FileServer, tmp_path: Path) -> None:
     server.files["a.zip"] = Served(BODY, statuses=[503, 429])
     fetch(f"{server.url}/a.zip", part := tmp_path / "a.part")
     assert part.read_bytes() == BODY
@@ -109,14 +107,14 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_final(server: FileServer,
     assert len(server.requests) == 1
 
 
-def test_a_server_that_is_not_there_is_given_up_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_not_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "BACKOFF_SECONDS", 60)  # a pause would be noticed
     with pytest.raises(SourceError, match="refused"):
         fetch("http://127.0.0.1:9/a.zip", tmp_path / "a.part")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_keeps_the_part_and_the_next_run_goes_on(server: FileServer, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_part_and_the_next_run_resumes(server: FileServer, tmp_path: Path) -> None:
     server.files["a.zip"] = Served(BODY)
     part = tmp_path / "a.part"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -26,7 +26,7 @@ def test_finds_the_folder_by_its_files(tmp_path: Path, folder: str) -> None:
     assert unpacked(tmp_path, zip_of(files, folder)) == files
 
 
-def test_the_uppermost_of_two_folders_counts(tmp_path: Path) -> None:
+def test_the_topmost_of_two_folders_is_used(tmp_path: Path) -> None:
     outer, inner = ml_1m_files(5_000), {f"old/{name}": b"old" for name in FILES}
     assert unpacked(tmp_path, zip_of(inner | outer)) == inner | outer
 
@@ -37,7 +37,7 @@ def test_takes_only_the_named_files_of_a_named_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "ml-1m/../../evil", "/tmp/evil", "ml-1m\\..\\evil", "C:evil"])
-def test_a_member_that_points_outside_condemns_the_archive(tmp_path: Path, name: str) -> None:
+def test_a_member_that_points_outside_rejects_the_archive(tmp_path: Path, name: str) -> None:
     content = zip_of({f"ml-1m/{file}": b"x" for file in FILES} | {name: b"evil"}, "")
     with pytest.raises(BadArchiveError, match="outside"):
         unpacked(tmp_path, content)
@@ -45,7 +45,7 @@ def test_a_member_that_points_outside_condemns_the_archive(tmp_path: Path, name:
     assert not list((tmp_path / "in" / "to").iterdir())
 
 
-def test_a_link_condemns_the_archive(tmp_path: Path) -> None:
+def test_a_link_rejects_the_archive(tmp_path: Path) -> None:
     buffer = io.BytesIO(zip_of(ml_1m_files(100)))
     with zipfile.ZipFile(buffer, "a") as archive:
         link = zipfile.ZipInfo("ml-1m/link")
@@ -55,7 +55,7 @@ def test_a_link_condemns_the_archive(tmp_path: Path) -> None:
         unpacked(tmp_path, buffer.getvalue())
 
 
-def test_a_repeated_member_condemns_the_archive(tmp_path: Path) -> None:
+def test_a_repeated_member_rejects_the_archive(tmp_path: Path) -> None:
     buffer = io.BytesIO(zip_of(ml_1m_files(100)))
     with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("ml-1m/users.dat", "other")
@@ -63,7 +63,7 @@ def test_a_repeated_member_condemns_the_archive(tmp_path: Path) -> None:
         unpacked(tmp_path, buffer.getvalue())
 
 
-def test_damage_is_noticed_by_the_crc(tmp_path: Path) -> None:
+def test_the_crc_detects_damage(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in ml_1m_files(5_000).items():
@@ -75,7 +75,7 @@ def test_damage_is_noticed_by_the_crc(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>please log in</html>", zip_of(ml_1m_files(5_000))[:-3_000]])
-def test_what_is_not_a_whole_zip(tmp_path: Path, content: bytes) -> None:
+def test_incomplete_and_other_files_are_not_zip_archives(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(BadArchiveError, match="damaged or not a zip"):
         unpacked(tmp_path, content)
 
@@ -89,13 +89,13 @@ def test_missing_and_empty_files_are_named(tmp_path: Path) -> None:
         unpacked(tmp_path, zip_of({"ratings.dat": b"1", "movies.dat": b"1", "users.dat": b""}))
 
 
-def test_too_little_room_is_noticed_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_disk_space_is_noticed_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.raises(DataError, match="free"):
         unpacked(tmp_path, zip_of(ml_1m_files(5_000)))
 
 
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_completely_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     with atomic_folder(folder) as temporary:
         (temporary / "a").write_text("old")

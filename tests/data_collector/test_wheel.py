@@ -16,7 +16,7 @@ MIRROR = DATASETS["ml-100k"].sources[1]
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for the package index, with a tiny wheel of the pinned name and version."""
+    """A folder that replaces the package index, with a tiny wheel of the pinned name and version."""
     (folder := tmp_path / "shelf").mkdir()
     facts = "recbole-1.2.1.dist-info"
     with zipfile.ZipFile(folder / "recbole-1.2.1-py3-none-any.whl", "w") as made:
@@ -39,7 +39,7 @@ def test_pip_fetches_the_pinned_wheel_by_its_own_configuration(shelf: Path, tmp_
         download_wheel(MIRROR, into, show_progress=False)
 
 
-def test_the_reason_of_pip_is_passed_on(shelf: Path, tmp_path: Path) -> None:
+def test_the_error_contains_the_message_of_pip(shelf: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"pip download failed, ERROR: .*recbole==9"):
         download_wheel(replace(MIRROR, requirement="recbole==9"), tmp_path, show_progress=False)
 

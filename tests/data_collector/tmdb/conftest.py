@@ -1,4 +1,4 @@
-"""A server that speaks as TMDb does, a data root with links, and pauses that do not hold tests up."""
+"""A TMDb test server, a data root with links, and short pauses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made-up movies in the shape of TMDb's answers; nothing in them is copied from TMDb.
+"""Artificial movies in the format of TMDb's answers; nothing is copied from TMDb.
 
 The field names are those documented for version 3 of the interface: ``GET /3/movie/{id}`` with
 ``append_to_response=credits,keywords,translations``. What repeats over movies on TMDb repeats here too: people,

@@ -1,4 +1,4 @@
-"""Crawls in processes of their own, which can be killed, and what is then on the disk."""
+"""Crawls in separate processes, which can be killed, and checks of the disk afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORKERS = 50
 
 
 def live(root: Path, url: str) -> CrawlReport:
-    """One crawl, from its beginning to its end, if it is given so much time."""
+    """Run one crawl to its end, unless it is killed."""
     logger.remove()
     workers.BACKOFF_SECONDS = 0.05
     workers.PROBE_SECONDS = workers.LONGEST_PROBE_SECONDS = 0.1
@@ -37,12 +37,12 @@ def live(root: Path, url: str) -> CrawlReport:
 
 
 def live_and_die(root: Path, server: Remote, kills: int, most_requests: int) -> list[tuple[float, set[int]]]:
-    """Crawl and be killed, again and again, each time after up to so many requests.
+    """Crawl and kill the process repeatedly, each time after at most ``most_requests`` requests.
 
     Returns:
         After each kill the time of the monotonic clock and the ids that the journal has by then.
     """
-    context = multiprocessing.get_context("forkserver")  # so that a life costs no import of its own
+    context = multiprocessing.get_context("forkserver")  # so that a process does not import everything again
     context.set_forkserver_preload([__name__])
     draw = random.Random(kills)
     moments = []
@@ -53,7 +53,7 @@ def live_and_die(root: Path, server: Remote, kills: int, most_requests: int) -> 
         while server.count() < last:
             assert process.exitcode is None, "the crawl ended before it was killed"
             process.join(0.005)
-        process.join(draw.uniform(0.0, 0.02))  # in the middle of writing as well as of asking
+        process.join(draw.uniform(0.0, 0.02))  # during a write or during a request
         process.kill()
         process.join()
         folder = root / "raw" / "tmdb"
@@ -63,7 +63,7 @@ def live_and_die(root: Path, server: Remote, kills: int, most_requests: int) -> 
 
 
 def documents_of(root: Path) -> dict[int, bytes]:
-    """The document of each movie as JSON, after a look at whether all shards are whole."""
+    """The document of each movie as JSON, after a check of all shards."""
     folder = root / "raw" / "tmdb"
     for shard in folder.glob("movies-*"):
         with gzip.open(shard) as lines:
@@ -76,7 +76,7 @@ def documents_of(root: Path) -> dict[int, bytes]:
 
 
 def tables_of(root: Path) -> dict[str, pa.Table]:
-    """The star schema, with rows in the order of their values and without the times at which they were fetched."""
+    """The tables with sorted rows and without the fetch times."""
     out = root / "processed" / "tmdb"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_star(read_documents(root / "raw" / "tmdb"), out, show_progress=False)
@@ -90,11 +90,11 @@ def tables_of(root: Path) -> dict[str, pa.Table]:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The values of a dictionary in place of their numbers, which cannot be sorted by."""
+    """The values of a dictionary column, because its numbers cannot be sorted."""
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def check_rate(server: Remote) -> None:
-    """No second saw more requests than the rate."""
+    """No second has more requests than the rate."""
     times = sorted(seen.time for seen in server.seen())
     assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[RATE:], strict=False))

@@ -1,4 +1,4 @@
-"""The tables once more, the straightforward way: rows as dicts, then pandas. Slow, and shares no code with ours."""
+"""An independent implementation of the tables: rows as dicts, then pandas. Slow, without shared code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GENDERS = {1: "female", 2: "male", 3: "non-binary"}
 
 
 def pandas_tables(documents: Sequence[StoredDocument]) -> dict[str, pd.DataFrame]:
-    """Tables of documents that are all movies, none fetched at the time of another."""
+    """Tables of valid documents with different fetch times."""
     oldest_first = sorted(documents, key=lambda stored: stored.fetched)
     movies: dict[int, dict[str, Any]] = {}
     credits: dict[int, list[dict[str, Any]]] = {}

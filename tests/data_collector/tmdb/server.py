@@ -1,4 +1,4 @@
-"""A server on loopback that speaks as TMDb does, misbehaves on purpose, and writes down who asked for what and when.
+"""A server on loopback that answers like TMDb, injects faults, and records all requests with their times.
 
 In a thread of the test, or as a process of its own: ``python -m tests.data_collector.tmdb.server '{"faults": 0.2}'``
 prints its address and serves until its standard input ends.
@@ -29,7 +29,7 @@ from tests.data_collector.tmdb.documents import movie_document
 
 V3_KEY = "0123456789abcdef0123456789abcdef"
 V4_KEY = "eyJhbGciOiJIUzI1NiJ9.eyJhdWQiOiJ0ZXN0In0.c2lnbmF0dXJlLW9mLXRoZS10ZXN0"
-# A fault and its weight. A 429 makes everybody wait a second, so it is rare where thousands of faults are asked for.
+# A fault and its weight. A 429 pauses all requests for a second, so it is rare.
 FAULTS = {"500": 3, "502": 1, "503": 1, "cut": 3, "silent": 2, "slow": 3, "not json": 2, "other id": 2, "429": 0.2}
 SLOW_SECONDS = 0.2
 IMAGE = b"\xff\xd8\xff\xe0" + b"not really a picture " * 50
@@ -83,7 +83,7 @@ class TmdbServer:
 
     def __init__(self, plan: Plan | None = None) -> None:
         self.plan = plan or Plan()
-        self.scripts: dict[str, list[str]] = {}  # path → its next answers, before the plan is asked
+        self.scripts: dict[str, list[str]] = {}  # path → its next answers, used before the plan
         self.down = False
         self.seen: list[Seen] = []
         self._asked: Counter[str] = Counter()
@@ -103,7 +103,7 @@ class TmdbServer:
         self._server.server_close()
 
     def reset(self) -> None:
-        """Forget who asked, so that faults begin anew."""
+        """Forget all requests, so that the sequence of faults starts again."""
         with self._lock:
             self.seen.clear()
             self._asked.clear()
@@ -114,7 +114,7 @@ class TmdbServer:
         return [seen for seen in self.seen if seen.tmdb_id is not None]
 
     def served(self) -> Counter[int]:
-        """How often each movie's document was sent whole."""
+        """How often each movie's complete document was sent."""
         return Counter(seen.tmdb_id for seen in self.movies() if seen.answer in ("ok", "slow"))  # type: ignore[misc]
 
     def answer_for(self, path: str) -> str:
@@ -138,7 +138,7 @@ class TmdbServer:
             return draw.choices(list(plan.kinds), list(plan.kinds.values()))[0]
 
     def document(self, tmdb_id: int, language: str) -> tuple[bytes, str]:
-        """Body and ETag, made once."""
+        """Body and ETag, created once."""
         key = (tmdb_id, language, self.plan.version)
         if key not in self._documents:
             distinct = self.plan.distinct
@@ -163,7 +163,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    """Enough of HTTP/1.1 for a client that keeps its connections, in little time."""
+    """The part of HTTP/1.1 that a client with persistent connections needs; fast."""
 
     server_state: TmdbServer
     disable_nagle_algorithm = True
@@ -220,7 +220,7 @@ class _Handler(socketserver.StreamRequestHandler):
         return 404, {"Content-Type": "text/html"}, b"<html>nothing here</html>"
 
     def _send(self, kind: str, status: int, head: dict[str, str], body: bytes, found: re.Match[str] | None) -> bool:
-        """Send the answer, or what its fault makes of it."""
+        """Send the answer, or its fault."""
         match kind:
             case "silent":  # the connection ends without a byte
                 return False
@@ -238,7 +238,7 @@ class _Handler(socketserver.StreamRequestHandler):
                     time.sleep(0.05)
                     self.request.sendall(bytes([byte]))
                 return False
-            case "trickling tail":  # a whole document, of an answer that says nothing of its length and does not end
+            case "trickling tail":  # a complete document in an answer without a length that does not end
                 self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + b'{"id": %d}' % int(found[1] if found else 0))
                 for _ in range(1000):
                     time.sleep(0.05)
@@ -247,7 +247,7 @@ class _Handler(socketserver.StreamRequestHandler):
             case "hang":
                 time.sleep(30)
                 return False
-            case "malformed header":  # leads the client's library to log the URL
+            case "malformed header":  # makes the client's library log the URL
                 self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nbroken header line\r\n\r\n{}")
                 return False
             case "not json":
@@ -262,7 +262,7 @@ class _Handler(socketserver.StreamRequestHandler):
                 return self._write(
                     200, {"Content-Encoding": "gzip"}, gzip.compress(b'{"id": 1, "x": "' + b"x" * (2 << 20))
                 )
-            case "bare":  # a document with next to nothing in it
+            case "bare":  # a document with almost no fields
                 return self._write(200, {}, b'{"id": %d, "new_field": {"a": 1}}' % int(found[1] if found else 0))
             case "text":
                 return self._write(200, {"Content-Type": "text/html"}, b"<html>an error page</html>")
@@ -331,7 +331,7 @@ def tmdb_server(plan: Plan | None = None) -> Iterator[TmdbServer]:
 
 @dataclass(frozen=True)
 class Remote:
-    """A server in a process of its own."""
+    """A server in its own process."""
 
     origin: str
 
@@ -366,7 +366,7 @@ def tmdb_process(plan: Plan) -> Iterator[Remote]:
 
 
 def main() -> None:
-    """Serve until whoever started this process ends."""
+    """Serve until standard input ends."""
     with tmdb_server(Plan(**json.loads(sys.argv[1]))) as server:
         for tmdb_id in range(1, server.plan.distinct + 1):
             server.document(tmdb_id, "en-US")

@@ -1,4 +1,4 @@
-"""Documents as the crawl would have stored them, and the tables made of them."""
+"""Stored documents in the crawl's format, and the tables created from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL: Document = {
     "credits": {"cast": [], "crew": []},
     "keywords": {"keywords": []},
 }
-"""What is needed, and no more."""
+"""Only the required fields."""
 
 
 def small(tmdb_id: int = 603, **fields: Any) -> Document:
@@ -33,18 +33,18 @@ def small(tmdb_id: int = 603, **fields: Any) -> Document:
 
 
 def stored(document: Document, *, fetched: float = 1_000.0, language: str = "en-US") -> StoredDocument:
-    """A document as a reader of the shards gives it."""
+    """A document as ``read_documents`` returns it."""
     line = {"tmdbId": document["id"], "language": language, "fetched": fetched, "etag": None, "document": document}
     return StoredDocument(document["id"], fetched, language, json.dumps(line).encode(), f"shard at {document['id']}")
 
 
 def broken(body: bytes, tmdb_id: int = 603, *, fetched: float = 1_000.0) -> StoredDocument:
-    """A line that may be anything."""
+    """A line with any bytes."""
     return StoredDocument(tmdb_id, fetched, "en-US", body, f"shard at {tmdb_id}")
 
 
 def write_shards(folder: Path, documents: Iterable[StoredDocument]) -> None:
-    """Keep documents in shards, as a crawl does; of a body only what stands under ``document``."""
+    """Write documents to shards, as a crawl does; of a body only the value of ``document``."""
     folder.mkdir(parents=True)
     journal = Journal(folder)
     shards = ShardWriter(folder, journal)

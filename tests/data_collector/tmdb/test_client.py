@@ -1,4 +1,4 @@
-"""One request: what comes back, what goes wrong in which words, and how the time to wait is read."""
+"""Single requests: answers, faults with their messages, and Retry-After."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def client(tmdb: TmdbServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_nobody_there_is_told_in_the_system_s_own_words(scheme: str) -> None:
+def test_an_unreachable_server_gives_the_system_s_error(scheme: str) -> None:
     client = make_client(f"{scheme}://127.0.0.1:1/3")
     with pytest.raises(Fault, match=r"^Failed to establish a new connection: \[Errno \d+\] Connection refused$"):
         client.get("/movie/1", limit=LIMIT)
@@ -60,7 +60,7 @@ def test_nobody_there_is_told_in_the_system_s_own_words(scheme: str) -> None:
         ("huge", "the answer has more than 1,048,576 bytes", False, False),
     ],
 )
-def test_a_fault_says_what_it_was(
+def test_a_fault_has_its_reason_and_kind(
     tmdb: TmdbServer, client: Client, kind: str, reason: str, of_service: bool, final: bool
 ) -> None:
     tmdb.scripts["/3/movie/1"] = [kind]
@@ -70,19 +70,17 @@ def test_a_fault_says_what_it_was(
     assert reason in str(fault)
     assert (fault.of_service, fault.final) == (of_service, final)
     assert fault.__cause__ is None
-    assert fault.__context__ is None  # the library's error, which shows the URL, is not carried along
+    assert fault.__context__ is None  # without the library's error, which contains the URL
     assert client.get("/movie/1", limit=LIMIT).status == 200
 
 
-def test_a_cut_answer_is_none(tmdb: TmdbServer, client: Client) -> None:
+def test_an_incomplete_answer_is_a_fault(tmdb: TmdbServer, client: Client) -> None:
     tmdb.scripts["/3/movie/1"] = ["cut"]
     with pytest.raises(Fault, match=r"IncompleteRead|bytes read"):
         client.get("/movie/1", limit=LIMIT)
 
 
-def test_the_environment_sends_nothing_for_this_machine_through_a_proxy(
-    tmdb: TmdbServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requests_to_this_machine_ignore_proxies(tmdb: TmdbServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -90,7 +88,7 @@ def test_the_environment_sends_nothing_for_this_machine_through_a_proxy(
     assert make_client(tmdb.url).get("/movie/1", limit=LIMIT).status == 200
 
 
-def test_a_netrc_does_not_take_the_key_s_place(
+def test_a_netrc_file_does_not_replace_the_key(
     tmdb: TmdbServer, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password mine\n")  # type: ignore[operator]
@@ -99,7 +97,7 @@ def test_a_netrc_does_not_take_the_key_s_place(
     assert "authorization" not in tmdb.seen[0].headers
 
 
-def test_connections_are_kept(tmdb: TmdbServer, client: Client) -> None:
+def test_connections_are_kept_open(tmdb: TmdbServer, client: Client) -> None:
     for _ in range(3):
         client.get("/movie/1", limit=LIMIT)
     pools = client._session.get_adapter(tmdb.url).poolmanager.pools  # type: ignore[attr-defined]
@@ -119,9 +117,7 @@ def test_connections_are_kept(tmdb: TmdbServer, client: Client) -> None:
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
     ],
 )
-def test_how_long_a_429_wants_to_be_waited_for(
-    tmdb: TmdbServer, client: Client, value: str | None, expected: float
-) -> None:
+def test_the_wait_after_a_429(tmdb: TmdbServer, client: Client, value: str | None, expected: float) -> None:
     tmdb.plan.retry_after = value
     tmdb.scripts["/3/movie/1"] = ["429"]
     with pytest.raises(Fault) as raised:
@@ -129,7 +125,7 @@ def test_how_long_a_429_wants_to_be_waited_for(
     assert raised.value.wait == expected
 
 
-def test_a_date_is_read_by_the_server_s_clock() -> None:
+def test_a_retry_date_uses_the_server_s_clock() -> None:
     server_now = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
     until = format_datetime(server_now + timedelta(seconds=42), usegmt=True)
     headers = {"Retry-After": until, "Date": format_datetime(server_now, usegmt=True)}
@@ -140,7 +136,7 @@ def test_a_date_is_read_by_the_server_s_clock() -> None:
     assert 40.0 < told <= 42.0
 
 
-def test_whoever_waits_for_the_limiter_has_his_whole_time_for_the_answer(tmdb: TmdbServer, client: Client) -> None:
+def test_the_deadline_does_not_include_waiting_for_the_limiter(tmdb: TmdbServer, client: Client) -> None:
     client._limiter.pause(3.5)  # longer than an answer may take
     began = time.monotonic()
     assert client.get("/movie/1", limit=LIMIT).status == 200
@@ -158,7 +154,7 @@ def test_whoever_waits_for_the_limiter_has_his_whole_time_for_the_answer(tmdb: T
         ("http://[::1]:8000", "http://[::1]:8000/3"),
     ],
 )
-def test_addresses_that_do(given: str, address: str) -> None:
+def test_valid_addresses(given: str, address: str) -> None:
     assert api_address(given) == address
 
 
@@ -177,6 +173,6 @@ def test_addresses_that_do(given: str, address: str) -> None:
         "https://example.org/3#x",
     ],
 )
-def test_addresses_that_do_not(given: str) -> None:
+def test_invalid_addresses(given: str) -> None:
     with pytest.raises(ConfigError, match="--base_url"):
         checked_address(given, "--base_url")

@@ -31,7 +31,7 @@ MAIN: Callable[[list[str]], None] = runpy.run_path(str(SCRIPT))["main"]  # its f
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(VARIABLE, V3_KEY)
-    monkeypatch.chdir(tmp_path)  # the .env of whoever runs the tests is none of theirs
+    monkeypatch.chdir(tmp_path)  # tests must not read the .env of the developer
 
 
 def run(*options: object) -> None:
@@ -74,7 +74,7 @@ def test_prints_one_json_object(tmdb: TmdbServer, space: Workspace, capsys: pyte
     assert "documents: 2" in capsys.readouterr().out
 
 
-def test_options_come_from_a_file_too(
+def test_options_can_be_in_a_file(
     tmdb: TmdbServer, space: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_links(space, [11, 12])
@@ -106,7 +106,7 @@ def test_options_come_from_a_file_too(
         (["--base_url", "example.org"], "--base_url must be an address that begins with https://"),
     ],
 )
-def test_wrong_options_are_told_in_one_sentence(
+def test_wrong_options_give_one_sentence(
     space: Workspace, capsys: pytest.CaptureFixture[str], options: list[object], sentence: str
 ) -> None:
     write_links(space, [1])
@@ -116,13 +116,15 @@ def test_wrong_options_are_told_in_one_sentence(
     assert not (space.raw / "tmdb").exists()
 
 
-def test_without_links_the_command_to_run_first_is_named(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_links_the_error_names_the_command_to_run_first(
+    space: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     error = fails(capsys, "--data_dir", space.root)
     assert re.search(r"run first: PYTHONPATH=\. python scripts/download_data\.py .*--dataset ml-latest-small", error)
     assert not space.root.exists()
 
 
-def test_a_refused_key_is_one_sentence(
+def test_a_refused_key_gives_one_sentence(
     tmdb: TmdbServer, space: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, "not-the-right-one")
@@ -132,7 +134,7 @@ def test_a_refused_key_is_one_sentence(
     assert "not-the-right-one" not in error
 
 
-def test_what_failed_is_told_with_an_example(
+def test_failed_movies_are_counted_with_an_example(
     tmdb: TmdbServer, space: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_links(space, [1, 2, 3])
@@ -144,7 +146,7 @@ def test_what_failed_is_told_with_an_example(
     assert "failed" not in capsys.readouterr().err
 
 
-def test_ctrl_c_finishes_what_is_in_flight_and_says_where_it_stands(
+def test_ctrl_c_finishes_the_requests_in_flight_and_prints_the_state(
     tmdb: TmdbServer, space: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_links(space, range(1, 61))
@@ -162,7 +164,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_where_it_stands(
     assert stopped.value.code == 130
     asked = len(tmdb.seen)
     stored = {document.tmdb_id for document in read_documents(space.raw / "tmdb")}
-    assert stored == set(tmdb.served())  # what was asked for was kept
+    assert stored == set(tmdb.served())  # every served document was stored
     assert 12 <= asked < 60
     errors = capsys.readouterr().err
     assert "finishing the requests in flight" in errors
@@ -198,7 +200,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_requests_in_flight(tmdb: TmdbServ
     assert time.monotonic() - pressed[0] < 8
 
 
-def test_it_runs_as_the_readme_says(tmdb: TmdbServer, space: Workspace) -> None:
+def test_the_command_of_the_readme_runs(tmdb: TmdbServer, space: Workspace) -> None:
     write_links(space, [603])
     command = [sys.executable, "scripts/data_collector/run_batch_crawl.py", "--data_dir", space.root, "--json"]
     environment = {**os.environ, "PYTHONPATH": "."}

@@ -1,4 +1,4 @@
-"""Crawls over a server on loopback: what is fetched, what is asked again, what is told."""
+"""Crawls of a server on loopback: fetching, retries, limits and errors."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def movie(space: Workspace, tmdb_id: int, language: str = "en-US") -> MovieRecor
         journal.close()
 
 
-def test_every_movie_is_fetched_once_as_the_server_sent_it(
-    tmdb: TmdbServer, space: Workspace, crawled: Crawled
-) -> None:
+def test_every_movie_is_fetched_once_and_stored_unchanged(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     report = crawled([603, None, 11, 603, 862, None])  # one tmdbId may belong to two movies
     assert (report.movies, report.documents, report.fetched, report.faults) == (3, 3, 3, 0)
     assert report.without_tmdb_id == 2
@@ -54,7 +52,7 @@ def test_every_movie_is_fetched_once_as_the_server_sent_it(
     assert journal.unlinked() == [2, 6]
 
 
-def test_a_second_run_asks_for_nothing(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
+def test_a_second_run_sends_no_request(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     tmdb.plan = Plan(absent=[3])
     assert crawled(5).documents == 4
     asked = len(tmdb.seen)
@@ -63,7 +61,7 @@ def test_a_second_run_asks_for_nothing(tmdb: TmdbServer, space: Workspace, crawl
     assert (report.documents, report.absent, report.fetched, report.failed) == (4, 1, 0, 0)
 
 
-def test_only_what_is_new_in_links_is_fetched(tmdb: TmdbServer, crawled: Crawled) -> None:
+def test_only_new_links_are_fetched(tmdb: TmdbServer, crawled: Crawled) -> None:
     crawled(3)
     tmdb.reset()
     assert crawled(5).fetched == 2
@@ -78,7 +76,7 @@ def test_the_limit_takes_the_first_movies(tmdb: TmdbServer, crawled: Crawled) ->
     assert tmdb.served() == dict.fromkeys((9, 8, 7, 6), 1)
 
 
-def test_languages_live_side_by_side(space: Workspace, crawled: Crawled) -> None:
+def test_documents_of_two_languages_are_kept(space: Workspace, crawled: Crawled) -> None:
     crawled(2)
     crawled(2, language="zh-CN")
     found = stored(space)
@@ -86,7 +84,7 @@ def test_languages_live_side_by_side(space: Workspace, crawled: Crawled) -> None
     assert found[1, "zh-CN"] == movie_document(1, language="zh-CN") | {"popularity": 1.0}
 
 
-def test_an_absent_movie_is_recorded_and_not_asked_for_in_any_language(
+def test_an_absent_movie_is_recorded_and_not_requested_in_any_language(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled
 ) -> None:
     tmdb.plan = Plan(absent=[2])
@@ -113,13 +111,13 @@ def test_a_fault_is_tried_again(tmdb: TmdbServer, space: Workspace, crawled: Cra
     assert movie(space, 2).attempts == 1
 
 
-def test_changed_fields_are_stored_as_they_came(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
+def test_unknown_and_missing_fields_are_stored_unchanged(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     tmdb.scripts["/3/movie/1"] = ["bare"]
     assert crawled(1).documents == 1
     assert stored(space)[1, "en-US"] == {"id": 1, "new_field": {"a": 1}}
 
 
-def test_what_never_comes_is_recorded_with_its_reason_and_asked_again_next_time(
+def test_a_failed_movie_is_recorded_with_its_reason_and_requested_by_the_next_run(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled
 ) -> None:
     tmdb.scripts["/3/movie/2"] = ["other id"] * 10
@@ -144,13 +142,13 @@ def test_a_refused_request_is_not_repeated(tmdb: TmdbServer, space: Workspace, c
     assert movie(space, 2).error == "the server answered 422 Unprocessable Entity"
 
 
-def test_compressed_answers_are_stored_alike(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
+def test_compressed_answers_are_stored_the_same(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     tmdb.plan = Plan(compressed=True)
     crawled(2)
     assert stored(space)[2, "en-US"] == movie_document(2) | {"popularity": 1.0}
 
 
-def test_old_documents_are_asked_for_with_their_etag(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
+def test_old_documents_are_requested_with_their_etag(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     crawled(3)
     first = movie(space, 1)
     size = sum(path.stat().st_size for path in (space.raw / "tmdb").glob("movies-*"))
@@ -166,9 +164,7 @@ def test_old_documents_are_asked_for_with_their_etag(tmdb: TmdbServer, space: Wo
     assert sum(path.stat().st_size for path in (space.raw / "tmdb").glob("movies-*")) == size
 
 
-def test_a_changed_document_takes_the_place_of_the_old_one(
-    tmdb: TmdbServer, space: Workspace, crawled: Crawled
-) -> None:
+def test_a_changed_document_replaces_the_old_one(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     crawled(2)
     tmdb.plan = Plan(version=1)
     report = crawled(2, max_age_days=0)
@@ -185,7 +181,7 @@ def test_a_failed_refresh_keeps_the_old_document(tmdb: TmdbServer, space: Worksp
     assert crawled(2).unchanged == 1
 
 
-def test_a_movie_that_tmdb_took_back_is_no_longer_read(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
+def test_a_movie_removed_from_tmdb_is_no_longer_read(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     crawled(2)
     tmdb.plan = Plan(absent=[1])
     assert crawled(2, max_age_days=0).absent == 1
@@ -204,7 +200,7 @@ def test_a_full_shard_is_followed_by_another(
 # -- limits and pauses -------------------------------------------------------------------------------------------------
 
 
-def test_no_second_sees_more_requests_than_the_rate(tmdb: TmdbServer, crawled: Crawled) -> None:
+def test_no_second_has_more_requests_than_the_rate(tmdb: TmdbServer, crawled: Crawled) -> None:
     rate = 100
     tmdb.plan = Plan(faults=0.3, kinds={"500": 1, "cut": 1, "slow": 1, "silent": 1})
     crawled(120, rate=rate, workers=30)
@@ -234,7 +230,7 @@ def test_a_429_holds_up_all_workers(
     assert later[3] >= 1.0  # the three other workers may have a request under way, and send no other
 
 
-def test_a_wait_of_hours_is_not_waited_for(tmdb: TmdbServer, crawled: Crawled) -> None:
+def test_a_requested_wait_of_hours_ends_the_crawl(tmdb: TmdbServer, crawled: Crawled) -> None:
     tmdb.plan.retry_after = "7200"
     tmdb.scripts["/3/movie/2"] = ["429"]
     with pytest.raises(DataError, match=r"asks to wait for 120 minutes; run the same command again then"):
@@ -255,7 +251,7 @@ def test_a_short_outage_is_waited_out(tmdb: TmdbServer, space: Workspace, crawle
     threading.Thread(target=repair, daemon=True).start()
     report = crawled(30)
     assert (report.documents, report.failed) == (30, 0)
-    # ten in a row and those that were on their way; then the crew stood by, and one of it asked now and then
+    # ten in a row and those in flight; then one worker probes the service and the others wait
     assert sum(seen.answer == "503" for seen in tmdb.movies()) <= 10 + 8
     assert [seen.answer for seen in looks[:2]] == ["503", "503"]
 
@@ -282,17 +278,17 @@ def test_no_server_at_all_is_an_outage(space: Workspace, crawled: Crawled) -> No
         crawled(30, base_url="http://127.0.0.1:9/3")
 
 
-def test_movies_that_the_service_stumbles_over_are_no_outage(tmdb: TmdbServer, crawled: Crawled) -> None:
+def test_single_movies_with_server_errors_are_not_an_outage(tmdb: TmdbServer, crawled: Crawled) -> None:
     for tmdb_id in range(1, 13):
         tmdb.scripts[f"/3/movie/{tmdb_id}"] = ["500"] * 100
     report = crawled(14)
     assert (report.documents, report.failed) == (2, 12)
 
 
-# -- what ends a crawl -------------------------------------------------------------------------------------------------
+# -- the end of a crawl ------------------------------------------------------------------------------------------------
 
 
-def test_a_refused_key_ends_it_at_once(tmdb: TmdbServer, crawled: Crawled) -> None:
+def test_a_refused_key_ends_the_crawl_at_once(tmdb: TmdbServer, crawled: Crawled) -> None:
     for tmdb_id in range(1, 100):
         tmdb.scripts[f"/3/movie/{tmdb_id}"] = ["401"]
     with pytest.raises(ConfigError, match=r"TMDb does not accept the key in TMDB_API_KEY \(401\)"):
@@ -300,7 +296,7 @@ def test_a_refused_key_ends_it_at_once(tmdb: TmdbServer, crawled: Crawled) -> No
     assert len(tmdb.seen) <= 8  # one for each worker
 
 
-def test_a_server_elsewhere_is_not_followed(tmdb: TmdbServer, crawled: Crawled) -> None:
+def test_redirects_are_not_followed(tmdb: TmdbServer, crawled: Crawled) -> None:
     tmdb.scripts["/3/movie/1"] = ["redirect http://localhost:1/3/movie/1?api_key=leaked"]
     with pytest.raises(ConfigError, match=r"redirects to localhost \(302\), which is not followed; give .* --base_url"):
         crawled(1)
@@ -314,9 +310,7 @@ def test_a_server_that_is_not_tmdb_does_not_make_every_movie_absent(
     assert Journal(space.raw / "tmdb").movies("en-US") == {}
 
 
-def test_a_bare_404_counts_once_the_server_has_shown_what_it_is(
-    tmdb: TmdbServer, space: Workspace, crawled: Crawled
-) -> None:
+def test_a_bare_404_is_accepted_after_a_valid_document(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     tmdb.scripts["/3/movie/1"] = ["bare 404"] * 100
     assert crawled(2, workers=1).absent == 1
     assert movie(space, 1).status == "absent"
@@ -334,7 +328,7 @@ def test_two_crawls_of_one_folder_are_refused(tmdb: TmdbServer, space: Workspace
     assert tmdb.served() == {1: 1}
 
 
-def test_a_full_disk_ends_it_and_nothing_is_torn(
+def test_a_full_disk_ends_the_crawl_and_leaves_no_partial_record(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crawled(3)
@@ -367,10 +361,10 @@ def test_a_full_disk_ends_it_and_nothing_is_torn(
     assert crawled(20).documents == 20
 
 
-# -- where the links are -----------------------------------------------------------------------------------------------
+# -- links -------------------------------------------------------------------------------------------------------------
 
 
-def test_raw_links_do_where_nothing_is_prepared(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
+def test_raw_links_are_used_if_nothing_is_prepared(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     crawled(1)
     (space.processed / "links.parquet").unlink()
     (space.raw / "ml-mini").mkdir()
@@ -385,7 +379,7 @@ def test_raw_links_do_where_nothing_is_prepared(tmdb: TmdbServer, space: Workspa
         read_links(space)
 
 
-def test_links_without_ids_are_told(space: Workspace, tmp_path: Path) -> None:
+def test_links_without_ids_are_an_error(space: Workspace, tmp_path: Path) -> None:
     from data_collector.tmdb.links import read_links
 
     (space.raw / "ml-mini").mkdir(parents=True)
@@ -397,7 +391,7 @@ def test_links_without_ids_are_told(space: Workspace, tmp_path: Path) -> None:
         read_links(space)
 
 
-def test_a_slow_answer_is_given_up_as_a_whole(
+def test_a_slow_answer_is_retried_after_its_deadline(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "ANSWER_SECONDS", 1.5)

@@ -1,4 +1,4 @@
-"""One document: the generator's keep to TMDb's shape, and what is no movie is rejected with its reason."""
+"""Single documents: generated ones have TMDb's format, and invalid ones are rejected with a reason."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def line(document: Document) -> StoredDocument:
     return broken(body, document["id"] if isinstance(document.get("id"), int) else 603)
 
 
-def test_generated_documents_are_as_tmdb_documents_them() -> None:
+def test_generated_documents_have_the_documented_fields() -> None:
     made = list(movie_documents(60, first=100))
     assert [document["id"] for document in made] == list(range(100, 160))
     assert all(set(document) == DETAILS for document in made)
@@ -92,7 +92,7 @@ def test_people_and_companies_are_the_same_in_every_generated_movie() -> None:
     assert shared > 100
 
 
-def test_generated_documents_are_movies() -> None:
+def test_generated_documents_are_valid() -> None:
     for language in ("en-US", "zh-CN"):
         for document in movie_documents(20, language=language):
             movie = parse_document(stored(document))
@@ -103,7 +103,7 @@ def test_generated_documents_are_movies() -> None:
             assert [credit.job for credit in movie.credits.crew] == [c["job"] for c in document["credits"]["crew"]]
 
 
-def test_fields_that_we_do_not_know_are_skipped() -> None:
+def test_unknown_fields_are_ignored() -> None:
     document = small(softness=3, credits={"cast": [], "crew": [], "ghosts": [{"id": "x"}]}, tags=[[["deep"]]])
     assert parse_document(stored(document)).title == "The Matrix"
 
@@ -121,7 +121,7 @@ def test_fields_that_we_do_not_know_are_skipped() -> None:
         ),
     ],
 )
-def test_without_a_needed_field_it_is_no_movie(path: str) -> None:
+def test_a_missing_required_field_rejects_the_document(path: str) -> None:
     document, part, field = place(path)
     del part[field]
     why = rejection(line(document))
@@ -153,7 +153,7 @@ def test_a_value_of_another_type_rejects_the_document(path: str, value: Any) -> 
         *(("credits.cast.0.credit_id", ""), ("credits.cast.0.order", 2**64)),
     ],
 )
-def test_numbers_beyond_64_bits_and_keys_that_are_none_reject_the_document(path: str, value: Any) -> None:
+def test_numbers_beyond_64_bits_and_invalid_keys_reject_the_document(path: str, value: Any) -> None:
     assert rejection(line(with_value(path, value))).reason == documents.OUT_OF_RANGE
 
 
@@ -193,7 +193,7 @@ def test_other_faults() -> None:
     assert str(why) == "document of another movie: its id is 604, requested was 603"
 
 
-def test_the_first_of_what_has_one_key_in_a_document_stays() -> None:
+def test_the_first_of_entries_with_equal_keys_is_kept() -> None:
     def person(person_id: int, credit_id: str, **more: Any) -> Document:
         return {"id": person_id, "credit_id": credit_id, **more}
 

@@ -1,4 +1,4 @@
-"""The key is found, is used, and shows up nowhere."""
+"""The key is read, sent with requests, and never shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.data_collector.tmdb.server import V3_KEY, V4_KEY, TmdbServer
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_the_environment_comes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / ".env"
     file.write_text(f"OTHER=1\n{VARIABLE}='{V4_KEY}'\n")
     assert read_key(file).headers == {"Authorization": f"Bearer {V4_KEY}"}
@@ -33,12 +33,12 @@ def test_the_environment_comes_before_the_file(tmp_path: Path, monkeypatch: pyte
     assert read_key(file).is_bearer
 
 
-def test_the_example_file_is_read_as_no_key() -> None:
+def test_the_example_file_has_no_key() -> None:
     with pytest.raises(ConfigError, match="is not set"):
         read_key(ROOT / ".env.example")
 
 
-def test_without_a_key_one_sentence_says_how_to_get_one(tmp_path: Path) -> None:
+def test_without_a_key_the_error_explains_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as missing:
         read_key(tmp_path / ".env")
     for part in (VARIABLE, "themoviedb.org/settings/api", ".env", "free account"):
@@ -46,7 +46,7 @@ def test_without_a_key_one_sentence_says_how_to_get_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["abc def", "abc\r\nX-Header: 1", "schlüssel"])
-def test_what_can_be_no_key_is_refused_and_not_shown(value: str) -> None:
+def test_an_invalid_key_is_refused_and_not_shown(value: str) -> None:
     with pytest.raises(ConfigError) as refused:
         Key(value)
     assert value not in str(refused.value)
@@ -54,7 +54,7 @@ def test_what_can_be_no_key_is_refused_and_not_shown(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", [V3_KEY, V4_KEY, "odd/key+with%signs&"])
-def test_a_key_has_no_text_form(value: str) -> None:
+def test_the_text_form_of_a_key_hides_it(value: str) -> None:
     key = Key(value)
     assert value not in f"{key} {key!r}"
     assert value not in key.redact(f"https://host/3/movie/1?language=en&api_key={value}&x=1 and {value}")
@@ -67,7 +67,7 @@ def test_an_unknown_key_in_a_url_is_redacted_too() -> None:
 
 
 @pytest.mark.parametrize("value", [V3_KEY, V4_KEY])
-def test_both_kinds_open_the_door(tmdb: TmdbServer, space: Workspace, value: str) -> None:
+def test_both_kinds_of_key_are_accepted(tmdb: TmdbServer, space: Workspace, value: str) -> None:
     write_links(space, [1])
     config = CrawlConfig(base_url=tmdb.url)
     assert crawl(space, Key(value), config, RunOptions(progress=False)).documents == 1
@@ -85,7 +85,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("value", [V3_KEY, V4_KEY])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_no_ending_shows_or_stores_the_key(
+def test_no_end_of_a_crawl_shows_or_stores_the_key(
     tmdb: TmdbServer,
     space: Workspace,
     caplog: pytest.LogCaptureFixture,
@@ -108,7 +108,7 @@ def test_no_ending_shows_or_stores_the_key(
         crawl(space, Key(value), CrawlConfig(base_url=url or tmdb.url, workers=2), RunOptions())
     except RecommenderError as error:
         seen: BaseException | None = error
-        while seen is not None:  # whoever prints the traceback prints these
+        while seen is not None:  # a traceback prints these
             shown += repr(seen) + str(seen)
             seen = seen.__cause__ or seen.__context__
     printed = capfd.readouterr()
@@ -120,14 +120,14 @@ def test_no_ending_shows_or_stores_the_key(
         assert not path.is_file() or value.encode() not in path.read_bytes()
 
 
-def test_the_images_server_gets_no_key(tmdb: TmdbServer, crawled: Callable[..., CrawlReport]) -> None:
+def test_the_image_server_receives_no_key(tmdb: TmdbServer, crawled: Callable[..., CrawlReport]) -> None:
     crawled(2, posters=True)
     images = [seen for seen in tmdb.seen if seen.path.startswith("/t/p/")]
     assert images
     assert not any("authorization" in seen.headers or "api_key" in str(seen) for seen in images)
 
 
-def test_the_command_without_a_key_ends_with_two(space: Workspace, tmp_path: Path) -> None:
+def test_the_command_without_a_key_exits_with_2(space: Workspace, tmp_path: Path) -> None:
     write_links(space, [1])
     command = [sys.executable, ROOT / "scripts/data_collector/run_batch_crawl.py", "--data_dir", space.root]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""Many movies, faults and kills: everything is fetched, once, no faster than allowed, and to the same tables."""
+"""Many movies, faults and kills: each movie is stored once, within the rate, and the tables are the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ N_SMALL, N_FULL = 400, 10_000
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A crawl that nobody killed, and the server it asked."""
+    """An undisturbed crawl, and its server."""
 
     root: Path
     server: Remote
@@ -41,7 +41,7 @@ class Undisturbed:
 
 
 def undisturbed(root: Path, n_movies: int) -> Iterator[Undisturbed]:
-    """Crawl movies 1 to n, of which TMDb lacks each hundredth."""
+    """Crawl movies 1 to n, of which each hundredth is absent."""
     absent = list(range(100, n_movies + 1, 100))
     with tmdb_process(Plan(faults=FAULTS, absent=absent)) as server:
         write_links(Workspace(root), range(1, n_movies + 1))
@@ -64,12 +64,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbed]:
 
 
 def whole(seen: list[Seen]) -> Counter[int | None]:
-    """How often each movie was sent whole, or its absence was told."""
+    """How often each movie was sent completely or answered with 404."""
     return Counter(one.tmdb_id for one in seen if one.tmdb_id is not None and one.answer in ("ok", "slow", "404"))
 
 
 def check_whole(crawl: Undisturbed, n_movies: int) -> None:
-    """Every movie is there, was sent once, and there were as many faults as there should be."""
+    """Every movie is stored and was sent once, with the expected share of faults."""
     answers = Counter(one.answer for one in crawl.seen)
     assert whole(crawl.seen) == dict.fromkeys(range(1, n_movies + 1), 1)
     faults = sum(count for answer, count in answers.items() if answer not in ("ok", "404"))
@@ -77,18 +77,18 @@ def check_whole(crawl: Undisturbed, n_movies: int) -> None:
     assert set(answers) >= {"ok", "404", "500", "502", "503", "cut", "silent", "slow", "not json", "other id"}
     found = crawl.documents
     assert set(found) == {n for n in range(1, n_movies + 1) if n % 100}
-    assert min(map(len, found.values())) > 10_000  # of a real one's size
+    assert min(map(len, found.values())) > 10_000  # a realistic size
 
 
 def check_kills(crawl: Undisturbed, root: Path, n_movies: int, kills: int) -> None:
-    """Killed and resumed, it comes to the same."""
+    """A crawl with kills and resumes has the same result."""
     write_links(Workspace(root), range(1, n_movies + 1))
     moments = live_and_die(root, crawl.server, kills, most_requests=n_movies // kills)
     report = live(root, crawl.server.url)
     assert report.documents == n_movies - n_movies // 100
     seen = crawl.server.seen()
     crawl.server.reset()
-    # nothing that is in the journal is asked for again; what was lost is no more than was in flight
+    # no movie in the journal is requested again; only requests in flight are lost
     for moment, there in moments:
         assert not [one.tmdb_id for one in seen if one.time > moment and one.tmdb_id in there]
     extra = sum(whole(seen).values()) - n_movies
@@ -97,7 +97,7 @@ def check_kills(crawl: Undisturbed, root: Path, n_movies: int, kills: int) -> No
     assert documents_of(root) == crawl.documents
 
 
-def test_some_movies_with_faults_are_fetched_whole(small: Undisturbed) -> None:
+def test_some_movies_with_faults_are_fetched_completely(small: Undisturbed) -> None:
     check_whole(small, N_SMALL)
     document = small.documents[1]
     assert document.startswith(b"{")
@@ -110,7 +110,7 @@ def test_a_few_kills_change_nothing(small: Undisturbed, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_movies_with_faults_are_fetched_whole(full: Undisturbed) -> None:
+def test_ten_thousand_movies_with_faults_are_fetched_completely(full: Undisturbed) -> None:
     check_whole(full, N_FULL)
 
 

@@ -12,7 +12,7 @@ from data_collector.tmdb.limiter import RateLimiter, Stopped
 
 
 def requests_of(limiter: RateLimiter, threads: int, each: int, seconds: float) -> list[tuple[float, float]]:
-    """Begin and end of the requests that so many threads make, each taking so long."""
+    """Start and end of the requests of several threads, each taking ``seconds``."""
     made: list[tuple[float, float]] = []
 
     def work() -> None:
@@ -31,7 +31,7 @@ def requests_of(limiter: RateLimiter, threads: int, each: int, seconds: float) -
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2])
-def test_whenever_they_arrive_no_second_has_more_than_the_rate(seconds: float) -> None:
+def test_no_second_has_more_arrivals_than_the_rate(seconds: float) -> None:
     rate = 20
     made = requests_of(RateLimiter(rate, threading.Event()), threads=15, each=3, seconds=seconds)
     # A request may arrive at any moment between its begin and its end, so the worst case is a late one (its end)
@@ -41,13 +41,13 @@ def test_whenever_they_arrive_no_second_has_more_than_the_rate(seconds: float) -
     assert all(begins[n + rate] - ends[n] >= 1.0 for n in range(len(made) - rate))
 
 
-def test_requests_leave_evenly_spaced() -> None:
+def test_requests_start_evenly_spaced() -> None:
     made = requests_of(RateLimiter(100, threading.Event()), threads=10, each=25, seconds=0.0)
     gaps = [later[0] - earlier[0] for earlier, later in zip(made, made[10:], strict=False)]
     assert statistics.median(gaps) > 0.05  # spaced, not in bursts: ten of them take about a tenth of a second
 
 
-def test_a_pause_holds_for_all_and_a_shorter_one_does_not_end_it() -> None:
+def test_a_pause_holds_all_threads_and_a_shorter_one_does_not_end_it() -> None:
     limiter = RateLimiter(1000, threading.Event())
     limiter.pause(0.4)
     limiter.pause(0.1)
@@ -56,7 +56,7 @@ def test_a_pause_holds_for_all_and_a_shorter_one_does_not_end_it() -> None:
     assert made[0][0] - asked >= 0.39
 
 
-def test_waiting_ends_with_the_crawl() -> None:
+def test_waiting_ends_when_the_crawl_stops() -> None:
     stop = threading.Event()
     limiter = RateLimiter(1, stop)
     limiter.pause(60)

@@ -1,4 +1,4 @@
-"""Posters: found through the configuration or an address, whole files, asked for once."""
+"""Posters: their address, complete files, one request each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def posters(space: Workspace, size: str = "w342") -> dict[str, PosterRecord]:
         journal.close()
 
 
-def test_every_poster_becomes_a_file_of_its_name(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
+def test_every_poster_is_stored_under_its_name(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     report = crawled(12, posters=True)
     wanted = paths(space)
     assert report.posters == len(wanted) > 5
@@ -45,14 +45,12 @@ def test_every_poster_becomes_a_file_of_its_name(tmdb: TmdbServer, space: Worksp
     assert tmdb.seen == []
 
 
-def test_without_the_option_no_image_is_asked_for(tmdb: TmdbServer, crawled: Crawled) -> None:
+def test_without_the_option_no_image_is_requested(tmdb: TmdbServer, crawled: Crawled) -> None:
     assert crawled(3).posters is None
     assert all(seen.tmdb_id for seen in tmdb.seen)
 
 
-def test_sizes_live_side_by_side_and_an_unknown_one_is_refused(
-    tmdb: TmdbServer, space: Workspace, crawled: Crawled
-) -> None:
+def test_two_sizes_are_kept_and_an_unknown_one_is_refused(tmdb: TmdbServer, space: Workspace, crawled: Crawled) -> None:
     crawled(3, posters=True)
     crawled(3, posters=True, poster_size="original")
     folders = space.raw / "tmdb" / "posters"
@@ -64,7 +62,7 @@ def test_sizes_live_side_by_side_and_an_unknown_one_is_refused(
         crawled(3, posters=True, poster_size="../w342")
 
 
-def test_a_given_address_needs_no_configuration(tmdb: TmdbServer, crawled: Crawled) -> None:
+def test_with_an_address_the_configuration_is_not_requested(tmdb: TmdbServer, crawled: Crawled) -> None:
     assert crawled(3, posters=True, image_base_url=f"{tmdb.origin}/t/p").posters
     assert not any(seen.path == "/3/configuration" for seen in tmdb.seen)
     with pytest.raises(ConfigError, match="--image_base_url must begin with https://"):
@@ -87,7 +85,7 @@ def test_a_fault_is_tried_again_and_leaves_no_file(
     assert not list(folder.glob("*.part"))
 
 
-def test_what_is_not_there_is_not_asked_for_again_and_what_failed_is(
+def test_the_next_run_requests_failed_posters_and_not_absent_ones(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled
 ) -> None:
     crawled(6)
@@ -102,12 +100,12 @@ def test_what_is_not_there_is_not_asked_for_again_and_what_failed_is(
     assert [seen.path for seen in tmdb.seen if seen.path.startswith("/t/p/")] == [f"/t/p/w342{failed}"]
 
 
-def test_a_404_of_a_typed_address_counts_once_it_has_sent_an_image(
+def test_a_404_from_a_typed_address_is_accepted_after_the_first_image(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "LONGEST_BACKOFF_SECONDS", 0.2)
     monkeypatch.setattr(workers, "BACKOFF_SECONDS", 0.2)
-    crawled(60, workers=1)  # so that documents lie in the order in which their posters are asked for
+    crawled(60, workers=1)  # so that documents are stored in the order of their poster requests
     address = {"posters": True, "workers": 1, "image_base_url": f"{tmdb.origin}/t/p"}
     with pytest.raises(ConfigError, match=r"127\.0\.0\.1:\d+/wrong answers 404 to every poster; give another --image_"):
         crawled(60, **(address | {"image_base_url": f"{tmdb.origin}/wrong"}))
@@ -121,7 +119,7 @@ def test_a_404_of_a_typed_address_counts_once_it_has_sent_an_image(
     assert report.posters == len(paths(space)) - 1
 
 
-def test_where_a_typed_address_sends_no_image_nothing_is_absent(
+def test_a_typed_address_without_images_marks_nothing_absent(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled
 ) -> None:
     crawled(4)
@@ -131,7 +129,7 @@ def test_where_a_typed_address_sends_no_image_nothing_is_absent(
     assert crawled(4, posters=True).posters == len(paths(space))
 
 
-def test_a_file_that_was_removed_is_fetched_again_and_a_half_one_swept(
+def test_a_removed_file_is_fetched_again_and_a_partial_one_deleted(
     tmdb: TmdbServer, space: Workspace, crawled: Crawled
 ) -> None:
     crawled(4, posters=True)
@@ -146,7 +144,9 @@ def test_a_file_that_was_removed_is_fetched_again_and_a_half_one_swept(
 
 
 @pytest.mark.parametrize("path", ["/../../../escaped.jpg", "/a/b.jpg", "//host/a.jpg", "/.hidden", "/a b.jpg"])
-def test_a_path_that_is_no_name_leads_nowhere(tmdb: TmdbServer, space: Workspace, crawled: Crawled, path: str) -> None:
+def test_an_invalid_poster_path_is_not_requested_or_written(
+    tmdb: TmdbServer, space: Workspace, crawled: Crawled, path: str
+) -> None:
     crawled(1)
     journal = Journal(space.raw / "tmdb")
     movie = journal.movies("en-US")[1]
@@ -159,13 +159,13 @@ def test_a_path_that_is_no_name_leads_nowhere(tmdb: TmdbServer, space: Workspace
     assert {file for file in space.root.parent.rglob("*") if "tmdb" not in file.parts} == before
 
 
-def test_a_configuration_that_makes_no_sense_is_told(tmdb: TmdbServer, crawled: Crawled) -> None:
+def test_an_invalid_configuration_is_an_error(tmdb: TmdbServer, crawled: Crawled) -> None:
     tmdb.scripts["/3/configuration"] = ["bare"]
     with pytest.raises(DataError, match="has no address of images; give it with --image_base_url"):
         crawled(2, posters=True)
 
 
-def test_a_configuration_that_fails_is_asked_again(tmdb: TmdbServer, crawled: Crawled) -> None:
+def test_a_failed_configuration_is_retried(tmdb: TmdbServer, crawled: Crawled) -> None:
     tmdb.scripts["/3/configuration"] = ["500", "cut"]
     assert crawled(4, posters=True).posters
     tmdb.scripts["/3/configuration"] = ["422"]

@@ -1,4 +1,4 @@
-"""The command that makes the tables, as a user would run it."""
+"""The command that creates the tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CRAWL = "run first: PYTHONPATH=. python scripts/data_collector/run_batch_crawl.p
 
 @pytest.fixture
 def crawled(space: Workspace) -> Workspace:
-    """Three movies in English, one of them also in Chinese, and one that is no movie."""
+    """Three movies in English, one of them also in Chinese, and one invalid document."""
     english = [stored(movie_document(tmdb_id), fetched=float(tmdb_id)) for tmdb_id in (1, 2, 3)]
     chinese = stored(movie_document(2, language="zh-CN"), fetched=9.0, language="zh-CN")
     write_shards(space.raw / "tmdb", [*english, chinese, stored(small(4, genres=None))])
@@ -40,7 +40,7 @@ def test_prints_a_summary(crawled: Workspace, capsys: pytest.CaptureFixture[str]
     assert json.loads((folder / "manifest.json").read_text())["report"]["rows"]["movies"] == 3
 
 
-def test_takes_one_language(crawled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reads_one_language(crawled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--data_dir", str(crawled.root), "--language", "zh-CN", "--json"])
     result = json.loads(capsys.readouterr().out)
     assert result["folder"] == str(crawled.processed / "tmdb")
@@ -48,7 +48,7 @@ def test_takes_one_language(crawled: Workspace, capsys: pytest.CaptureFixture[st
     assert pq.read_table(crawled.processed / "tmdb" / "movies.parquet")["tmdbId"].to_pylist() == [2]
 
 
-def test_tells_what_cannot_be_true(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_impossible_values(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     write_shards(space.raw / "tmdb", [stored(small(1, budget=-5, release_date="1999-02-30"))])
     main(["--data_dir", str(space.root)])
     assert capsys.readouterr().out.splitlines()[2:] == [
@@ -60,7 +60,7 @@ def test_tells_what_cannot_be_true(space: Workspace, capsys: pytest.CaptureFixtu
 
 
 def sentence(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line of a refusal."""
+    """The one line of an error."""
     with pytest.raises(SystemExit) as stopped:
         _cli.run(main, list(argv))
     assert stopped.value.code == 2
@@ -77,7 +77,7 @@ def test_without_a_crawl_it_names_the_command(space: Workspace, capsys: pytest.C
     assert not space.processed.exists()
 
 
-def test_a_language_that_was_not_fetched(crawled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_language_that_was_not_fetched_is_an_error(crawled: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     error = sentence(capsys, "--data_dir", str(crawled.root), "--language", "fr-FR")
     assert f"in fr-FR, only in en-US, zh-CN; {CRAWL} {crawled.root} --language fr-FR" in error
 
@@ -86,7 +86,7 @@ def test_an_unknown_option_is_refused(space: Workspace, capsys: pytest.CaptureFi
     assert "langauge: no such option" in sentence(capsys, "--data_dir", str(space.root), "--set", "langauge=fr-FR")
 
 
-def test_a_damaged_shard_costs_its_document(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_document_is_rejected(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     write_shards(space.raw / "tmdb", [stored(small(tmdb_id)) for tmdb_id in (1, 2)])
     shard: Path = space.raw / "tmdb" / "movies-00000.jsonl.gz"
     shard.write_bytes(shard.read_bytes()[:-20])

@@ -1,4 +1,4 @@
-"""docs/tmdb.md says what is so: its example runs, its diagram is the schema, its commands and options exist."""
+"""docs/tmdb.md is correct: its example runs, its diagram is the schema, its commands and options exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ATTRIBUTION = "This product uses the TMDB API but is not endorsed or certified b
 
 
 def kind(column: pa.DataType) -> str:
-    """A type as the diagram writes it, where no blanks and brackets may stand."""
+    """A type as in the diagram, which allows no blanks and brackets."""
     if pa.types.is_dictionary(column):
         return "category"
     if pa.types.is_list(column):
@@ -52,7 +52,7 @@ def test_the_relations_are_the_foreign_keys() -> None:
     assert told == {(key.table, key.column, key.refers_to) for key in schema.FOREIGN_KEYS}
 
 
-def test_the_columns_of_the_rejects_are_told() -> None:
+def test_the_columns_of_the_rejects_are_documented() -> None:
     assert all(f"`{name}`" in DOCS for name in schema.REJECTS_SCHEMA.names)
 
 
@@ -87,5 +87,5 @@ def test_commands_and_options_exist() -> None:
             assert default.strip("`") == str(told) or told in (None, False) or "TMDb" in default
 
 
-def test_tmdb_is_named_as_it_asks() -> None:
+def test_the_notice_required_by_tmdb_is_shown() -> None:
     assert ATTRIBUTION in " ".join(DOCS.split())

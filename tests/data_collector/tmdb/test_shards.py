@@ -1,4 +1,4 @@
-"""Shards and their journal: what was stored is read back, and only what the journal vouches for."""
+"""Shards and their journal: documents recorded in the journal, and no others, are read back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reccore.errors import DataError, NotReadyError
 def store(
     journal: Journal, shards: ShardWriter, tmdb_id: int, title: str, *, language: str = "en-US", fetched: float = 1.5
 ) -> None:
-    """Keep one small document."""
+    """Store one small document."""
     body = json.dumps({"id": tmdb_id, "title": title}).encode()
     place = shards.append(encode_record(tmdb_id, language, fetched, '"tag"', body))
     shards.sync()
@@ -34,7 +34,7 @@ def opened(folder: Path) -> tuple[Journal, ShardWriter]:
     return journal, ShardWriter(folder, journal)
 
 
-def test_what_was_stored_is_read_back(tmp_path: Path) -> None:
+def test_stored_documents_are_read_back(tmp_path: Path) -> None:
     journal, shards = opened(tmp_path)
     store(journal, shards, 603, "The Matrix", fetched=12.25)
     store(journal, shards, 11, "Star Wars", language="zh-CN")
@@ -72,7 +72,7 @@ def test_a_full_shard_is_followed_by_another(tmp_path: Path, monkeypatch: pytest
     assert journal.lengths() == {n: shard_path(tmp_path, n).stat().st_size for n in range(5)}
 
 
-def test_the_latest_document_of_a_movie_counts(tmp_path: Path) -> None:
+def test_the_latest_document_of_a_movie_is_read(tmp_path: Path) -> None:
     journal, shards = opened(tmp_path)
     store(journal, shards, 1, "old")
     store(journal, shards, 2, "other")
@@ -80,7 +80,7 @@ def test_the_latest_document_of_a_movie_counts(tmp_path: Path) -> None:
     assert titles(tmp_path) == [(2, "en-US", "other"), (1, "en-US", "new")]
 
 
-def test_a_torn_tail_is_neither_read_nor_kept(tmp_path: Path) -> None:
+def test_uncommitted_bytes_are_neither_read_nor_kept(tmp_path: Path) -> None:
     journal, shards = opened(tmp_path)
     store(journal, shards, 1, "whole")
     length = shard_path(tmp_path, 0).stat().st_size
@@ -92,7 +92,7 @@ def test_a_torn_tail_is_neither_read_nor_kept(tmp_path: Path) -> None:
     assert titles(tmp_path) == [(1, "en-US", "whole"), (2, "en-US", "again")]
 
 
-def test_a_shard_whose_first_commit_was_never_made_is_emptied(tmp_path: Path) -> None:
+def test_a_shard_without_a_commit_is_emptied(tmp_path: Path) -> None:
     journal, shards = opened(tmp_path)
     shards.append(b"something")
     shards.close()
@@ -119,7 +119,7 @@ def test_a_shard_that_lost_bytes_is_fetched_again(tmp_path: Path) -> None:
     assert journal.movies("en-US") == {}
 
 
-def test_damaged_bytes_are_told_and_the_others_read(tmp_path: Path) -> None:
+def test_damaged_documents_are_reported_and_the_others_read(tmp_path: Path) -> None:
     journal, shards = opened(tmp_path)
     for tmdb_id in (1, 2):
         store(journal, shards, tmdb_id, "x" * 50)
@@ -132,7 +132,7 @@ def test_damaged_bytes_are_told_and_the_others_read(tmp_path: Path) -> None:
     assert json.loads(second.body)["tmdbId"] == 2
 
 
-def test_a_shard_that_is_gone_is_told_for_each_of_its_documents(tmp_path: Path) -> None:
+def test_a_missing_shard_is_reported_for_each_of_its_documents(tmp_path: Path) -> None:
     journal, shards = opened(tmp_path)
     store(journal, shards, 1, "x")
     shard_path(tmp_path, 0).unlink()
@@ -153,7 +153,7 @@ def test_a_failed_write_is_undone(tmp_path: Path) -> None:
     assert titles(tmp_path) == [(1, "en-US", "whole"), (2, "en-US", "next")]
 
 
-def test_what_is_written_while_reading_is_left_for_the_next_time(tmp_path: Path) -> None:
+def test_documents_written_during_a_read_are_not_seen(tmp_path: Path) -> None:
     journal, shards = opened(tmp_path)
     store(journal, shards, 1, "one")
     reading = read_documents(tmp_path)
@@ -163,7 +163,7 @@ def test_what_is_written_while_reading_is_left_for_the_next_time(tmp_path: Path)
     assert len(titles(tmp_path)) == 2
 
 
-def test_the_journal_keeps_movies_posters_and_who_has_no_id(tmp_path: Path) -> None:
+def test_the_journal_keeps_movies_posters_and_movies_without_id(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     failed = MovieRecord(7, "en-US", "failed", 10, 3.5, error="no answer within 30 s")
     absent = MovieRecord(8, "en-US", "absent", 1, 4.0)
@@ -181,7 +181,7 @@ def test_the_journal_keeps_movies_posters_and_who_has_no_id(tmp_path: Path) -> N
     assert list(read_documents(tmp_path)) == []
 
 
-def test_a_movie_known_in_its_language_is_not_hidden_by_its_absence_in_another(tmp_path: Path) -> None:
+def test_a_record_in_the_language_comes_before_an_absence_in_another(tmp_path: Path) -> None:
     journal, shards = opened(tmp_path)
     store(journal, shards, 1, "here")
     journal.commit(movies=[MovieRecord(1, "fr-FR", "absent", 1, 9.0)])

@@ -1,4 +1,4 @@
-"""The four tables as a whole: which document counts, keys, equality with pandas, all or nothing."""
+"""The four tables together: latest documents, keys, equality with pandas, atomic replacement."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_sizes_of_runs_and_parts_change_nothing(tmp_path: Path, monkeypatch:
     assert one == other
 
 
-def test_of_a_movie_counts_the_latest_readable_document(tmp_path: Path) -> None:
+def test_the_latest_valid_document_of_a_movie_is_used(tmp_path: Path) -> None:
     found = [
         stored(small(1, title="newest"), fetched=30),
         stored(small(1, title="oldest"), fetched=10),
@@ -118,7 +118,7 @@ def test_of_a_movie_counts_the_latest_readable_document(tmp_path: Path) -> None:
     assert (report.documents, report.superseded, report.rejects) == (6, 3, {parsing.NOT_JSON: 1})
 
 
-def test_people_are_as_the_latest_document_tells_them(tmp_path: Path) -> None:
+def test_facts_about_people_come_from_the_latest_document(tmp_path: Path) -> None:
     found = [
         stored(with_cast(1, person(7, "a", name="new", gender=1)), fetched=30),
         stored(with_cast(2, person(7, "b", name="old", gender=2), person(8, "c", name="twice")), fetched=10),
@@ -133,7 +133,7 @@ def test_people_are_as_the_latest_document_tells_them(tmp_path: Path) -> None:
     assert tables["movie_people"]["personId"].to_pylist() == [7, 7, 8, 8, 8]
 
 
-def test_people_without_a_credit_that_counts_are_left_out(tmp_path: Path) -> None:
+def test_people_without_a_used_credit_are_dropped(tmp_path: Path) -> None:
     found = [
         stored(with_cast(1, person(7, "a"), person(8, "b")), fetched=10),
         stored(with_cast(1, person(8, "b")), fetched=20),
@@ -162,9 +162,7 @@ def test_a_credit_id_in_two_movies_belongs_to_the_one_fetched_later(tmp_path: Pa
     assert tables["people"]["personId"].to_pylist() == [6, 8, 9]
 
 
-def test_credit_ids_are_compared_themselves_where_their_bits_agree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credit_ids_are_compared_if_their_hashes_are_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("star_collect", "star_merge", "star_checks"):
         monkeypatch.setattr(
             f"data_collector.tmdb.{module}.hash64", lambda texts: pd.Series(0, range(len(texts))).to_numpy("uint64")
@@ -174,7 +172,7 @@ def test_credit_ids_are_compared_themselves_where_their_bits_agree(
     assert report.repeated_credits == 0
 
 
-def test_rejects_tell_where_and_why(tmp_path: Path) -> None:
+def test_rejects_have_location_and_reason(tmp_path: Path) -> None:
     found = [
         broken(b"", 5, fetched=1.5),
         stored(small(1)),
@@ -215,7 +213,7 @@ def test_movies_without_people_or_companies(tmp_path: Path) -> None:
 def test_keys_hold_whatever_was_fetched_in_whatever_order(
     tmp_path_factory: pytest.TempPathFactory, fetches: list[tuple[int, int, str, int]], clash: bool
 ) -> None:
-    """Any movies, again and again, in other worlds, at equal times; now and then with one credit id for two movies."""
+    """Random movies, repeated, with other seeds and equal times; sometimes two movies share a credit id."""
     found = []
     for tmdb_id, seed, language, when in fetches:
         document = movie_document(tmdb_id, language=language, seed=seed)
@@ -233,7 +231,7 @@ def test_keys_hold_whatever_was_fetched_in_whatever_order(
 
 
 def _append(name: str, row: int, **values: Any) -> Callable[[Path], None]:
-    """Write a table anew with one of its rows once more, some values changed."""
+    """Rewrite a table with one row repeated and some values changed."""
 
     def spoil(folder: Path) -> None:
         table = pq.read_table(folder / name)
@@ -258,7 +256,7 @@ def _append(name: str, row: int, **values: Any) -> Callable[[Path], None]:
         (_append(schema.MOVIE_COMPANIES, 0, tmdbId=98), r"movie_companies.parquet: tmdbId 98 is not in movies"),
     ],
 )
-def test_a_broken_key_is_found(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
+def test_a_violated_key_is_found(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     made([stored(movie_document(tmdb_id)) for tmdb_id in range(1, 5)], tmp_path)
     check_tables(tmp_path / "tmdb")
     spoil(tmp_path / "tmdb")
@@ -270,7 +268,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_every_run_checks_the_keys_and_keeps_the_old_tables_if_they_do_not_hold(
+def test_every_run_checks_the_keys_and_keeps_the_old_tables_on_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made([stored(small(1))], tmp_path)
@@ -289,7 +287,7 @@ def test_every_run_checks_the_keys_and_keeps_the_old_tables_if_they_do_not_hold(
     assert [path.name for path in tmp_path.iterdir()] == ["tmdb"]
 
 
-def test_where_nothing_can_be_read_the_old_tables_stay(tmp_path: Path) -> None:
+def test_without_a_valid_document_the_old_tables_stay(tmp_path: Path) -> None:
     made([stored(small(1))], tmp_path)
     before = contents(tmp_path / "tmdb")
     with pytest.raises(DataError, match=r"2 × not JSON, 1 × damaged on disk. First: shard at 4, tmdbId 4: "):
@@ -297,7 +295,7 @@ def test_where_nothing_can_be_read_the_old_tables_stay(tmp_path: Path) -> None:
     assert contents(tmp_path / "tmdb") == before
 
 
-def test_a_folder_that_is_not_ours_is_not_touched(tmp_path: Path) -> None:
+def test_another_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "tmdb").mkdir()
     (tmp_path / "tmdb" / "notes.txt").write_text("mine")
     with pytest.raises(ArtefactError, match="is not a bundle"):

@@ -39,7 +39,7 @@ def test_the_smallest_document_has_nulls_and_empty_lists() -> None:
     ]
 
 
-def test_zero_is_unknown_where_tmdb_means_so() -> None:
+def test_zeros_that_mean_unknown_are_null() -> None:
     row = movie_row(budget=0, revenue=0, runtime=0, vote_average=0.0, vote_count=0, popularity=0)
     assert [row[name] for name in ("budget", "revenue", "runtime", "voteAverage")] == [None] * 4
     assert (row["voteCount"], row["popularity"]) == (0, 0.0)
@@ -74,7 +74,7 @@ def test_dates(text: str, day: date | None) -> None:
     assert coding.nulled == ({} if day else {"release_date malformed": 1})
 
 
-def test_an_empty_date_is_null_and_nothing_to_count() -> None:
+def test_an_empty_date_is_null_and_not_counted() -> None:
     coding = Coding()
     assert movie_row(coding, release_date="")["releaseDate"] is None
     assert movie_row(coding, release_date=None)["releaseDate"] is None
@@ -91,7 +91,7 @@ def test_an_empty_date_is_null_and_nothing_to_count() -> None:
         ("vote_average", "voteAverage", -1),
     ],
 )
-def test_numbers_that_cannot_be_true_are_null_and_counted(field: str, column: str, value: float) -> None:
+def test_impossible_numbers_are_null_and_counted(field: str, column: str, value: float) -> None:
     coding = Coding()
     row = movie_row(coding, **{"vote_count": 9, field: value})
     assert row[column] is None
@@ -140,7 +140,7 @@ def test_missing_texts_come_from_english_then_from_the_original() -> None:
     assert (row["title"], row["overview"]) == (None, None)
 
 
-def test_lists_keep_their_order_and_hold_a_name_once() -> None:
+def test_lists_keep_their_order_without_repeated_names() -> None:
     names = ["zombie", "", None, "ape", " zombie ", "Ape"]
     row = movie_row(
         keywords={"keywords": [{"name": name} for name in names]},
@@ -186,7 +186,7 @@ def test_credits_and_companies_of_two_movies() -> None:
     ]
 
 
-def test_categories_come_in_alphabetical_order_whenever_they_appeared() -> None:
+def test_categories_are_in_alphabetical_order() -> None:
     ab, ba = Categories(), Categories()
     first = pa.chunked_array([ab.encode(pa.array(["b", None, "a"])), ab.encode(pa.array(["c", "b"]))])
     other = pa.chunked_array([ba.encode(pa.array(["c", "b"])), ba.encode(pa.array(["b", None, "a"]))])

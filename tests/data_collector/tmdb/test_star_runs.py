@@ -48,7 +48,7 @@ def test_parts_are_a_stable_sort(
             assert all(a[-1]["key"] < b[0]["key"] for a, b in pairwise(parts))
 
 
-def test_parts_have_about_the_rows_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_have_about_the_requested_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(star_runs, "RUN_BYTES", 20_000)
     monkeypatch.setattr(star_runs, "BATCH_ROWS", 50)
     runs = SortedRuns(tmp_path, "key")
@@ -83,7 +83,7 @@ def test_the_latest_row_of_a_person_is_by_time_then_document_then_place() -> Non
     assert len(latest_rows_of_people(people.slice(0, 0))) == 0
 
 
-def test_bits_tell_texts_apart() -> None:
+def test_different_texts_have_different_hashes() -> None:
     texts = pa.array([f"credit {n % 50_000}" for n in range(60_000)])
     bits = hash64(texts)
     assert len(np.unique(bits)) == 50_000

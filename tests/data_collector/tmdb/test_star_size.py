@@ -1,4 +1,4 @@
-"""The benchmark of making the tables, in a size that tells whether memory grows with the documents."""
+"""The benchmark of the tables, large enough to show whether memory grows with the documents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.data_collector.tmdb.stored import broken
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_a_relabelled_document_is_another_movie(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renumbered_document_is_another_movie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.tmdb_tables.DISTINCT", 3)
     movies = []
     for tmdb_id, body in renumbered(7):

@@ -1,4 +1,4 @@
-"""The pool of workers alone: retries that hold nothing up, outages, errors and Ctrl-C."""
+"""The worker pool alone: retries, outages, errors and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def down(times: int) -> list[Exception]:
     return [Fault("the server answered 503") for _ in range(times)]
 
 
-def test_an_item_that_waits_for_its_retry_holds_no_other_up() -> None:
+def test_an_item_that_waits_for_its_retry_does_not_delay_others() -> None:
     fetcher = Scripted(a=[Fault("later", wait=0.2)])
     pool = run(["a", "b"], fetcher)
     assert fetcher.calls == [("a", 1), ("b", 1), ("a", 2)]
