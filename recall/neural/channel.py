@@ -139,8 +139,9 @@ class NeuralRecall(EmbeddingRecall):
     def _retrieve_while_training(self, queries: QueryBatch, depth: int, exclude: Exclusions) -> IntArray:
         """(B, depth) items by the network's current vectors, through an index like the one to be saved; -1 = none."""
         catalogue = self._current_catalogue()
-        index = self._build_index(catalogue.cpu().numpy(), seed=0)
-        return index.search(self._encode(queries, catalogue), depth, exclude).item_idx
+        self.index = self._build_index(catalogue.cpu().numpy(), seed=0)  # replaced at the end of the training
+        vectors = self._encode(queries, catalogue)
+        return self._retrieve(vectors.reshape(len(vectors), -1, vectors.shape[-1]), depth, exclude).item_idx
 
     def _validation_ndcg(self, valid: Holdout) -> float:
         """NDCG@10 of the first target, over the whole catalogue, seen items filtered."""
