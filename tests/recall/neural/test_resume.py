@@ -18,7 +18,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from recall import TwoTower
+from recall.two_tower import TwoTower
 from reccore import Holdout, ResumeError, RunOptions, TrainingData
 from tests.helpers import nested
 from tests.recall.neural.tiny import TINY, last_events
