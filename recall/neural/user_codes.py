@@ -27,9 +27,11 @@ class UserCodes:
 
     Attributes:
         rating_boundaries: quantiles of the users' mean ratings, or None for data without ratings.
-        typical_rating: mean rating of all fit events; NaN without ratings.
+        typical_rating: the rating of the fit events that is nearest to their mean; NaN without ratings. It occurs
+            itself, so that its code was learnt; a mean of 3.6 over whole stars has a code of its own.
         users: facts of the users, may have no columns.
-        typical_gap: median seconds between two successive fit events of a user, or None for data without times.
+        typical_gap: lower median of the seconds between two successive fit events of a user, or None for data without
+            times.
         query_time: codes of when a query is asked, or None where that is not read.
     """
 
@@ -47,15 +49,13 @@ class UserCodes:
             DataError: ``query_time`` and events without times.
         """
         events = data.interactions
-        boundaries, typical = None, np.nan
+        boundaries = None
         if events.rating is not None:
             boundaries = bucket_boundaries(_mean_ratings(events), N_BUCKETS)
-            rated = events.rating[~np.isnan(events.rating)]
-            typical = float(rated.mean(dtype=np.float64)) if len(rated) else np.nan
         return cls(
             boundaries,
             data.users,
-            typical,
+            _typical_rating(events),
             _typical_gap(events),
             QueryTime.of(events) if query_time else None,
         )
@@ -155,8 +155,15 @@ def _mean_ratings(events: Interactions) -> FloatArray:
     return mean.astype(np.float32)
 
 
+def _typical_rating(events: Interactions) -> float:
+    if events.rating is None or np.isnan(events.rating).all():
+        return np.nan
+    ratings = np.unique(events.rating[~np.isnan(events.rating)])
+    return float(ratings[np.abs(ratings - np.nanmean(events.rating, dtype=np.float64)).argmin()])
+
+
 def _typical_gap(events: Interactions) -> int | None:
     if events.timestamp is None:
         return None
     gaps = np.diff(events.timestamp)[np.diff(events.user_idx) == 0]
-    return int(np.median(gaps)) if len(gaps) else 0
+    return int(np.quantile(gaps, 0.5, method="lower")) if len(gaps) else 0
