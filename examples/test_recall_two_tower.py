@@ -33,9 +33,9 @@ MARK = "★"
 class ExampleSettings(ComponentConfig):
     """Options of the program."""
 
-    users: int = Field(3, ge=1, description="number of users")
-    k: int = Field(10, ge=1, description="recommendations per user")
-    latest: int = Field(8, ge=1, description="films of the history to show")
+    users: int = Field(default=3, ge=1, description="number of users")
+    k: int = Field(default=10, ge=1, description="recommendations per user")
+    latest: int = Field(default=8, ge=1, description="films of the history to show")
 
 
 @dataclass(frozen=True)

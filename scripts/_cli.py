@@ -72,25 +72,28 @@ class OneOf:
 class RunSettings(ComponentConfig):
     """How a command runs, as opposed to what it computes."""
 
-    seed: Annotated[int, BeforeValidator(_check_seed)] = Field(0, description="random seed")
-    device: Annotated[str, AfterValidator(_check_device)] = Field("auto", description="auto, cpu, cuda or mps")
+    seed: Annotated[int, BeforeValidator(_check_seed)] = Field(default=0, description="random seed")
+    device: Annotated[str, AfterValidator(_check_device)] = Field(default="auto", description="auto, cpu, cuda or mps")
 
 
 class ResumableRunSettings(RunSettings):
     """Options of a run whose training writes checkpoints."""
 
-    resume: bool = Field(False, strict=True, description="continue an interrupted training from its last checkpoint")
+    resume: bool = Field(
+        default=False, strict=True, description="continue an interrupted training from its last checkpoint"
+    )
     checkpoint_minutes: float = Field(
-        10.0, strict=True, gt=0, description="minutes between checkpoints, besides the one after each epoch"
+        default=10.0, strict=True, gt=0, description="minutes between checkpoints, besides the one after each epoch"
     )
 
 
 class TrainingSettings(ComponentConfig):
     """Options of every command that trains a model."""
 
-    name: str | None = Field(None, description="folder under models/ (default: the model's name)")
+    name: str | None = Field(default=None, description="folder under models/ (default: the model's name)")
     protocol: str | None = Field(
-        None, description="leave_one_out, leave_last_<n>, global_time:<unix seconds> or none (default: as prepared)"
+        default=None,
+        description="leave_one_out, leave_last_<n>, global_time:<unix seconds> or none (default: as prepared)",
     )
 
 

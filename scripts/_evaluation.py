@@ -15,10 +15,10 @@ from scripts._cli import Lengths
 class EvaluationSettings(ComponentConfig):
     """Options of every evaluation; each gives its own default list lengths."""
 
-    split: Literal["valid", "test"] | None = Field(None, description="which held-out events (default: test)")
-    test: Path | None = Field(None, description="a held-out Parquet file of your own")
+    split: Literal["valid", "test"] | None = Field(default=None, description="which held-out events (default: test)")
+    test: Path | None = Field(default=None, description="a held-out Parquet file of your own")
     ks: Lengths
-    query_time: bool = Field(False, description="queries know when the event to predict happens")
+    query_time: bool = Field(default=False, description="queries know when the event to predict happens")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -29,7 +29,7 @@ class EvaluationSettings(ComponentConfig):
 
 def lengths(default: tuple[int, ...]) -> Lengths:
     """The field ``ks`` with its default."""
-    ks: Lengths = Field(default, description="list lengths, separated by commas")
+    ks: Lengths = Field(default=default, description="list lengths, separated by commas")
     return ks
 
 

@@ -45,15 +45,17 @@ NOT_OF_A_ROW = {
 class AblateSettings(ComponentConfig):
     """Options of the command; all others are merged over every row."""
 
-    configs: Path | None = Field(None, description="folder of TOML files, one per row")
-    baseline: str | None = Field(None, description="row that the others are compared with")
-    seeds: Seeds = Field((0,), description="seeds of training, separated by commas; --seed is for the bootstrap")
-    input: Path | None = Field(None, description="Parquet file of events to learn from")
-    protocol: str | None = Field(None, description="how the events are split, as for train_recall.py")
-    split: Literal["valid", "test"] = Field("valid", description="which held-out events")
-    plot: Names = Field((), description="rows whose popularity is drawn, separated by commas")
-    jobs: int = Field(1, ge=1, description="runs trained at the same time")
-    name: str = Field("ablation", description="of the report and of the folder under ablations/")
+    configs: Path | None = Field(default=None, description="folder of TOML files, one per row")
+    baseline: str | None = Field(default=None, description="row that the others are compared with")
+    seeds: Seeds = Field(
+        default=(0,), description="seeds of training, separated by commas; --seed is for the bootstrap"
+    )
+    input: Path | None = Field(default=None, description="Parquet file of events to learn from")
+    protocol: str | None = Field(default=None, description="how the events are split, as for train_recall.py")
+    split: Literal["valid", "test"] = Field(default="valid", description="which held-out events")
+    plot: Names = Field(default=(), description="rows whose popularity is drawn, separated by commas")
+    jobs: int = Field(default=1, ge=1, description="runs trained at the same time")
+    name: str = Field(default="ablation", description="of the report and of the folder under ablations/")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -28,14 +28,14 @@ KINDS = (AUTO, *(name for name in INDEXES if name != "brute_force"))
 class BuildIndexSettings(ComponentConfig):
     """Options of the command."""
 
-    model: str | None = Field(None, description="which channel, such as two_tower")
-    name: str | None = Field(None, description="folder under models/ (default: the model's name)")
-    index: Annotated[str, OneOf(KINDS)] = Field(AUTO, description="kind of index")
+    model: str | None = Field(default=None, description="which channel, such as two_tower")
+    name: str | None = Field(default=None, description="folder under models/ (default: the model's name)")
+    index: Annotated[str, OneOf(KINDS)] = Field(default=AUTO, description="kind of index")
     index_options: dict[str, Any] = Field(default_factory=dict)
-    min_recall: float = Field(0.99, gt=0, lt=1, description="share of the exact top k that the index must find")
-    k: int = Field(100, ge=1, description="length of the lists")
+    min_recall: float = Field(default=0.99, gt=0, lt=1, description="share of the exact top k that the index must find")
+    k: int = Field(default=100, ge=1, description="length of the lists")
     threads: int | None = Field(
-        None, ge=1, description="threads of the exact search and of the index alike (default: torch's)"
+        default=None, ge=1, description="threads of the exact search and of the index alike (default: torch's)"
     )
 
 

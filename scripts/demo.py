@@ -36,7 +36,7 @@ SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
 class DemoSettings(ComponentConfig):
     """Options of the command."""
 
-    user: RawId = Field(1, description="whose recommendations to show")
+    user: RawId = Field(default=1, description="whose recommendations to show")
 
 
 def main(argv: list[str] | None = None) -> None:

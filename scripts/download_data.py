@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 class DownloadSettings(ComponentConfig):
     """Options of the command."""
 
-    dataset: str | None = Field(None, description="which data set, such as ml-100k")
-    force: bool = Field(False, description="fetch again and replace the folder (a raw/<dataset>.zip is unpacked again)")
+    dataset: str | None = Field(default=None, description="which data set, such as ml-100k")
+    force: bool = Field(
+        default=False, description="fetch again and replace the folder (a raw/<dataset>.zip is unpacked again)"
+    )
     base_url: str | None = Field(
-        None, description=f"server to use instead of GroupLens's (default: ${BASE_URL_VARIABLE}, if set)"
+        default=None, description=f"server to use instead of GroupLens's (default: ${BASE_URL_VARIABLE}, if set)"
     )
 
 

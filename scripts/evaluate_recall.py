@@ -34,10 +34,10 @@ class EvaluateRecallSettings(EvaluationSettings):
     """Options of the command."""
 
     models: Annotated[Names, Field(min_length=1)] | None = Field(
-        None, description="channels by name, separated by commas (default: all trained)"
+        default=None, description="channels by name, separated by commas (default: all trained)"
     )
     ks: Lengths = lengths(RECALL_KS)
-    include_seen: bool = Field(False, description="let channels offer films of the history again")
+    include_seen: bool = Field(default=False, description="let channels offer films of the history again")
     merge: MergeConfig = MergeConfig()
 
 

@@ -14,9 +14,9 @@ from scripts._cli import parse_command, run
 class SyntheticSettings(ComponentConfig):
     """Options of the command; by default the size of ML-32M."""
 
-    users: int | None = Field(None, description="number of users (default: 200948)")
-    movies: int | None = Field(None, description="number of movies (default: 87585)")
-    ratings: int | None = Field(None, description="number of ratings (default: 32000204)")
+    users: int | None = Field(default=None, description="number of users (default: 200948)")
+    movies: int | None = Field(default=None, description="number of movies (default: 87585)")
+    ratings: int | None = Field(default=None, description="number of ratings (default: 32000204)")
 
 
 def main(argv: list[str] | None = None) -> None:

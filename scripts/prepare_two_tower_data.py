@@ -18,7 +18,7 @@ class PrepareSettings(ComponentConfig):
     """Options of the command."""
 
     protocol: str = Field(
-        "leave_one_out", description="leave_one_out, leave_last_<n>, global_time[:<unix seconds>] or none"
+        default="leave_one_out", description="leave_one_out, leave_last_<n>, global_time[:<unix seconds>] or none"
     )
 
 

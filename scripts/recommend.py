@@ -44,17 +44,20 @@ def read_events(value: Any) -> Any:
 class RecommendSettings(ComponentConfig):
     """Options of the command."""
 
-    user: RawId | None = Field(None, description="raw user id")
+    user: RawId | None = Field(default=None, description="raw user id")
     history: Annotated[tuple[Any, ...], BeforeValidator(read_events)] | None = Field(
-        None,
+        default=None,
         description="films, oldest first, separated by commas: ID, ID:RATING or ID:RATING@TIME; may be empty",
     )
-    k: int = Field(10, ge=1, description="number of films")
-    exclude: RawIds = Field((), description="raw movie ids not to offer, separated by commas")
+    k: int = Field(default=10, ge=1, description="number of films")
+    exclude: RawIds = Field(default=(), description="raw movie ids not to offer, separated by commas")
     as_of: int | None = Field(
-        None, ge=0, lt=2**62, description="Unix seconds to recommend for, where query time is read (default: now)"
+        default=None,
+        ge=0,
+        lt=2**62,
+        description="Unix seconds to recommend for, where query time is read (default: now)",
     )
-    trace: bool = Field(False, description="show what each stage did")
+    trace: bool = Field(default=False, description="show what each stage did")
 
 
 def main(argv: list[str] | None = None) -> None:

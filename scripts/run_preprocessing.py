@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 class PreprocessSettings(ComponentConfig):
     """Options of the command."""
 
-    dataset: str | None = Field(None, description="folder under raw/, needed where there are several")
-    interactions: Path | None = Field(None, description="own events instead of a MovieLens folder")
-    items: Path | None = Field(None, description="own items: movieId or itemId, title, year, genres")
-    users: Path | None = Field(None, description="own users: userId, age, gender, occupation")
-    max_reject_share: float = Field(0.01, description="share of bad rows per file that is tolerated")
+    dataset: str | None = Field(default=None, description="folder under raw/, needed where there are several")
+    interactions: Path | None = Field(default=None, description="own events instead of a MovieLens folder")
+    items: Path | None = Field(default=None, description="own items: movieId or itemId, title, year, genres")
+    users: Path | None = Field(default=None, description="own users: userId, age, gender, occupation")
+    max_reject_share: float = Field(default=0.01, description="share of bad rows per file that is tolerated")
 
 
 def only_dataset(raw: Path, name: str | None) -> Path:

@@ -25,20 +25,20 @@ from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, p
 class TrainRankingSettings(TrainingSettings):
     """Options of the command; all others are the ranker's."""
 
-    model: Annotated[str, OneOf(RANKERS)] = Field("deepfm", description="which ranker")
+    model: Annotated[str, OneOf(RANKERS)] = Field(default="deepfm", description="which ranker")
     max_queries: int | None = Field(
-        None, ge=1, description="greatest number of training queries, drawn at random (default: all)"
+        default=None, ge=1, description="greatest number of training queries, drawn at random (default: all)"
     )
-    pipeline: dict[str, Any] = Field({})
+    pipeline: dict[str, Any] = Field(default={})
 
 
 class RankerFlags(ComponentConfig):
     """Options of rankers that have a flag."""
 
-    epochs: int | None = Field(None, description="passes over the samples")
-    batch_size: int | None = Field(None, description="queries per training step")
-    learning_rate: float | None = Field(None, description="step size of the optimiser")
-    metadata: Names | None = Field(None, description="features of TMDb to read, such as director,cast")
+    epochs: int | None = Field(default=None, description="passes over the samples")
+    batch_size: int | None = Field(default=None, description="queries per training step")
+    learning_rate: float | None = Field(default=None, description="step size of the optimiser")
+    metadata: Names | None = Field(default=None, description="features of TMDb to read, such as director,cast")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -32,27 +32,31 @@ from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, p
 class TrainRecallSettings(TrainingSettings):
     """Options of the command; all others are the channel's."""
 
-    model: Annotated[str | None, OneOf(CHANNELS)] = Field(None, description="which channel")
-    input: Path | None = Field(None, description="Parquet file of events to learn from")
+    model: Annotated[str | None, OneOf(CHANNELS)] = Field(default=None, description="which channel")
+    input: Path | None = Field(default=None, description="Parquet file of events to learn from")
     item_adj: Path | None = Field(
-        None, description="Parquet file of the item graph's edges for --use_gcn, in place of co-occurrence"
+        default=None, description="Parquet file of the item graph's edges for --use_gcn, in place of co-occurrence"
     )
 
 
 class ChannelFlags(ComponentConfig):
     """Options of channels that have a flag."""
 
-    epochs: int | None = Field(None, description="passes over the data")
-    batch_size: int | None = Field(None, description="examples per training step")
-    learning_rate: float | None = Field(None, description="step size of the optimiser")
-    embedding_size: int | None = Field(None, description="numbers per vector")
+    epochs: int | None = Field(default=None, description="passes over the data")
+    batch_size: int | None = Field(default=None, description="examples per training step")
+    learning_rate: float | None = Field(default=None, description="step size of the optimiser")
+    embedding_size: int | None = Field(default=None, description="numbers per vector")
     logq: Literal["none", "counts", "streaming"] | None = Field(
-        None, description="logQ correction of sampled logits, with Q from counts or from the stream of batches"
+        default=None, description="logQ correction of sampled logits, with Q from counts or from the stream of batches"
     )
-    user_encoder: Literal["mlp", "transformer"] | None = Field(None, description="how the two-tower encodes a history")
-    query_time: bool = Field(False, description="read the time of the event to predict; has its own leaderboard")
-    metadata: Names | None = Field(None, description="features of TMDb to read, such as director,cast")
-    use_gcn: bool = Field(False, description="mix item vectors with those of their neighbours in an item graph")
+    user_encoder: Literal["mlp", "transformer"] | None = Field(
+        default=None, description="how the two-tower encodes a history"
+    )
+    query_time: bool = Field(
+        default=False, description="read the time of the event to predict; has its own leaderboard"
+    )
+    metadata: Names | None = Field(default=None, description="features of TMDb to read, such as director,cast")
+    use_gcn: bool = Field(default=False, description="mix item vectors with those of their neighbours in an item graph")
 
 
 CHANNEL_FLAGS = {

@@ -29,7 +29,7 @@ class ProcessSettings(ComponentConfig):
     """Options of the command."""
 
     language: str | None = Field(
-        None, description="only documents fetched in this language, such as zh-CN (default: any)"
+        default=None, description="only documents fetched in this language, such as zh-CN (default: any)"
     )
 
 
