@@ -2,8 +2,8 @@
 
 import os
 
-# Read once, when torch loads its OpenMP runtime. Threads that spin while they wait slow every small operation
-# down several times as soon as another process wants a core; sleeping ones cost little where none does.
+# OpenMP runtimes read this once, when they are loaded. Threads that spin while they wait make every small operation
+# several times slower when another process uses a core; threads that sleep cost little.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from reccore.bundle import Bundle, write_bundle

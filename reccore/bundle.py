@@ -1,4 +1,4 @@
-"""Artefacts on disk: one folder with a manifest, hashed files, no pickle, replaced in one step."""
+"""Artefacts on disk: a folder with a manifest and hashed files, without pickle, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LIBRARIES = ("numpy", "torch", "pyarrow", "faiss-cpu", "implicit", "safetensors
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
+    """Hex digest of a file, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -67,14 +67,14 @@ class BundleWriter:
         self.manifest: dict[str, Any] = {}
 
     def path(self, name: str) -> Path:
-        """Where to write a file of the bundle by other means."""
+        """Path of a file of the bundle, for code that writes it itself."""
         return self.folder / name
 
     def arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write NumPy arrays as ``name`` (.npz).
 
         Raises:
-            ValueError: an object array, which could only be pickled.
+            ValueError: an object array, which NumPy could only pickle.
         """
         for key, values in arrays.items():
             if values.dtype.hasobject:
@@ -94,7 +94,7 @@ class BundleWriter:
 
 
 def recover_bundle(path: Path) -> None:
-    """Put back the previous bundle if a run was killed between the two renames of a replacement."""
+    """Restore the previous bundle if a run was killed between the two renames of a replacement."""
     previous = path.with_name(f".{path.name}.previous")
     if previous.exists():
         if path.exists():
@@ -105,16 +105,16 @@ def recover_bundle(path: Path) -> None:
 
 @contextlib.contextmanager
 def write_bundle(path: Path, *, kind: str, component: str, **facts: Any) -> Iterator[BundleWriter]:
-    """Write a bundle at ``path``; it appears whole or not at all, and the old one stays until then.
+    """Write a bundle at ``path``: complete or not at all; an existing one stays until then.
 
     Args:
         path: folder to create or replace.
-        kind: what sort of thing it is, such as ``recall``.
-        component: registered name of the class that can load it.
+        kind: kind of component, such as ``recall``.
+        component: registered name of the class that loads it.
         facts: further JSON-able manifest entries (``config``, ``seed``, ``metrics``, ``data`` …).
 
     Raises:
-        ArtefactError: ``path`` exists and is not a bundle, or the disk refused.
+        ArtefactError: ``path`` exists and is not a bundle, or writing failed.
     """
     path = Path(path)
     recover_bundle(path)
@@ -149,10 +149,10 @@ def write_bundle(path: Path, *, kind: str, component: str, **facts: Any) -> Iter
             path.rename(previous)
         temporary.rename(path)
     except (OSError, SafetensorError) as error:
-        raise ArtefactError(f"cannot write {path}: {error}. What was there before is untouched.") from error
+        raise ArtefactError(f"cannot write {path}: {error}. The previous content is unchanged.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        recover_bundle(path)  # drops the previous bundle, or puts it back where the second rename failed
+        recover_bundle(path)  # deletes the previous bundle, or restores it if the second rename failed
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,10 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path | str, *, kind: str | None = None) -> Bundle:
-        """Open and verify.
+        """Open a bundle and verify its files.
 
         Raises:
-            ArtefactError: not there, unreadable, of another kind or format, or a file's hash differs.
+            ArtefactError: missing, unreadable, of another kind or format, or a file's hash differs.
         """
         path = Path(path)
         recover_bundle(path)
@@ -178,7 +178,7 @@ class Bundle:
         except (OSError, ValueError) as error:
             raise ArtefactError(f"{path / MANIFEST} cannot be read: {error}") from error
         if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
-            raise ArtefactError(f"{path} has another format than {FORMAT_VERSION}; write it again with this version")
+            raise ArtefactError(f"{path} does not have format {FORMAT_VERSION}; write it again with this version")
         if kind is not None and manifest.get("kind") != kind:
             raise ArtefactError(f"{path} is a {manifest.get('kind')} bundle, a {kind} bundle is needed")
         if not isinstance(manifest.get("files"), dict):
@@ -193,12 +193,12 @@ class Bundle:
 
     @property
     def fingerprint(self) -> str:
-        """Digest over the content of all files and the configuration, part of which may work at retrieval only."""
+        """Digest of all files and of the configuration, since some options change retrieval only."""
         facts = [self.manifest["files"], self.manifest.get("component"), self.manifest.get("config")]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def file(self, name: str) -> Path:
-        """Path of a file whose hash was checked.
+        """Path of a file of the manifest, whose hash was checked on opening.
 
         Raises:
             ArtefactError: the manifest names no such file.
@@ -241,7 +241,7 @@ class Bundle:
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """Manifest of a bundle without verifying its files; None where there is no bundle."""
+    """Manifest of a bundle, without verifying its files; None if there is no bundle."""
     recover_bundle(path)
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a recommender answers: rows of items in the order of preference."""
+"""Recommended items: one row per query, the best first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Candidates:
     """B rows of at most K items. **Column order is the ranking.**
 
     Attributes:
-        item_idx: (B, K) int64, -1 = empty; valid slots first, no item twice in a row.
+        item_idx: (B, K) int64, -1 = empty; valid slots come first, and a row holds an item at most once.
         score: (B, K) float32, finite for real items, −inf for padding.
         features: name → (B, K) float32 for what later stages need, such as ``recall_score.<channel>``
             and ``recall_rank.<channel>`` (from 1); NaN where that channel did not offer the item.
@@ -58,11 +58,11 @@ class Candidates:
         return counts
 
     def validate(self) -> None:
-        """Check what the constructor takes on trust.
+        """Check what the constructor does not check, because it costs time.
 
         Raises:
-            ValueError: a gap before a valid slot, an item twice in a row, a score that is not finite on a
-                real item or not −inf on padding.
+            ValueError: an empty slot before a valid one, an item twice in one row, a score that is not finite on an
+                item or not −inf on padding.
         """
         mask = self.mask
         if np.any(mask[:, 1:] & ~mask[:, :-1]):
@@ -80,7 +80,7 @@ class Candidates:
         )
 
     def take(self, columns: IntArray) -> Candidates:
-        """Reorder or thin every row: ``columns`` (B, k) are column numbers, -1 = leave empty."""
+        """Choose columns of every row: ``columns`` (B, k) are column numbers, -1 = an empty slot."""
         valid = columns >= 0
         at = np.where(valid, columns, 0)
 
@@ -100,7 +100,7 @@ class Candidates:
         )
 
     def keep(self, wanted: BoolArray) -> Candidates:
-        """Only the slots where ``wanted`` (B, K) holds, closed up to the left, order kept; K stays."""
+        """Only the slots where ``wanted`` (B, K) is True, moved to the left in the same order; K stays."""
         wanted = wanted & self.mask
         order = np.argsort(~wanted, axis=1, kind="stable")
         return self.take(np.where(np.take_along_axis(wanted, order, axis=1), order, -1))
@@ -124,10 +124,10 @@ class Candidates:
 
 
 def top_k(scores: FloatArray, k: int) -> Candidates:
-    """The best ``k`` items of dense scores (B, N), exactly, ties by item index; −inf entries are never offered.
+    """The exact best ``k`` items of dense scores (B, N), ties by item index; −inf entries are never offered.
 
-    Score and index are packed into one int64 whose order is (score, −index), so that a plain partition
-    breaks ties the documented way. Rows are (B, min(k, N)) wide; takes O(B·N) time and 8·B·N bytes.
+    Score and index are packed into one int64 ordered by (score, −index), so that a partition of these integers breaks
+    ties by item index. Returns (B, min(k, N)); takes O(B·N) time and 8·B·N bytes.
 
     Raises:
         ValueError: a NaN or +inf among the scores.
@@ -151,7 +151,7 @@ def top_k(scores: FloatArray, k: int) -> Candidates:
 
 
 def concatenate(parts: Sequence[Candidates], k: int) -> Candidates:
-    """Stack batches into one of exactly ``k`` columns, filling narrow parts with padding.
+    """Stack batches into one batch of exactly ``k`` columns, padding narrower ones.
 
     Features that only some parts have are NaN in the others.
     """
@@ -178,7 +178,7 @@ def concatenate(parts: Sequence[Candidates], k: int) -> Candidates:
 def ranks_of_targets(scores: FloatArray, target_idx: IntArray) -> IntArray:
     """(B,) zero-based rank of one target per row of dense scores (B, N), ties by item index as in ``top_k``.
 
-    A target of −1, or one whose own score is −inf, gets rank N: it can never be offered.
+    A target of −1, or one with the score −inf, gets rank N, because it is never offered.
     """
     n_queries, n_items = scores.shape
     known = target_idx >= 0

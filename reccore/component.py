@@ -1,4 +1,4 @@
-"""What channels, rankers and rerankers have in common: a config, a name, saving and loading."""
+"""Base of channels, rankers and rerankers: a config, a name, saving and loading."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ C = TypeVar("C", bound=ComponentConfig)
 
 
 class Component(ABC, Generic[C]):
-    """A configured thing that can be saved and loaded in a fresh process, without training data.
+    """A configured object that can be saved, and loaded in a fresh process without training data.
 
     Subclasses set ``kind`` (once, in the base of their room), ``name`` and ``Config``, and implement
     ``_write`` and ``_read``.
@@ -122,6 +122,6 @@ class Registry(Generic[T]):
         return cls
 
     def load(self, path: Path | str) -> T:
-        """Load a bundle with whichever registered class wrote it."""
+        """Load a bundle by the registered class that wrote it."""
         bundle = Bundle.open(path, kind=self.kind)
         return self[bundle.manifest["component"]].from_bundle(bundle)

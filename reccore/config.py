@@ -1,4 +1,4 @@
-"""Typed, frozen configuration. An unknown key is an error, and so is a value out of range."""
+"""Typed, frozen configuration. Unknown keys and values out of range are errors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
 from reccore.errors import ConfigError
 
 UNKNOWN = "extra_forbidden"
-"""What pydantic calls an option that there is none of."""
+"""Pydantic's type of the error for an unknown option."""
 
 
 class ComponentConfig(BaseModel):
-    """Base of every component's configuration."""
+    """Base class of all configurations."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -23,14 +23,14 @@ class ComponentConfig(BaseModel):
         """Build from plain values.
 
         Raises:
-            ConfigError: naming each unknown key, wrong type or value out of range; with the known ones for the first.
+            ConfigError: names each wrong type, value out of range and unknown key, the latter with the known ones.
         """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
             found = error.errors()
             message = f"{cls.__name__}: {'; '.join(map(_problem, found))}"
-            if any(problem["type"] == UNKNOWN for problem in found):  # a wrong value is not mended by a list of names
+            if any(problem["type"] == UNKNOWN for problem in found):  # the names do not help with a wrong value
                 message += f". Known options: {', '.join(cls.model_fields)}"
             raise ConfigError(message) from error
 
@@ -48,8 +48,8 @@ def by_kind(default: str) -> Discriminator:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    """One problem of pydantic's list in words of ours."""
-    if not error["loc"]:  # found by a validator of the whole, whose message says what it looked at
+    """One of pydantic's errors as a sentence."""
+    if not error["loc"]:  # from a validator of the whole model, whose message names the fields
         return str(error["msg"]).removeprefix("Value error, ")
     where = ".".join(map(str, error["loc"]))
     if error["type"] == "union_tag_not_found":

@@ -1,8 +1,8 @@
-"""Errors a user can act on. Commands print their message as one sentence and exit with code 2."""
+"""Errors that a user can act on. Commands print the message as one sentence and exit with code 2."""
 
 
 class RecommenderError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base class of these errors."""
 
 
 class DataError(RecommenderError):
@@ -14,11 +14,11 @@ class ConfigError(RecommenderError):
 
 
 class ArtefactError(RecommenderError):
-    """A saved bundle is missing, damaged, of another format, or does not fit its neighbours."""
+    """A saved bundle is missing, damaged, of another format, or does not match the other bundles."""
 
 
 class ResumeError(RecommenderError):
-    """A training cannot go on from the checkpoint that is there: damaged, of another version or another training."""
+    """A checkpoint cannot be resumed: it is damaged, of another version or of another training."""
 
 
 class NotReadyError(RecommenderError):
@@ -26,4 +26,4 @@ class NotReadyError(RecommenderError):
 
 
 class NotFittedError(RecommenderError):
-    """A component was asked for an answer before ``fit`` or ``load``."""
+    """A component was used before ``fit`` or ``load``."""

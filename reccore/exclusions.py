@@ -1,4 +1,4 @@
-"""Items that must not be offered, per query."""
+"""Items that a recommender must not offer, per query."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Exclusions:
 
     @classmethod
     def of_history(cls, queries: QueryBatch) -> Exclusions:
-        """The whole history of every query, never a truncated view of it."""
+        """The whole history of every query."""
         return cls(queries.history_offsets, queries.history_idx)
 
     @classmethod
@@ -69,12 +69,12 @@ class Exclusions:
 
     def contains(self, item_idx: IntArray) -> BoolArray:
         """Which of the given items (B, K) are excluded for their row; False on padding (-1)."""
-        span = int(item_idx.max(initial=-1)) + 1  # one more than any item asked for
+        span = int(item_idx.max(initial=-1)) + 1  # one more than the greatest item
         known = (self.item_idx >= 0) & (self.item_idx < span)
         if not known.any():
             return np.zeros(item_idx.shape, dtype=bool)
         excluded = np.unique(row_of_each(self.offsets)[known] * span + self.item_idx[known])
-        asked = np.arange(len(self), dtype=np.int64)[:, None] * span + item_idx
-        at = np.minimum(np.searchsorted(excluded, asked), len(excluded) - 1)
-        found: BoolArray = (excluded[at] == asked) & (item_idx >= 0)
+        wanted = np.arange(len(self), dtype=np.int64)[:, None] * span + item_idx
+        at = np.minimum(np.searchsorted(excluded, wanted), len(excluded) - 1)
+        found: BoolArray = (excluded[at] == wanted) & (item_idx >= 0)
         return found

@@ -1,4 +1,4 @@
-"""Events of all users, columnar and sorted, so that a history is a slice and never a copy."""
+"""Events of all users, in sorted columns, so that a history is a slice without a copy."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Interactions:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest that two sets of events share exactly when they are the same in every column."""
+        """Hex digest of all columns; equal for equal events only."""
         digest = hashlib.sha256(str(self.n_items).encode())
         for name in ("user_offsets", "item_idx", "rating", "timestamp"):
             values = getattr(self, name)
@@ -137,17 +137,17 @@ class Interactions:
         from scipy.sparse import csr_matrix
 
         data = np.ones(self.n_events, dtype=np.float32) if values is None else values
-        # Copied, because summing sorts the arrays of the matrix in place, and they must not be ours.
+        # A copy, because summing duplicates sorts the matrix's arrays in place.
         matrix = csr_matrix((data, self.item_idx, self.user_offsets), shape=(self.n_users, self.n_items), copy=True)
         matrix.sum_duplicates()
         return matrix
 
     def queries(self, users: IntArray | None = None, stops: IntArray | None = None) -> QueryBatch:
-        """One query per user with that user's history; all users, whole histories, without a copy by default.
+        """One query per user with the user's history; by default all users and whole histories, without a copy.
 
         Args:
-            users: (B,) users to ask for, repeats allowed.
-            stops: (B,) history length of each query; by default everything.
+            users: (B,) users, repeats allowed.
+            stops: (B,) history length of each query; by default the whole history.
 
         ``as_of`` is the time of the last event in the history.
 
@@ -166,8 +166,8 @@ class Interactions:
         time = None if self.timestamp is None else self.timestamp[at]
         as_of = np.full(len(users), UNKNOWN_TIME, dtype=np.int64)
         if time is not None:
-            answered = np.diff(offsets) > 0
-            as_of[answered] = time[offsets[1:][answered] - 1]
+            has_events = np.diff(offsets) > 0
+            as_of[has_events] = time[offsets[1:][has_events] - 1]
         return QueryBatch(
             history_offsets=offsets,
             history_idx=self.item_idx[at],
@@ -178,7 +178,7 @@ class Interactions:
         )
 
     def padded_prefixes(self, users: IntArray, stops: IntArray, length: int) -> PaddedHistory:
-        """The latest ``length`` events before the ``stops``-th of each user: the gather of a training batch.
+        """The latest ``length`` events before the ``stops``-th of each user, as for a training batch.
 
         Raises:
             ValueError: a stop outside 0 … the number of events of its user.
@@ -188,7 +188,7 @@ class Interactions:
         return gather_latest(starts, stops, length, self.item_idx, self.rating, self.timestamp)
 
     def _checked_stops(self, users: IntArray, stops: IntArray) -> IntArray:
-        """``stops``, none of which may reach into the events of another user."""
+        """``stops``, checked to stay within the events of their users."""
         if np.any(stops < 0) or np.any(stops > self.lengths[users]):
             raise ValueError("stops must lie between 0 and the number of events of their user")
         return stops
@@ -201,7 +201,7 @@ class Interactions:
         events = {"item_idx": self.item_idx, "rating": self.rating, "timestamp": self.timestamp}
         table = pa.table({name: pa.array(values) for name, values in events.items() if values is not None})
         table = table.replace_schema_metadata({"n_items": str(self.n_items)})
-        # One record batch, so that every column is one contiguous mapped buffer.
+        # One record batch, so that every column is one contiguous buffer of the mapped file.
         chunk = max(self.n_events, 1)
         feather.write_feather(table, str(folder / "events.arrow"), compression="uncompressed", chunksize=chunk)
         offsets = pa.table({"user_offsets": pa.array(self.user_offsets)})

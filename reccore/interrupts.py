@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment that suits the work."""
+"""Defer Ctrl-C to a safe point of the work."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from types import FrameType
 
 @contextmanager
 def defer_sigint(*, enabled: bool = True) -> Iterator[Callable[[], bool]]:
-    """Within the block Ctrl-C is noted and not raised; a second one is raised at once, as ever.
+    """Record the first Ctrl-C inside the block instead of raising it; a second one raises ``KeyboardInterrupt``.
 
-    Yields ``asked()``: whether it was pressed. Who sees that raises ``KeyboardInterrupt`` when all is in order.
-    Outside the main thread, which alone gets signals, and where not ``enabled``, nothing is changed.
+    Yields a function that returns whether Ctrl-C was pressed; the caller then raises ``KeyboardInterrupt`` at a safe
+    point. Without ``enabled``, and outside the main thread, which alone receives signals, nothing changes.
     """
     pressed = False
     if not enabled or threading.current_thread() is not threading.main_thread():

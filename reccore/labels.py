@@ -1,4 +1,4 @@
-"""Features with several values per item out of many: tags, cast, keywords."""
+"""Categorical features with several values per item, such as tags, cast and keywords."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Labels:
     """The labels of N items, in CSR.
 
     Attributes:
-        names: of the L labels.
+        names: names of the L labels.
         offsets: (N+1,) int64 into ``idx``.
-        idx: int64 in 0…L-1; of each item what says most of it first.
+        idx: int64 in 0…L-1; the most important label of an item comes first.
     """
 
     names: tuple[str, ...]
@@ -31,7 +31,7 @@ class Labels:
         return len(self.names)
 
     def check(self, what: str, n_items: int) -> None:
-        """Raise ``ValueError``, which calls them ``what``, unless these are labels of so many items."""
+        """Raise a ``ValueError`` that names ``what`` unless these are labels of ``n_items`` items."""
         check_offsets(f"{what}_offsets", self.offsets, len(self.idx))
         if len(self.offsets) != n_items + 1:
             raise ValueError(f"{what}_offsets must have {n_items + 1} entries, got {len(self.offsets)}")
@@ -43,13 +43,13 @@ class Labels:
         return [self.names[label] for label in self.idx[self.offsets[item] : self.offsets[item + 1]]]
 
     def matrix(self) -> FloatArray:
-        """(N, L) float32 multi-hot; for few labels only."""
+        """(N, L) float32 multi-hot; takes 4·N·L bytes."""
         matrix = np.zeros((len(self.offsets) - 1, len(self)), dtype=np.float32)
         matrix[row_of_each(self.offsets), self.idx] = 1.0
         return matrix
 
     def padded(self) -> IntArray:
-        """(N, P) labels of each item, then -1; P is the longest list's length."""
+        """(N, P) labels of each item, padded with -1; P is the length of the longest list."""
         lengths = np.diff(self.offsets)
         padded = np.full((len(lengths), lengths.max(initial=0)), -1, dtype=np.int64)
         row = row_of_each(self.offsets)

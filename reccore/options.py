@@ -1,4 +1,4 @@
-"""How a run is carried out, as opposed to what is computed: seed, device, progress, checkpoints."""
+"""Options of a run that are not part of a model: seed, device, progress, checkpoints."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ STREAMS = {
     "stopping_users": 5,
     "index_queries": 6,
 }
-"""Random streams of a run by name; results of a seed depend on the numbers, so they stay."""
+"""Random streams by name. The results of a seed depend on these numbers, so they must not change."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a run. Never part of a component's configuration.
+    """Options of a run, kept apart from a component's configuration.
 
     Attributes:
         seed: source of all randomness of the run.
@@ -37,12 +37,11 @@ class RunOptions:
         progress: show progress bars and lines.
         threads: CPU threads of each numerical library; None leaves each its own default, which follows
             ``OMP_NUM_THREADS`` and the cores the process may use.
-        checkpoint_dir: where a training that takes epochs writes down how far it is; None = nowhere.
-        checkpoint_minutes: time between checkpoints, beside the one after each epoch; changes no result.
-        resume: go on from the checkpoint in ``checkpoint_dir``, where there is one, to the same result as without
-            the interruption. Otherwise a checkpoint found there is discarded.
-        log_dir: where a training that takes epochs writes its curves for TensorBoard, in a folder for each
-            training; None = nowhere.
+        checkpoint_dir: folder for checkpoints of a training that takes epochs; None = no checkpoints.
+        checkpoint_minutes: time between checkpoints, in addition to the one after each epoch; changes no result.
+        resume: continue from the checkpoint in ``checkpoint_dir``, if there is one, to the same result as without
+            the interruption. Without ``resume`` an existing checkpoint is discarded.
+        log_dir: folder for TensorBoard curves, with one subfolder per training; None = no curves.
     """
 
     seed: int = 0
@@ -62,7 +61,7 @@ class RunOptions:
         """The device to compute on.
 
         Raises:
-            ConfigError: the device named is not there.
+            ConfigError: the device is not available.
         """
         import torch
 
@@ -80,7 +79,7 @@ class RunOptions:
         """A NumPy generator; different streams of one seed are independent.
 
         Raises:
-            ValueError: no stream of that name in ``STREAMS``.
+            ValueError: ``STREAMS`` has no such name.
         """
         if stream not in STREAMS:
             raise ValueError(f"unknown random stream {stream!r}; known: {', '.join(STREAMS)}")

@@ -1,4 +1,4 @@
-"""A bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, otherwise a log line every ten seconds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ SECONDS_BETWEEN_LINES = 10.0
 def progress(
     label: str, total: int | None, *, unit: str = "it", enabled: bool = True, initial: int = 0
 ) -> Iterator[Callable[..., None]]:
-    """Yield ``advance(n=1, **facts)``; ``facts`` such as ``loss=0.3`` are shown beside the count.
+    """Show count, speed and, if the total is known, the time left, on stderr.
 
-    ``initial`` of them were done before, in another process; they do not count for the speed shown.
-
-    Everything goes to stderr: count, speed, facts and, where the total is known, the time left. Off a terminal one line
-    is logged each ten seconds.
+    Yields ``advance(n=1, **facts)``; ``facts`` such as ``loss=0.3`` are shown beside the count. ``initial`` units were
+    done earlier, in another process, and do not count for the speed.
     """
     if enabled and sys.stderr.isatty():
         scale = unit == "B"
@@ -72,5 +70,5 @@ def track(
 
 
 def _shown(value: float) -> str:
-    """A count in full, any other number by four digits."""
+    """All digits of an integer, four digits of any other number."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""What a recommender is asked: a batch of histories, each with its user and its moment."""
+"""Queries to a recommender: a batch of histories, each with a user and a time."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class PaddedHistory:
 
 @dataclass(frozen=True, eq=False)
 class LatestEvents:
-    """Where the latest ``T`` events of each of B rows lie in flat event arrays, oldest first, padded on the right.
+    """Positions in flat event arrays of the latest ``T`` events of B rows, oldest first, padded on the right.
 
     Attributes:
-        at: (B, T) int64 places in the flat arrays, 0 where padded.
+        at: (B, T) int64 positions in the flat arrays, 0 where padded.
         lengths: (B,) int64, number of valid slots.
     """
 
@@ -90,8 +90,8 @@ class QueryBatch:
     Attributes:
         history_offsets: (B+1,) int64 CSR offsets into the history arrays.
         history_idx: (L,) int64 item indices, oldest first within a row; -1 for an unknown item.
-        user_idx: (B,) int64, -1 for an unknown user. Only ever an extra input.
-        as_of: (B,) int64 Unix seconds of the query, ``UNKNOWN_TIME`` where it has none.
+        user_idx: (B,) int64, -1 for an unknown user; an additional input that a model may ignore.
+        as_of: (B,) int64 Unix seconds of the query, or ``UNKNOWN_TIME``.
         history_rating: (L,) float32 or None.
         history_time: (L,) int64 Unix seconds or None.
     """
@@ -129,13 +129,13 @@ class QueryBatch:
 
         Args:
             histories: B lists of item indices, oldest first; -1 = unknown item.
-            ratings: of these events.
-            times: of these events, Unix seconds.
+            ratings: rating of each event.
+            times: Unix seconds of each event.
             user_idx: (B,); by default unknown.
-            as_of: (B,); by default the time of each history's last event, where ``times`` are given.
+            as_of: (B,) Unix seconds; by default the time of each history's last event, if ``times`` are given.
 
         Raises:
-            ValueError: ratings or times that differ from the histories in their lengths.
+            ValueError: ratings or times whose lengths differ from those of the histories.
         """
         lengths = np.array([len(history) for history in histories], dtype=np.int64)
         for name, rows in (("ratings", ratings), ("times", times)):
@@ -176,7 +176,7 @@ class QueryBatch:
         )
 
     def select(self, rows: npt.ArrayLike | slice) -> QueryBatch:
-        """The given rows as a batch of their own; a contiguous slice shares memory.
+        """The given rows as a new batch; a contiguous slice shares memory.
 
         ``rows`` are row numbers, a boolean mask (B,) or a slice, as in NumPy.
         """

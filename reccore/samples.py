@@ -1,4 +1,4 @@
-"""What components learn from and are measured on."""
+"""Data for training and evaluation: the fit split, held-out targets, and labelled candidates."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """The fit split: events, and the item and user facts that may be known while fitting.
+    """The fit split: events, and the facts about items and users that fitting may use.
 
     Attributes:
         interactions: events of the fit split.
         items: facts of the catalogue.
         users: facts of the users.
-        vocabulary: what the indices mean.
+        vocabulary: raw ids of the indices.
         item_graph: (N, N) symmetric weights of a given item–item graph, ≥ 0; None = no graph is given. It must not
             depend on events that are to be predicted.
     """
@@ -97,15 +97,15 @@ class Holdout:
 
 @dataclass(frozen=True, eq=False)
 class RankingSamples:
-    """Queries, the candidates recall offered them, and what came of each candidate.
+    """Queries, their candidates from recall, and the label of each candidate.
 
     Attributes:
         queries: B queries with the history before the label.
         candidates: (B, K) with recall features.
-        labels: task name → (B, K) float32; NaN = not a label (an event of the label window later than
-            the target, or padding), which no loss may touch.
+        labels: task name → (B, K) float32; NaN = no label (an event of the label window after the target, or
+            padding), which losses must skip.
         weight: (B,) float32 weight of each query.
-        missed: (B,) positives of each query that recall did not offer, which are never inserted; None = not counted.
+        missed: (B,) number of positives that recall did not offer and that are not inserted; None = not counted.
     """
 
     queries: QueryBatch

@@ -1,4 +1,4 @@
-"""What is known of items and users beyond their events: rows aligned with the dense indices."""
+"""Facts about items and users besides their events, in rows aligned with the dense indices."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ItemTable:
         return [] if self.genres is None else self.genres.of(item)
 
     def with_columns(self, names: Collection[str]) -> ItemTable:
-        """The same without those ``labels``, ``numbers`` and ``vectors`` that are not named; all else stays."""
+        """The same table with only the named ``labels``, ``numbers`` and ``vectors``; other columns stay."""
         return replace(
             self,
             labels={name: labels for name, labels in self.labels.items() if name in names},
@@ -92,14 +92,14 @@ class ItemTable:
         )
 
     def label(self, item: int, movie_id: int | None = None) -> str:
-        """Title and year for people; where the title is unknown, the raw id if it is given, else the bare index."""
+        """Title and year for display; without a title, the raw id if it is given, else the index."""
         title = "" if self.title is None else str(self.title[item])
         year = 0 if self.year is None else int(self.year[item])
         unnamed = f"item {item}" if movie_id is None else f"movie {movie_id}"
         return (title or unnamed) + (f" ({year})" if year else "")
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Plain arrays for a bundle; strings become fixed-width unicode, so no pickle is needed."""
+        """Plain arrays for a bundle; strings become bytes and offsets, which need no pickle."""
         arrays: dict[str, np.ndarray] = {"genre_names": np.array(self.genre_names, dtype=np.str_)}
         for name in ("year", "genre_offsets", "genre_idx"):
             if getattr(self, name) is not None:
@@ -148,7 +148,7 @@ class UserTable:
     Attributes:
         n_users: U.
         categories: name (``age``, ``gender``, ``occupation``) → (U,) int64 codes, -1 = unknown.
-        category_names: name → the values that the codes stand for.
+        category_names: name → the value of each code.
     """
 
     n_users: int

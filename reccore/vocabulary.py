@@ -1,4 +1,4 @@
-"""Raw ids at the edges, dense indices inside: the one mapping between the two."""
+"""The mapping between raw ids, used at the edges, and dense indices, used inside."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class IdMap:
 
     @classmethod
     def of(cls, *raw: npt.NDArray[Any]) -> IdMap:
-        """The map over every id that occurs in any of the given arrays."""
+        """The map of all ids in the given arrays."""
         parts = [np.unique(np.asarray(ids, dtype=np.int64)) for ids in raw]
         return cls(np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64))
 
@@ -60,14 +60,14 @@ class IdMap:
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Users and items a set of artefacts agrees on. Stored with every one of them."""
+    """Users and items of a set of artefacts; stored with each of them."""
 
     users: IdMap
     items: IdMap
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest that two vocabularies share exactly when they map the same ids alike."""
+        """Hex digest; equal for vocabularies with the same ids only."""
         digest = hashlib.sha256()
         for id_map in (self.users, self.items):
             digest.update(len(id_map).to_bytes(8, "little"))

@@ -1,4 +1,4 @@
-"""Where things lie under a data root. One root holds one data set."""
+"""Paths under a data root. One root holds one data set."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Workspace:
 
     @property
     def runs(self) -> Path:
-        """Curves of trainings, for ``tensorboard --logdir``."""
+        """Training curves, for ``tensorboard --logdir``."""
         return self.root / "runs"
 
     def checkpoint(self, name: str) -> Path:
-        """Where the training of a model writes down how far it is; gone once the model is saved."""
+        """Folder of a model's checkpoints; deleted once the model is saved."""
         return self.root / "checkpoints" / self.model(name).name
 
     def model(self, name: str) -> Path:
         """Folder of a trained component.
 
         Raises:
-            ConfigError: a name that would leave the models folder.
+            ConfigError: a name that leads out of the models folder.
         """
         if not name or name in {".", ".."} or "/" in name or "\\" in name or name.startswith("."):
             raise ConfigError(f"{name!r} is not a usable model name; use letters, digits, - and _")
@@ -61,7 +61,7 @@ def require(path: Path, what: str, command: str) -> Path:
     """Return ``path`` if it exists.
 
     Raises:
-        NotReadyError: it does not; names the command that makes it.
+        NotReadyError: it does not exist; the message names the command that makes it.
     """
     if not path.exists():
         raise NotReadyError(f"{what} not found at {path}; run first: PYTHONPATH=. python scripts/{command}")

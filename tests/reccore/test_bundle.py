@@ -84,7 +84,7 @@ def test_damage_is_found_when_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "another format than 1"),
+        ({"format_version": 2}, "does not have format 1"),
         ({"kind": "ranking"}, "is a ranking bundle, a recall bundle is needed"),
         ({"files": None}, "lists no files"),
     ],
@@ -178,7 +178,7 @@ def test_a_failing_second_rename_puts_the_old_bundle_back(tmp_path: Path, monkey
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(ArtefactError, match="What was there before is untouched"):
+    with pytest.raises(ArtefactError, match="The previous content is unchanged"):
         write(tmp_path / "b", 2.0)
     assert others_in(tmp_path) == {"b"}
     assert value_of(tmp_path / "b") == 1.0
