@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from recall.index.approximate import ApproximateConfig, ApproximateIndex, faiss, hnsw_over
+from recall.index.approximate import ApproximateConfig, ApproximateIndex, hnsw_over
+from recall.index.flat import faiss
 from recall.index.kmeans import assign, spherical_kmeans
 from reccore import ComponentConfig
 from reccore.arrays import FloatArray, IntArray

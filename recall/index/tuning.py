@@ -13,8 +13,9 @@ import torch
 from loguru import logger
 from threadpoolctl import threadpool_limits
 
-from recall.index.approximate import ApproximateIndex, faiss
+from recall.index.approximate import ApproximateIndex
 from recall.index.base import BaseIndex
+from recall.index.flat import faiss
 from reccore import Candidates, ConfigError, Exclusions
 from reccore.arrays import FloatArray
 

@@ -9,11 +9,11 @@ from benchmarks.index import mixture, unit_centres
 from recall.index import INDEXES
 from recall.index import choose as choose_module
 from recall.index import tuning as tuning_module
-from recall.index.approximate import ApproximateIndex, faiss
+from recall.index.approximate import ApproximateIndex
 from recall.index.base import BaseIndex
 from recall.index.brute_force import BruteForceIndex
 from recall.index.choose import build_best, kinds_to_try
-from recall.index.flat import FlatIndex
+from recall.index.flat import FlatIndex, faiss
 from recall.index.hnsw import HNSWIndex
 from recall.index.ivf import IVFIndex
 from recall.index.tuning import (
