@@ -20,7 +20,8 @@ import numpy as np
 from loguru import logger
 
 from recall.index import INDEXES
-from recall.index.flat import FlatIndex, faiss
+from recall.index.exact import faiss
+from recall.index.flat import FlatIndex
 from recall.index.tuning import BATCH_SIZE, Measured, RecallTooLow, Sample, in_turns, search_threads, tune
 from reccore.arrays import FloatArray
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from recall.index.approximate import ApproximateConfig, ApproximateIndex, hnsw_over
-from recall.index.flat import faiss
+from recall.index.exact import faiss
 from reccore import ComponentConfig
 from reccore.arrays import FloatArray, IntArray
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from recall.index.approximate import largest_divisor
-from recall.index.flat import faiss
+from recall.index.exact import faiss
 from recall.index.ivf import InvertedFile, InvertedFileConfig
 from reccore import ComponentConfig
 from reccore.arrays import FloatArray, IntArray

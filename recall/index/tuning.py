@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from recall.index.approximate import ApproximateIndex
 from recall.index.base import BaseIndex
-from recall.index.flat import faiss
+from recall.index.exact import faiss
 from reccore import Candidates, ConfigError, Exclusions
 from reccore.arrays import FloatArray
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recall.index import INDEXES
 from recall.index import brute_force as brute_force_module
-from recall.index import flat as flat_module
+from recall.index import exact as exact_module
 from recall.index.base import BaseIndex
 from recall.index.brute_force import BruteForceIndex, rescore
 from recall.index.flat import FlatIndex
@@ -126,7 +126,7 @@ def test_flat_repairs_the_order_of_ties(monkeypatch: pytest.MonkeyPatch) -> None
         order = np.lexsort((-np.arange(400), -vectors[:, 0]))[:n]
         return Candidates(np.tile(order, (len(queries), 1)), np.tile(vectors[order, 0], (len(queries), 1)))
 
-    monkeypatch.setattr(index, "_propose", ties_reversed)
+    monkeypatch.setattr(index._exact, "_propose", ties_reversed)
     query = np.ones((1, 1), dtype=np.float32)
     assert index.search(query, 4).item_idx.tolist() == [[3, 7, 100, 50]]
     assert index.search(query, 6).item_idx.tolist() == [[3, 7, 100, 50, 60, 0]]  # a tie of 395 at the end
@@ -143,15 +143,15 @@ def test_flat_proposes_no_more_for_a_long_history(monkeypatch: pytest.MonkeyPatc
         proposed.append(item_idx.shape[1])
         return rescore(queries, vectors, item_idx)
 
-    monkeypatch.setattr(flat_module, "rescore", spy)
-    monkeypatch.setattr(flat_module, "ITEMS_PER_BLOCK", 700)
-    monkeypatch.setattr(flat_module, "QUERIES_PER_CHUNK", 2)
+    monkeypatch.setattr(exact_module, "rescore", spy)
+    monkeypatch.setattr(exact_module, "ITEMS_PER_BLOCK", 700)
+    monkeypatch.setattr(exact_module, "QUERIES_PER_CHUNK", 2)
     queries = vectors[:5]
     excluded = exclusions([rng.choice(3000, n, replace=False).tolist() for n in (0, 500, 1000, 2000, 2995)])
     found = index.search(queries, 10, excluded)
     assert found.counts.tolist() == [10, 10, 10, 10, 5]
     assert_same(found, BruteForceIndex().build(vectors).search(queries, 10, excluded))
-    assert max(proposed) <= 10 + flat_module.SLACK
+    assert max(proposed) <= 10 + exact_module.SLACK
 
 
 @EVERY

@@ -13,12 +13,13 @@ from recall.index import INDEXES
 from recall.index.approximate import SMALLEST, ApproximateIndex
 from recall.index.base import BaseIndex
 from recall.index.brute_force import BruteForceIndex
+from recall.index.exact import ExactSearch
 from recall.index.hnsw import HNSWIndex
 from recall.index.ivf import IVFIndex
 from recall.index.kmeans import assign, spherical_kmeans
 from recall.index.pq import PQIndex
 from reccore import ArtefactError, Candidates, ConfigError, Exclusions, IdMap, Vocabulary
-from reccore.arrays import FloatArray, offsets_from_lengths
+from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
 from reccore.bundle import file_sha256
 
 APPROXIMATE = [INDEXES[name] for name in INDEXES if issubclass(INDEXES[name], ApproximateIndex)]
@@ -66,7 +67,7 @@ def test_it_is_not_the_fallback_that_answers(cls: type[ApproximateIndex], monkey
     def never(*_: object) -> None:
         raise AssertionError("searched exactly")
 
-    monkeypatch.setattr("recall.index.approximate.search_dense", never)
+    monkeypatch.setattr(ExactSearch, "search", never)
     found = BUILT[cls.name].search(QUERIES, 20, exclusions([[row, row + 1] for row in range(50)]))
     found.validate()
     assert found.mask.all()
@@ -124,8 +125,31 @@ def test_long_lists_are_exact(cls: type[ApproximateIndex], k: int) -> None:
 
 
 @EVERY
-def test_a_query_that_finds_too_few_searches_wider(cls: type[ApproximateIndex]) -> None:
-    """Everything near the query is excluded; what is left lies in lists, or behind links, far from it."""
+def test_a_long_history_is_searched_exactly(cls: type[ApproximateIndex], monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAISS is never asked for thousands of items, and near items in the history cost no recall."""
+    exact = BruteForceIndex().build(ITEMS)
+    index = BUILT[cls.name]
+    lengths = []
+    nearest = index._nearest
+
+    def spy(queries: FloatArray, n: int, effort: int) -> IntArray:
+        lengths.append(n)
+        return nearest(queries, n, effort)
+
+    monkeypatch.setattr(index, "_nearest", spy)
+    near = exact.search(QUERIES[:2], 300).item_idx
+    excluded = exclusions([near[0].tolist(), []])
+    found = index.search(QUERIES[:2], 20, excluded)
+    assert set(lengths) == {32}
+    assert_same(found.select(slice(0, 1)), exact.search(QUERIES[:1], 20, excluded.rows(0, 1)))
+
+
+@EVERY
+def test_a_query_that_finds_too_few_searches_wider(
+    cls: type[ApproximateIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All items near the query are excluded; the others are in lists, or behind links, far from it."""
+    monkeypatch.setattr("recall.index.approximate.EXACT_BEYOND", 1)
     exact = BruteForceIndex().build(ITEMS)
     near = exact.search(QUERIES[:1], 900).item_idx[0]
     banned = exclusions([np.setdiff1d(np.arange(N), near[-3:]).tolist(), near[:400].tolist()])

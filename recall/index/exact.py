@@ -1,0 +1,84 @@
+"""Exact search: float32 products and FAISS's heap propose items, float64 scores decide."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import faiss as typed_faiss
+import numpy as np
+
+from recall.index.brute_force import rescore, search_dense
+from reccore import Candidates, Exclusions
+from reccore.arrays import FloatArray, row_of_each
+from reccore.candidates import concatenate
+
+# The type declarations of FAISS lack most of its exports, and some are wrong.
+faiss: Any = typed_faiss
+
+# Items proposed beyond k, because float32 scores can misplace items that lie close together.
+SLACK = 8
+# Size of one float32 product: 16 MB.
+QUERIES_PER_CHUNK, ITEMS_PER_BLOCK = 256, 16_384
+
+
+class ExactSearch:
+    """The true best items of each query, with exclusion, reproducible scores and exact ties.
+
+    Float32 products with blocks of items go through FAISS's top-k heap, with excluded items masked in between: a
+    long history costs no more than a short one, and batches take a half to a sixth of ``IndexFlatIP.search``'s time.
+
+    The sums of a float32 product depend on the size of the batch, and the heap breaks ties in any order. So
+    ``SLACK`` items more than ``k`` are proposed, their scores are computed again in float64, and the best ``k``
+    are taken, ties by ``item_idx``. Where rounding could have hidden a better item behind the last proposed one
+    (such as a group of equal vectors at the k-th place), the query is scored against the whole catalogue in
+    float64. The result always equals that of ``BruteForceIndex``.
+
+    O(B·N·D) time; memory of the vectors plus a bounded chunk.
+    """
+
+    def __init__(self, vectors: FloatArray) -> None:
+        self.vectors = vectors
+
+    @cached_property
+    def _largest_norm(self) -> float:
+        return float(np.sqrt(np.einsum("nd,nd->n", self.vectors, self.vectors, dtype=np.float64).max()))
+
+    def search(self, queries: FloatArray, k: int, exclude: Exclusions) -> Candidates:
+        if k + SLACK >= len(self.vectors):
+            return search_dense(queries, self.vectors, k, exclude)
+        parts = []
+        for start in range(0, len(queries), QUERIES_PER_CHUNK):
+            stop = min(start + QUERIES_PER_CHUNK, len(queries))
+            parts.append(self._search_chunk(queries[start:stop], k, exclude.rows(start, stop)))
+        return concatenate(parts, k)
+
+    def _search_chunk(self, queries: FloatArray, k: int, exclude: Exclusions) -> Candidates:
+        proposed = self._propose(queries, k + SLACK, exclude)
+        best = proposed.reordered(rescore(queries, self.vectors, proposed.item_idx)).head(k)
+        # The error of a float32 inner product is at most D·2⁻²⁴·‖q‖·‖v‖; twice that also covers the rounding.
+        norms = np.sqrt(np.einsum("bd,bd->b", queries, queries, dtype=np.float64))
+        margin = 2 * (self.vectors.shape[1] + 2) * 2.0**-24 * norms * self._largest_norm
+        all_found = proposed.item_idx[:, -1] < 0  # the catalogue holds no further item
+        rows = np.flatnonzero(~all_found & (best.score[:, -1] <= proposed.score[:, -1] + margin))
+        if len(rows):
+            exact = search_dense(queries[rows], self.vectors, k, exclude.select(rows))
+            best.item_idx[rows], best.score[rows] = exact.item_idx, exact.score
+        return best
+
+    def _propose(self, queries: FloatArray, n: int, exclude: Exclusions) -> Candidates:
+        """The best ``n`` items by float32 scores, ties in any order."""
+        item_idx, score = np.empty((len(queries), n), dtype=np.int64), np.empty((len(queries), n), dtype=np.float32)
+        heap = faiss.float_minheap_array_t()
+        heap.nh, heap.k = item_idx.shape
+        heap.ids, heap.val = faiss.swig_ptr(item_idx), faiss.swig_ptr(score)
+        heap.heapify()
+        order = np.argsort(exclude.item_idx)
+        excluded, row = exclude.item_idx[order], row_of_each(exclude.offsets)[order]
+        for start in range(0, len(self.vectors), ITEMS_PER_BLOCK):
+            products = queries @ self.vectors[start : start + ITEMS_PER_BLOCK].T
+            low, high = np.searchsorted(excluded, (start, start + products.shape[1]))
+            products[row[low:high], excluded[low:high] - start] = -np.inf  # the heap never takes -inf
+            heap.addn(products.shape[1], faiss.swig_ptr(products), start)
+        heap.reorder()
+        return Candidates(item_idx, np.where(item_idx < 0, np.float32(-np.inf), score))
