@@ -97,7 +97,7 @@ def calibration_error(
         smoothing: in (0, 1).
     """
     if not 0.0 < smoothing < 1.0:
-        raise DataError(f"smoothing must lie between 0 and 1, got {smoothing}")
+        raise DataError(f"smoothing must be between 0 and 1, got {smoothing}")
     n_genres = genres.sum(axis=1, keepdims=True, dtype=np.float64)
     weights = np.divide(genres, n_genres, out=np.zeros(genres.shape), where=n_genres > 0)
     known = queries.known_items_only(len(genres))

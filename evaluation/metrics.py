@@ -10,7 +10,7 @@ Recall@K    hits among the first K ÷ T. Divided by T, not by min(K, T).
 Precision@K hits among the first K ÷ K, also where the list is shorter than K.
 NDCG@K      Σ_{r≤K} rel(r)/log2(r+1) ÷ Σ_{r≤min(K,T)} 1/log2(r+1): binary gains, ideal list as long as it can be.
 MAP@K       Σ_{r≤K} rel(r)·Precision@r ÷ min(K, T). The per-query value is the average precision.
-MRR@K       1 ÷ rank of the first hit, 0 where it lies beyond K.
+MRR@K       1 ÷ rank of the first hit, 0 if it is beyond K.
 =========== ==============================================================================================
 
 With one target, HitRate = Recall = K·Precision and MAP = MRR.
