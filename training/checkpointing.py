@@ -1,4 +1,4 @@
-"""Where a long training stands, on disk: enough to go on and end with the same result, to the bit."""
+"""Checkpoints of a training: enough state on disk to resume and end with the same result, to the bit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reccore.errors import ArtefactError, ResumeError
 
 KIND = "checkpoint"
 LAYOUT = 1
-"""Of the state; counted up when a trainer's state changes its meaning."""
+"""Version of the state; increased when the meaning of a trainer's state changes."""
 STATE = "state.json"
 TENSORS = "state.safetensors"
 MAX_DIFFERENCES = 5
@@ -29,13 +29,13 @@ Tree: TypeAlias = Any
 
 
 class Checkpoints:
-    """The checkpoint of one training: written now and then, each replacing the one before.
+    """The checkpoint of one training; each replaces the one before.
 
     Args:
-        folder: where it lies; its parent is made.
+        folder: of the checkpoint; its parent is created.
         component: name of what is trained.
         identity: everything that decides the result, as JSON-able values: config, seed, data. A checkpoint with
-            another identity is not gone on from.
+            another identity is refused.
         every_minutes: time between checkpoints within an epoch.
 
     Raises:
@@ -60,14 +60,13 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for another one."""
+        """Whether ``every_minutes`` have passed since the last one."""
         return time.monotonic() - self._last >= self.every_seconds
 
     def write(self, state: Tree, where: str) -> bool:
-        """Write ``state``, with ``where`` (such as "epoch 3") in the manifest; False if the disk refused.
+        """Write ``state``, with ``where`` (such as "epoch 3") in the manifest; False if that failed.
 
-        Training is worth more than one checkpoint of it, so that a full disk is an error in the log and no end.
-        The former checkpoint is then still there.
+        A full disk is logged as an error and training continues; the previous checkpoint is then still there.
         """
         self._last = time.monotonic()
         tensors: dict[str, Tensor] = {}
@@ -83,13 +82,13 @@ class Checkpoints:
                 bundle.path(STATE).write_text(json.dumps(_pack(state, tensors)), encoding="utf-8")
                 bundle.tensors(TENSORS, tensors)
         except ArtefactError as error:
-            logger.error("no checkpoint of {}, training goes on: {}", where, error)
+            logger.error("no checkpoint of {}, training continues: {}", where, error)
             return False
         logger.debug("checkpoint of {} at {}", where, self.folder)
         return True
 
     def read(self) -> Tree | None:
-        """The state written last; None where there is none.
+        """The latest state; None without a checkpoint.
 
         Raises:
             ResumeError: damaged, written by another version, or of a training with another identity; names what
@@ -120,26 +119,26 @@ class Checkpoints:
         manifest = read_manifest(self.folder)
         if manifest is not None:
             logger.warning(
-                "the checkpoint of an unfinished training ({}) is discarded; --resume would have gone on from it",
+                "the checkpoint of an unfinished training ({}) is discarded; --resume would have continued from it",
                 manifest.get("where"),
             )
         drop_checkpoint(self.folder)
 
 
 def drop_checkpoint(folder: Path) -> None:
-    """Remove a checkpoint that is no longer needed, if there is one."""
+    """Remove a checkpoint, if there is one."""
     if has_checkpoint(folder):
         shutil.rmtree(folder)
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a checkpoint lies there, whole or damaged."""
+    """Whether there is a checkpoint, whole or damaged."""
     manifest = read_manifest(folder)
     return manifest is not None and manifest.get("kind") == KIND
 
 
 def digest(arrays: Mapping[str, np.ndarray | Tensor]) -> str:
-    """Hex digest that two sets of named arrays share exactly when they are the same."""
+    """Hex digest of named arrays; equal exactly for equal names, types, shapes and values."""
     total = hashlib.sha256()
     for name, values in sorted(arrays.items()):
         plain = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
@@ -149,7 +148,7 @@ def digest(arrays: Mapping[str, np.ndarray | Tensor]) -> str:
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What changed between two nested dicts, in words."""
+    """Differences between two nested dicts, in words."""
     found: list[str] = []
     for key in sorted({*then, *now}):
         old, new, name = then.get(key), now.get(key), f"{prefix}{key}"

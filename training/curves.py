@@ -1,4 +1,4 @@
-"""What a training shows of itself while it runs: points of the curves, each a mean over some batches."""
+"""Curves of a training: each point is a mean over some batches."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class TrainingCurves:
 
     Args:
         folder: of event files; None = none are written.
-        after_step: batches done before, when a training is resumed.
-        window: what was summed before it, see ``window``.
+        after_step: finished batches, when a training is resumed.
+        window: sums since the last point before the break, see ``window``.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class TrainingCurves:
 
     @property
     def window(self) -> dict[str, float]:
-        """What the next point is a mean of so far; belongs into a checkpoint."""
+        """Sums of the next point so far; part of a checkpoint."""
         return asdict(self._window)
 
     def batch(
         self, step: int, *, n_samples: int, loss: float, gradient_norm: float, seconds: float, now: Mapping[str, float]
     ) -> None:
-        """Take in a batch; ``now`` (learning rate, temperature) is shown as it is at the point."""
+        """Add a batch; of ``now`` (learning rate, temperature) a point shows the last value."""
         window = self._window
         window.n_batches += 1
         window.n_samples += n_samples
@@ -67,7 +67,7 @@ class TrainingCurves:
             self._point(step, now)
 
     def epoch(self, step: int, now: Mapping[str, float], **figures: float) -> None:
-        """End an epoch, whose own figures (mean loss, validation) are shown too."""
+        """Add the figures of an epoch (mean loss, validation)."""
         if self._window.n_batches:
             self._point(step, now)
         self.log.scalars(step, {f"epoch/{name}": value for name, value in figures.items()})

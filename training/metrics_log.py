@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class MetricsLog:
     """Scalars by step, in a folder of event files for each training; does nothing without a folder.
 
-    Curves are not worth a training: where the disk refuses, that is an error in the log and the end of the curves.
+    If the disk is full, an error is logged, the curves end there, and training continues.
 
     Args:
         folder: of this training, see ``new_run``; None = nothing is written.
-        after_step: when a training is resumed, its last step; what was written of later ones is hidden by what
-            follows, so that no curve has a point twice.
+        after_step: last step of a resumed training; later points of the interrupted run are hidden, so that no
+            curve has a point twice.
     """
 
     def __init__(self, folder: Path | None, *, after_step: int | None = None) -> None:
@@ -47,7 +47,7 @@ class MetricsLog:
             self._guarded(lambda: self._add(step, values))
 
     def flush(self) -> None:
-        """Have everything on disk, as before a checkpoint: a training resumed there does not write it again."""
+        """Write everything to disk, as before a checkpoint: a resumed training does not write it again."""
         if self._writer is not None:
             self._guarded(self._writer.flush)
 

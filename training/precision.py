@@ -15,7 +15,7 @@ CPUINFO = Path("/proc/cpuinfo")
 def product_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where its products are faster than those of float32, else float32.
 
-    On a GPU: CUDA devices from compute capability 8 on, with a PyTorch (2.8 or later) that hands back their fp32
+    On a GPU: CUDA devices from compute capability 8 on, with a PyTorch (2.8 or later) that returns their fp32
     sums. On a CPU: x86 with the AMX or AVX-512 bf16 instructions (read from Linux's list of CPU flags, so that a
     run does not depend on a stopwatch) and a PyTorch whose oneDNN uses them. Elsewhere, MPS included, float32.
     """
@@ -28,7 +28,7 @@ def product_dtype(device: torch.device) -> torch.dtype:
 
 @cache
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 natively and PyTorch's oneDNN rounds fp32 factors to it when asked.
+    """Whether the CPU multiplies bf16 natively and PyTorch's oneDNN rounds fp32 factors to it on request.
 
     The instructions alone are not enough: on some CPUs with AVX-512 bf16 oneDNN has no kernel for fp32 factors and
     silently multiplies in fp32. A small product shows whether it rounds.
@@ -47,7 +47,7 @@ def _rounds_factors() -> bool:
 
 @contextmanager
 def cpu_products(device: torch.device, in_bf16: bool) -> Iterator[None]:
-    """On a CPU, has oneDNN round fp32 factors to bf16 inside its kernels and hand back its fp32 sums.
+    """On a CPU, let oneDNN round fp32 factors to bf16 inside its kernels and return fp32 sums.
 
     PyTorch's own bf16 product on a CPU rounds the result to bf16 as well. The switch belongs to the process and is
     put back at the end. On other devices nothing happens.

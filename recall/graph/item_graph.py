@@ -56,8 +56,8 @@ class ItemGraph:
     def of(cls, adjacency: sparse.spmatrix) -> ItemGraph:
         """Normalise a square matrix of non-negative weights.
 
-        An edge counts in both directions, with the greater weight where these differ. What an item is to itself
-        is left out: the propagation weighs that against its neighbours by a learned share.
+        An edge counts in both directions, with the greater weight where these differ. The diagonal is left out: the
+        propagation weighs an item's own vector by a learned share.
         """
         entries = sparse.coo_matrix(adjacency)
         kept = (entries.row != entries.col) & (entries.data > 0)

@@ -32,7 +32,7 @@ class UserCodes:
         users: facts of the users, may have no columns.
         typical_gap: lower median of the seconds between two successive fit events of a user, or None for data without
             times.
-        query_time: codes of when a query is asked, or None where that is not read.
+        query_time: codes of the query's time, or None where it is not read.
     """
 
     rating_boundaries: FloatArray | None

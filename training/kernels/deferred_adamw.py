@@ -1,9 +1,9 @@
-"""AdamW that leaves rows of embedding tables alone until they are read again, with the result of plain AdamW.
+"""AdamW that defers rows of embedding tables until they are read again, with the result of plain AdamW.
 
 Loshchilov & Hutter, "Decoupled weight decay regularization", ICLR 2019. Of the 37 million parameters in tables of
-the size of ML-32M's a batch touches a twelfth, yet AdamW passes over all: a row without a gradient decays, and it
-moves on by its momentum. What it does in such a rest is known in advance, though. With the last step at s and the
-current one at t, lr and the bias corrections c of every step j between:
+the size of ML-32M's a batch touches a twelfth, yet AdamW updates all: a row without a gradient
+decays and moves by its momentum. That has a closed form. With the row's last step at s, the current one at t, and lr
+and the bias corrections c of every step j between:
 
     w_t = w_s · Π_j (1 − lr_j λ) − Σ_j [lr_j β1^(j−s) / c1_j] · m_s / (√(v_s β2^(j−s) / c2_j) + ε) · Π_i>j (1 − lr_i λ)
     m_t = β1^(t−s) · m_s        v_t = β2^(t−s) · v_s
@@ -29,24 +29,24 @@ from training.kernels.embedding_table import EmbeddingTable, row_gradient
 from training.kernels.parallel import parallel_for
 
 LEAST_TAIL = 1e-9
-"""Momentum of a resting row is followed until it has fallen to this share."""
+"""Momentum of a deferred row is followed until it has fallen to this share."""
 CAPACITY = 1024
 DECAY_STATE = ("row_step", "log_decay", "tail", "tail_root")
 
 
 class DeferredAdamW(torch.optim.AdamW):
-    """AdamW over parameters as usual, and over tables with row gradients in time of the rows touched.
+    """AdamW over parameters as usual, and over tables with row gradients in time linear in the rows touched.
 
     Args:
         groups: parameter groups as of ``torch.optim.AdamW``.
-        tables: whose weights are among them. On a CPU they are told to give row gradients and their rows at rest
-            are deferred; elsewhere, where a pass over a table costs next to nothing, they are parameters like others.
+        tables: whose weights are among them. On a CPU they get row gradients and rows without one are deferred; on
+            other devices, where a pass over a table costs little, they are parameters like others.
         lr: learning rate.
         weight_decay: λ, decoupled.
 
-    While it is in use, weights of tables are complete only after ``flush``: call it before they are evaluated or
-    kept. A checkpoint may do without, since ``state_dict`` says how far each row has come; a run that resumes
-    from weights and ``state_dict`` goes on exactly as one that was never interrupted.
+    During training, weights of tables are complete only after ``flush``: call it before evaluating or storing them. A
+    checkpoint needs no flush, since ``state_dict`` holds the last step of each row: a run resumed from weights and
+    ``state_dict`` continues exactly like one that was never interrupted.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class DeferredAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def flush(self) -> None:
-        """Bring every row of every table up to date: the weights are then those of AdamW. O(N·D)."""
+        """Update every deferred row: the weights are then those of AdamW. O(N·D)."""
         for table in self._tables:
             self._catch_up(table, torch.arange(len(table.weight)))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Like any optimiser's; what is counted per row keeps its own number format."""
+        """As of any optimiser; per-row state keeps its own dtype."""
         super().load_state_dict(state_dict)
         self._group_of = {p: group for group in self.param_groups for p in group["params"]}  # the groups are new ones
         parameters = [p for group in self.param_groups for p in group["params"]]
@@ -91,10 +91,12 @@ class DeferredAdamW(torch.optim.AdamW):
                     self.state[parameters[number]][name] = kept[name].clone()
 
     def _row_step(self, table: EmbeddingTable, grad: Tensor) -> None:
-        """AdamW's step for the rows of a gradient; all others rest."""
+        """AdamW's step for the rows of a gradient; all others are deferred."""
         weight, state, group = table.weight, self._state(table), self._group_of[table.weight]
         lr, (beta1, beta2) = float(group["lr"]), group["betas"]
-        if not grad.is_sparse or lr * group["weight_decay"] >= 1:  # such a decay has no logarithm: nothing may rest
+        if (
+            not grad.is_sparse or lr * group["weight_decay"] >= 1
+        ):  # such a decay has no logarithm: no row can be deferred
             grad = row_gradient(grad.shape, torch.arange(len(grad)), grad.to_dense().contiguous())
         grad = coalesced(grad)
         rows = grad.indices()[0]
@@ -150,8 +152,8 @@ class DeferredAdamW(torch.optim.AdamW):
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     """Scale all gradients so that their common norm is at most ``max_norm``; row gradients are summed up first.
 
-    ``torch.nn.utils.clip_grad_norm_`` for gradients of both kinds. In a row gradient a row may stand several times,
-    each time with a part of its gradient: parts are no gradients, and their norm says little.
+    ``torch.nn.utils.clip_grad_norm_`` for dense and row gradients. An uncoalesced row gradient holds parts of a row's
+    gradient, whose norms do not add up to that of the gradient.
 
     Returns:
         () the norm before.
@@ -174,7 +176,7 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
 
 
 def coalesced(grad: Tensor) -> Tensor:
-    """A row gradient on a CPU with every row once, in ascending order; without a sort, in O(N + L·D)."""
+    """A row gradient on a CPU with every row once, in ascending order; in O(N + L·D), without a sort."""
     if grad.is_coalesced():
         return grad
     index, parts = grad._indices()[0].contiguous().numpy(), grad._values().contiguous()
@@ -189,7 +191,7 @@ def coalesced(grad: Tensor) -> Tensor:
 
 
 def _record_decay(state: dict[str, Any], step: int, lr: float, weight_decay: float, beta1: float, beta2: float) -> None:
-    """Write down what step number ``step`` means to rows that rest.
+    """Record the effect of step number ``step`` on deferred rows.
 
     For a row whose last step was s: ``log_decay[t] − log_decay[s]`` is the logarithm of its decay until t, and
     ``tail[s]`` the sum of lr_j β1^(j−s) / c1_j, each divided by the decay until j; ``tail_root[s]`` is the same sum
@@ -223,7 +225,7 @@ def _catch_up_rows(
     part: int,
     n_parts: int,
 ) -> None:
-    """Bring rows to step ``now``; repeats and negative ones are passed over. A thread has every n-th row."""
+    """Update rows to step ``now``; repeats and negative ones are skipped. A thread takes every n-th row."""
     beta1, beta2, eps = constants
     for row in rows:
         if row < 0 or row % n_parts != part or row_step[row] == now:

@@ -3,7 +3,7 @@
 The loss of Yi et al. (RecSys 2019), as in :mod:`training.kernels.sampled_softmax`. Autograd over the plain form keeps
 several B×M tensors alive (268 MB each for B = M = 8,192 in fp32) and is bound by memory, not by arithmetic. Here
 the forward pass takes a chunk of rows, forms s^c = QVᵀ/τ − log q, P = softmax(s^c) and G = P − target, adds
-the chunk's share to the gradients, and forgets it:
+the chunk's share to the gradients, and discards it:
 
     loss_i = −log P_i,t(i)   dQ = diag(a)·G·V/τ      dV = Gᵀ·diag(a)·Q/τ      dτ = −Σ dQ∘Q / τ
 
@@ -27,12 +27,13 @@ from training.kernels.masking import NegativeMask, PositiveItems, all_but_hardes
 from training.precision import cpu_products, product_dtype
 
 SAFE_EXPONENT = 30.0
-"""Scores this far from 0 leave fp32 room for the sum of their exponentials, times 1/q, without a shift."""
+"""Sums of exponentials of scores within this bound, times 1/q, stay in the range of fp32 without a shift."""
 CHUNK = 1 << 22
-"""Scores at a time, where it is left open: 16 MiB in fp32. Fewer mean more products that are too small for two cores,
-more mean more page faults; at B = 8,192 and M from 3,500 to 8,192 the least time."""
+"""Scores at a time by default: 16 MiB in fp32. Fewer make products too small for two cores, more cause page faults; at
+B = 8,192 and M from 3,500 to 8,192 this takes the least time."""
 MULTIPLE = 32
-"""Columns and widths are filled up with zeros to one: a product of 3,520 columns took two thirds of one of 3,514."""
+"""Columns and widths are padded with zeros to a multiple: a product of 3,520 columns takes two thirds of the time of
+one of 3,514."""
 
 
 def fused_sampled_softmax(
@@ -53,9 +54,9 @@ def fused_sampled_softmax(
 ) -> Tensor:
     """The value and gradients of :func:`training.kernels.sampled_softmax.sampled_softmax` in bounded memory.
 
-    Costs 6·B·M·D operations, and ``rows_per_chunk``·M + (B + M)·D numbers beside its inputs. The gradients are
-    ready when the forward pass ends; backward multiplies them by its one incoming number, so second derivatives
-    do not exist. Where no gradient is wanted, only the loss is formed.
+    Costs 6·B·M·D operations, and ``rows_per_chunk``·M + (B + M)·D numbers beside its inputs. The forward pass forms
+    the gradients; backward multiplies them by its one incoming number, so second derivatives do not exist. Without
+    inputs that require a gradient, only the loss is formed.
 
     Args:
         queries: (B, D) vectors.
@@ -66,7 +67,7 @@ def fused_sampled_softmax(
         mask_accidental_hits: hide rows that are the example's own target a second time.
         weight: (B,) reward of each example; None = 1. A constant.
         target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
-        positives: further items that are no negatives of an example; never hides its target.
+        positives: further items that are not negatives of an example; never hides its target.
         hardest: beside its target only so many columns of each example stay, those with the largest terms.
         repeats: (M,) how often each item was drawn, where each is given once: as a negative a column stands for so
             many, as an example's target for one. Columns that are equal need not be multiplied more than once.
@@ -137,7 +138,7 @@ def _check_shapes(
 
 @dataclass(frozen=True, eq=False)
 class _Columns:
-    """How the columns of the logits are read: no gradient goes to any of it."""
+    """Constants of the columns of the logits."""
 
     target: Tensor  # (B,)
     log_q: Tensor | None  # (M,)

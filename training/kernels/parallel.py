@@ -12,9 +12,8 @@ import torch
 def parallel_for(kernel: Callable[..., None], *arguments: Any) -> None:
     """Call ``kernel(*arguments, part, n_parts)`` for each of as many parts as PyTorch has threads.
 
-    The kernels let go of Python's lock (``nogil``). Plain threads start in a tenth of a millisecond, compile three
-    times faster than Numba's own parallel loops, and bring no second OpenMP runtime whose threads would fight
-    PyTorch's for the cores.
+    The kernels release Python's lock (``nogil``). Plain threads start in a tenth of a millisecond, compile three times
+    faster than Numba's own parallel loops, and bring no second OpenMP runtime that competes with PyTorch's for cores.
     """
     n_parts = torch.get_num_threads()
     if n_parts == 1:

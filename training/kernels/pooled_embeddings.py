@@ -1,10 +1,10 @@
-"""Means of a history's vectors in which an event counts half for every so many later ones.
+"""Means of a history's vectors with exponential decay; half-life in events.
 
     pool_h(x) = Σ_i 2^(−age_i / half-life_h) · e(x_i) / Σ_i 2^(−age_i / half-life_h)
 
-Written out, the vectors of 8,192 histories of 50 events take 200 MB, and their gradients as much again, to be
-scattered back row by row. On a CPU one kernel goes through the events instead, reads each row of the table where it
-lies and adds it to all pools of its history; another does the same backwards, into one row for each distinct item.
+The vectors of 8,192 histories of 50 events take 200 MB, and their gradients as much again, to be scattered back row by
+row. On a CPU one kernel passes over the events instead, reads each row of the table in place and adds it to all pools
+of its history; another does the same for gradients, into one row per distinct item.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def decayed_pools(table: EmbeddingTable, history: Tensor, lengths: Tensor, half_
 
     Args:
         table: (N, D) vectors; gradients flow to it.
-        history: (B, T) rows, oldest first; below 0 = no event, or one left out.
-        lengths: (B,) slot after the latest event of each history, from which ages are counted.
+        history: (B, T) rows, oldest first; below 0 = no event, or a dropped one.
+        lengths: (B,) number of slots up to the latest event; ages count from there.
         half_lives: (H,) in events.
 
     Costs B·T·H·D multiply-adds and, beside the result, memory for one row of each distinct item.
@@ -41,7 +41,7 @@ def decayed_pools(table: EmbeddingTable, history: Tensor, lengths: Tensor, half_
 
 
 def dense_pools(weight: Tensor, history: Tensor, lengths: Tensor, half_lives: Tensor) -> Tensor:
-    """The same by way of the (B, T, D) vectors: on accelerators, and where no gradient is wanted."""
+    """The same through the (B, T, D) vectors: on accelerators, and without gradients."""
     slots = torch.arange(history.shape[1], device=history.device)
     age = (lengths[:, None] - 1 - slots).clamp(min=0)  # (B, T), 0 = latest
     share = torch.exp2(-age[:, None, :] / half_lives[:, None]) * (history >= 0)[:, None, :]  # (B, H, T)

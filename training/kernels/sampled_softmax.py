@@ -37,7 +37,7 @@ def sampled_softmax(
         mask_accidental_hits: hide rows that are the example's own target a second time.
         weight: (B,) reward of each example; None = 1.
         target: (B,) row of each example's target, where M may be less than B; None = 0 … B−1.
-        positives: further items that are no negatives of an example; never hides its target.
+        positives: further items that are not negatives of an example; never hides its target.
         hardest: beside its target only so many columns of each example stay, those with the largest terms in the
             softmax's sum, s^c + log repeats; the loss is a lower bound of that over all columns.
         repeats: (M,) how often each item was drawn, where each is given once: as a negative a column stands for so

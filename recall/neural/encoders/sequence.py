@@ -98,8 +98,8 @@ class QueryTimeHead(nn.Module):
     """Joins the query's time to what its history says.
 
     It comes after the causal network, where a query is a row of its own. So the states of a history do not depend on
-    when it is queried; and in training, where the query at position j is asked at the time of event j + 1, that time
-    reaches this query alone.
+    when it is queried; and in training, where the query at position j has the time of event j + 1, that time reaches
+    this query alone.
 
     Args:
         sizes: number of codes of each column of the query's time.
