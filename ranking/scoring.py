@@ -47,7 +47,7 @@ def score_queries(
 ) -> FloatArray:
     """(B, K) logits in evaluation mode.
 
-    The first query is scored alone to measure the memory of one; a chunk then holds as many queries as
+    The first of several queries is scored alone to measure the memory of one; a chunk then holds as many queries as
     ``CHUNK_BYTES`` allows.
 
     Args:
@@ -62,15 +62,22 @@ def score_queries(
     if scores.size == 0:
         return scores
     network.eval()
-    start, stop = 0, 1
-    while start < len(queries):
-        part = slice(start, stop)
+
+    def score(start: int, stop: int) -> None:
+        part = slice(start, min(stop, len(queries)))
         if inputs is None:
             chunk = encoder.encode(queries.select(part), candidates.select(part))
         else:
-            chunk = inputs.take(torch.arange(start, min(stop, len(queries))))
-        with torch.no_grad(), WrittenBytes() as written:
+            chunk = inputs.take(torch.arange(start, part.stop))
+        with torch.no_grad():
             scores[part] = network(chunk.to(device)).cpu().numpy()
-        per_query = max(written.total // len(chunk), 1)
-        start, stop = stop, stop + max(1, CHUNK_BYTES // per_query)
+
+    if len(queries) == 1:
+        score(0, 1)
+        return scores
+    with WrittenBytes() as written:
+        score(0, 1)
+    step = max(1, CHUNK_BYTES // max(written.total, 1))
+    for start in range(1, len(queries), step):
+        score(start, start + step)
     return scores

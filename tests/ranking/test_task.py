@@ -16,7 +16,7 @@ from ranking import RANKERS, scoring, task
 from ranking.config import NeuralRankerConfig
 from ranking.deepfm import DeepFM
 from ranking.task import exempt_from_decay, sample_columns, usable_rows
-from reccore import ResumeError, RunOptions
+from reccore import RankingSamples, ResumeError, RunOptions
 from tests.ranking.samples import Setting, board_setting
 from training import TrainingError
 from training.optimiser import build_optimiser
@@ -86,6 +86,19 @@ def test_every_option_changes_the_outcome(setting: Setting, change: dict[str, An
         return ranker.score(setting.valid.queries, setting.valid.candidates)
 
     assert not np.allclose(outcome(), outcome(**change), atol=1e-4)
+
+
+def test_a_ranker_learns_the_labels_of_its_task(setting: Setting) -> None:
+    def with_watched(samples: RankingSamples) -> RankingSamples:
+        last = np.where(np.isnan(samples.labels["click"]), NAN, 0.0).astype(np.float32)
+        last[:, -1] = 1.0
+        return replace(samples, labels={**samples.labels, "watch": last})
+
+    both = replace(setting, samples=with_watched(setting.samples), valid=with_watched(setting.valid))
+    click, watch = (fitted(both, task=task, epochs=12, patience=12) for task in ("click", "watch"))
+    last = [r.score(both.valid.queries, both.valid.candidates).argmax(axis=1) == 11 for r in (click, watch)]
+    assert last[0].mean() < 0.2
+    assert last[1].mean() > 0.5
 
 
 def test_patience_stops_and_the_best_state_comes_back(setting: Setting) -> None:

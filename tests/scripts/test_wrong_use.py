@@ -79,6 +79,7 @@ OPTIONS = [
     ("train_recall", ["--model", "mf", "--input", "nowhere.parquet"], "no such file: nowhere.parquet"),
     ("train_recall", ["--model", "mf", "--input", "mine/train.parquet"], "no such file: mine/train.parquet"),
     ("train_recall", ["--model", "mf", "--input", "pyproject.toml"], "not a readable Parquet file"),
+    ("train_ranking", ["--set", "task=like"], "there are no labels for the task 'like'; known: click"),
     ("train_ranking", ["--set", "model=lambdamart"], "unknown ranking 'lambdamart'; known: deepfm, din, dcnv2"),
     ("train_ranking", ["--max_queries", "0"], "max_queries: "),
     ("train_ranking", ["--set", "pipeline=3"], "pipeline: "),
