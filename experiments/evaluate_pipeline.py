@@ -32,11 +32,7 @@ def evaluate_pipeline(
 
     Args:
         workspace: data root.
-        split: ``valid`` or ``test``.
-        test_file: a held-out file to use instead; histories are the events that the models were fitted on.
-        query_time: queries carry the time of the event to predict.
-        ks: list lengths.
-        seed: of the bootstrap.
+        split, test_file, query_time, ks, seed: see ``EvaluationJob.open``.
 
     Raises:
         ConfigError, ArtefactError, DataError: see ``EvaluationJob.open``.

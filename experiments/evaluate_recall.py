@@ -35,13 +35,9 @@ def evaluate_recall(
     Args:
         workspace: data root.
         names: of trained channels; by default all, without those that read the query's time unless ``query_time``.
-        split: ``valid`` or ``test``.
-        test_file: a held-out file to use instead; histories are the events that the models were fitted on.
+        split, test_file, query_time, ks, seed: see ``EvaluationJob.open``.
         include_seen: let channels offer items of the history.
-        query_time: queries carry the time of the event to predict.
         merging: how the channels are merged.
-        ks: list lengths.
-        seed: of the bootstrap.
 
     Raises:
         ConfigError, ArtefactError, DataError: see ``EvaluationJob.open``.

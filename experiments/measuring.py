@@ -89,7 +89,7 @@ class EvaluationJob:
             channels: channels of the evaluation.
             models: names of all models, which must have been fitted on the same data.
             split: ``valid`` or ``test``.
-            test_file: a held-out file to use instead of the split.
+            test_file: a held-out file to use instead; histories are the events that the models were fitted on.
             query_time: queries carry the time of the event to predict.
             ks: list lengths.
             seed: of the bootstrap.

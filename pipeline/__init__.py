@@ -1,12 +1,15 @@
-"""The whole chain: sources, hydration, filters, the ranker and the reranker, joined and traced."""
+"""The whole chain: sources, merge, hydrators, filters, the ranker and the reranker, joined and traced."""
 
 from pipeline.builder import assemble, load, save
 from pipeline.config import PipelineConfig
+from pipeline.history import Event, HistoryStore
 from pipeline.inference import Answer, Pipeline, Recommendation
 from pipeline.trace import StageRecord, Trace
 
 __all__ = [
     "Answer",
+    "Event",
+    "HistoryStore",
     "Pipeline",
     "PipelineConfig",
     "Recommendation",

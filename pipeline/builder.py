@@ -161,7 +161,7 @@ def _open_part(path: Path, part: str, facts: Mapping[str, str], config: Pipeline
     if not folder.exists():
         command = "train_recall.py" if part in config.channels else "train_ranking.py"
         raise ArtefactError(
-            f"the pipeline at {path} rests on {part!r}, which is no longer there; train it again with {command}"
+            f"the pipeline at {path} needs {part!r}, which is no longer there; train it again with {command}"
         )
     bundle = Bundle.open(folder)
     if bundle.fingerprint != facts["fingerprint"]:

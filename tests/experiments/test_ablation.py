@@ -196,8 +196,8 @@ def test_invalid_ablations_fail_before_training(
 
 def test_a_row_that_reads_the_query_time_gets_it_and_is_labelled(own: Workspace) -> None:
     plain = Row.parse("plain", {"model": "two_tower", **small.CHANNELS["two_tower"], "epochs": 1}, source="a")
-    told = deep_merge({"model": "two_tower", **plain.config}, {"encoder": {"query_time": True}})
-    timed = Row.parse("timed", told, source="b")
+    settings = deep_merge({"model": "two_tower", **plain.config}, {"encoder": {"query_time": True}})
+    timed = Row.parse("timed", settings, source="b")
     found = go(own, plain, timed, seeds=(0,))
     holdout = Prepared.load(own.prepared).split.valid(query_time=True)
     channel = CHANNELS.load(own.root / "ablations" / "ablation" / "timed-seed0")

@@ -200,7 +200,7 @@ def test_a_held_out_file(on_everything: Workspace, prepared: Prepared) -> None:
     evaluation = measured.evaluations[0]
     assert (evaluation.queries, evaluation.targets, evaluation.unknown_targets) == (3, 4, 1)
     popularity = next(e for e in measured.evaluations if e.name == "popularity")
-    # The stranger's one film is the most popular or not; worked out from the counts.
+    # Whether the unknown user's one film is among the most popular, computed from the counts.
     counts = fit.item_counts()
     first = np.lexsort((np.arange(len(counts)), -counts))[:10].tolist()
     by_user = {user: popularity.per_query["hit_rate@10"][row] for row, user in enumerate(sorted({u for u, _ in rows}))}

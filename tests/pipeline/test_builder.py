@@ -86,7 +86,7 @@ def test_training_the_ranker_again_updates_the_pipeline(own: Workspace) -> None:
 
 def test_a_missing_component_is_named(own: Workspace) -> None:
     shutil.rmtree(own.model("itemcf"))
-    with pytest.raises(ArtefactError, match=r"rests on 'itemcf', which is no longer there.*train_recall.py"):
+    with pytest.raises(ArtefactError, match=r"needs 'itemcf', which is no longer there.*train_recall.py"):
         load(own.model("pipeline"))
 
 

@@ -93,7 +93,7 @@ def test_the_short_form_equals_its_list_of_stages() -> None:
 
 
 def built(pipeline: Pipeline, **values: Any) -> tuple[Pipeline, Candidates, Trace]:
-    """A pipeline of other settings over the same components, and its answer to all users and a stranger."""
+    """A pipeline of other settings over the same components, and its answer to all users."""
     config = PipelineConfig.parse({**BASE, **values})
     scorer = next(stage for stage in pipeline.stages if stage.role == "score")
     other = assemble(

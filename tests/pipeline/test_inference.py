@@ -62,7 +62,7 @@ def request_of(queries: QueryBatch) -> Request:
 
 @pytest.fixture(scope="module")
 def users(pipeline: Pipeline) -> QueryBatch:
-    """Every user, then a stranger with a history and one without."""
+    """Every user, then an unknown user with a history and one without."""
     known = pipeline.histories.interactions.queries()
     return QueryBatch(
         history_offsets=np.concatenate([known.history_offsets, known.history_offsets[-1] + np.array([2, 2])]),
@@ -93,15 +93,15 @@ def test_the_trace_names_and_counts_every_stage(pipeline: Pipeline, users: Query
 
 
 def test_unanswered_queries_are_counted_and_filled_from_popularity(pipeline: Pipeline, users: QueryBatch) -> None:
-    stranger = users.select([N_USERS + 1])
-    offered, trace = pipeline.run(stranger, PIPELINE["candidates"])
+    unknown = users.select([N_USERS + 1])
+    offered, trace = pipeline.run(unknown, PIPELINE["candidates"])
     unanswered = {r.name: r.unanswered for r in trace.stages if r.stage == "source"}
     assert unanswered == {"popularity": 0, "itemcf": 1, "mf": 1, "two_tower": 0}
     assert str(trace).count("1 unanswered") == 2
     assert trace.stages[-1].unanswered == 0
     # Without the two-tower, popularity alone is left, and fills the list in its own order.
-    offered, trace = with_broken(pipeline, "two_tower", "deepfm", "mmr").run(stranger, 10, degrade=True)
-    popular = pipeline.sources[0].channel.retrieve(stranger, 10)
+    offered, trace = with_broken(pipeline, "two_tower", "deepfm", "mmr").run(unknown, 10, degrade=True)
+    popular = pipeline.sources[0].channel.retrieve(unknown, 10)
     np.testing.assert_array_equal(offered.item_idx, popular.item_idx)
 
 
@@ -292,8 +292,8 @@ def test_a_history_alone(pipeline: Pipeline) -> None:
     assert len(answer.items) == 4
     assert not {item.movie_id for item in answer.items} & set(history)
     # A user nobody knows changes nothing; the history is what counts.
-    stranger = pipeline.recommend(user=-5, history=history, k=4)
-    assert stranger.items == answer.items
+    unknown = pipeline.recommend(user=-5, history=history, k=4)
+    assert unknown.items == answer.items
 
 
 def test_a_given_history_replaces_the_stored_one(pipeline: Pipeline) -> None:

@@ -1,4 +1,4 @@
-"""Query time through every job: asked for, labelled, kept apart, and never given where it was not asked for."""
+"""Query time through every job: requested, labelled, on its own leaderboard, and never given without request."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def test_validation_in_training_equals_that_of_the_report(space: Workspace) -> N
 
 def test_a_report_with_query_time_is_labelled_and_a_separate_file(space: Workspace) -> None:
     plain = evaluate_recall(space)
-    told = evaluate_recall(space, query_time=True)
+    timed = evaluate_recall(space, query_time=True)
     assert {e.name for e in plain.evaluations} == {"popularity", "itemcf", "mf", "two_tower", "merged"}
-    assert {e.name for e in told.evaluations} == {e.name for e in plain.evaluations} | {READER}
-    assert (plain.report.name, told.report.name) == ("recall.md", "recall_query_time.md")
-    for measured, seen in ((plain, False), (told, True)):
+    assert {e.name for e in timed.evaluations} == {e.name for e in plain.evaluations} | {READER}
+    assert (plain.report.name, timed.report.name) == ("recall.md", "recall_query_time.md")
+    for measured, seen in ((plain, False), (timed, True)):
         data = json.loads(measured.report.with_suffix(".json").read_text())
         assert data["protocol"]["query_time"] is seen
         assert data["reads_query_time"] == ([READER] if seen else [])
@@ -79,7 +79,7 @@ def test_a_report_with_query_time_is_labelled_and_a_separate_file(space: Workspa
         assert ("It was read by reader" in text) is seen
         assert ("query time not seen" in text) is not seen
     # Who does not read it has the same figures on either.
-    by_name = {e.name: e for e in told.evaluations}
+    by_name = {e.name: e for e in timed.evaluations}
     for evaluation in (e for e in plain.evaluations if e.name != "merged"):
         for metric, values in evaluation.per_query.items():
             np.testing.assert_array_equal(by_name[evaluation.name].per_query[metric], values)
@@ -93,11 +93,11 @@ def test_channels_with_and_without_query_time_do_not_mix(space: Workspace) -> No
 
 
 def test_the_query_time_is_that_of_the_target(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[QueryBatch] = []
+    received: list[QueryBatch] = []
     original = BaseRecall.retrieve
 
     def spy(channel: BaseRecall, queries: QueryBatch, *args: Any, **options: Any) -> Any:
-        asked.append(queries)
+        received.append(queries)
         return original(channel, queries, *args, **options)
 
     monkeypatch.setattr(BaseRecall, "retrieve", spy)
@@ -105,8 +105,8 @@ def test_the_query_time_is_that_of_the_target(space: Workspace, monkeypatch: pyt
     evaluate_recall(space, names=["two_tower"])
     events = Prepared.load(space.prepared).split.interactions
     last = events.user_offsets[1:] - 1
-    np.testing.assert_array_equal(asked[0].as_of, events.timestamp[last])
-    np.testing.assert_array_equal(asked[1].as_of, events.timestamp[last - 1])
+    np.testing.assert_array_equal(received[0].as_of, events.timestamp[last])
+    np.testing.assert_array_equal(received[1].as_of, events.timestamp[last - 1])
 
 
 # The pipeline ----------------------------------------------------------------------------------------------
@@ -140,11 +140,11 @@ def test_a_pipeline_with_a_reader_is_measured_with_query_time_only(space: Worksp
 
 def test_a_recommendation_is_for_now_by_default(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = load(space.model("pipeline"))
-    asked: list[int] = []
+    received: list[int] = []
     original = pipeline.run
 
     def spy(queries: QueryBatch, *args: Any, **options: Any) -> Any:
-        asked.extend(queries.as_of.tolist())
+        received.extend(queries.as_of.tolist())
         return original(queries, *args, **options)
 
     monkeypatch.setattr(pipeline, "run", spy)
@@ -152,7 +152,7 @@ def test_a_recommendation_is_for_now_by_default(space: Workspace, monkeypatch: p
     pipeline.recommend(user=user_id(0), k=3)
     pipeline.recommend(history=[movie_id(1)], k=3)
     pipeline.recommend(user=user_id(0), k=3, as_of=1_000_000_000)
-    assert asked == [1_234_567_890, 1_234_567_890, 1_000_000_000]
+    assert received == [1_234_567_890, 1_234_567_890, 1_000_000_000]
 
 
 def test_without_a_reader_as_of_is_refused(trained: Workspace) -> None:

@@ -57,12 +57,12 @@ def prepared_root(root: Path) -> Workspace:
 
 def fitted(space: Workspace, *metadata: str) -> None:
     """The channels, a ranker, and the pipeline of both, by the commands."""
-    told = ["--metadata", ",".join(metadata)] if metadata else []
+    read = ["--metadata", ",".join(metadata)] if metadata else []
     for name in SETTINGS["channels"]:
-        flags = told if name == "two_tower" else []
+        flags = read if name == "two_tower" else []
         train_recall.main(["--model", name, *flags, *arguments(space, CHANNELS[name])])
     settings = {**RANKER, **{f"pipeline.{key}": value for key, value in SETTINGS.items()}}
-    train_ranking.main([*told, *arguments(space, settings)])
+    train_ranking.main([*read, *arguments(space, settings)])
 
 
 def answers(space: Workspace) -> list[list[tuple[int, float]]]:
