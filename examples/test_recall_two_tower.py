@@ -1,6 +1,6 @@
-"""What the two-tower alone recommends: three users' latest films beside their top ten.
+"""Recommendations of the two-tower alone: the latest films of three users beside their top ten.
 
-A program to read and to run, not a test of the suite. It needs the trained channel and the data it was fitted on.
+A program to read and to run; the test suite has its own tests. It needs the trained channel and its data.
 
     PYTHONPATH=. python examples/test_recall_two_tower.py
     PYTHONPATH=. python examples/test_recall_two_tower.py --seed 7 --set users=5
@@ -39,7 +39,7 @@ class ExampleSettings(ComponentConfig):
 
 
 @dataclass(frozen=True)
-class Shown:
+class UserPage:
     """One user's page.
 
     Attributes:
@@ -64,13 +64,13 @@ def main(argv: list[str] | None = None) -> None:
     sizes, space = command.settings, command.workspace
     channel = TwoTower.load(require(space.model(MODEL), "the trained two-tower", f"train_recall.py --model {MODEL}"))
     prepared = data_of(space, [MODEL])
-    asked = choose_users(prepared, sizes.users, command.options.generator())
-    pages = ask(channel, asked, prepared, k=sizes.k, latest=sizes.latest)
+    holdout = choose_users(prepared, sizes.users, command.options.generator())
+    pages = rank_for(channel, holdout, prepared, k=sizes.k, latest=sizes.latest)
     command.emit(to_dict(pages, prepared), "\n\n".join(page_text(page, prepared) for page in pages))
 
 
 def choose_users(prepared: Prepared, n: int, generator: np.random.Generator) -> Holdout:
-    """Random users with a held-out film, in the order of their ids; under protocol ``none`` any with a history."""
+    """Random users with a held-out film, ordered by id; under protocol ``none`` users with a history."""
     everyone = prepared.split.test()
     if len(everyone) == 0:
         queries = _with_history(prepared)
@@ -85,17 +85,17 @@ def _with_history(prepared: Prepared) -> QueryBatch:
     return events.queries(np.flatnonzero(events.lengths > 0))
 
 
-def ask(channel: TwoTower, asked: Holdout, prepared: Prepared, *, k: int, latest: int) -> list[Shown]:
-    """Rank the whole catalogue for every user, what they have seen left out."""
-    queries = asked.queries
+def rank_for(channel: TwoTower, holdout: Holdout, prepared: Prepared, *, k: int, latest: int) -> list[UserPage]:
+    """Rank the whole catalogue for every user, without the films of the history."""
+    queries = holdout.queries
     ranking = channel.retrieve(queries, len(prepared.vocabulary.items))
     pages = []
     for row, user in enumerate(prepared.vocabulary.users.decode(queries.user_idx).tolist()):
         history = queries.select([row]).history_idx
         ranked = ranking.item_idx[row][ranking.mask[row]]
-        targets = asked.target_idx[asked.target_offsets[row] : asked.target_offsets[row + 1]]
+        targets = holdout.target_idx[holdout.target_offsets[row] : holdout.target_offsets[row + 1]]
         pages.append(
-            Shown(
+            UserPage(
                 user=user,
                 n_seen=len(history),
                 latest=history[::-1][:latest].tolist(),
@@ -112,7 +112,7 @@ def _place(ranked: IntArray, item: int) -> int | None:
     return int(at[0]) + 1 if len(at) else None
 
 
-def page_text(page: Shown, prepared: Prepared) -> str:
+def page_text(page: UserPage, prepared: Prepared) -> str:
     """Two columns within 120 characters; a held-out film among the recommendations is marked."""
     left = [_film(item, prepared) for item in page.latest]
     right = [
@@ -142,8 +142,8 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def to_dict(pages: list[Shown], prepared: Prepared) -> Mapping[str, Any]:
-    """The same for programs, with raw ids."""
+def to_dict(pages: list[UserPage], prepared: Prepared) -> Mapping[str, Any]:
+    """The pages as JSON-able values with raw ids."""
 
     def film(item: int) -> dict[str, Any]:
         raw = int(prepared.vocabulary.items.ids[item])

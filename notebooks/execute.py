@@ -1,9 +1,9 @@
-"""Run the notebooks from top to bottom, each in a fresh kernel of this very interpreter; nothing is written back.
+"""Run the notebooks from top to bottom, each in a fresh kernel of this interpreter, without saving their outputs.
 
     PYTHONPATH=. python notebooks/execute.py --data_dir data
     PYTHONPATH=. python notebooks/execute.py --data_dir data notebooks/02_recall_comparison.ipynb
 
-Prints one line per notebook. The first cell that fails ends the run: its source and error go to stderr, exit code 1.
+Prints one line per notebook. The first failing cell ends the run: its source and error go to stderr, exit code 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class ThisInterpreter(KernelSpecManager):
-    """Knows one kernel: the Python that runs this program, whatever kernels are installed on the machine."""
+    """Offers one kernel, the Python that runs this program, whatever kernels are installed."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         command = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
@@ -64,7 +64,7 @@ def execute(path: Path, data_dir: Path) -> str | None:
         None if every cell ran, else the failing cell's source and its error.
 
     Raises:
-        DataError: the file is missing or no notebook.
+        DataError: the file is missing or is not a notebook.
     """
     try:
         notebook = nbformat.read(path, as_version=4)

@@ -1,10 +1,10 @@
-"""Train a channel with one thing changed at a time, over several seeds, and say what each change is worth.
+"""Train a channel with one change at a time, over several seeds, and measure the effect of each change.
 
-Every TOML file of a folder is a row: what train_recall.py --config takes. A row says only what differs where it
-extends another, extends = "streaming.toml"; a file whose name starts with _ is no row and only extended. Options
-given by --set hold for every row. What has been trained before, with the same configuration, data and seed, is not
-trained again, and a training that was broken off goes on from its last checkpoint. Writes a Markdown and a JSON
-report, the figures of every user and, with --plot, a plot of popularity to <data_dir>/reports/.
+Every TOML file of a folder is a row, with the options of train_recall.py --config. A row may extend another one and
+give only what differs: extends = "streaming.toml". A file whose name starts with _ can be extended, but is not a row.
+Options given by --set apply to every row. A finished run with the same configuration, data and seed is not trained
+again, and an interrupted one continues from its last checkpoint. Writes a Markdown and a JSON report, the metrics of
+every user and, with --plot, a plot of popularity to <data_dir>/reports/.
 
     PYTHONPATH=. python scripts/ablate.py --configs configs/ml-100k/ablation --baseline streaming --seeds 0,1,2
     PYTHONPATH=. python scripts/ablate.py --configs configs/ml-100k/ablation --baseline streaming \
@@ -86,7 +86,7 @@ def read_rows(folder: Path, settings: Mapping[str, Any]) -> list[Row]:
     """The rows of a folder, in the order of their names, with the given settings merged over each.
 
     Raises:
-        ConfigError: no such folder, no TOML file in it, or one that is not a row; names the file and the option.
+        ConfigError: no such folder, no TOML file in it, or an invalid row; the message names the file and the option.
     """
     from experiments.ablation_runs import Row
 
@@ -99,7 +99,7 @@ def read_rows(folder: Path, settings: Mapping[str, Any]) -> list[Row]:
     for file in files:
         row = deep_merge(read_toml(file), settings)
         for option in NOT_OF_A_ROW.keys() & row.keys():
-            raise ConfigError(f"{file}: {option} is no option of a row; {NOT_OF_A_ROW[option]}")
+            raise ConfigError(f"{file}: {option} is not an option of a row; {NOT_OF_A_ROW[option]}")
         rows.append(Row.parse(file.stem, row, source=str(file)))
     return rows
 

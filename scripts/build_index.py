@@ -1,14 +1,14 @@
-"""Choose an index for a trained channel by its measured recall, and put it in place of the channel's own.
+"""Choose an index for a trained channel by its measured recall, and replace the channel's index with it.
 
     PYTHONPATH=. python scripts/build_index.py --model two_tower
     PYTHONPATH=. python scripts/build_index.py --model two_tower --index hnsw --min_recall .995 --k 300
     PYTHONPATH=. python scripts/build_index.py --model two_tower --index ivf --set index_options.n_lists=2000
 
-Recall@k is measured against exact search with validation queries (histories excluded), or with item vectors to which
-noise was added where the data keeps no validation events back. Queries per second are measured in turns with the
-exact index. --index auto takes flat, exact search up to 100,000 items; beyond that ivf and pq (and hnsw up to 250,000
-items) are built and tuned, and the fastest that reaches --min_recall is kept, flat if none is faster. --k should be as
-long as the lists that will be asked for; the pipeline asks for pipeline.per_channel (300).
+Recall@k is measured against exact search, with validation queries (histories excluded) or, where the data has no
+validation events, with item vectors plus noise. Queries per second are measured alternately with the exact index.
+--index auto takes flat, exact search up to 100,000 items. Beyond that it builds and tunes ivf and pq (and hnsw up to
+250,000 items) and keeps the fastest that reaches --min_recall, or flat if none is faster. --k should be the length of
+the lists in use; the pipeline's is pipeline.per_channel (300).
 """
 
 from __future__ import annotations

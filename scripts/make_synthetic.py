@@ -1,6 +1,6 @@
 """Write a synthetic data set in ML-32M's layout and shape to <data_dir>/raw/synthetic/.
 
-By default in full size: 200,948 users, 87,585 movies, 32,000,204 ratings.
+The default is the full size: 200,948 users, 87,585 movies, 32,000,204 ratings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cut the processed data into fit, validation and test, and align the feature tables.
+"""Split the processed data into fit, validation and test, and align the feature tables.
 
 Writes <data_dir>/processed/two_tower/.
 

@@ -1,8 +1,8 @@
 """Raw files → validated Parquet under <data_dir>/processed/.
 
-Bare, it takes the only MovieLens data set under <data_dir>/raw/, of any layout. With --interactions it takes own
-events (Parquet or CSV: userId, movieId or itemId; optionally rating, timestamp or position). docs/data.md describes
-the columns of both sides.
+By default it takes the only MovieLens data set under <data_dir>/raw/, of any layout. With --interactions it takes your
+own events (Parquet or CSV: userId, movieId or itemId; optionally rating, timestamp or position). docs/data.md
+describes all columns.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class PreprocessSettings(ComponentConfig):
 
 
 def only_dataset(raw: Path, name: str | None) -> Path:
-    """The folder of the data set named, or of the only one there is.
+    """The folder of the named data set, or of the only one.
 
     Raises:
-        NotReadyError: nothing there.
-        DataError: several data sets and no name, or a name that is not there.
+        NotReadyError: no data set.
+        DataError: several data sets and no name, or no data set of that name.
     """
     folders = [path for path in raw.iterdir() if path.is_dir() and path.name[0] != "."] if raw.is_dir() else []
-    found = sorted(path for path in folders if path.name != tmdb.FOLDER)  # which describes a data set, and is none
+    found = sorted(path for path in folders if path.name != tmdb.FOLDER)  # TMDb's files describe a data set
     names = ", ".join(path.name for path in found)
     if name is not None:
         if raw / name not in found:
@@ -58,7 +58,7 @@ def only_dataset(raw: Path, name: str | None) -> Path:
 
 
 def describe(report: PreprocessReport) -> str:
-    """The report for people."""
+    """The report as text."""
     from dataprep.schema import TIE_FILE
 
     rows = ", ".join(f"{n:,} {table}" for table, n in report.rows.items())

@@ -7,8 +7,8 @@
 A checkpoint is written after each epoch and every 10 minutes, and curves for `tensorboard --logdir
 <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume continues.
 
-Options of the pipeline (channels, merge, reranker …) stand in the table [pipeline] of --config, or are
-given as --set pipeline.candidates=300. The pipeline is written to <data_dir>/models/pipeline.
+Options of the pipeline (channels, merge, reranker …) are given in the table [pipeline] of --config, or as
+--set pipeline.candidates=300. The pipeline is written to <data_dir>/models/pipeline.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _text(result: dict[str, Any]) -> str:
     ]
     epochs = result["training"]
     lines.append(
-        f"{len(epochs['loss'])} epochs, the best of them epoch {epochs['best_epoch']}: "
+        f"{len(epochs['loss'])} epochs, the best is epoch {epochs['best_epoch']}: "
         f"{epochs['minutes']:.1f} minutes, {epochs['samples_per_second']:,.0f} queries/s"
     )
     for stage, values in (result["validation"] or {}).items():

@@ -9,12 +9,12 @@
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --metadata director,cast,overview
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192 --resume
 
-A training that takes epochs writes a checkpoint after each and every 10 minutes, and its curves for
-`tensorboard --logdir <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume goes on.
+A training that takes epochs writes a checkpoint after each epoch and every 10 minutes, and curves for
+`tensorboard --logdir <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume continues.
 
 --input takes Parquet with raw ids: userId, movieId (or itemId), optionally rating, timestamp or position.
-Without it the prepared data is used. Every option of the channel can be given by --set or --config; the most used
-have flags of their own, below.
+Without it the prepared data is used. Every option of the channel can be given by --set or --config; frequent ones
+have the flags below.
 """
 
 from __future__ import annotations
@@ -104,11 +104,11 @@ def _text(result: dict[str, Any]) -> str:
     if result["training"] is not None:
         epochs = result["training"]
         lines.append(
-            f"{len(epochs['loss'])} epochs, the best of them epoch {epochs['best_epoch']}: "
+            f"{len(epochs['loss'])} epochs, the best is epoch {epochs['best_epoch']}: "
             f"{epochs['minutes']:.1f} minutes, {epochs['samples_per_second']:,.0f} samples/s"
         )
     if validation is None:
-        lines.append(f"no validation: protocol {result['protocol']} keeps no events back")
+        lines.append(f"no validation: protocol {result['protocol']} has no validation events")
     else:
         seen = " (query time seen)" if result["query_time"] else ""
         lines.append(f"validation{seen}: " + ", ".join(f"{name} {value:.4f}" for name, value in validation.items()))

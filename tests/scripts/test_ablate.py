@@ -78,8 +78,8 @@ ROWS = [
     ("epochs = 3", "row.toml: model is missing"),
     ('model = "svd"', "row.toml: unknown recall 'svd'"),
     ('model = "mf"\nfactors = 3', "row.toml: MFConfig: factors: no such option (got 3)"),
-    ('model = "mf"\nseed = 3', "row.toml: seed is no option of a row; give --seeds"),
-    ('model = "mf"\nname = "x"', "row.toml: name is no option of a row; rows are named after their files"),
+    ('model = "mf"\nseed = 3', "row.toml: seed is not an option of a row; give --seeds"),
+    ('model = "mf"\nname = "x"', "row.toml: name is not an option of a row; rows are named after their files"),
 ]
 
 
