@@ -28,7 +28,7 @@ def allowed() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     declared = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["dev"]]
     names = [requirement.split(">=")[0].split("==")[0].strip() for requirement in declared]
-    ours = {package.split(".")[0] for package in project["tool"]["setuptools"]["packages"]}
+    ours = {pattern.rstrip("*") for pattern in project["tool"]["setuptools"]["packages"]["find"]["include"]}
     return {*sys.stdlib_module_names, *ours, *(IMPORT_NAMES.get(name, name) for name in names)}
 
 
