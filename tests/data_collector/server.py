@@ -85,9 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = served.body[start:]
         if served.drops:
             body = body[: served.drops.pop(0)]
+        self.state.sent += len(body)  # before the write, because the client may continue before it returns
         self.wfile.write(body)
         self.wfile.flush()
-        self.state.sent += len(body)
         if served.stall is not None:
             served.stall.wait(30)
 
