@@ -216,7 +216,8 @@ def tiny_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     configs.mkdir()
 
     def write(name: str, settings: dict[str, Any]) -> None:
-        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        values = {key: json.dumps(value).replace('": ', '" = ') for key, value in settings.items()}  # inline tables
+        lines = [f"{key} = {value}" for key, value in values.items()]
         (configs / f"{name}.toml").write_text("\n".join(lines))
 
     for name, settings in small.CHANNELS.items():
