@@ -1,4 +1,4 @@
-"""The contract of every recall channel, run over every registered class.
+"""The contract of every recall channel, run over every registered class and one defined in the tests.
 
 A registered channel without an entry in ``CONFIGS`` fails the suite. A variant is named ``channel.variant``.
 """
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recall import CHANNELS
 from recall.base import BaseRecall
 from reccore import (
     Candidates,
@@ -26,6 +25,7 @@ from reccore import (
     TrainingData,
 )
 from reccore.arrays import offsets_from_lengths
+from tests.contracts.channels import CHANNELS
 from tests.helpers import nested
 
 TWO_TOWER: dict[str, Any] = {
@@ -45,6 +45,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mf": {"embedding_size": 2, "epochs": 10},
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
+    "gru4rec": nested(TWO_TOWER),
 }
 IMPERSONAL = {"popularity"}
 N_ITEMS = 24
@@ -257,8 +258,8 @@ LOAD_AND_RETRIEVE = """
 import sys
 from pathlib import Path
 import numpy as np
-from recall import CHANNELS
 from reccore import Candidates, QueryBatch, RunOptions
+from tests.contracts.channels import CHANNELS
 RunOptions(threads=1).apply_threads()
 folder = Path(sys.argv[1])
 given = np.load(folder / "queries.npz")
