@@ -2,10 +2,10 @@
 
     PYTHONPATH=. python benchmarks/index.py --items 1000000 --kinds ivf,pq
 
-Items are unit vectors drawn around centres, queries come from the same mixture, so that some neighbours lie around
-other centres than the query's own. Each index is tuned on one sample of queries and measured on another, in turns
-with the exact index: same queries, threads and batch size. ``raw FAISS`` is ``faiss.IndexFlatIP`` itself, without
-the exact ties and the exclusions of the flat index.
+Items and queries are unit vectors from one mixture around random centres; some neighbours belong to other centres than
+the query. Each index is tuned on one sample of queries and measured on another, in alternation with the exact index,
+with the same queries, threads and batch size. ``raw FAISS`` is ``faiss.IndexFlatIP`` itself, without the exact ties and
+the exclusions of the flat index.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 from loguru import logger
 
 from recall.index import INDEXES
 from recall.index.exact import faiss
 from recall.index.flat import FlatIndex
-from recall.index.tuning import BATCH_SIZE, Measured, RecallTooLow, Sample, in_turns, search_threads, tune
+from recall.index.tuning import BATCH_SIZE, IndexMeasurement, QuerySample, RecallTooLow, interleaved_qps, tune
 from reccore.arrays import FloatArray
+from reccore.threads import limit_threads, thread_limit
 
 NOISE = 0.5
 
@@ -54,8 +56,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     started = perf_counter()
     flat = FlatIndex().build(items)
     seconds = perf_counter() - started
-    choice, test = (Sample.of(flat, queries, args.k) for queries in (tuning, testing))
-    rows = [Measured.of(flat, seconds, test, in_turns([flat], test)[0]).to_dict()]
+    choice, test = (QuerySample.of(flat, queries, args.k) for queries in (tuning, testing))
+    rows = [IndexMeasurement.of(flat, seconds, test, interleaved_qps([flat], test)[0]).to_dict()]
     missed = []
     for kind in args.kinds.split(","):
         started = perf_counter()
@@ -67,12 +69,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         except RecallTooLow as error:
             missed.append(str(error))
             continue
-        exact_rate, rate = in_turns([flat, index], test)
-        rows.append(Measured.of(index, seconds, test, rate, exact_rate).to_dict())
+        exact_rate, rate = interleaved_qps([flat, index], test)
+        rows.append(IndexMeasurement.of(index, seconds, test, rate, exact_rate).to_dict())
     return {
         "shape": {name: getattr(args, name) for name in ("items", "centres", "dim", "noise", "queries", "k", "seed")},
         "batch_size": BATCH_SIZE,
-        "threads": faiss.omp_get_max_threads(),
+        "threads": thread_limit(),
         "raw_faiss_queries_per_second": round(raw_rate(items, testing, args.k), 1),
         "results": rows,
         "missed": missed,
@@ -80,7 +82,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def raw_rate(items: FloatArray, queries: FloatArray, k: int) -> float:
-    """Queries per second of FAISS's own exact index."""
+    """Queries per second of ``faiss.IndexFlatIP``."""
     index = faiss.IndexFlatIP(items.shape[1])
     index.add(items)
     index.search(queries[:8], k)
@@ -115,19 +117,19 @@ def main() -> None:
     parser.add_argument("--centres", type=int, default=10_000)
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--noise", type=float, default=NOISE, help="length of the noise; a centre has length 1")
-    parser.add_argument("--queries", type=int, default=512, help="of each of the two samples")
+    parser.add_argument("--queries", type=int, default=512, help="queries in each of the two samples")
     parser.add_argument("--k", type=int, default=100)
-    parser.add_argument("--kinds", default="ivf,pq,hnsw", help="separated by commas")
+    parser.add_argument("--kinds", default="ivf,pq,hnsw", help="kinds of index, separated by commas")
     parser.add_argument("--min_recall", type=float, default=0.99)
     parser.add_argument("--threads", type=int, default=None, help="default: torch's choice")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
-    parser.add_argument("--smoke", action="store_true", help="a size that takes seconds, to see that it runs")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--smoke", action="store_true", help="a small size that takes seconds, as a test")
     args = parser.parse_args()
     if args.smoke:
         args.items, args.centres, args.dim, args.queries = 5_000, 50, 32, 64
-    with search_threads(args.threads):
-        report = measure(args)
+    limit_threads(args.threads or torch.get_num_threads())
+    report = measure(args)
     sys.stdout.write((json.dumps(report) if args.json else table(report)) + "\n")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from loguru import logger
 from pipeline.provenance import data_of
 from recall import CHANNELS
 from recall.embedding import EmbeddingRecall
-from recall.index.base import BaseIndex
+from recall.index.base import BaseIndex, BaseIndexConfig
 from recall.index.choose import build_best
-from recall.index.tuning import Sample
+from recall.index.tuning import QuerySample
 from reccore import Bundle, ConfigError, DataError, Exclusions, Holdout, NotReadyError, RunOptions, Workspace
 from reccore.arrays import FloatArray
 from reccore.bundle import MANIFEST, read_manifest
@@ -31,8 +30,7 @@ def build_index(
     workspace: Workspace,
     name: str,
     *,
-    kind: str,
-    index_options: Mapping[str, Any] | None,
+    index: BaseIndexConfig,
     min_recall: float,
     k: int,
     options: RunOptions,
@@ -54,15 +52,10 @@ def build_index(
     channel = _load(path, name)
     vectors = channel.index.vectors
     source, queries, exclude = _queries(workspace, name, channel, vectors, options)
-    index, measured = build_best(
-        kind,
-        vectors,
-        lambda exact: Sample.of(exact, queries, k, exclude),
-        min_recall,
-        options=index_options,
-        seed=options.seed,
+    best, measured = build_best(
+        index, vectors, lambda exact: QuerySample.of(exact, queries, k, exclude), min_recall, seed=options.seed
     )
-    _replace(workspace, path, channel, index)
+    _replace(workspace, path, channel, best)
     return {
         "model": name,
         "path": str(path),
@@ -71,8 +64,8 @@ def build_index(
         "queries": len(queries),
         "k": min(k, len(vectors)),
         "min_recall": min_recall,
-        "index": index.name,
-        "options": index.config.model_dump(mode="json", exclude={"kind"}),
+        "index": best.name,
+        "options": best.config.model_dump(mode="json", exclude={"kind"}),
         "measured": [one.to_dict() for one in measured],
     }
 

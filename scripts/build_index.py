@@ -19,6 +19,7 @@ from pydantic import Field
 
 from recall.index import AUTO, INDEXES
 from reccore import ComponentConfig, ConfigError
+from reccore.threads import limit_threads
 from scripts._cli import OneOf, parse_command, run
 
 MEGABYTE = 1_000_000
@@ -46,21 +47,22 @@ def main(argv: list[str] | None = None) -> None:
         raise ConfigError("--model is missing; give the channel whose index is to be built, such as two_tower")
     if job.index not in KINDS:
         raise ConfigError(f"unknown index {job.index!r}; known: {', '.join(KINDS)}")
-    from pipeline.indexing import build_index
-    from recall.index.choose import create_index
-    from recall.index.tuning import search_threads
+    import torch
 
-    create_index(job.index, 1, job.index_options)
-    with search_threads(job.threads) as threads:
-        result = build_index(
-            command.workspace,
-            job.name or str(job.model),
-            kind=job.index,
-            index_options=job.index_options,
-            min_recall=job.min_recall,
-            k=job.k,
-            options=command.options,
-        )
+    from pipeline.indexing import build_index
+    from recall.index.choose import parse_index
+
+    index = parse_index(job.index, job.index_options)
+    threads = job.threads or torch.get_num_threads()
+    limit_threads(threads)
+    result = build_index(
+        command.workspace,
+        job.name or str(job.model),
+        index=index,
+        min_recall=job.min_recall,
+        k=job.k,
+        options=command.options,
+    )
     command.emit({**result, "threads": threads}, _text(result, threads))
 
 

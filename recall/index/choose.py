@@ -1,4 +1,4 @@
-"""Which index to take: by the size of the catalogue, then by what is measured."""
+"""Choice of an index: by configuration, by the size of the catalogue, or by measurement."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from recall.index.flat import FlatConfig
 from recall.index.hnsw import HNSWConfig
 from recall.index.ivf import IVFConfig
 from recall.index.pq import PQConfig
-from recall.index.tuning import Measured, RecallTooLow, Sample, in_turns, tune
-from reccore import ConfigError
+from recall.index.tuning import IndexMeasurement, QuerySample, RecallTooLow, interleaved_qps, tune
 from reccore.arrays import FloatArray
 from reccore.config import by_kind
 
-# Up to so many items an exact search takes a millisecond or two, and a structure would save nothing worth having.
+# Up to this number of items an exact search takes a millisecond or two, so an approximate one saves little.
 EXACT_UP_TO = 100_000
-# Beyond so many items ``auto`` leaves the graph out, whose building by one thread takes minutes.
+# Beyond this number of items ``auto`` does not try HNSW, because one thread takes minutes to build the graph.
 GRAPH_UP_TO = 250_000
 
 
@@ -51,76 +50,69 @@ IndexConfig = Annotated[
 """
 
 
-def create_index(kind: str, n_items: int, options: Mapping[str, Any] | None = None) -> BaseIndex:
-    """An empty index of a kind; ``auto`` is flat up to ``EXACT_UP_TO`` items and ivf beyond.
+def parse_index(kind: str, options: Mapping[str, Any]) -> BaseIndexConfig:
+    """Options of an index from its kind, which may be ``auto``, and plain values.
 
     Raises:
-        ConfigError: an unknown kind or option, or options for ``auto``.
+        ConfigError: an unknown kind or option, or a value out of range.
     """
-    if kind != AUTO:
-        return INDEXES[kind](options)
-    if options:
-        raise ConfigError(f"options of an index need its kind, not {AUTO}: got {', '.join(options)}")
-    return AutoConfig().create(n_items)
+    return (AutoConfig if kind == AUTO else INDEXES[kind].Config).parse(options)
 
 
-def kinds_to_try(kind: str, n_items: int) -> tuple[str, ...]:
-    """What to build and measure against the flat index."""
-    if kind != AUTO:
-        return (kind,)
+def configs_to_try(config: BaseIndexConfig, n_items: int) -> tuple[BaseIndexConfig, ...]:
+    """The indexes to build and measure next to the flat one."""
+    if config.kind != AUTO:
+        return (config,)
     if n_items <= EXACT_UP_TO:
-        return ("flat",)
-    return ("ivf", "pq", "hnsw") if n_items <= GRAPH_UP_TO else ("ivf", "pq")
+        return (FlatConfig(),)
+    return (IVFConfig(), PQConfig(), HNSWConfig()) if n_items <= GRAPH_UP_TO else (IVFConfig(), PQConfig())
 
 
 def build_best(
-    kind: str,
+    config: BaseIndexConfig,
     vectors: FloatArray,
-    make_sample: Callable[[BaseIndex], Sample],
+    make_sample: Callable[[BaseIndex], QuerySample],
     min_recall: float,
     *,
-    options: Mapping[str, Any] | None = None,
     seed: int = 0,
-) -> tuple[BaseIndex, list[Measured]]:
-    """Build the kind asked for, or with ``auto`` each in question, tune it to the recall, and take the fastest.
+) -> tuple[BaseIndex, list[IndexMeasurement]]:
+    """Build the given index, or with ``auto`` several, tune each to the recall, and return the fastest.
 
     Args:
-        kind: a registered kind, or ``auto``.
+        config: options of the index; ``auto`` tries those of ``configs_to_try``.
         vectors: (N, D) float32 item vectors.
-        make_sample: from the exact index to queries with the true answers.
-        min_recall: recall@k that the lower end of the interval must reach.
-        options: of the kind asked for.
-        seed: of the building.
+        make_sample: computes the true answers to a sample of queries with the given exact index.
+        min_recall: recall@k that the lower 95% bound must reach.
+        seed: of building.
 
     Returns:
-        The index, tuned, and what was measured, the flat index first.
+        The tuned index, and the measurements of all indexes, the flat one first.
 
     Raises:
-        ConfigError: the kind asked for does not reach the recall; ``auto`` takes flat instead.
+        RecallTooLow: the given index does not reach the recall; ``auto`` then returns the flat index.
     """
-    create_index(kind, len(vectors), options)  # a wrong option fails before anything is built
     started = perf_counter()
-    flat = INDEXES["flat"]().build(vectors)
+    flat = FlatConfig().create(len(vectors)).build(vectors)
     flat_seconds = perf_counter() - started
     sample = make_sample(flat)
-    measured = [Measured.of(flat, flat_seconds, sample, in_turns([flat], sample)[0])]
+    measured = [IndexMeasurement.of(flat, flat_seconds, sample, interleaved_qps([flat], sample)[0])]
     best, fastest = flat, measured[0].queries_per_second
-    for name in kinds_to_try(kind, len(vectors)):
-        if name == flat.name:
+    for choice in configs_to_try(config, len(vectors)):
+        if choice.kind == flat.name:
             continue
         started = perf_counter()
-        index = INDEXES[name](options).build(vectors, seed)
+        index = choice.create(len(vectors)).build(vectors, seed)
         seconds = perf_counter() - started
-        logger.info("{} built in {:.1f} s", name, seconds)
+        logger.info("{} built in {:.1f} s", index.name, seconds)
         try:
             tune(index, sample, min_recall)
         except RecallTooLow as error:
-            if kind != AUTO:
+            if config.kind != AUTO:
                 raise
             logger.warning("{}", error)
             continue
-        exact_rate, rate = in_turns([flat, index], sample)
-        measured.append(Measured.of(index, seconds, sample, rate, exact_rate))
-        if kind != AUTO or rate > fastest:
+        exact_rate, rate = interleaved_qps([flat, index], sample)
+        measured.append(IndexMeasurement.of(index, seconds, sample, rate, exact_rate))
+        if config.kind != AUTO or rate > fastest:
             best, fastest = index, rate
     return best, measured

@@ -1,45 +1,41 @@
-"""Measuring an index against the exact answer, and finding the least search that is good enough."""
+"""Measures an index against exact search, and tunes it to a recall with the least effort."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 from loguru import logger
-from threadpoolctl import threadpool_limits
 
 from recall.index.approximate import ApproximateIndex
 from recall.index.base import BaseIndex
-from recall.index.exact import faiss
 from reccore import Candidates, ConfigError, Exclusions
 from reccore.arrays import FloatArray
 
-# Queries of one call, the same for every index that is timed.
+# Queries per call, the same for every index that is timed.
 BATCH_SIZE = 256
-TURNS = 3
-# One-sided 95%: the recall over the sample less so many standard errors must reach the target.
+TURNS = 3  # measurements of each speed
+# One-sided 95% bound: the mean less this number of standard errors.
 Z = 1.645
-# Doubling the search so often without gaining is the end of it.
+# Tuning gives up after this number of doublings without a higher recall.
 PATIENCE = 3
 
 
 class RecallTooLow(ConfigError):
-    """An index does not reach the recall asked for, however much it searches."""
+    """An index does not reach the required recall with any effort."""
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class QuerySample:
     """Queries with their true answers.
 
     Attributes:
         queries: (B, D) float32.
-        exclude: what each must not be offered.
-        truth: (B, k) the exact index's answer.
+        exclude: excluded items of each query.
+        truth: (B, k) answers of the exact index.
     """
 
     queries: FloatArray
@@ -47,8 +43,8 @@ class Sample:
     truth: Candidates
 
     @classmethod
-    def of(cls, exact: BaseIndex, queries: FloatArray, k: int, exclude: Exclusions | None = None) -> Sample:
-        """Ask the exact index."""
+    def of(cls, exact: BaseIndex, queries: FloatArray, k: int, exclude: Exclusions | None = None) -> QuerySample:
+        """Compute the true answers with the exact index."""
         exclude = Exclusions.nothing(len(queries)) if exclude is None else exclude
         return cls(queries, exclude, search_in_batches(exact, queries, k, exclude))
 
@@ -57,23 +53,23 @@ class Sample:
         return self.truth.k
 
     def recall(self, index: BaseIndex) -> FloatArray:
-        """(B,) share of the true list that the index finds; an item tied with the last of it is as good."""
+        """(B,) recall@k of the index; see ``recall_per_query``."""
         return recall_per_query(search_in_batches(index, self.queries, self.k, self.exclude), self.truth)
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What is known of an index after measuring it.
+class IndexMeasurement:
+    """Recall, speed and size of an index.
 
     Attributes:
         kind: registered name.
-        options: its configuration, tuned.
-        build_seconds: without the tuning.
+        options: the tuned configuration.
+        build_seconds: time of building, without tuning.
         recall: mean recall@k over the sample.
-        recall_at_least: its one-sided 95% bound.
+        recall_at_least: lower one-sided 95% bound of the recall.
         queries_per_second: in batches of ``BATCH_SIZE``.
-        exact_queries_per_second: of the flat index, in turns with this one.
-        n_bytes: memory.
+        exact_queries_per_second: of the flat index, measured in alternation with this one.
+        n_bytes: memory in bytes.
     """
 
     kind: str
@@ -87,9 +83,9 @@ class Measured:
 
     @classmethod
     def of(
-        cls, index: BaseIndex, build_seconds: float, sample: Sample, rate: float, exact_rate: float | None = None
-    ) -> Measured:
-        """Measure the recall; rates are given (``exact_rate`` by default the same)."""
+        cls, index: BaseIndex, build_seconds: float, sample: QuerySample, rate: float, exact_rate: float | None = None
+    ) -> IndexMeasurement:
+        """Measure the recall and add the given speeds (``exact_rate`` None: the same as ``rate``)."""
         recall = sample.recall(index)
         return cls(
             kind=index.name,
@@ -112,9 +108,9 @@ class Measured:
 
 
 def recall_per_query(found: Candidates, truth: Candidates) -> FloatArray:
-    """(B,) share of the truth that was found, 1 where there is nothing to find.
+    """(B,) share of the true list that was found, 1 where the true list is empty.
 
-    Counted by score: scores of an item agree between indexes, and any of several tied items may come last.
+    Items are counted by score, which all indexes compute alike: an item tied with the last true one counts as found.
     """
     n_true = truth.counts
     last = np.take_along_axis(truth.score, np.maximum(n_true - 1, 0)[:, None], axis=1)
@@ -124,18 +120,18 @@ def recall_per_query(found: Candidates, truth: Candidates) -> FloatArray:
 
 
 def lower_bound(recall: FloatArray) -> float:
-    """One-sided 95% bound of the mean."""
+    """Lower one-sided 95% bound of the mean."""
     return float(recall.mean() - Z * recall.std() / np.sqrt(len(recall)))
 
 
-def tune(index: BaseIndex, sample: Sample, min_recall: float) -> None:
-    """Set the index's search options to the least search whose recall is surely ``min_recall``.
+def tune(index: BaseIndex, sample: QuerySample, min_recall: float) -> None:
+    """Set the search options to the least effort whose recall is at least ``min_recall`` with 95% confidence.
 
-    The option that buys recall with time is doubled until the bound is reached, then halved in between. Where
-    other options are to be tried too, the fastest combination is taken. An exact index is left as it is.
+    The effort is doubled until the lower bound of the recall reaches the target, then found by bisection. If the
+    index has ``alternatives``, the fastest combination is taken. An exact index stays unchanged.
 
     Raises:
-        RecallTooLow: no value is enough; names the recall reached.
+        RecallTooLow: no effort suffices; the message gives the highest recall.
     """
     if not isinstance(index, ApproximateIndex):
         return
@@ -147,30 +143,30 @@ def tune(index: BaseIndex, sample: Sample, min_recall: float) -> None:
         reached = max(reached, recall)
         if effort is None:
             continue
-        rate = in_turns([index], sample, turns=1)[0]
+        rate = interleaved_qps([index], sample, turns=1)[0]
         if best is None or rate > best[0]:
             best = rate, {**others, index.parameter: effort}
     if best is None:
         raise RecallTooLow(
-            f"the {index.name} index finds {reached:.4f} of the exact top {sample.k} at most (95% bound), less than "
+            f"the {index.name} index finds at most {reached:.4f} of the exact top {sample.k} (95% bound), less than "
             f"the {min_recall} asked for; lower --min_recall, or take --index auto or flat"
         )
     index.set_options(**best[1])
     logger.info("{} reaches recall {} with {}", index.name, min_recall, best[1])
 
 
-def _least_effort(index: ApproximateIndex, sample: Sample, min_recall: float) -> tuple[int | None, float]:
-    """The least value that is enough, or None, and the best bound met; the index is left with that value."""
+def _least_effort(index: ApproximateIndex, sample: QuerySample, min_recall: float) -> tuple[int | None, float]:
+    """The least sufficient effort, which the index keeps, or None; and the highest lower bound of the recall."""
 
     def bound(effort: int) -> float:
         index.set_options(**{index.parameter: effort})
         return lower_bound(sample.recall(index))
 
-    low, high, best, idle = 0, 1, 0.0, 0
+    low, high, best, without_gain = 0, 1, 0.0, 0
     while (now := bound(high)) < min_recall:
-        idle = 0 if now > best else idle + 1
+        without_gain = 0 if now > best else without_gain + 1
         best = max(best, now)
-        if high >= index.most_effort or idle >= PATIENCE:
+        if high >= index.most_effort or without_gain >= PATIENCE:
             return None, best
         low, high = high, min(2 * high, index.most_effort)
     while high - low > max(1, high // 16):
@@ -189,8 +185,8 @@ def search_in_batches(index: BaseIndex, queries: FloatArray, k: int, exclude: Ex
     return Candidates(np.concatenate([f.item_idx for f in found]), np.concatenate([f.score for f in found]))
 
 
-def in_turns(indexes: Sequence[BaseIndex], sample: Sample, turns: int = TURNS) -> list[float]:
-    """Queries per second of each index: the medians of several turns, so that all meet the same machine."""
+def interleaved_qps(indexes: Sequence[BaseIndex], sample: QuerySample, turns: int = TURNS) -> list[float]:
+    """Median queries per second of each index; the indexes alternate, so that load on the machine affects all alike."""
     first = min(BATCH_SIZE, len(sample.queries))
     seconds: list[list[float]] = [[] for _ in indexes]
     for index in indexes:
@@ -201,21 +197,3 @@ def in_turns(indexes: Sequence[BaseIndex], sample: Sample, turns: int = TURNS) -
             search_in_batches(index, sample.queries, sample.k, sample.exclude)
             taken.append(perf_counter() - started)
     return [len(sample.queries) / float(np.median(taken)) for taken in seconds]
-
-
-@contextmanager
-def search_threads(threads: int | None = None) -> Iterator[int]:
-    """FAISS, NumPy and torch with the same number of threads, by default torch's; yields it.
-
-    Several libraries bring a pool of their own, and a ratio of two speeds means little where one has more threads.
-    """
-    threads = torch.get_num_threads() if threads is None else threads
-    before, torch_before = faiss.omp_get_max_threads(), torch.get_num_threads()
-    with threadpool_limits(threads):
-        faiss.omp_set_num_threads(threads)
-        torch.set_num_threads(threads)
-        try:
-            yield threads
-        finally:
-            faiss.omp_set_num_threads(before)
-            torch.set_num_threads(torch_before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.index import mixture, unit_centres
 from recall.index import INDEXES
@@ -12,21 +13,22 @@ from recall.index import tuning as tuning_module
 from recall.index.approximate import ApproximateIndex
 from recall.index.base import BaseIndex
 from recall.index.brute_force import BruteForceIndex
-from recall.index.choose import build_best, kinds_to_try
-from recall.index.flat import FlatIndex
-from recall.index.hnsw import HNSWIndex
-from recall.index.ivf import IVFIndex
+from recall.index.choose import AutoConfig, build_best, configs_to_try, parse_index
+from recall.index.flat import FlatConfig, FlatIndex
+from recall.index.hnsw import HNSWConfig, HNSWIndex
+from recall.index.ivf import IVFConfig, IVFIndex
+from recall.index.pq import PQConfig
 from recall.index.tuning import (
+    QuerySample,
     RecallTooLow,
-    Sample,
-    in_turns,
+    interleaved_qps,
     lower_bound,
     recall_per_query,
-    search_threads,
     tune,
 )
 from reccore import Candidates, ConfigError, Exclusions
 from reccore.arrays import FloatArray, offsets_from_lengths
+from reccore.threads import limit_threads
 
 APPROXIMATE = [name for name in INDEXES if issubclass(INDEXES[name], ApproximateIndex)]
 
@@ -74,7 +76,7 @@ def test_tuned_on_one_sample_it_holds_on_another(
     flat = FlatIndex().build(items)
     index = INDEXES[name]().build(items, seed=1)
     assert isinstance(index, ApproximateIndex)
-    tune(index, Sample.of(flat, queries, 100), 0.99)
+    tune(index, QuerySample.of(flat, queries, 100), 0.99)
     assert index.config.list_length == 100
     truth, found = flat.search(others, 100), index.search(others, 100)
     shared = [len(np.intersect1d(a, b)) for a, b in zip(truth.item_idx, found.item_idx, strict=True)]
@@ -84,7 +86,7 @@ def test_tuned_on_one_sample_it_holds_on_another(
 
 def test_the_least_effort_is_taken(catalogue: tuple[FloatArray, FloatArray, FloatArray]) -> None:
     items, queries, _ = catalogue
-    sample = Sample.of(FlatIndex().build(items), queries, 100)
+    sample = QuerySample.of(FlatIndex().build(items), queries, 100)
     index = IVFIndex({"nprobe": 300}).build(items)
     tune(index, sample, 0.995)
     chosen = index.effort
@@ -103,9 +105,9 @@ def test_excluded_items_are_part_of_the_measure(
     near = flat.search(queries, 150).item_idx
     exclude = Exclusions(offsets_from_lengths(np.full(len(queries), 150)), near.ravel())
     index = IVFIndex().build(items)
-    tune(index, Sample.of(flat, queries, 20), 0.99)
+    tune(index, QuerySample.of(flat, queries, 20), 0.99)
     easy = index.effort
-    sample = Sample.of(flat, queries, 20, exclude)
+    sample = QuerySample.of(flat, queries, 20, exclude)
     tune(index, sample, 0.99)
     assert not np.isin(sample.truth.item_idx[0], near[0]).any()
     assert index.effort > easy
@@ -116,16 +118,16 @@ def test_a_target_out_of_reach_is_refused_by_name() -> None:
     items = rng.standard_normal((3000, 64)).astype(np.float32)
     flat, queries = FlatIndex().build(items), rng.standard_normal((60, 64)).astype(np.float32)
     poor = HNSWIndex({"neighbours": 2, "ef_construction": 2}).build(items)
-    with pytest.raises(RecallTooLow, match=r"the hnsw index finds 0\.\d+ of the exact top 10 at most"):
-        tune(poor, Sample.of(flat, queries, 10), 0.9999)
-    tune(flat, Sample.of(flat, queries, 10), 0.9999)  # an exact index has nothing to tune
+    with pytest.raises(RecallTooLow, match=r"the hnsw index finds at most 0\.\d+ of the exact top 10"):
+        tune(poor, QuerySample.of(flat, queries, 10), 0.9999)
+    tune(flat, QuerySample.of(flat, queries, 10), 0.9999)  # an exact index has nothing to tune
 
 
 def test_auto_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kinds_to_try("auto", 100_000) == ("flat",)
-    assert kinds_to_try("auto", 100_001) == ("ivf", "pq", "hnsw")
-    assert kinds_to_try("auto", 1_000_000) == ("ivf", "pq")
-    assert kinds_to_try("hnsw", 10) == ("hnsw",)
+    assert configs_to_try(AutoConfig(), 100_000) == (FlatConfig(),)
+    assert configs_to_try(AutoConfig(), 100_001) == (IVFConfig(), PQConfig(), HNSWConfig())
+    assert configs_to_try(AutoConfig(), 1_000_000) == (IVFConfig(), PQConfig())
+    assert configs_to_try(HNSWConfig(ef_search=3), 10) == (HNSWConfig(ef_search=3),)
 
 
 def rates(monkeypatch: pytest.MonkeyPatch, speed: dict[str, float]) -> None:
@@ -133,8 +135,8 @@ def rates(monkeypatch: pytest.MonkeyPatch, speed: dict[str, float]) -> None:
         return [speed[index.name] for index in indexes]
 
     monkeypatch.setattr(choose_module, "EXACT_UP_TO", 1000)
-    monkeypatch.setattr(choose_module, "in_turns", given)
-    monkeypatch.setattr(tuning_module, "in_turns", given)
+    monkeypatch.setattr(choose_module, "interleaved_qps", given)
+    monkeypatch.setattr(tuning_module, "interleaved_qps", given)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_auto_takes_the_fastest(monkeypatch: pytest.MonkeyPatch, speed: dict[str
     rates(monkeypatch, speed)
     centres = unit_centres(20, 8, seed=0)
     items, queries = mixture(2000, centres, 0.5, 1), mixture(40, centres, 0.5, 2)
-    best, measured = build_best("auto", items, lambda exact: Sample.of(exact, queries, 10), 0.9)
+    best, measured = build_best(AutoConfig(), items, lambda exact: QuerySample.of(exact, queries, 10), 0.9)
     assert best.name == chosen
     assert [one.kind for one in measured] == ["flat", "ivf", "pq", "hnsw"]
     assert measured[1].speedup == speed["ivf"] / speed["flat"]
@@ -165,28 +167,20 @@ def test_auto_falls_back_to_what_reaches_the_recall(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(choose_module, "tune", refuse)
     items = mixture(2000, unit_centres(20, 8, seed=0), 0.5, 1)
-    best, measured = build_best("auto", items, lambda exact: Sample.of(exact, items[:30], 10), 0.9)
+    best, measured = build_best(AutoConfig(), items, lambda exact: QuerySample.of(exact, items[:30], 10), 0.9)
     assert (best.name, [one.kind for one in measured]) == ("pq", ["flat", "pq"])
     with pytest.raises(RecallTooLow, match="ivf misses"):
-        build_best("ivf", items, lambda exact: Sample.of(exact, items[:30], 10), 0.9)
+        build_best(IVFConfig(), items, lambda exact: QuerySample.of(exact, items[:30], 10), 0.9)
 
 
-def test_a_wrong_option_fails_before_anything_is_built() -> None:
-    def never(exact: BaseIndex) -> Sample:
-        raise AssertionError("asked for queries")
-
-    with pytest.raises(ConfigError, match="nprobe"):
-        build_best("hnsw", np.ones((3, 2), dtype=np.float32), never, 0.9, options={"nprobe": 3})
-
-
-def test_threads_are_the_same_for_all_and_put_back() -> None:
-    import faiss
-    import torch
-
-    before = faiss.omp_get_max_threads(), torch.get_num_threads()
-    with search_threads(3) as threads:
-        assert threads == faiss.omp_get_max_threads() == torch.get_num_threads() == 3
-    assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == before
+def test_plain_values_become_options() -> None:
+    assert parse_index("ivf", {"nprobe": 3}) == IVFConfig(nprobe=3)
+    assert parse_index("auto", {}) == AutoConfig()
+    for kind in ("hnsw", "auto"):
+        with pytest.raises(ConfigError, match="nprobe: no such option"):
+            parse_index(kind, {"nprobe": 3})
+    with pytest.raises(ConfigError, match="unknown index 'annoy'"):
+        parse_index("annoy", {})
 
 
 def test_rates_are_queries_over_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +188,7 @@ def test_rates_are_queries_over_seconds(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(tuning_module, "perf_counter", lambda: float(next(clock)))  # each turn takes a second
     items = unit_centres(30, 4, seed=0)
     flat, brute = FlatIndex().build(items), BruteForceIndex().build(items)
-    assert in_turns([flat, brute], Sample.of(flat, items[:12], 3)) == [12.0, 12.0]
+    assert interleaved_qps([flat, brute], QuerySample.of(flat, items[:12], 3)) == [12.0, 12.0]
 
 
 @pytest.mark.slow
@@ -204,9 +198,9 @@ def test_a_million_items_ten_times_as_fast_as_exact() -> None:
     items = mixture(1_000_000, centres, 0.5, seed=1)
     flat = FlatIndex().build(items)
     index = IVFIndex().build(items)
-    with search_threads():
-        tune(index, Sample.of(flat, mixture(192, centres, 0.5, seed=2), 100), 0.99)
-        test = Sample.of(flat, mixture(192, centres, 0.5, seed=3), 100)
-        assert test.recall(index).mean() >= 0.99
-        exact_rate, rate = in_turns([flat, index], test)
+    limit_threads(torch.get_num_threads())
+    tune(index, QuerySample.of(flat, mixture(192, centres, 0.5, seed=2), 100), 0.99)
+    test = QuerySample.of(flat, mixture(192, centres, 0.5, seed=3), 100)
+    assert test.recall(index).mean() >= 0.99
+    exact_rate, rate = interleaved_qps([flat, index], test)
     assert rate >= 10 * exact_rate

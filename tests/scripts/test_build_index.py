@@ -92,7 +92,7 @@ def test_without_the_data_item_vectors_are_asked_for(command: Command, own: Work
     ended = command("build_index", "--data_dir", own.root, "--model", "two_tower", "--json")
     assert ended.code == 0, ended.err
     assert ended.json["sample"] == "perturbed item vectors"
-    assert "the data of two_tower is not at hand" in ended.err
+    assert "the data of two_tower is not available" in ended.err
 
 
 def test_a_pipeline_of_another_training_is_left_alone(command: Command, own: Workspace) -> None:
@@ -118,7 +118,7 @@ WRONG = [
     (["--model", "two_tower", "--index", "annoy"], "invalid choice: 'annoy'"),
     (["--model", "two_tower", "--set", "index=annoy"], "unknown index 'annoy'; known: auto, flat, ivf, hnsw, pq"),
     (["--model", "two_tower", "--set", "nprobe=3"], "nprobe: no such option"),
-    (["--model", "two_tower", "--set", "index_options.nprobe=3"], "need its kind, not auto: got nprobe"),
+    (["--model", "two_tower", "--set", "index_options.nprobe=3"], "AutoConfig: nprobe: no such option"),
     (["--model", "two_tower", "--index", "ivf", "--set", "index_options.lists=3"], "lists: no such option"),
     (["--model", "two_tower", "--name", "a/b"], "not a usable model name"),
 ]
@@ -142,5 +142,5 @@ def test_a_recall_out_of_reach_changes_nothing(
     monkeypatch.setattr("recall.index.tuning.lower_bound", lambda recall: 0.5)
     before = Bundle.open(own.model("two_tower")).fingerprint
     sentence = command("build_index", "--data_dir", own.root, "--model", "two_tower", "--index", "hnsw").sentence
-    assert "the hnsw index finds 0.5000 of the exact top 100 at most" in sentence
+    assert "the hnsw index finds at most 0.5000 of the exact top 100" in sentence
     assert Bundle.open(own.model("two_tower")).fingerprint == before
