@@ -17,6 +17,11 @@ from recall.base import BaseRecall
 from reccore import Candidates, ConfigError, DataError, Holdout, NotReadyError, TrainingData, Workspace
 from reccore.bundle import read_manifest
 
+QUERY_TIME = (
+    "Every query carried the time of the event to predict. It was read by {}, and by what builds on them. "
+    "These figures do not compare with those of a report without query time."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluationResult:
@@ -84,15 +89,12 @@ class EvaluationJob:
         """Load the data that the models were fitted on and choose the held-out events.
 
         Args:
-            what: is evaluated; first part of the report's file name.
-            workspace: data root.
-            channels: channels of the evaluation.
+            what: first part of the report's file name.
+            workspace, query_time, ks, seed: see the attributes.
+            channels: recall channels of the evaluation.
             models: names of all models, which must have been fitted on the same data.
             split: ``valid`` or ``test``.
             test_file: a held-out file to use instead; histories are the events that the models were fitted on.
-            query_time: queries carry the time of the event to predict.
-            ks: list lengths.
-            seed: of the bootstrap.
 
         Raises:
             ConfigError: see ``check_query_time``.
@@ -132,18 +134,7 @@ class EvaluationJob:
         seen_filtered: bool = True,
         trace: Trace | None = None,
     ) -> EvaluationResult:
-        """Write the report; the arguments are those of ``Report``.
-
-        Args:
-            title: heading.
-            evaluations: systems in the order of the table.
-            comparisons: paired differences.
-            sections: (heading, Markdown) pairs.
-            figures: (caption, file name) pairs.
-            facts: further plain values for the JSON report.
-            seen_filtered: whether items of the history were excluded.
-            trace: of the pipeline.
-        """
+        """Write the report; the arguments are those of ``Report``, ``EvaluationProtocol`` and ``EvaluationResult``."""
         protocol = EvaluationProtocol(
             dataset=str(self.prepared.source["dataset"]),
             split=self.split,
@@ -153,12 +144,13 @@ class EvaluationJob:
             tied_share=evaluations[0].tied_share,
             seed=self.seed,
         )
+        query_time = [("The query's time", QUERY_TIME.format(", ".join(self.readers)))] if self.readers else []
         report = Report(
             title=title,
             protocol=protocol,
             evaluations=evaluations,
             comparisons=comparisons,
-            sections=[*sections, *query_time_section(self.readers)],
+            sections=[*sections, *query_time],
             figures=figures,
             facts={"reads_query_time": list(self.readers), **(facts or {})},
         )
@@ -202,18 +194,6 @@ def check_query_time(channels: Mapping[str, BaseRecall], query_time: bool) -> tu
             "run first: PYTHONPATH=. python scripts/train_recall.py --model two_tower --query_time"
         )
     return readers
-
-
-def query_time_section(readers: Sequence[str]) -> list[tuple[str, str]]:
-    """Heading and text for a report on queries with the time of the event to predict; otherwise nothing."""
-    if not readers:
-        return []
-    text = (
-        "Every query carried the time of the event to predict. It was read by "
-        f"{', '.join(readers)}, and by what builds on them. These figures do not compare with those of a report "
-        "without query time."
-    )
-    return [("The query's time", text)]
 
 
 def choose_holdout(
