@@ -66,7 +66,7 @@ NegativesConfig: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class SampledItems:
     """Items whose vectors a step learns.
 
     Attributes:
@@ -88,7 +88,7 @@ class Negatives(ABC):
     pool: MinedPool | None = None
 
     @abstractmethod
-    def sample(self, targets: Tensor, draws: torch.Generator) -> Sample:
+    def sample(self, targets: Tensor, draws: torch.Generator) -> SampledItems:
         """Columns for the targets (B,) of a batch."""
 
     @abstractmethod
@@ -105,8 +105,8 @@ class CatalogueNegatives(Negatives):
     def __init__(self, n_items: int) -> None:
         self.n_items = self.n_columns = n_items
 
-    def sample(self, targets: Tensor, draws: torch.Generator) -> Sample:
-        return Sample(torch.arange(self.n_items, device=targets.device), targets)
+    def sample(self, targets: Tensor, draws: torch.Generator) -> SampledItems:
+        return SampledItems(torch.arange(self.n_items, device=targets.device), targets)
 
     def log_q(self, item_idx: Tensor, n_bank: int) -> None:
         return None
@@ -147,7 +147,7 @@ class SampledNegatives(Negatives):
             counts = torch.from_numpy(interactions.item_counts())
             self.share = (counts / counts.sum()).to(device=device, dtype=torch.float32)
 
-    def sample(self, targets: Tensor, draws: torch.Generator) -> Sample:
+    def sample(self, targets: Tensor, draws: torch.Generator) -> SampledItems:
         uniform = torch.randint(self.n_items, (self.config.uniform,), generator=draws).to(targets.device)
         parts = [targets, uniform]
         if self.pool is not None:
@@ -156,10 +156,10 @@ class SampledNegatives(Negatives):
         if self.frequency is not None:
             self.frequency.update(targets)
         if self.keeps_repeats:
-            return Sample(sampled)
+            return SampledItems(sampled)
         # Popular items are drawn again and again: 8,192 events of ML-32M's popularity hold 3,500 distinct films.
         distinct, column, repeats = torch.unique(sampled, return_inverse=True, return_counts=True)
-        return Sample(distinct, column[: len(targets)], None if self.distinct else repeats)
+        return SampledItems(distinct, column[: len(targets)], None if self.distinct else repeats)
 
     def log_q(self, item_idx: Tensor, n_bank: int) -> Tensor | None:
         if isinstance(self.config.logq, NoLogQConfig):
