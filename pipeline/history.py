@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -37,7 +38,7 @@ class Event:
 
     def __post_init__(self) -> None:
         raw_ids("history", [self.movie_id])
-        if self.rating is not None and not (isinstance(self.rating, int | float) and math.isfinite(self.rating)):
+        if self.rating is not None and not (isinstance(self.rating, Real) and math.isfinite(self.rating)):
             raise DataError(f"the rating of movie {self.movie_id} must be a finite number, got {self.rating!r}")
         if self.time is not None:
             raw_ids(f"the time of movie {self.movie_id}", [self.time])

@@ -39,7 +39,7 @@ def test_text_that_is_no_event(text: str) -> None:
 def test_events_from_values() -> None:
     for value in (5, np.int64(5), (5,), [5], {"movie_id": 5}, Event(5)):
         assert Event.of(value) == Event(5)
-    for value in ((5, 4.0, 6), {"movie_id": 5, "rating": 4, "time": 6}, Event(5, 4.0, 6)):
+    for value in ((5, np.float32(4), np.int32(6)), {"movie_id": 5, "rating": 4, "time": 6}, Event(5, 4.0, 6)):
         assert Event.of(value) == Event(5, 4.0, 6)
 
 
