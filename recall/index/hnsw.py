@@ -17,9 +17,9 @@ class HNSWConfig(ApproximateConfig):
     """Options of ``HNSWIndex``.
 
     Attributes:
-        neighbours: M, links of an item on each level above the lowest, which has twice as many.
-        ef_construction: items looked at for the links of a new one.
-        ef_search: items kept in view by a search; at least as many as are fetched.
+        neighbours: M, links of an item on each level; the lowest level has twice as many.
+        ef_construction: candidates for the links of a new item.
+        ef_search: candidates that a search keeps; at least the number of fetched items.
     """
 
     kind: Literal["hnsw"] = "hnsw"
@@ -29,11 +29,11 @@ class HNSWConfig(ApproximateConfig):
 
 
 class HNSWIndex(ApproximateIndex):
-    """A walk over a graph of near items, on vectors in 8-bit codes.
+    """A walk over a graph of near items, with vectors in 8-bit codes.
 
-    Groups of more than some ten equal vectors cut the graph apart, so that what lies beyond is not found; measure.
-    The quickest for single queries on some 10⁵ items. The graph takes about 8·M bytes an item; it is built by
-    one thread, so that it is the same each time, at some 3,000 items/s for D = 128.
+    Groups of more than about ten equal vectors disconnect the graph, so that a search misses the items beyond them;
+    measure the recall. The fastest index for single queries on about 10⁵ items. The graph takes about 8·M bytes an
+    item. One thread builds it, so that it is the same each time, at about 3,000 items/s for D = 128.
     """
 
     name: ClassVar[str] = "hnsw"

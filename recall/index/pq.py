@@ -13,15 +13,15 @@ from reccore import ComponentConfig
 from reccore.arrays import FloatArray, IntArray
 
 BITS = 8
-ITERATIONS, VECTORS_PER_CODE_WORD = 8, 64  # more of either hardly moves a code word
+ITERATIONS, VECTORS_PER_CODE_WORD = 8, 64  # more of either hardly move a code word
 
 
 class PQConfig(InvertedFileConfig):
     """Options of ``PQIndex``; those of the lists are ``InvertedFileConfig``'s.
 
     Attributes:
-        subvectors: bytes of a code, at most: the largest divisor of D that is not above it; None takes D/4.
-        rerank: exact scores decide among so many times the items that are wanted.
+        subvectors: upper limit of the bytes of a code, which are the largest divisor of D up to it; None: D/4.
+        rerank: number of items scored exactly, as a multiple of the items wanted.
     """
 
     kind: Literal["pq"] = "pq"
@@ -30,10 +30,10 @@ class PQConfig(InvertedFileConfig):
 
 
 class PQIndex(InvertedFile):
-    """Inverted file of one byte per few entries: for catalogues whose vectors do not fit into memory.
+    """Inverted file of one byte per few entries, for catalogues whose vectors do not fit into memory.
 
-    Codes alone order items too roughly for a recall of .99, so ``rerank`` times the items wanted are fetched and
-    scored by their vectors, which lie memory-mapped on disk.
+    Codes alone are too coarse for a recall of .99, so ``rerank`` times the items wanted are fetched and scored by
+    their vectors, which are memory-mapped files.
     """
 
     name: ClassVar[str] = "pq"
@@ -48,7 +48,7 @@ class PQIndex(InvertedFile):
         index.pq.cp.seed = seed
         index.pq.cp.niter = ITERATIONS
         index.pq.cp.max_points_per_centroid = VECTORS_PER_CODE_WORD
-        index.pq.cp.min_points_per_centroid = 1  # a small catalogue has what it has
+        index.pq.cp.min_points_per_centroid = 1  # no warning for small catalogues
         return index
 
     def _nearest(self, queries: FloatArray, n: int, effort: int) -> IntArray:

@@ -15,8 +15,7 @@ from recall.index.base import BaseIndex
 from recall.index.brute_force import BruteForceIndex
 from recall.index.exact import ExactSearch
 from recall.index.hnsw import HNSWIndex
-from recall.index.ivf import IVFIndex
-from recall.index.kmeans import assign, spherical_kmeans
+from recall.index.ivf import IVFIndex, spherical_kmeans
 from recall.index.pq import PQIndex
 from reccore import ArtefactError, Candidates, ConfigError, Exclusions, IdMap, Vocabulary
 from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
@@ -265,9 +264,10 @@ def test_kmeans_finds_well_separated_groups() -> None:
     group = rng.integers(0, 12, 3000)
     vectors = directions[group] + 0.05 * rng.standard_normal((3000, 12)).astype(np.float32)
     vectors *= rng.uniform(0.5, 2.0, (3000, 1)).astype(np.float32)  # lengths do not matter
-    centres = spherical_kmeans(vectors, 12, seed=1)
+    kmeans = spherical_kmeans(vectors, 12, seed=1)
+    centres = kmeans.centroids
     np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 1.0, rtol=1e-6)
-    lists = assign(vectors, centres)
+    lists = kmeans.index.search(vectors, 1)[1][:, 0]
     pairs = np.unique(np.stack([group, lists]), axis=1)
     assert pairs.shape[1] == 12
     assert (centres @ directions.T).max(axis=0).min() > 0.99
