@@ -41,6 +41,7 @@ class BaseIndex(Component[Any]):
     """
 
     kind: ClassVar[str] = "index"
+    Config: ClassVar[type[BaseIndexConfig]]
     _vectors: FloatArray
 
     def __init__(self, config: Any = None) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from recall.index.base import BaseIndex, BaseIndexConfig
-from reccore import Bundle, Candidates, ComponentConfig, Exclusions, top_k
+from reccore import Bundle, Candidates, Exclusions, top_k
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 from reccore.candidates import concatenate
@@ -75,7 +75,7 @@ class BruteForceIndex(BaseIndex):
     """Matrix product and partial sort over the whole catalogue. Exact; ties always by ``item_idx``."""
 
     name: ClassVar[str] = "brute_force"
-    Config: ClassVar[type[ComponentConfig]] = BruteForceConfig
+    Config: ClassVar[type[BaseIndexConfig]] = BruteForceConfig
 
     def is_exact(self) -> bool:
         return True

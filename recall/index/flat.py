@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from recall.index.base import BaseIndex, BaseIndexConfig
 from recall.index.exact import ExactSearch, faiss
-from reccore import ArtefactError, Bundle, Candidates, ComponentConfig, Exclusions
+from reccore import ArtefactError, Bundle, Candidates, Exclusions
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 
@@ -36,7 +36,7 @@ class FlatIndex(BaseIndex):
     """``ExactSearch`` over the vectors of a ``faiss.IndexFlatIP``."""
 
     name: ClassVar[str] = "flat"
-    Config: ClassVar[type[ComponentConfig]] = FlatConfig
+    Config: ClassVar[type[BaseIndexConfig]] = FlatConfig
 
     def is_exact(self) -> bool:
         return True

@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from recall.index.approximate import ApproximateConfig, ApproximateIndex, hnsw_over
+from recall.index.base import BaseIndexConfig
 from recall.index.exact import faiss
-from reccore import ComponentConfig
 from reccore.arrays import FloatArray, IntArray
 
 
@@ -37,7 +37,7 @@ class HNSWIndex(ApproximateIndex):
     """
 
     name: ClassVar[str] = "hnsw"
-    Config: ClassVar[type[ComponentConfig]] = HNSWConfig
+    Config: ClassVar[type[BaseIndexConfig]] = HNSWConfig
     parameter: ClassVar[str] = "ef_search"
     faiss_class: ClassVar[type[Any]] = faiss.IndexHNSWSQ
     config: HNSWConfig

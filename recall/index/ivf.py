@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from recall.index.approximate import ApproximateConfig, ApproximateIndex, hnsw_over
+from recall.index.base import BaseIndexConfig
 from recall.index.exact import faiss
-from reccore import ComponentConfig
 from reccore.arrays import FloatArray, IntArray
 
 # Shorter lists cost more time to choose than to read.
@@ -81,7 +81,7 @@ class IVFIndex(InvertedFile):
     """Inverted file with 8 bits an entry: a quarter of the bytes, and only items with close scores change places."""
 
     name: ClassVar[str] = "ivf"
-    Config: ClassVar[type[ComponentConfig]] = IVFConfig
+    Config: ClassVar[type[BaseIndexConfig]] = IVFConfig
     faiss_class: ClassVar[type[Any]] = faiss.IndexIVFScalarQuantizer
     config: IVFConfig
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from recall.index.approximate import largest_divisor
+from recall.index.base import BaseIndexConfig
 from recall.index.exact import faiss
 from recall.index.ivf import InvertedFile, InvertedFileConfig
-from reccore import ComponentConfig
 from reccore.arrays import FloatArray, IntArray
 
 BITS = 8
@@ -37,7 +37,7 @@ class PQIndex(InvertedFile):
     """
 
     name: ClassVar[str] = "pq"
-    Config: ClassVar[type[ComponentConfig]] = PQConfig
+    Config: ClassVar[type[BaseIndexConfig]] = PQConfig
     alternatives: ClassVar[tuple[dict[str, int], ...]] = ({"rerank": 2}, {"rerank": 4}, {"rerank": 8}, {"rerank": 16})
     faiss_class: ClassVar[type[Any]] = faiss.IndexIVFPQ
     config: PQConfig
