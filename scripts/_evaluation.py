@@ -18,7 +18,7 @@ class EvaluationSettings(ComponentConfig):
     split: Literal["valid", "test"] | None = Field(default=None, description="which held-out events (default: test)")
     test: Path | None = Field(default=None, description="a held-out Parquet file of your own")
     ks: Lengths
-    query_time: bool = Field(default=False, description="queries know when the event to predict happens")
+    query_time: bool = Field(default=False, description="queries carry the time of the event to predict")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:

@@ -8,8 +8,8 @@ Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
 
 --split, --test and --ks are those of evaluate_recall.py.
 
-A pipeline with a channel trained with --query_time is measured with --query_time: every query then knows when the
-event to predict happens. That is labelled, and written to reports of its own.
+A pipeline with a channel trained with --query_time is measured with --query_time: every query then carries the
+time of the event to predict. The results are labelled and written to separate reports.
 """
 
 from __future__ import annotations

@@ -79,9 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     text = answer_text(pipeline, answer, trace=job.trace)
     if len(answer.items) < job.k:
-        text += (
-            f"\n\n{len(answer.items)} of the {job.k} asked for: the pipeline keeps at most {pipeline.config.merge.k}"
-        )
+        text += f"\n\n{len(answer.items)} of {job.k} films: the pipeline keeps at most {pipeline.config.merge.k}"
     command.emit(result, text)
 
 

@@ -1,4 +1,4 @@
-"""The example program: what it prints, what it marks, and what it says when nothing is trained."""
+"""The example program: its pages, its mark of the held-out film, and its errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def call_json(capsys: pytest.CaptureFixture[str], space: Workspace, *argv: objec
     return json.loads(call(capsys, "--data_dir", space.root, "--json", *argv))
 
 
-def test_pages_fit_the_terminal_and_hold_what_json_says(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pages_fit_the_terminal_and_agree_with_the_json(space: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     text = call(capsys, "--data_dir", space.root)
     assert max(map(len, text.splitlines())) <= 120
     users = call_json(capsys, space)["users"]

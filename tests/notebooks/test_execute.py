@@ -1,4 +1,4 @@
-"""notebooks/execute.py: the order, the interpreter, the data root, and what a failing cell leaves behind."""
+"""notebooks/execute.py: the order, the interpreter, the data root, and the output of a failing cell."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def write(path: Path, *cells: str) -> Path:
 
 
 def prepared_folder(folder: Path) -> str:
-    """A data root that merely looks prepared."""
+    """A data root with an empty folder of prepared data."""
     (folder / "data" / "processed" / "two_tower").mkdir(parents=True)
     return str(folder / "data")
 
 
-def test_runs_with_this_interpreter_and_leaves_the_file_alone(
+def test_runs_with_this_interpreter_and_does_not_change_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = prepared_folder(tmp_path)

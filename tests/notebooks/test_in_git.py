@@ -1,4 +1,4 @@
-"""The notebooks as they lie in git: a known format, no outputs, and imports that the project declares."""
+"""The notebooks in git: a known format, no outputs, and imports that the project declares."""
 
 from __future__ import annotations
 

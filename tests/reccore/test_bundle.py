@@ -1,4 +1,4 @@
-"""Bundles: whole or not at all, checked when opened, never a pickle."""
+"""Bundles: complete or absent, verified on opening, without pickle."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_a_run_killed_after_the_second_rename_keeps_the_new_bundle(tmp_path: Pat
     assert others_in(tmp_path) == {"b"}
 
 
-def test_a_failing_second_rename_puts_the_old_bundle_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_second_rename_restores_the_old_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "b", 1.0)
     rename = Path.rename
 
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_the_old_bundle(
     assert others_in(tmp_path) == {"b"}
 
 
-def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bundle_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").write_text("precious")
     with pytest.raises(ArtefactError, match="exists and is not a bundle"):

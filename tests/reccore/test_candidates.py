@@ -64,7 +64,7 @@ SAMPLE = Candidates(
 )
 
 
-def test_keep_closes_up_and_carries_features() -> None:
+def test_keep_moves_items_left_with_their_features() -> None:
     kept = SAMPLE.keep(np.array([[False, True, True, True], [False] * 4]))
     kept.validate()
     assert kept.item_idx.tolist() == [[2, 9, -1, -1], [-1] * 4]
@@ -131,9 +131,11 @@ EXCLUDED = st.lists(st.lists(st.integers(-6, 14), max_size=8), min_size=1, max_s
 def test_exclusions_equal_sets(rows: list[list[int]], data: st.DataObject) -> None:
     excluded = exclusions(rows)
     width = data.draw(st.integers(0, 6))
-    asked = data.draw(hnp.arrays(np.int64, (len(rows), width), elements=st.integers(-1, 14)))
-    wanted = [[item >= 0 and item in row for item in items] for items, row in zip(asked.tolist(), rows, strict=True)]
-    assert excluded.contains(asked).tolist() == wanted
+    items_of_row = data.draw(hnp.arrays(np.int64, (len(rows), width), elements=st.integers(-1, 14)))
+    wanted = [
+        [item >= 0 and item in row for item in items] for items, row in zip(items_of_row.tolist(), rows, strict=True)
+    ]
+    assert excluded.contains(items_of_row).tolist() == wanted
     scores = np.zeros((len(rows), 10), dtype=np.float32)
     excluded.mask_scores(scores)
     assert np.isneginf(scores).tolist() == [[item in row for item in range(10)] for row in rows]
@@ -145,7 +147,7 @@ def test_exclusions_equal_sets(rows: list[list[int]], data: st.DataObject) -> No
     assert excluded.rows(start, len(rows)).item_idx.tolist() == [item for row in rows[start:] for item in row]
 
 
-def test_the_whole_history_is_excluded_and_huge_ids_do_no_harm() -> None:
+def test_the_whole_history_is_excluded_and_huge_ids_are_ignored() -> None:
     queries = QueryBatch.from_histories([list(range(50)), [7]])
     assert Exclusions.of_history(queries).lengths.tolist() == [50, 1]
     far = exclusions([[2**62, 3], [-(2**62)]])

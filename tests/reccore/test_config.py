@@ -78,7 +78,7 @@ def test_errors_name_the_option(values: dict[str, Any], named: str) -> None:
         Toy(values)
 
 
-def test_known_options_are_listed_where_a_name_is_wrong_and_only_there() -> None:
+def test_known_options_are_listed_for_unknown_names_only() -> None:
     for values, listed in (({"epoch": 3, "scale": "x"}, True), ({"inner": {"rat": 1}}, True), ({"epochs": 0}, False)):
         with pytest.raises(ConfigError) as caught:
             ToyConfig.parse(values)
@@ -99,7 +99,7 @@ def test_a_component_takes_its_own_config_only() -> None:
         Toy(Inner())  # type: ignore[arg-type]
 
 
-def test_components_and_registries_load_only_what_they_know(tmp_path: Path) -> None:
+def test_components_and_registries_load_only_their_own_bundles(tmp_path: Path) -> None:
     toy = Toy({"epochs": 4})
     assert not toy.is_fitted
     with pytest.raises(NotFittedError, match="toy is not fitted"):

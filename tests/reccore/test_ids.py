@@ -12,12 +12,12 @@ from reccore import IdMap, Vocabulary
 RAW = st.lists(st.integers(-(2**63), 2**63 - 1))
 
 
-@given(known=RAW, asked=RAW)
-def test_encode_is_the_rank_and_decode_undoes_it(known: list[int], asked: list[int]) -> None:
+@given(known=RAW, given_ids=RAW)
+def test_encode_is_the_rank_and_decode_undoes_it(known: list[int], given_ids: list[int]) -> None:
     ids = IdMap.of(np.array(known, dtype=np.int64))
     place = {raw: rank for rank, raw in enumerate(sorted(set(known)))}
     assert len(ids) == len(place)
-    assert ids.encode(np.array(asked, dtype=np.int64)).tolist() == [place.get(raw, -1) for raw in asked]
+    assert ids.encode(np.array(given_ids, dtype=np.int64)).tolist() == [place.get(raw, -1) for raw in given_ids]
     assert ids.decode(ids.encode(np.array(known, dtype=np.int64))).tolist() == known
 
 
@@ -40,7 +40,7 @@ def test_ids_must_be_increasing_whole_numbers(ids: np.ndarray) -> None:
         IdMap(ids)
 
 
-def test_fingerprints_tell_vocabularies_apart() -> None:
+def test_fingerprints_differ_between_vocabularies() -> None:
     def fingerprint(users: list[int], items: list[int]) -> str:
         return Vocabulary(IdMap.of(np.array(users)), IdMap.of(np.array(items))).fingerprint
 

@@ -1,4 +1,4 @@
-"""What an import of the shared rooms loads: the libraries that take seconds stay out until they are used."""
+"""Imports of reccore and of the registries load no slow library."""
 
 from __future__ import annotations
 

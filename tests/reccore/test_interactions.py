@@ -1,4 +1,4 @@
-"""Events: order, slices, queries and the gather of training batches."""
+"""Events: order, slices, queries and padded training batches."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_padded_prefixes_equal_a_slow_loop(events: list[Event], length: int, dat
 
 
 @pytest.mark.parametrize("stop", [-1, 3])
-def test_a_stop_never_reaches_into_another_user(stop: int) -> None:
+def test_a_stop_beyond_the_events_of_its_user_is_refused(stop: int) -> None:
     interactions = build([(0, 1, 0), (1, 2, 0), (1, 3, 1), (2, 4, 0)])
     user, stops = np.array([1]), np.array([stop])
     with pytest.raises(ValueError, match="stops must lie between"):
@@ -138,7 +138,7 @@ def test_a_stop_never_reaches_into_another_user(stop: int) -> None:
         interactions.padded_prefixes(user, stops, 2)
 
 
-def test_to_csr_sums_repeats_and_leaves_the_events_alone() -> None:
+def test_to_csr_sums_repeats_and_does_not_change_the_events() -> None:
     interactions = build([(0, 7, 0), (0, 2, 1), (0, 7, 2), (4, 0, 0)])
     assert interactions.rating is not None
     matrix = interactions.to_csr(interactions.rating)
@@ -171,7 +171,7 @@ def test_save_and_map_into_memory(
         assert not loaded.item_idx.flags.owndata
 
 
-def test_load_says_what_it_cannot_read(tmp_path: Path) -> None:
+def test_load_names_an_unreadable_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read interactions in"):
         Interactions.load(tmp_path)
 

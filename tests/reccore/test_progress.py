@@ -1,4 +1,4 @@
-"""Plain lines of progress: what stands in them, and when."""
+"""Log lines of progress: content and intervals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     logger.remove(sink)
 
 
-def test_a_line_tells_count_speed_facts_and_the_time_left(lines: list[str]) -> None:
+def test_a_line_shows_count_speed_facts_and_time_left(lines: list[str]) -> None:
     with progress("films", 10_000, unit="films") as advance:  # looks at the clock twice, so it begins at 0
         advance(5_000, errors=12_345, loss=0.123456)
         advance(2_500, errors=12_346, loss=1234567.0)
@@ -38,7 +38,7 @@ def test_what_was_done_before_does_not_count_for_the_speed(lines: list[str]) -> 
     assert lines == ["steps: 1,150 steps (13%), 3 steps/s, 41:40 left"]
 
 
-def test_without_a_total_or_a_speed_nothing_is_said_of_the_time_left(lines: list[str]) -> None:
+def test_without_a_total_or_a_speed_no_time_left_is_shown(lines: list[str]) -> None:
     with progress("rows", None, unit="rows") as advance:
         advance(500)
     with progress("rows", 10, unit="rows") as advance:
@@ -46,7 +46,7 @@ def test_without_a_total_or_a_speed_nothing_is_said_of_the_time_left(lines: list
     assert lines == ["rows: 500 rows, 10 rows/s", "rows: 0 rows (0%), 0 rows/s"]
 
 
-def test_silent_where_it_is_not_wanted(lines: list[str]) -> None:
+def test_disabled_progress_logs_nothing(lines: list[str]) -> None:
     with progress("rows", 10, enabled=False) as advance:
         advance(5)
     assert lines == []

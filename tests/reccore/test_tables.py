@@ -1,4 +1,4 @@
-"""Item tables: their columns by hand, through arrays and back, and what is refused."""
+"""Item tables: columns by hand, round trips through arrays, and invalid columns."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_only_the_named_optional_columns() -> None:
     assert (table.n_genres, list(table.statistics)) == (2, ["count"])
 
 
-def test_through_arrays_and_back() -> None:
+def test_round_trip_through_arrays() -> None:
     table = ItemTable(2, **FULL)
     again = ItemTable.from_arrays(table.to_arrays(), 2)
     for name, values in FULL.items():

@@ -1,4 +1,4 @@
-"""The ablation as a command: rows from a folder, options laid over them, and wrong use in one sentence."""
+"""The ablation as a command: rows from a folder, options merged over them, and wrong use in one sentence."""
 
 from __future__ import annotations
 

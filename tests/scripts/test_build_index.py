@@ -1,4 +1,4 @@
-"""The index of a trained channel chosen by measuring, as a user would have it done."""
+"""The command that chooses the index of a trained channel by measurement."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_the_channel_and_its_pipeline_search_the_new_index(
     path = own.model("two_tower")
     before = CHANNELS.load(path)
     old = Bundle.open(path).manifest
-    asked = ["--index", kind, "--min_recall", least, "--k", 5]
-    ended = command("build_index", "--data_dir", own.root, "--model", "two_tower", *asked, "--json")
+    options = ["--index", kind, "--min_recall", least, "--k", 5]
+    ended = command("build_index", "--data_dir", own.root, "--model", "two_tower", *options, "--json")
     assert ended.code == 0, ended.err
     result = ended.json
     assert (result["index"], result["items"], result["k"]) == (kind, N_MOVIES, 5)
@@ -59,8 +59,8 @@ def test_the_channel_and_its_pipeline_search_the_new_index(
 
 def test_the_factors_of_mf_get_another_index(command: Command, own: Workspace, without_fallback: None) -> None:
     before = CHANNELS.load(own.model("mf"))
-    asked = ["--index", "ivf", "--min_recall", 0.9, "--k", 5]
-    ended = command("build_index", "--data_dir", own.root, "--model", "mf", *asked, "--json")
+    options = ["--index", "ivf", "--min_recall", 0.9, "--k", 5]
+    ended = command("build_index", "--data_dir", own.root, "--model", "mf", *options, "--json")
     assert ended.code == 0, ended.err
     after = CHANNELS.load(own.model("mf"))
     assert after.index.name == after.config.index.kind == "ivf"  # type: ignore[attr-defined]
@@ -79,7 +79,7 @@ def test_auto_keeps_a_small_catalogue_exact(command: Command, own: Workspace) ->
     assert read_manifest(own.model("two_tower"))["config"]["index"] == {"kind": "flat"}  # type: ignore[index]
 
 
-def test_without_validation_events_item_vectors_are_asked_for(command: Command, own: Workspace) -> None:
+def test_without_validation_events_item_vectors_are_the_queries(command: Command, own: Workspace) -> None:
     train = ("train_recall", "--data_dir", own.root, "--model", "two_tower", "--name", "all", "--protocol", "none")
     assert command(*train, *TINY).code == 0
     ended = command("build_index", "--data_dir", own.root, "--model", "two_tower", "--name", "all", "--json")
@@ -87,7 +87,7 @@ def test_without_validation_events_item_vectors_are_asked_for(command: Command, 
     assert (ended.json["model"], ended.json["sample"]) == ("all", "perturbed item vectors")
 
 
-def test_without_the_data_item_vectors_are_asked_for(command: Command, own: Workspace) -> None:
+def test_without_the_data_item_vectors_are_the_queries(command: Command, own: Workspace) -> None:
     shutil.rmtree(own.processed)
     ended = command("build_index", "--data_dir", own.root, "--model", "two_tower", "--json")
     assert ended.code == 0, ended.err
@@ -95,7 +95,7 @@ def test_without_the_data_item_vectors_are_asked_for(command: Command, own: Work
     assert "the data of two_tower is not available" in ended.err
 
 
-def test_a_pipeline_of_another_training_is_left_alone(command: Command, own: Workspace) -> None:
+def test_a_new_index_does_not_repair_an_outdated_pipeline(command: Command, own: Workspace) -> None:
     """A pipeline that had lost touch with its channel does not regain it by a new index."""
     assert command("train_recall", "--data_dir", own.root, "--model", "two_tower", *TINY).code == 0
     assert command("build_index", "--data_dir", own.root, "--model", "two_tower").code == 0
@@ -136,7 +136,7 @@ def test_before_training(command: Command, tmp_path: Path) -> None:
     assert sentence.endswith(f"scripts/train_recall.py --data_dir {tmp_path} --model two_tower")
 
 
-def test_a_recall_out_of_reach_changes_nothing(
+def test_an_unreachable_recall_changes_nothing(
     command: Command, own: Workspace, without_fallback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("recall.index.tuning.lower_bound", lambda recall: 0.5)

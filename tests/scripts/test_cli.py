@@ -1,4 +1,4 @@
-"""Where options come from, and how commands end."""
+"""Sources of options, and how commands end."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_values_of_set(text: str, value: Any) -> None:
     assert type(found) is type(value)
 
 
-def test_null_in_a_file_is_nothing(tmp_path: Path) -> None:
+def test_null_in_a_file_is_none(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('half_life = "null"\nprotocol = "none"\n[pipeline]\nreranker = "null"\nfill = "mf"\n')
     found = rest("--config", str(file))
@@ -271,7 +271,7 @@ def test_errors_end_with_one_sentence_and_a_code(
         (["--data_dir=my data", "--other"], " --data_dir 'my data'"),
     ],
 )
-def test_commands_in_a_sentence_are_for_the_root_that_was_given(
+def test_commands_in_a_message_get_the_given_data_root(
     argv: list[str], given: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = "PYTHONPATH=. python scripts/train_recall.py"
@@ -286,7 +286,7 @@ def test_commands_in_a_sentence_are_for_the_root_that_was_given(
     assert capsys.readouterr().err == f"error: nothing there; run first: {expected}\n"
 
 
-def test_a_bug_is_not_dressed_up_as_a_user_error() -> None:
+def test_a_bug_is_not_reported_as_a_user_error() -> None:
     def main(argv: list[str] | None) -> None:
         raise ZeroDivisionError
 

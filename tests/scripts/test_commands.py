@@ -1,4 +1,4 @@
-"""The commands as users run them: the whole chain, what they print, and where their options come from."""
+"""The commands as users run them: the whole chain, their output, and the sources of their options."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_recommendations_for_people(command: Command, trained: Workspace) -> Non
     assert nobody.code == 0
     assert "History: empty" in nobody.out
     many = command("recommend", *root, "--user", user_id(4), "--k", 500).out
-    assert "25 of the 500 asked for: the pipeline keeps at most 25" in many
+    assert "25 of 500 films: the pipeline keeps at most 25" in many
     first = command("recommend", *root, "--user", user_id(4), "--k", 1, "--json").json["recommendations"][0]["movie_id"]
     without = command("recommend", *root, "--user", user_id(4), "--exclude", f"{first},1", "--json").json
     assert first not in [item["movie_id"] for item in without["recommendations"]]
@@ -131,18 +131,23 @@ def test_recommendations_for_people(command: Command, trained: Workspace) -> Non
 
 def test_query_time_from_training_to_a_recommendation(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root)
-    flags = ("--model", "two_tower", "--name", "told", "--logq", "none", "--query_time", *TWO_TOWER)
+    flags = ("--model", "two_tower", "--name", "timed", "--logq", "none", "--query_time", *TWO_TOWER)
     text = command("train_recall", *root, *flags).out
     assert "validation (query time seen): hit_rate@10 0." in text
-    config = json.loads((own.model("told") / "manifest.json").read_text())["config"]
+    config = json.loads((own.model("timed") / "manifest.json").read_text())["config"]
     assert config["encoder"]["query_time"] is True
     assert config["negatives"]["logq"]["kind"] == "none"
     assert "QUERY TIME SEEN" not in command("evaluate_recall", *root).out
-    assert "told learnt with" in command("evaluate_recall", *root, "--models", "told").sentence
-    table = command("evaluate_recall", *root, "--models", "told,mf", "--query_time").out
+    assert "timed learnt with" in command("evaluate_recall", *root, "--models", "timed").sentence
+    table = command("evaluate_recall", *root, "--models", "timed,mf", "--query_time").out
     assert "QUERY TIME SEEN (separate leaderboard)" in table.splitlines()[0]
     assert str(own.reports / "recall_query_time.md") in table
-    settings = ("--set", 'pipeline.channels=["popularity", "told"]', "--set", "pipeline.rerank.similarity.channel=told")
+    settings = (
+        "--set",
+        'pipeline.channels=["popularity", "timed"]',
+        "--set",
+        "pipeline.rerank.similarity.channel=timed",
+    )
     assert command("train_ranking", *root, "--epochs", 1, "--max_queries", 40, *settings).code == 0
     whole = command("evaluate_pipeline", *root, "--query_time")
     assert "QUERY TIME SEEN" in whole.out.splitlines()[0], whole.err
@@ -183,7 +188,7 @@ def test_the_pipelines_options_in_the_file(command: Command, own: Workspace, tmp
     assert by_name["merged"] == by_name["mf"]
 
 
-def test_options_that_may_be_nothing(command: Command, own: Workspace) -> None:
+def test_options_that_may_be_null(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root, "--json")
     even = command("train_recall", *root, "--model", "itemcf", "--name", "even", "--set", "half_life=null").json
     assert even["config"]["half_life"] is None
@@ -234,7 +239,7 @@ def tiny_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return configs
 
 
-def test_the_demo_and_what_it_does_again(command: Command, tiny_demo: Path, tmp_path: Path) -> None:
+def test_the_demo_and_which_steps_it_repeats(command: Command, tiny_demo: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     argv = ("demo", "--data_dir", root, "--user", user_id(2))
     first = command(*argv)
@@ -289,7 +294,7 @@ def test_as_a_file_and_as_a_module(trained: Workspace) -> None:
     assert missing.stderr == "error: user 4 is not known here; give a history instead\n"
 
 
-def test_a_reader_that_has_seen_enough(trained: Workspace) -> None:
+def test_a_reader_that_closes_the_pipe(trained: Workspace) -> None:
     line = f"{sys.executable} -m scripts.recommend --data_dir {trained.root} --user {user_id(0)} | true"
     ended = python("-c", f"import subprocess, sys; sys.exit(subprocess.run(['bash', '-c', {line!r}]).returncode)")
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""``--help`` of every command is quick: it imports no library that takes long to load."""
+"""``--help`` of every command imports no library that takes long to load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps run when and only when something they rest on has changed."""
+"""A step runs if and only if its inputs, options or code have changed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_second_run_does_nothing(chain: Chain) -> None:
     assert chain.run() == []
 
 
-def test_changed_options_run_the_step_and_all_that_rests_on_it(chain: Chain) -> None:
+def test_changed_options_run_the_step_and_all_that_depend_on_it(chain: Chain) -> None:
     chain.options["b"] = 2
     assert chain.run() == ["b", "c"]
     assert chain.run() == []
@@ -69,19 +69,19 @@ def test_changed_code_runs_the_steps_of_its_room(chain: Chain) -> None:
     assert chain.run() == []
 
 
-def test_a_deleted_result_is_made_again_with_all_that_rests_on_it(chain: Chain) -> None:
+def test_a_deleted_result_is_made_again_with_all_that_depend_on_it(chain: Chain) -> None:
     chain.path("a").unlink()
     assert chain.run() == ["a", "b", "c"]
     assert chain.run() == []
 
 
-def test_a_result_changed_by_somebody_else_is_made_again(chain: Chain) -> None:
+def test_a_result_changed_by_hand_is_made_again(chain: Chain) -> None:
     chain.path("b").write_text("trained by hand")
     assert chain.run() == ["b", "c"]
     assert chain.path("b").read_text() == "the same every time"
 
 
-def test_a_failed_step_runs_again_and_so_does_what_rests_on_it(chain: Chain) -> None:
+def test_a_failed_step_runs_again_and_so_does_what_depends_on_it(chain: Chain) -> None:
     chain.options["b"] = 2
     chain.failing = {"b"}
     with pytest.raises(RuntimeError):
@@ -92,7 +92,7 @@ def test_a_failed_step_runs_again_and_so_does_what_rests_on_it(chain: Chain) -> 
     assert chain.run() == []
 
 
-def test_a_run_killed_between_two_steps_goes_on_where_it_stopped(chain: Chain) -> None:
+def test_a_run_killed_between_two_steps_continues_where_it_stopped(chain: Chain) -> None:
     chain.path("a").unlink()
     chain.failing = {"b"}
     with pytest.raises(RuntimeError):

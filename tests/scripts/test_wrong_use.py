@@ -1,4 +1,4 @@
-"""Wrong orders and wrong options end with exit code 2 and one sentence that says the way out."""
+"""A wrong order of commands and wrong options end with exit code 2 and one sentence that names the remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FIRST = [
 
 
 @pytest.mark.parametrize(("name", "argv", "before"), FIRST)
-def test_a_command_too_early_names_the_one_to_run_first(
+def test_a_command_run_too_early_names_the_one_to_run_first(
     command: Command, tmp_path: Path, name: str, argv: list[str], before: str
 ) -> None:
     root = tmp_path / "data"
@@ -49,7 +49,7 @@ def test_a_ranker_before_its_channels(command: Command, tmp_path: Path) -> None:
 
 
 OPTIONS = [
-    # what the parser itself refuses
+    # refused by the parser
     ("train_recall", ["--model", "svd"], "invalid choice: 'svd'"),
     ("train_recall", ["--model", "mf", "--epochs", "many"], "invalid int value: 'many'"),
     ("train_recall", ["--model", "mf", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
@@ -164,14 +164,14 @@ def test_wrong_files(command: Command, trained: Workspace, tmp_path: Path, name:
     assert f"cannot read --config {file}" in command(name, "--data_dir", trained.root, "--config", file).sentence
 
 
-def test_the_parser_speaks_as_the_rest_does(command: Command) -> None:
+def test_the_parser_prints_one_line_as_other_errors_do(command: Command) -> None:
     ended = command("train_recall", "--model", "svd")
     assert ended.err.count("\n") == 1
     assert ended.err.startswith("error: argument --model: invalid choice: 'svd'")
     assert ended.err.endswith("--help lists the options\n")
 
 
-def test_a_protocol_that_keeps_nothing_back(command: Command, own: Workspace) -> None:
+def test_a_protocol_without_held_out_events(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root)
     assert command("train_recall", *root, "--model", "mf", "--protocol", "none").code == 0
     assert "protocol none leaves no test events" in command("evaluate_recall", *root, "--models", "mf").sentence
@@ -180,7 +180,7 @@ def test_a_protocol_that_keeps_nothing_back(command: Command, own: Workspace) ->
     assert "under none, not on ml-tiny" in both
 
 
-def test_a_pipeline_whose_parts_have_moved_on(command: Command, own: Workspace) -> None:
+def test_a_pipeline_whose_channel_was_trained_again(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root)
     assert command("train_recall", *root, "--model", "mf", "--set", "half_life=2").code == 0
     for name, argv in (("recommend", ["--user", "3"]), ("evaluate_pipeline", [])):
