@@ -15,9 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,39 +29,37 @@ from training.precision import product_dtype
 
 TEMPERATURE = 0.07
 N_FILMS = 87_585  # ML-32M's catalogue; popularity ∝ 1/(rank + 50), which gives the first film ML-32M's .3%
-SQUARE = 2048
+SQUARE = 2048  # rows of the matrices whose product gives the machine's rate
 
 
 def main() -> None:
     """Parse the options, measure, print a table or JSON on stdout."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=8192, help="examples, B")
-    parser.add_argument("--uniform", type=int, default=0, help="further rows of uniform negatives, M − B")
-    parser.add_argument("--dim", type=int, default=128, help="size of the vectors, D")
-    parser.add_argument("--repeats", type=int, default=5, help="timed turns, after one that is not counted")
+    parser = loss_parser(__doc__, repeats=5, warm_up=1)
     parser.add_argument("--rows_per_chunk", type=int, help="of the fused form (default: its own choice)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
-    parser.add_argument("--smoke", action="store_true", help="a size that takes a second, to see that it runs")
     args = parser.parse_args()
     if args.smoke:
         args.batch, args.uniform, args.dim, args.repeats, args.rows_per_chunk = 256, 64, 32, 2, 64
     if min(args.batch, args.dim, args.repeats, args.rows_per_chunk or 1) < 1 or args.uniform < 0:
         parser.error("--batch, --dim, --repeats and --rows_per_chunk have to be at least 1, --uniform at least 0")
     report = measure(args)
-    sys.stdout.write((json.dumps(report) if args.json else table(report)) + "\n")
+    print(json.dumps(report) if args.json else table(report))
 
 
-def measure(args: argparse.Namespace) -> dict[str, object]:
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Median seconds, examples/s, share of the machine's rate, and ratios to the fused form."""
     device = torch.device(args.device)
     steps = contenders(args.batch, args.batch + args.uniform, args.dim, args.rows_per_chunk, device)
-    narrow = product_dtype(device) == torch.bfloat16
-    squares = {"fp32": product(torch.float32, device)} | ({"bf16": product(torch.bfloat16, device)} if narrow else {})
-    seconds = {name: statistics.median(taken) for name, taken in take_turns(steps | squares, args.repeats, device)}
+    squares = square_products(device)
+    turns: dict[str, list[float]] = {name: [] for name in steps | squares}
+    for turn in range(args.repeats + 1):
+        for name, step in (steps | squares).items():
+            taken = stopwatch(step, device)
+            if turn:  # the first one only warms up
+                turns[name].append(taken)
+    seconds = {name: statistics.median(taken) for name, taken in turns.items()}
     rate = {name: 2 * SQUARE**3 / seconds.pop(name) for name in squares}
     work = 6 * args.batch * (args.batch + args.uniform) * args.dim
-    fused = seconds["fused bf16" if narrow else "fused fp32"]
+    fused = seconds["fused bf16" if is_narrow(device) else "fused fp32"]
     rows = {
         name: {
             "seconds": round(taken, 5),
@@ -71,17 +69,7 @@ def measure(args: argparse.Namespace) -> dict[str, object]:
         }
         for name, taken in seconds.items()
     }
-    return {
-        "batch": args.batch,
-        "items": args.batch + args.uniform,
-        "dim": args.dim,
-        "repeats": args.repeats,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else args.device,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "product_gflops": {name: round(value / 1e9) for name, value in rate.items()},
-        "results": rows,
-    }
+    return {**loss_facts(args, device, rate), "results": rows}
 
 
 def contenders(
@@ -128,7 +116,7 @@ def contenders(
         "plain fp32": lambda: plain(False),
         "cross_entropy fp32": lambda: bare(False),
     }
-    if product_dtype(device) == torch.bfloat16:
+    if is_narrow(device):
         steps |= {
             "fused bf16": lambda: fused(torch.bfloat16),
             "plain bf16": lambda: plain(True),
@@ -137,41 +125,72 @@ def contenders(
     return steps
 
 
-def product(dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
-    """A square matrix product: what this machine does at best."""
-    a = torch.randn(SQUARE, SQUARE, dtype=dtype, device=device)
-    out = torch.empty_like(a)
-    return lambda: torch.mm(a, a, out=out)
+def loss_parser(doc: str, *, repeats: int, warm_up: int) -> argparse.ArgumentParser:
+    """The options of benchmarks of losses; the description is the first line of ``doc``."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=8192, help="examples, B")
+    parser.add_argument("--uniform", type=int, default=0, help="uniform negatives beside those in the batch, M − B")
+    parser.add_argument("--dim", type=int, default=128, help="size of the vectors, D")
+    parser.add_argument("--repeats", type=int, default=repeats, help=f"timed turns, after {warm_up} untimed")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
+    parser.add_argument("--smoke", action="store_true", help="a size that takes a second, to test that it runs")
+    return parser
 
 
-def take_turns(
-    steps: dict[str, Callable[[], object]], repeats: int, device: torch.device
-) -> list[tuple[str, list[float]]]:
-    """Seconds of each step in each turn; the first turn only warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(repeats + 1):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return list(seconds.items())
+def square_products(device: torch.device) -> dict[str, Callable[[], object]]:
+    """A square matrix product in fp32 and, where training uses it, in bf16: the best rate of this machine."""
+
+    def product(dtype: torch.dtype) -> Callable[[], object]:
+        a = torch.randn(SQUARE, SQUARE, dtype=dtype, device=device)
+        out = torch.empty_like(a)
+        return lambda: torch.mm(a, a, out=out)
+
+    return {"fp32": product(torch.float32)} | ({"bf16": product(torch.bfloat16)} if is_narrow(device) else {})
 
 
-def table(report: dict[str, object]) -> str:
-    """The report as lines for a terminal."""
-    results, rate = report["results"], report["product_gflops"]
-    assert isinstance(results, dict)
-    assert isinstance(rate, dict)
-    shape = f"B {report['batch']}, M {report['items']}, D {report['dim']}, {report['device']}"
-    lines = [
-        f"{shape}, {report['threads']} threads, PyTorch {report['torch']}, medians of {report['repeats']}",
-        "matrix products: " + ", ".join(f"{value:,} GFLOP/s in {name}" for name, value in rate.items()),
-        f"{'':20}{'ms':>10}{'examples/s':>14}{'share':>8}{'× fused':>10}",
+def is_narrow(device: torch.device) -> bool:
+    """Whether training multiplies in bf16 on this device."""
+    return product_dtype(device) == torch.bfloat16
+
+
+def stopwatch(function: Callable[[], object], device: torch.device) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def loss_facts(args: argparse.Namespace, device: torch.device, rate: dict[str, float]) -> dict[str, Any]:
+    """Sizes, machine and versions for a report; ``rate`` is in operations per second by precision."""
+    return {
+        "batch": args.batch,
+        "items": args.batch + args.uniform,
+        "dim": args.dim,
+        "repeats": args.repeats,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "product_gflops": {name: round(value / 1e9) for name, value in rate.items()},
+    }
+
+
+def loss_head(report: dict[str, Any]) -> list[str]:
+    """The facts of ``loss_facts`` as lines for a terminal."""
+    products = ", ".join(f"{value:,} GFLOP/s in {name}" for name, value in report["product_gflops"].items())
+    return [
+        f"B {report['batch']}, M {report['items']}, D {report['dim']}, {report['device']}, "
+        f"{report['threads']} threads, PyTorch {report['torch']}, medians of {report['repeats']}",
+        f"matrix products: {products}",
     ]
-    for name, row in results.items():
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as lines for a terminal."""
+    lines = [*loss_head(report), f"{'':20}{'ms':>10}{'examples/s':>14}{'share':>8}{'× fused':>10}"]
+    for name, row in report["results"].items():
         milliseconds, share = f"{1000 * row['seconds']:.1f}", f"{row['share_of_product_rate']:.1%}"
         lines.append(
             f"{name:20}{milliseconds:>10}{row['examples_per_second']:>14,}{share:>8}{row['times_the_fused']:>10}"

@@ -40,6 +40,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.softmax import SQUARE, is_narrow, loss_facts, loss_head, loss_parser, square_products, stopwatch
 from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, SyntheticSize, event_counts
 from dataprep.synthetic_draws import make_world
 from recall.neural.encoders.mlp import MLPEncoder, PrefixInputs
@@ -52,9 +53,7 @@ from reccore import Interactions, ItemTable, RunOptions, UserTable
 from reccore.arrays import IntArray, offsets_from_lengths
 from reccore.buckets import bucket_boundaries
 from training import Trainer, trainer
-from training.precision import product_dtype
 
-SQUARE = 2048
 N_GENRES = 19
 WARM_UP = 2
 OURS = "fused"
@@ -62,19 +61,12 @@ OURS = "fused"
 
 def main() -> None:
     """Parse the options, measure, print a table or JSON on stdout."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=8192, help="examples, B")
-    parser.add_argument("--uniform", type=int, default=0, help="uniform negatives beside those in the batch, M − B")
-    parser.add_argument("--dim", type=int, default=128, help="size of the vectors, D")
+    parser = loss_parser(__doc__, repeats=7, warm_up=WARM_UP)
     parser.add_argument("--users", type=int, default=ML_32M_USERS)
     parser.add_argument("--movies", type=int, default=ML_32M_MOVIES)
     parser.add_argument("--events", type=int, default=ML_32M_RATINGS)
-    parser.add_argument("--repeats", type=int, default=7, help=f"timed turns, after {WARM_UP} that are not counted")
     parser.add_argument("--mask_positives", action="store_true", help="hide all items of the user from the negatives")
     parser.add_argument("--threads", type=int, help="of PyTorch; by default its own choice")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
-    parser.add_argument("--smoke", action="store_true", help="a size that takes a second, to see that it runs")
     args = parser.parse_args()
     if args.smoke:
         args.batch, args.dim, args.repeats = 256, 16, 2
@@ -84,7 +76,7 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     report = measure(args)
-    sys.stdout.write((json.dumps(report) if args.json else table(report)) + "\n")
+    print(json.dumps(report) if args.json else table(report))
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -93,8 +85,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     device = training.device
     shuffle = np.random.default_rng(0)
     steps = contenders(training)
-    narrow = product_dtype(device) == torch.bfloat16
-    rates = {"fp32": product(torch.float32, device)} | ({"bf16": product(torch.bfloat16, device)} if narrow else {})
+    rates = square_products(device)
     parts: dict[str, list[float]] = defaultdict(list)
     seconds: dict[str, list[float]] = defaultdict(list)
 
@@ -103,7 +94,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     for _ in range(WARM_UP):
         steps[OURS](rows())
-    peak = peak_memory(device)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
     for turn in range(WARM_UP + args.repeats):
         for name, step in steps.items():
             batch = rows()
@@ -120,22 +111,15 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     work = 6 * args.batch * (args.batch + args.uniform) * args.dim
     best_plain = min(taken for name, taken in median.items() if name.startswith("cross_entropy"))
     return {
-        "batch": args.batch,
-        "items": args.batch + args.uniform,
-        "dim": args.dim,
+        **loss_facts(args, device, rate),
         "table_rows": args.users + args.movies,
-        "repeats": args.repeats,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "product_gflops": {name: round(value / 1e9) for name, value in rate.items()},
         "peak_gb": round(peak / 1e9, 2),
         "times_as_fast_as_the_better_plain_step": round(best_plain / median[OURS], 2),
         "results": {
             name: {
                 "seconds": round(taken, 5),
                 "examples_per_second": round(args.batch / taken),
-                "share_of_product_rate": round(work / taken / rate["bf16" if narrow else "fp32"], 4),
+                "share_of_product_rate": round(work / taken / rate["bf16" if is_narrow(device) else "fp32"], 4),
             }
             for name, taken in median.items()
         },
@@ -245,37 +229,16 @@ def parts_timed(training: Trainer, parts: dict[str, list[float]] | None, device:
     parts["the rest"].append(whole - sum(seconds.values()))
 
 
-def product(dtype: torch.dtype, device: torch.device) -> Callable[[], object]:
-    """A square matrix product: what this machine does at best."""
-    a = torch.randn(SQUARE, SQUARE, dtype=dtype, device=device)
-    out = torch.empty_like(a)
-    return lambda: torch.mm(a, a, out=out)
-
-
-def stopwatch(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds."""
-    start = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes at most, so far: of the process on a CPU, on a GPU of what was allocated there."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def peak_memory() -> int:
+    """Peak resident memory of this process in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def table(report: dict[str, Any]) -> str:
     """The report as lines for a terminal."""
-    shape = f"B {report['batch']}, M {report['items']}, D {report['dim']}, {report['table_rows']:,} rows of tables"
     lines = [
-        f"{shape}, {report['device']}, {report['threads']} threads, PyTorch {report['torch']}, "
-        f"medians of {report['repeats']}",
-        "matrix products: " + ", ".join(f"{v:,} GFLOP/s in {name}" for name, v in report["product_gflops"].items()),
+        *loss_head(report),
+        f"{report['table_rows']:,} rows of embedding tables",
         f"{'whole step':24}{'ms':>10}{'examples/s':>14}{'share':>8}",
     ]
     for name, row in report["results"].items():

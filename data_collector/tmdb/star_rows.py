@@ -1,6 +1,6 @@
 """Convert checked movies into rows of the four tables, a few hundred movies at a time.
 
-For merging, the rows also have ``doc``, the number of their document, and categories as numbers. Texts are in Unicode
+For merging, the rows also have ``doc``, the number of their document. Texts are in Unicode
 form NFC, without NUL characters and without blanks at the ends; an empty text is null. Impossible numbers are null, and
 so are zeros where TMDb writes 0 for "unknown".
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,42 +29,6 @@ _DAY = r"^[12]\d{3}-\d{2}-\d{2}$"
 _IMDB_ID = r"^tt\d+$"
 
 
-class Categories:
-    """Numbers for the distinct texts of a column, in the order of first appearance."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def encode(self, texts: pa.Array) -> pa.Array:
-        """(n,) int32; null for null."""
-        coded = texts.dictionary_encode()
-        numbers = [self._numbers.setdefault(text, len(self._numbers)) for text in coded.dictionary.to_pylist()]
-        return pa.array(numbers, pa.int32()).take(coded.indices)
-
-    def decode(self, numbers: pa.ChunkedArray) -> pa.DictionaryArray:
-        """(n,) texts as a dictionary array in alphabetical order."""
-        texts = sorted(self._numbers)
-        place = np.empty(len(texts), dtype=np.int32)
-        place[[self._numbers[text] for text in texts]] = np.arange(len(texts), dtype=np.int32)
-        indices = pa.array(place, pa.int32()).take(numbers.combine_chunks())
-        return pa.DictionaryArray.from_arrays(indices, pa.array(texts, pa.string()))
-
-
-@dataclass
-class Coding:
-    """State shared by all chunks.
-
-    Attributes:
-        categories: texts of each category column.
-        nulled: number of values replaced by null, by reason.
-    """
-
-    categories: dict[str, Categories] = field(
-        default_factory=lambda: {name: Categories() for name in ("department", "job", "knownForDepartment")}
-    )
-    nulled: Counter[str] = field(default_factory=Counter)
-
-
 @dataclass(frozen=True)
 class DocumentOrigin:
     """Origin of a movie: document number, requested language, Unix seconds of the fetch."""
@@ -74,24 +38,23 @@ class DocumentOrigin:
     fetched: float
 
 
-def rows_of(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], coding: Coding) -> dict[str, pa.Table]:
+def rows_of(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], nulled: Counter[str]) -> dict[str, pa.Table]:
     """Rows by table; ``people`` has one row per credit.
 
-    All tables have an additional column ``doc`` (int32), and ``people`` has ``fetched`` (float64 seconds).
-    ``department``, ``job`` and ``knownForDepartment`` are int32 numbers of ``coding``; ``gender`` is TMDb's code.
+    All tables have an additional column ``doc`` (int32), and ``people`` has ``fetched`` (float64 seconds). Categories
+    are texts. ``nulled`` counts the values replaced by null, by reason.
     """
-    movie_people, people = _credit_rows(movies, coding)
+    movie_people, people = _credit_rows(movies, nulled)
     return {
-        schema.MOVIES: _movie_rows(movies, coding),
+        schema.MOVIES: _movie_rows(movies, nulled),
         schema.PEOPLE: people,
         schema.MOVIE_PEOPLE: movie_people,
         schema.MOVIE_COMPANIES: _company_rows(movies),
     }
 
 
-def _movie_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], coding: Coding) -> pa.Table:
+def _movie_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], nulled: Counter[str]) -> pa.Table:
     found = [movie for _, movie in movies]
-    nulled = coding.nulled
 
     def texts(name: str) -> pa.Array:
         return clean([getattr(movie, name) for movie in found])
@@ -126,13 +89,15 @@ def _movie_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], coding: 
         "spokenLanguages": _name_lists([[spoken.iso_639_1 for spoken in movie.spoken_languages] for movie in found]),
         "posterPath": texts("poster_path"),
         "language": pa.array([source.language for source, _ in movies], pa.string()),
-        "fetched": timestamps([source.fetched for source, _ in movies]),
+        "fetched": pa.array([milliseconds(source.fetched) for source, _ in movies], pa.timestamp("ms", tz="UTC")),
         "doc": pa.array([source.doc for source, _ in movies], pa.int32()),
     }
     return pa.table(columns)
 
 
-def _credit_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], coding: Coding) -> tuple[pa.Table, pa.Table]:
+def _credit_rows(
+    movies: Sequence[tuple[DocumentOrigin, MovieDocument]], nulled: Counter[str]
+) -> tuple[pa.Table, pa.Table]:
     """Credits (the cast of all movies, then their crew), and the facts about the people in them."""
     cast = [credit for _, movie in movies for credit in movie.credits.cast]
     crew = [credit for _, movie in movies for credit in movie.credits.crew]
@@ -142,32 +107,31 @@ def _credit_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], coding:
     everyone = [*cast, *crew]
     ids = pa.array([credit.id for credit in everyone], pa.int64())
     docs = pa.array(np.array([source.doc for source, _ in movies], dtype=np.int32)[place])
-    encode = {name: categories.encode for name, categories in coding.categories.items()}
     acting = pa.array([schema.CAST_DEPARTMENT], pa.string()).take(pa.array(np.zeros(len(cast), np.int64)))
     departments = pa.concat_arrays([acting, clean([credit.department for credit in crew])])
     jobs = pa.concat_arrays([pa.nulls(len(cast), pa.string()), clean([credit.job for credit in crew])])
     characters = pa.concat_arrays([clean([credit.character for credit in cast]), pa.nulls(len(crew), pa.string())])
     orders = pa.array([credit.order for credit in cast], pa.int64())
-    billing = _in_range(orders, 0, INT32_MAX, pa.int32(), "order", coding.nulled)
+    billing = _in_range(orders, 0, INT32_MAX, pa.int32(), "order", nulled)
     credits = {
         "creditId": pa.array([credit.credit_id for credit in everyone], pa.string()),
         "tmdbId": pa.array(np.array([movie.id for _, movie in movies], dtype=np.int64)[place]),
         "personId": ids,
-        "department": encode["department"](departments),
-        "job": encode["job"](jobs),
+        "department": departments,
+        "job": jobs,
         "character": characters,
         "billing": pa.concat_arrays([billing, pa.nulls(len(crew), pa.int32())]),
         "doc": docs,
     }
     genders = [credit.gender for credit in everyone]
+    codes = _in_range(genders, 0, len(schema.GENDERS) - 1, pa.int32(), "gender", nulled)
     popularity = [credit.popularity for credit in everyone]
-    known_for = clean([credit.known_for_department for credit in everyone])
     people = {
         "personId": ids,
         "name": clean([credit.name for credit in everyone]),
-        "gender": _in_range(genders, 0, len(schema.GENDERS) - 1, pa.int32(), "gender", coding.nulled),
-        "knownForDepartment": encode["knownForDepartment"](known_for),
-        "popularity": _in_range(popularity, 0, FLOAT32_MAX, pa.float32(), "popularity of a person", coding.nulled),
+        "gender": pa.array(schema.GENDERS, pa.string()).take(codes),
+        "knownForDepartment": clean([credit.known_for_department for credit in everyone]),
+        "popularity": _in_range(popularity, 0, FLOAT32_MAX, pa.float32(), "popularity of a person", nulled),
         "profilePath": clean([credit.profile_path for credit in everyone]),
         "doc": docs,
         "fetched": pa.array(np.array([source.fetched for source, _ in movies])[place]),
@@ -251,7 +215,6 @@ def _dates(texts: pa.Array, nulled: Counter[str]) -> pa.Array:
     return pc.if_else(real, days, None).cast(pa.date32())
 
 
-def timestamps(seconds: Sequence[float]) -> pa.Array:
-    """(n,) timestamps in milliseconds from Unix seconds."""
-    milliseconds = np.rint(np.array(seconds, dtype=np.float64) * 1_000).astype(np.int64)
-    return pa.array(milliseconds).cast(pa.timestamp("ms", tz="UTC"))
+def milliseconds(seconds: float) -> int:
+    """Unix milliseconds from Unix seconds."""
+    return round(seconds * 1_000)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_collector.tmdb import documents as parsing
-from data_collector.tmdb import schema, star, star_merge, star_runs
+from data_collector.tmdb import schema, star, star_tables
 from data_collector.tmdb.shards import StoredDocument
 from data_collector.tmdb.star import TablesReport, write_star
-from data_collector.tmdb.star_checks import check_tables
+from data_collector.tmdb.star_tables import check_tables
 from reccore.errors import ArtefactError, DataError
 from tests.data_collector.tmdb.documents import movie_document
 from tests.data_collector.tmdb.oracle import pandas_tables
@@ -46,10 +46,9 @@ def with_cast(tmdb_id: int, *cast: Document, **fields: Any) -> Document:
 
 @pytest.fixture
 def tiny_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs, batches and row groups so small that there are many, without thousands of documents."""
-    monkeypatch.setattr(star_runs, "RUN_BYTES", 40_000)
-    monkeypatch.setattr(star_runs, "BATCH_ROWS", 64)
-    monkeypatch.setattr(star_merge, "ROW_GROUP_ROWS", dict.fromkeys(schema.KEYS, 200))
+    """Chunks and row groups so small that there are many, without thousands of documents."""
+    monkeypatch.setattr(star, "CHUNK_DOCUMENTS", 7)
+    monkeypatch.setattr(star_tables, "ROW_GROUP_ROWS", dict.fromkeys(schema.KEYS, 150))
 
 
 def refetched(n: int) -> list[StoredDocument]:
@@ -93,12 +92,11 @@ def test_the_order_of_the_documents_changes_nothing(tmp_path: Path) -> None:
     assert one == other
 
 
-def test_the_sizes_of_runs_and_parts_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sizes_of_chunks_and_row_groups_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = refetched(60)
     one, _ = made(found, tmp_path / "a")
-    monkeypatch.setattr(star_runs, "RUN_BYTES", 10_000)
-    monkeypatch.setattr(star_runs, "BATCH_ROWS", 50)
-    monkeypatch.setattr(star_merge, "ROW_GROUP_ROWS", dict.fromkeys(schema.KEYS, 150))
+    monkeypatch.setattr(star, "CHUNK_DOCUMENTS", 3)
+    monkeypatch.setattr(star_tables, "ROW_GROUP_ROWS", dict.fromkeys(schema.KEYS, 50))
     other, _ = made(found, tmp_path / "b")
     assert one == other
 
@@ -162,14 +160,24 @@ def test_a_credit_id_in_two_movies_belongs_to_the_one_fetched_later(tmp_path: Pa
     assert tables["people"]["personId"].to_pylist() == [6, 8, 9]
 
 
-def test_credit_ids_are_compared_if_their_hashes_are_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("star_collect", "star_merge", "star_checks"):
-        monkeypatch.setattr(
-            f"data_collector.tmdb.{module}.hash64", lambda texts: pd.Series(0, range(len(texts))).to_numpy("uint64")
-        )
-    tables, report = made([stored(with_cast(1, person(7, "a"))), stored(with_cast(2, person(7, "b")))], tmp_path)
-    assert tables["movie_people"]["creditId"].to_pylist() == ["a", "b"]
-    assert report.repeated_credits == 0
+def test_of_equal_times_the_person_read_last_counts(tmp_path: Path) -> None:
+    found = [
+        stored(with_cast(1, person(7, "a", name="first"), person(7, "b", name="second")), fetched=5),
+        stored(with_cast(2, person(7, "c", name="third"), person(7, "d", name="fourth")), fetched=5),
+        stored(with_cast(3, person(7, "e", name="older")), fetched=4),
+    ]
+    tables, _ = made(found, tmp_path)
+    assert tables["people"]["name"].to_pylist() == ["fourth"]
+
+
+def test_categories_are_in_alphabetical_order(tmp_path: Path) -> None:
+    departments = ("Sound", None, "Art", "Directing", "Art")
+    crew = [person(place, f"{place}", department=name) for place, name in enumerate(departments)]
+    movies = [stored(small(place + 1, credits={"cast": [], "crew": [one]})) for place, one in enumerate(crew)]
+    for order, folder in ((movies, "a"), (movies[::-1], "b")):
+        column = made(order, tmp_path / folder)[0]["movie_people"]["department"]
+        assert column.to_pylist() == list(departments)
+        assert column.chunk(0).dictionary.to_pylist() == ["Art", "Directing", "Sound"]
 
 
 def test_rejects_have_location_and_reason(tmp_path: Path) -> None:
@@ -258,10 +266,10 @@ def _append(name: str, row: int, **values: Any) -> Callable[[Path], None]:
 )
 def test_a_violated_key_is_found(tmp_path: Path, spoil: Callable[[Path], None], message: str) -> None:
     made([stored(movie_document(tmdb_id)) for tmdb_id in range(1, 5)], tmp_path)
-    check_tables(tmp_path / "tmdb")
+    check_tables(tmp_path / "tmdb", duckdb.connect())
     spoil(tmp_path / "tmdb")
     with pytest.raises(DataError, match=message):
-        check_tables(tmp_path / "tmdb")
+        check_tables(tmp_path / "tmdb", duckdb.connect())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -275,8 +283,8 @@ def test_every_run_checks_the_keys_and_keeps_the_old_tables_on_failure(
     before = contents(tmp_path / "tmdb")
     write_tables = star.write_tables
 
-    def faulty(collected: Any, folder: Path, **options: Any) -> Any:
-        written = write_tables(collected, folder, **options)
+    def faulty(database: Any, folder: Path, *args: Any, **options: Any) -> Any:
+        written = write_tables(database, folder, *args, **options)
         _append(schema.MOVIES, 0)(folder)
         return written
 
@@ -306,7 +314,7 @@ def test_another_folder_is_not_replaced(tmp_path: Path) -> None:
 INTERRUPTED = """
 import os, resource, signal, sys
 from pathlib import Path
-from data_collector.tmdb import star, star_collect, star_merge
+from data_collector.tmdb import star
 from tests.data_collector.tmdb.documents import movie_document
 from tests.data_collector.tmdb.stored import stored
 
@@ -320,7 +328,7 @@ def documents():
         die()
 
 if sys.argv[2] == "writing":
-    star_merge._rejects = die
+    star.check_tables = die
 if sys.argv[2] == "checked":
     star.TablesReport = die
 if sys.argv[2] == "full":
