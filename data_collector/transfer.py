@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 from loguru import logger
@@ -27,6 +28,7 @@ BACKOFF_SECONDS = 0.5
 FRUITLESS_ATTEMPTS = 4
 # urllib3 discards an incomplete chunk when the connection drops, so small chunks lose little.
 CHUNK_BYTES = 1 << 14
+_CONNECTION = re.compile(r"^(<[^>]*>|\w+\(host=[^)]*\)): ")  # the library's object, before the error text
 _TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 # With compressed transfer, lengths and ranges would not count bytes of the file.
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "movielens-rec"}
@@ -111,7 +113,7 @@ def fetch_text(url: str, *, limit: int = 4096) -> str | None:
                 failure = f"the server answered {response.status_code} {response.reason}"
                 temporary = response.status_code in _TEMPORARY_STATUS
         except requests.RequestException as error:
-            failure, temporary = _reason(error), True
+            failure, temporary = error_cause(error, TIMEOUT_SECONDS), True
         logger.info("{}: {}", url, failure)
         if not temporary:
             break
@@ -162,11 +164,11 @@ def _request(session: requests.Session, url: str, known: _RemoteFile | None, off
         response = session.get(url, headers=headers, timeout=TIMEOUT_SECONDS, stream=True)
     except requests.ConnectionError as error:
         unreachable = isinstance(error, requests.Timeout) or (error.args and isinstance(error.args[0], MaxRetryError))
-        raise (_UnreachableError if unreachable else _DroppedError)(_reason(error)) from error
+        raise (_UnreachableError if unreachable else _DroppedError)(error_cause(error, TIMEOUT_SECONDS)) from error
     except requests.Timeout as error:
-        raise _UnreachableError(_reason(error)) from error
+        raise _UnreachableError(error_cause(error, TIMEOUT_SECONDS)) from error
     except requests.RequestException as error:
-        raise SourceError(_reason(error)) from error
+        raise SourceError(error_cause(error, TIMEOUT_SECONDS)) from error
     if response.status_code in (200, 206, 416):
         return response
     response.close()
@@ -211,7 +213,7 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
     try:
         yield from response.iter_content(CHUNK_BYTES)
     except requests.RequestException as error:
-        raise _DroppedError(_reason(error)) from error
+        raise _DroppedError(error_cause(error, TIMEOUT_SECONDS)) from error
 
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
@@ -244,14 +246,13 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _reason(error: requests.RequestException) -> str:
-    """The cause, without the library's wrapper."""
+def error_cause(error: Exception, timeout_seconds: tuple[float, float]) -> str:
+    """The cause of a failed request, without the library's wrapper; the timeouts are for connecting and for a read."""
     if isinstance(error, requests.ConnectTimeout):
-        return f"no connection within {TIMEOUT_SECONDS[0]:g} s"
+        return f"no connection within {timeout_seconds[0]:g} s"
     if isinstance(error, requests.ReadTimeout):
-        return f"no answer within {TIMEOUT_SECONDS[1]:g} s"
-    cause = error.args[0] if error.args else error
+        return f"no answer within {timeout_seconds[1]:g} s"
+    cause: Any = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
     if isinstance(cause, MaxRetryError):
         cause = cause.reason
-    text = str(cause)
-    return text.partition(": ")[2] if text.startswith(("<", "HTTP")) and ": " in text else text
+    return _CONNECTION.sub("", str(cause)) or type(cause).__name__

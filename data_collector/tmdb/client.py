@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPException, responses
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError, MaxRetryError
+from urllib3.exceptions import HTTPError
 
 from data_collector.tmdb.deadline import DeadlineAdapter
 from data_collector.tmdb.key import SETTINGS_PAGE, VARIABLE, Key, hide_from_logs
 from data_collector.tmdb.limiter import RateLimiter
+from data_collector.transfer import error_cause
 from reccore.errors import ConfigError, DataError
 
 CONNECT_SECONDS = 10.0
@@ -29,7 +28,6 @@ READ_SECONDS = 20.0  # without a byte
 ANSWER_SECONDS = 60.0  # for the whole answer, however slowly its bytes come
 MAX_WAIT_SECONDS = 900.0
 DEFAULT_WAIT_SECONDS = 1.0  # after a 429 without Retry-After
-_CONNECTION = re.compile(r"^(<[^>]*>|\w+\(host=[^)]*\)): ")  # the library's object, before the error text
 _CHUNK_BYTES = 1 << 16
 _RETRIED_REFUSALS = frozenset({403, 408, 425, 429})  # content delivery networks send 403 under load
 
@@ -146,12 +144,11 @@ class Client:
                 slot.close()
                 with response:
                     return self._check_status(response) or _read_body(response, limit)
-            except _TooLargeError as error:
-                return Fault(str(error), of_service=False)
             except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
                 if time.monotonic() - started >= ANSWER_SECONDS:
                     return Fault(f"no whole answer within {ANSWER_SECONDS:g} s")
-                return Fault(self._reason(error))
+                cause = error_cause(error, (CONNECT_SECONDS, READ_SECONDS))
+                return Fault(self._key.redact(cause) if self._key else cause)
 
     def _check_status(self, response: requests.Response) -> Fault | None:
         """The fault that a status means; None if the body is to be read."""
@@ -175,35 +172,19 @@ class Client:
                     f"the server asks to wait for {wait / 60:,.0f} minutes; run the same command again then"
                 )
             self._limiter.pause(wait)
-        reason = f"the server answered {status} {_phrase(status)}".strip()
+        reason = f"the server answered {status} {responses.get(status, '')}".strip()
         of_request = 400 <= status < 500 and status not in _RETRIED_REFUSALS
         return Fault(reason, of_service=not of_request, final=of_request, wait=wait)
 
-    def _reason(self, error: Exception) -> str:
-        """The cause, without the library's wrapper and the key."""
-        if isinstance(error, requests.ConnectTimeout):
-            return f"no connection within {CONNECT_SECONDS:g} s"
-        if isinstance(error, requests.ReadTimeout):
-            return f"no answer within {READ_SECONDS:g} s"
-        cause: Any = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
-        if isinstance(cause, MaxRetryError):
-            cause = cause.reason
-        text = _CONNECTION.sub("", str(cause)) or type(cause).__name__
-        return self._key.redact(text) if self._key else text
 
-
-class _TooLargeError(Exception):
-    """The body exceeds the size limit."""
-
-
-def _read_body(response: requests.Response, limit: int) -> HttpResponse:
+def _read_body(response: requests.Response, limit: int) -> HttpResponse | Fault:
     """Read the whole answer, in chunks, so that memory holds at most ``limit`` bytes and one chunk."""
     chunks, size = [], 0
     while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
-            raise _TooLargeError(f"the answer has more than {limit:,} bytes")
+            return Fault(f"the answer has more than {limit:,} bytes", of_service=False)
     return HttpResponse(response.status_code, response.headers, b"".join(chunks))
 
 
@@ -236,13 +217,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

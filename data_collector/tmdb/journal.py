@@ -205,29 +205,15 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _journal_errors(self.path):
+        with _journal_errors(self.path), self._connection:  # commits, or rolls back after an error
             self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+            yield self._connection
 
 
-@dataclass(frozen=True)
-class CommittedDocument:
-    """A document that the journal records."""
+def committed_documents(folder: Path) -> list[tuple[ByteRange, int, str, float]]:
+    """Documents of the last commit, by shard and offset: place, tmdbId, language, Unix seconds of the fetch.
 
-    tmdb_id: int
-    language: str
-    fetched: float
-    place: ByteRange
-
-
-def committed_documents(folder: Path) -> list[CommittedDocument]:
-    """Documents of the last commit, by shard and offset. A crawl may be running.
+    A crawl may be running.
 
     Raises:
         NotReadyError: there is no journal.
@@ -239,12 +225,10 @@ def committed_documents(folder: Path) -> list[CommittedDocument]:
     with _journal_errors(path), closing(_connect_read_only(path)) as connection:
         _check_version(connection, path)
         rows = connection.execute(
-            "SELECT tmdb_id, language, fetched, shard, offset, length FROM movies WHERE shard IS NOT NULL "
+            "SELECT shard, offset, length, tmdb_id, language, fetched FROM movies WHERE shard IS NOT NULL "
             "ORDER BY shard, offset"
         )
-        return [
-            CommittedDocument(movie, language, fetched, ByteRange(*place)) for movie, language, fetched, *place in rows
-        ]
+        return [(ByteRange(*row[:3]), *row[3:]) for row in rows]
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:

@@ -37,7 +37,7 @@ def read_links(workspace: Workspace) -> Links:
         DataError: they cannot be read, or several raw data sets have links.
     """
     prepared = workspace.processed / "links.parquet"
-    table = _read_parquet(prepared) if prepared.is_file() else _read_csv(_raw_links(workspace, prepared))
+    table = _read(prepared if prepared.is_file() else _raw_links(workspace, prepared))
     movie_ids, tmdb_ids = (table[name].combine_chunks() for name in _COLUMNS)
     known = pc.fill_null(pc.greater(tmdb_ids, 0), False)
     return Links(
@@ -62,23 +62,17 @@ def _raw_links(workspace: Workspace, prepared: Path) -> Path:
     return found[0]
 
 
-def _read_parquet(path: Path) -> pa.Table:
+def _read(path: Path) -> pa.Table:
     try:
-        return _checked(pq.read_table(path, columns=list(_COLUMNS)), path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-
-
-def _read_csv(path: Path) -> pa.Table:
-    types = {name: pa.int64() for name in _COLUMNS}
-    convert = pacsv.ConvertOptions(column_types=types, include_columns=list(_COLUMNS))
-    try:
-        return _checked(pacsv.read_csv(path, convert_options=convert), path)
+        if path.suffix == ".parquet":
+            table = pq.read_table(path, columns=list(_COLUMNS))
+        else:
+            types = dict.fromkeys(_COLUMNS, pa.int64())
+            table = pacsv.read_csv(
+                path, convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(_COLUMNS))
+            )
     except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
-
-
-def _checked(table: pa.Table, path: Path) -> pa.Table:
     for name in _COLUMNS:
         if name not in table.column_names or not pa.types.is_integer(table[name].type):
             raise DataError(f"{path} has no column {name} of whole numbers")

@@ -44,10 +44,10 @@ _OF_LATEST = "doc IN (SELECT doc FROM latest)"
 _USED_CREDIT = f"{_OF_LATEST} AND (creditId, doc) NOT IN (FROM repeated_credits)"
 _USED_ROWS = {
     schema.MOVIES: _OF_LATEST,
+    schema.MOVIE_PEOPLE: _USED_CREDIT,
     schema.PEOPLE: f"""
         rowid IN (SELECT arg_max(rowid, (fetched, doc, rowid)) FROM people GROUP BY personId)
         AND personId IN (SELECT personId FROM movie_people WHERE {_USED_CREDIT})""",
-    schema.MOVIE_PEOPLE: _USED_CREDIT,
     schema.MOVIE_COMPANIES: _OF_LATEST,
 }
 
@@ -82,7 +82,7 @@ def write_tables(
     repeated = database.sql("FROM repeated_credits").shape[0]
     rows = {}
     with progress("write tables", len(schema.SCHEMAS), unit="tables", enabled=show_progress) as advance:
-        for name in schema.KEYS:
+        for name in _USED_ROWS:
             rows[name.removesuffix(".parquet")] = _write_table(database, name, folder / name)
             advance()
         pq.write_table(rejects, folder / schema.REJECTS, compression=COMPRESSION)

@@ -57,7 +57,7 @@ def live_and_die(root: Path, server: Remote, kills: int, most_requests: int) -> 
         process.kill()
         process.join()
         folder = root / "raw" / "tmdb"
-        there = {document.tmdb_id for document in committed_documents(folder)} if (folder / FILE).exists() else set()
+        there = {tmdb_id for _, tmdb_id, *_ in committed_documents(folder)} if (folder / FILE).exists() else set()
         moments.append((time.monotonic(), there))
     return moments
 
