@@ -20,9 +20,9 @@ import pyarrow as pa
 
 from data_collector.lock import exclusive_folder
 from data_collector.tmdb import schema
-from data_collector.tmdb.documents import InvalidDocumentError, MovieDocument, parse_document
+from data_collector.tmdb.documents import InvalidDocumentError, parse_document
 from data_collector.tmdb.shards import StoredDocument
-from data_collector.tmdb.star_rows import DocumentOrigin, milliseconds, rows_of
+from data_collector.tmdb.star_rows import Numbered, milliseconds, rows_of
 from data_collector.tmdb.star_tables import add_rows, check_tables, open_database, write_tables
 from reccore.bundle import write_bundle
 from reccore.errors import DataError
@@ -116,7 +116,7 @@ def _collect(
     """
     n_valid = 0
     rejects: list[dict[str, object]] = []
-    waiting: list[tuple[DocumentOrigin, MovieDocument]] = []
+    waiting: list[Numbered] = []
     with progress("read documents", None, unit="documents", enabled=show_progress) as advance:
         for stored in documents:
             try:
@@ -126,7 +126,7 @@ def _collect(
                 values = (stored.where, stored.tmdb_id, fetched, why.reason, why.detail)
                 rejects.append(dict(zip(schema.REJECTS_SCHEMA.names, values, strict=True)))
             else:
-                waiting.append((DocumentOrigin(n_valid, stored.language, stored.fetched), movie))
+                waiting.append((n_valid, stored, movie))
                 n_valid += 1
             if len(waiting) == CHUNK_DOCUMENTS:
                 add_rows(database, rows_of(waiting, nulled))

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 
 from data_collector.tmdb import schema
 from data_collector.tmdb.documents import MovieDocument
+from data_collector.tmdb.shards import StoredDocument
 
 INT32_MAX = 2**31 - 1
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -28,21 +28,15 @@ MAX_MINUTES = 60 * 24 * 40
 _DAY = r"^[12]\d{3}-\d{2}-\d{2}$"
 _IMDB_ID = r"^tt\d+$"
 
-
-@dataclass(frozen=True)
-class DocumentOrigin:
-    """Origin of a movie: document number, requested language, Unix seconds of the fetch."""
-
-    doc: int
-    language: str
-    fetched: float
+Numbered: TypeAlias = tuple[int, StoredDocument, MovieDocument]
+"""A document as stored and as parsed, after its number."""
 
 
-def rows_of(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], nulled: Counter[str]) -> dict[str, pa.Table]:
+def rows_of(movies: Sequence[Numbered], nulled: Counter[str]) -> dict[str, pa.Table]:
     """Rows by table; ``people`` has one row per credit.
 
-    All tables have an additional column ``doc`` (int32), and ``people`` has ``fetched`` (float64 seconds). Categories
-    are texts. ``nulled`` counts the values replaced by null, by reason.
+    All tables have an additional column ``doc`` (int32), the number of the document. Categories are texts. ``nulled``
+    counts the values replaced by null, by reason.
     """
     movie_people, people = _credit_rows(movies, nulled)
     return {
@@ -53,8 +47,8 @@ def rows_of(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], nulled: Coun
     }
 
 
-def _movie_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], nulled: Counter[str]) -> pa.Table:
-    found = [movie for _, movie in movies]
+def _movie_rows(movies: Sequence[Numbered], nulled: Counter[str]) -> pa.Table:
+    found = [movie for _, _, movie in movies]
 
     def texts(name: str) -> pa.Array:
         return clean([getattr(movie, name) for movie in found])
@@ -88,25 +82,23 @@ def _movie_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]], nulled: 
         "countries": _name_lists([[place.iso_3166_1 for place in movie.production_countries] for movie in found]),
         "spokenLanguages": _name_lists([[spoken.iso_639_1 for spoken in movie.spoken_languages] for movie in found]),
         "posterPath": texts("poster_path"),
-        "language": pa.array([source.language for source, _ in movies], pa.string()),
-        "fetched": pa.array([milliseconds(source.fetched) for source, _ in movies], pa.timestamp("ms", tz="UTC")),
-        "doc": pa.array([source.doc for source, _ in movies], pa.int32()),
+        "language": pa.array([stored.language for _, stored, _ in movies], pa.string()),
+        "fetched": pa.array([milliseconds(stored.fetched) for _, stored, _ in movies], pa.timestamp("ms", tz="UTC")),
+        "doc": pa.array([doc for doc, _, _ in movies], pa.int32()),
     }
     return pa.table(columns)
 
 
-def _credit_rows(
-    movies: Sequence[tuple[DocumentOrigin, MovieDocument]], nulled: Counter[str]
-) -> tuple[pa.Table, pa.Table]:
+def _credit_rows(movies: Sequence[Numbered], nulled: Counter[str]) -> tuple[pa.Table, pa.Table]:
     """Credits (the cast of all movies, then their crew), and the facts about the people in them."""
-    cast = [credit for _, movie in movies for credit in movie.credits.cast]
-    crew = [credit for _, movie in movies for credit in movie.credits.crew]
-    n_cast = np.array([len(movie.credits.cast) for _, movie in movies], dtype=np.int64)
-    n_crew = np.array([len(movie.credits.crew) for _, movie in movies], dtype=np.int64)
+    cast = [credit for _, _, movie in movies for credit in movie.credits.cast]
+    crew = [credit for _, _, movie in movies for credit in movie.credits.crew]
+    n_cast = np.array([len(movie.credits.cast) for _, _, movie in movies], dtype=np.int64)
+    n_crew = np.array([len(movie.credits.crew) for _, _, movie in movies], dtype=np.int64)
     place = np.concatenate([np.repeat(np.arange(len(movies)), n_cast), np.repeat(np.arange(len(movies)), n_crew)])
     everyone = [*cast, *crew]
     ids = pa.array([credit.id for credit in everyone], pa.int64())
-    docs = pa.array(np.array([source.doc for source, _ in movies], dtype=np.int32)[place])
+    docs = pa.array(np.array([doc for doc, _, _ in movies], dtype=np.int32)[place])
     acting = pa.array([schema.CAST_DEPARTMENT], pa.string()).take(pa.array(np.zeros(len(cast), np.int64)))
     departments = pa.concat_arrays([acting, clean([credit.department for credit in crew])])
     jobs = pa.concat_arrays([pa.nulls(len(cast), pa.string()), clean([credit.job for credit in crew])])
@@ -115,7 +107,7 @@ def _credit_rows(
     billing = _in_range(orders, 0, INT32_MAX, pa.int32(), "order", nulled)
     credits = {
         "creditId": pa.array([credit.credit_id for credit in everyone], pa.string()),
-        "tmdbId": pa.array(np.array([movie.id for _, movie in movies], dtype=np.int64)[place]),
+        "tmdbId": pa.array(np.array([movie.id for _, _, movie in movies], dtype=np.int64)[place]),
         "personId": ids,
         "department": departments,
         "job": jobs,
@@ -134,23 +126,22 @@ def _credit_rows(
         "popularity": _in_range(popularity, 0, FLOAT32_MAX, pa.float32(), "popularity of a person", nulled),
         "profilePath": clean([credit.profile_path for credit in everyone]),
         "doc": docs,
-        "fetched": pa.array(np.array([source.fetched for source, _ in movies])[place]),
     }
     return pa.table(credits), pa.table(people)
 
 
-def _company_rows(movies: Sequence[tuple[DocumentOrigin, MovieDocument]]) -> pa.Table:
-    companies = [company for _, movie in movies for company in movie.production_companies]
-    lengths = np.array([len(movie.production_companies) for _, movie in movies], dtype=np.int64)
+def _company_rows(movies: Sequence[Numbered]) -> pa.Table:
+    companies = [company for _, _, movie in movies for company in movie.production_companies]
+    lengths = np.array([len(movie.production_companies) for _, _, movie in movies], dtype=np.int64)
     place = np.repeat(np.arange(len(movies)), lengths)
     starts = np.cumsum(lengths) - lengths
     columns = {
-        "tmdbId": pa.array(np.array([movie.id for _, movie in movies], dtype=np.int64)[place]),
+        "tmdbId": pa.array(np.array([movie.id for _, _, movie in movies], dtype=np.int64)[place]),
         "companyId": pa.array([company.id for company in companies], pa.int64()),
         "name": clean([company.name for company in companies]),
         "originCountry": clean([company.origin_country for company in companies]),
         "position": pa.array((np.arange(len(companies)) - starts[place]).astype(np.int32)),
-        "doc": pa.array(np.array([source.doc for source, _ in movies], dtype=np.int32)[place]),
+        "doc": pa.array(np.array([doc for doc, _, _ in movies], dtype=np.int32)[place]),
     }
     return pa.table(columns)
 

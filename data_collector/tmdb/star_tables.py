@@ -46,7 +46,8 @@ _USED_ROWS = {
     schema.MOVIES: _OF_LATEST,
     schema.MOVIE_PEOPLE: _USED_CREDIT,
     schema.PEOPLE: f"""
-        rowid IN (SELECT arg_max(rowid, (fetched, doc, rowid)) FROM people GROUP BY personId)
+        rowid IN (SELECT arg_max(people.rowid, (movies.fetched, doc, people.rowid))
+                  FROM people JOIN movies USING (doc) GROUP BY personId)
         AND personId IN (SELECT personId FROM movie_people WHERE {_USED_CREDIT})""",
     schema.MOVIE_COMPANIES: _OF_LATEST,
 }

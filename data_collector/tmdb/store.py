@@ -70,20 +70,14 @@ class Store:
 
     def _flush(self) -> None:
         """Write everything that waits, at once; a later call may find nothing left."""
-        results = []
-        with contextlib.suppress(IndexError):
-            while True:
-                results.append(self._waiting.popleft())
-        if results:
-            self._write_and_notify(results)
-
-    def _write_and_notify(self, results: list[_Result]) -> None:
-        """Write results, and release the threads that wait for them."""
+        results = [self._waiting.popleft() for _ in range(len(self._waiting))]  # no other thread removes results
+        if not results:
+            return
         try:
             if self._broken is not None:
                 raise self._broken
             self._write(results)
-        except Exception as error:
+        except Exception as error:  # raised again in the threads that wait
             for result in results:
                 result.written.set_exception(error)
         else:

@@ -10,16 +10,14 @@ import pytest
 
 from data_collector.tmdb import schema
 from data_collector.tmdb.documents import parse_document
-from data_collector.tmdb.star_rows import DocumentOrigin, clean, rows_of
+from data_collector.tmdb.star_rows import clean, rows_of
 from tests.data_collector.tmdb.stored import Document, small, stored
 
 
 def movie_row(nulled: Counter[str] | None = None, **fields: Any) -> dict[str, Any]:
     """The row of ``movies`` of one document."""
-    movie = parse_document(stored(small(**fields)))
-    table = rows_of([(DocumentOrigin(0, "en-US", 1_000.25), movie)], Counter() if nulled is None else nulled)[
-        schema.MOVIES
-    ]
+    document = stored(small(**fields), fetched=1_000.25)
+    table = rows_of([(0, document, parse_document(document))], Counter() if nulled is None else nulled)[schema.MOVIES]
     (row,) = table.drop_columns("doc").to_pylist()
     return row
 
@@ -167,7 +165,7 @@ def test_credits_and_companies_of_two_movies() -> None:
     second = small(2, credits={"cast": [person(3, "d", order=0)], "crew": []})
     second["production_companies"] = [{"id": 9, "origin_country": "US"}, {"id": 7, "name": "W"}]
     nulled: Counter[str] = Counter()
-    movies = [(DocumentOrigin(n, "en-US", float(n)), parse_document(stored(d))) for n, d in enumerate((first, second))]
+    movies = [(n, stored(d), parse_document(stored(d))) for n, d in enumerate((first, second))]
     tables = rows_of(movies, nulled)
     credits = tables[schema.MOVIE_PEOPLE]
     assert list(zip(*credits.drop_columns("doc").to_pydict().values(), strict=True)) == [
