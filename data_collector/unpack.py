@@ -6,12 +6,12 @@ import contextlib
 import shutil
 import stat
 import struct
-import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from reccore.bundle import recover_bundle, replace_folder
 from reccore.errors import DataError
 from reccore.progress import progress
 
@@ -31,12 +31,7 @@ def missing_files(folder: Path, files: tuple[str, ...]) -> list[str]:
 
 def recover_folder(folder: Path) -> None:
     """Clean up after a killed run: restore a folder that was being replaced, and remove temporary folders."""
-    previous = _previous(folder)
-    if previous.exists():
-        if folder.exists():
-            _remove(previous)
-        else:
-            previous.rename(folder)
+    recover_bundle(folder)
     for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
         shutil.rmtree(leftover)
 
@@ -48,21 +43,11 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     Raises:
         DataError: a disk error. The old folder is unchanged.
     """
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        previous = _previous(folder)
-        if folder.exists():
-            folder.rename(previous)
-        temporary.rename(folder)
-        if previous.exists():
-            _remove(previous)
+        with replace_folder(folder) as temporary:
+            yield temporary
     except OSError as error:
-        recover_folder(folder)
         raise DataError(f"cannot write {folder}: {error.strerror or error}; make room and run again") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def unpack(
@@ -134,15 +119,3 @@ def _wanted(
     if folder is not None:
         return {PurePosixPath(name): members[root / name] for name in files}
     return {path.relative_to(root): member for path, member in members.items() if path.is_relative_to(root)}
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.previous")
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder, or the link if it is one."""
-    if folder.is_symlink():
-        folder.unlink()
-    else:
-        shutil.rmtree(folder)

@@ -97,10 +97,27 @@ def recover_bundle(path: Path) -> None:
     """Restore the previous bundle if a run was killed between the two renames of a replacement."""
     previous = path.with_name(f".{path.name}.previous")
     if previous.exists():
-        if path.exists():
-            shutil.rmtree(previous, ignore_errors=True)
-        else:
+        if not path.exists():
             previous.rename(path)
+        elif previous.is_symlink():
+            previous.unlink()
+        else:
+            shutil.rmtree(previous, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder, which replaces ``path`` if the block ends without an error."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.rename(path.with_name(f".{path.name}.previous"))
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        recover_bundle(path)  # deletes the previous folder, or restores it if the second rename failed
 
 
 @contextlib.contextmanager
@@ -120,39 +137,31 @@ def write_bundle(path: Path, *, kind: str, component: str, **facts: Any) -> Iter
     recover_bundle(path)
     if path.exists() and not (path / MANIFEST).is_file():
         raise ArtefactError(f"{path} exists and is not a bundle; move it away or choose another name")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        writer = BundleWriter(temporary)
-        yield writer
-        files = {
-            str(file.relative_to(temporary)): file_sha256(file)
-            for file in sorted(temporary.rglob("*"))
-            if file.is_file()
-        }
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            "kind": kind,
-            "component": component,
-            **facts,
-            **writer.manifest,
-            "libraries": _library_versions(),
-            "git_commit": _git_commit(),
-            "files": files,
-        }
-        with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
-            json.dump(manifest, file, indent=2, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        previous = path.with_name(f".{path.name}.previous")
-        if path.exists():
-            path.rename(previous)
-        temporary.rename(path)
+        with replace_folder(path) as temporary:
+            writer = BundleWriter(temporary)
+            yield writer
+            files = {
+                str(file.relative_to(temporary)): file_sha256(file)
+                for file in sorted(temporary.rglob("*"))
+                if file.is_file()
+            }
+            manifest = {
+                "format_version": FORMAT_VERSION,
+                "kind": kind,
+                "component": component,
+                **facts,
+                **writer.manifest,
+                "libraries": _library_versions(),
+                "git_commit": _git_commit(),
+                "files": files,
+            }
+            with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
+                json.dump(manifest, file, indent=2, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:
         raise ArtefactError(f"cannot write {path}: {error}. The previous content is unchanged.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        recover_bundle(path)  # deletes the previous bundle, or restores it if the second rename failed
 
 
 @dataclass(frozen=True)

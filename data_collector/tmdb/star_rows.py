@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -156,17 +157,9 @@ def clean(texts: Sequence[str | None]) -> pa.Array:
 
 def _name_lists(lists: Sequence[Sequence[str | None]]) -> pa.Array:
     """(n,) list of string: cleaned names in the given order, without empty and repeated ones."""
-    rows = np.repeat(np.arange(len(lists)), [len(names) for names in lists])
-    table = pa.table({"row": pa.array(rows, pa.int64()), "name": clean([name for names in lists for name in names])})
-    table = table.append_column("place", pa.array(np.arange(len(table)), pa.int64())).filter(
-        pc.field("name").is_valid()
-    )
-    firsts = table.group_by(["row", "name"]).aggregate([("place", "min")]).sort_by("place_min")
-    lengths = np.bincount(firsts["row"].to_numpy(), minlength=len(lists))
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    return pa.ListArray.from_arrays(
-        offsets, firsts["name"].combine_chunks(), type=schema.MOVIES_SCHEMA.field("genres").type
-    )
+    names = iter(clean([name for names in lists for name in names]).to_pylist())
+    rows = [list(dict.fromkeys(filter(None, islice(names, len(given))))) for given in lists]
+    return pa.array(rows, schema.MOVIES_SCHEMA.field("genres").type)
 
 
 def _in_range(
