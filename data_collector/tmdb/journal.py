@@ -11,9 +11,9 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from reccore.errors import DataError, NotReadyError
 
@@ -54,8 +54,7 @@ CREATE TABLE posters (
 """
 
 
-@dataclass(frozen=True)
-class ByteRange:
+class ByteRange(NamedTuple):
     """Location of a record: bytes ``offset`` to ``offset + length`` of a shard."""
 
     shard: int
@@ -152,10 +151,7 @@ class Journal:
             run.executemany(
                 "INSERT OR REPLACE INTO movies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_movie_values, movies)
             )
-            run.executemany(
-                "INSERT OR REPLACE INTO posters VALUES (?, ?, ?, ?, ?, ?)",
-                ((p.path, p.size, p.status, p.attempts, p.checked, p.error) for p in posters),
-            )
+            run.executemany("INSERT OR REPLACE INTO posters VALUES (?, ?, ?, ?, ?, ?)", map(astuple, posters))
             run.executemany("INSERT OR REPLACE INTO shards VALUES (?, ?)", (lengths or {}).items())
 
     def set_unlinked(self, movie_ids: Iterable[int]) -> None:
@@ -258,15 +254,14 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _movie_values(movie: MovieRecord) -> tuple[object, ...]:
-    place = (None, None, None) if movie.place is None else (movie.place.shard, movie.place.offset, movie.place.length)
-    known = (movie.tmdb_id, movie.language, movie.status, movie.attempts, movie.checked, movie.fetched)
-    return (*known, *place, movie.etag, movie.poster, movie.error)
+    values = astuple(movie)
+    return (*values[:6], *(movie.place or (None, None, None)), *values[7:])
 
 
 def _movie_record(row: tuple[Any, ...]) -> MovieRecord:
-    tmdb_id, language, status, attempts, checked, fetched, shard, offset, length, etag, poster, error = row
-    place = None if shard is None else ByteRange(shard, offset, length)
-    return MovieRecord(tmdb_id, language, status, attempts, checked, fetched, place, etag, poster, error)
+    place = None if row[6] is None else ByteRange(*row[6:9])
+    values = (*row[:6], place, *row[9:])
+    return MovieRecord(*values)
 
 
 @contextmanager

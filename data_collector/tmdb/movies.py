@@ -78,10 +78,8 @@ class MovieFetcher:
     def give_up(self, tmdb_id: int, attempts: int, reason: str) -> None:
         """Record that all attempts failed; an older document stays."""
         before = self._known.get(tmdb_id)
-        if before is None:
-            self._store.keep(replace(self._movie(tmdb_id, attempts, "failed"), error=reason))
-        else:
-            self._store.keep(replace(self._updated_record(before, attempts, "failed"), error=reason))
+        new = self._updated_record(before, attempts, "failed") if before else self._movie(tmdb_id, attempts, "failed")
+        self._store.keep(replace(new, error=reason))
 
     def _check_absence(self, answer: HttpResponse) -> None:
         """Accept a 404 only after the server has answered in TMDb's format.
