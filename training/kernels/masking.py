@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ class NegativeMask:
         self.first = self.count.cumsum(0) - self.count
         self.target_item = item_idx[target] if accidental_hits else None
         self.positives = positives
+        self.distinct = len(item_idx) > 0 and int(self.count.max()) == 1
 
     def hide(self, scores: Tensor, start: int) -> None:
         """Set the hidden columns of ``scores`` to −inf, in place.
@@ -75,6 +77,12 @@ class NegativeMask:
         """A row of scores stays in the cache while its columns are hidden; coordinates are never written out."""
         none = torch.zeros(0, dtype=torch.int64)
         own = self.positives or PositiveItems(none, none, none)
+        if self.distinct:  # an item has one column at most: no accidental hits, and one short look-up per positive
+            if self.positives is not None:
+                columns = self.column_of_item.numpy()
+                positives = (values.numpy() for values in (own.item_idx, own.start, own.stop))
+                parallel_for(_hide_distinct, scores.numpy(), start, self.target.numpy(), columns, *positives)
+            return
         parallel_for(
             _hide,
             scores.numpy(),
@@ -84,6 +92,14 @@ class NegativeMask:
             *(values.numpy() for values in (self.order, self.first, self.count)),
             *(values.numpy() for values in (own.item_idx, own.start, own.stop)),
         )
+
+    @cached_property
+    def column_of_item(self) -> Tensor:
+        """(largest item + 2,) int32 column of each item, -1 = none; for distinct columns. The last entry is -1."""
+        columns = torch.full((len(self.count) + 1,), -1, dtype=torch.int32)
+        present = self.count > 0
+        columns[:-1][present] = self.order[self.first[present]].to(torch.int32)
+        return columns
 
     def of_rows(self, start: int, stop: int, width: int | None = None) -> Tensor:
         """Flat positions of hidden columns in the (stop − start, width) scores of examples ``start … stop-1``.
@@ -171,3 +187,28 @@ def _hide(
             for at in range(first[item], first[item] + count[item]):
                 if order[at] != target[example]:
                     scores[row, order[at]] = -np.inf
+
+
+@njit(nogil=True, cache=True)
+def _hide_distinct(
+    scores: np.ndarray,
+    first_example: int,
+    target: np.ndarray,
+    column_of_item: np.ndarray,
+    items: np.ndarray,
+    item_start: np.ndarray,
+    item_stop: np.ndarray,
+    part: int,
+    n_parts: int,
+) -> None:
+    """``_hide`` for distinct columns, without branches: items without a column hide the target, which is put back."""
+    n_rows, n_items = len(scores), len(column_of_item) - 1
+    for row in range(part * n_rows // n_parts, (part + 1) * n_rows // n_parts):
+        example = first_example + row
+        own, hidden = scores[row], target[example]
+        kept = own[hidden]
+        for place in range(item_start[example], item_stop[example]):
+            item = items[place]
+            column = column_of_item[item if 0 <= item < n_items else n_items]
+            own[column if column >= 0 else hidden] = -np.inf
+        own[hidden] = kept
