@@ -68,6 +68,28 @@ def test_hiding_in_place_is_hiding_by_coordinates(
     assert (n_hidden > 0) == (stop > start)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("width", [30, 37])
+@pytest.mark.parametrize("accidental", [True, False])
+def test_distinct_columns_are_hidden_by_one_look_up_each(dtype: torch.dtype, width: int, accidental: bool) -> None:
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        item_idx = torch.randperm(50, generator=generator)[:30]
+        items = torch.randint(-3, 60, (80,), generator=generator)
+        start = torch.randint(40, (9,), generator=generator)
+        stop = start + torch.randint(40, (9,), generator=generator)
+        target = torch.randint(30, (9,), generator=generator)
+        given = PositiveItems(items, start, stop)
+        mask = NegativeMask(item_idx, target, accidental_hits=accidental, positives=given)
+        assert mask.distinct
+        scores = torch.randn(6, width, generator=generator, dtype=dtype)
+        expected = scores.clone()
+        expected.view(-1)[mask.of_rows(2, 8, width)] = -torch.inf
+        mask.hide(scores, 2)
+        assert torch.equal(scores, expected)
+        assert scores.isneginf().any()
+
+
 def test_entries_below_zero_hide_nothing() -> None:
     item_idx, target = torch.tensor([0, 1, 2, 0]), torch.tensor([1, 2])
 
