@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,15 +196,6 @@ def test_a_digest_follows_name_type_shape_and_values() -> None:
     assert len({digest(arrays) for arrays in (one, *others)}) == 6
 
 
-@pytest.fixture
-def default_sigint() -> Iterator[None]:
-    """Python's own handler: a job in the background inherits one that ignores Ctrl-C."""
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, inherited)
-
-
-@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_waits_and_a_second_one_does_not() -> None:
     before = signal.getsignal(signal.SIGINT)
     with defer_sigint() as asked:
