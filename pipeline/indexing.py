@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
+from pipeline.builder import load_channels
 from pipeline.provenance import data_of
 from recall import CHANNELS
 from recall.embedding import EmbeddingRecall
@@ -49,7 +50,7 @@ def build_index(
         ConfigError: a channel without an index, or an index of that kind does not reach the recall.
     """
     path = workspace.model(name)
-    channel = _load(path, name)
+    channel = _load(workspace, name)
     vectors = channel.index.vectors
     source, queries, exclude = _queries(workspace, name, channel, vectors, options)
     best, measured = build_best(
@@ -70,13 +71,8 @@ def build_index(
     }
 
 
-def _load(path: Path, name: str) -> EmbeddingRecall:
-    if not path.exists():
-        model = name if name in CHANNELS else f"MODEL --name {name}"
-        raise NotReadyError(
-            f"channel {name!r} is not trained; run first: PYTHONPATH=. python scripts/train_recall.py --model {model}"
-        )
-    channel = CHANNELS.load(path)
+def _load(workspace: Workspace, name: str) -> EmbeddingRecall:
+    channel = load_channels(workspace, (name,))[name]
     if not isinstance(channel, EmbeddingRecall):
         known = ", ".join(cls for cls in CHANNELS if issubclass(CHANNELS[cls], EmbeddingRecall))
         raise ConfigError(f"channel {name!r} ({channel.name}) searches without an index; channels with one: {known}")
