@@ -59,15 +59,17 @@ class Objective:
         if self.negatives.pool is not None and retrieve is None:
             raise ValueError("mined negatives need a way to retrieve them")
         self.rewards = rating_rewards(interactions) if config.reward == "rating" else None  # (E,)
-        self.user_positives = UserPositives(interactions, device)
         self.bank: ItemBank | None = None
         n_columns = self.negatives.n_columns
         if isinstance(config.negatives, SampledNegativesConfig) and config.negatives.bank is not None:
             self.bank = ItemBank(config.negatives.bank, config.embedding_size).to(device)
             n_columns += config.negatives.bank.size
         self.softmax: SoftmaxLoss | None = None
+        self.user_positives: UserPositives | None = None
         if isinstance(config.loss, SoftmaxConfig):
             self.softmax = SoftmaxLoss(config.loss, n_in_batch * n_columns)
+            if config.loss.mask_positives == "all":
+                self.user_positives = UserPositives(interactions, device)
 
     def _build_negatives(self, n_in_batch: float) -> Negatives:
         config = self.config
@@ -142,10 +144,10 @@ class Objective:
         )
 
     def _positives(self, inputs: QueryInputs, events: IntArray) -> PositiveItems | None:
-        kind = self.config.loss.mask_positives if isinstance(self.config.loss, SoftmaxConfig) else "none"
-        if kind == "history":
-            return inputs.positives()
-        return self.user_positives(events) if kind == "all" else None
+        if self.user_positives is not None:
+            return self.user_positives(events)
+        loss = self.config.loss
+        return inputs.positives() if isinstance(loss, SoftmaxConfig) and loss.mask_positives == "history" else None
 
     def _mine(self, draws: torch.Generator) -> None:
         if self.negatives.pool is not None and self.retrieve is not None:
