@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -166,13 +165,12 @@ def closest_interest(queries: Tensor, targets: Tensor) -> Tensor:
 
 
 class UserPositives:
-    """All items of the user of each example, earlier and later ones: slices of the events, which are never copied."""
+    """All items of the user of each example, earlier and later: slices of one int32 copy of the events' items."""
 
     def __init__(self, interactions: Interactions, device: torch.device) -> None:
         self.offsets, self.device = interactions.user_offsets, device
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # memory-mapped events are not writable, and nothing writes to them
-            self.item_idx = torch.from_numpy(interactions.item_idx).to(device)
+        # 4 bytes per event: reading the events of a batch is what takes the time (33 MB a step at ML-32M's shape).
+        self.item_idx = torch.from_numpy(interactions.item_idx.astype(np.int32)).to(device)
 
     def __call__(self, events: IntArray) -> PositiveItems:
         """Items of the users whose ``events`` (B,) are the targets."""

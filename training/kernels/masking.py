@@ -20,7 +20,7 @@ class PositiveItems:
     Slices may overlap: all examples of a user point at that user's events.
 
     Attributes:
-        item_idx: (L,) int64 items, in any order, repeats allowed; entries below 0 are ignored.
+        item_idx: (L,) int64 or int32 items, in any order, repeats allowed; entries below 0 are ignored.
         start: (B,) int64; the items of example i are ``item_idx[start[i]:stop[i]]``.
         stop: (B,) int64.
     """
@@ -77,22 +77,14 @@ class NegativeMask:
         """A row of scores stays in the cache while its columns are hidden; coordinates are never written out."""
         none = torch.zeros(0, dtype=torch.int64)
         own = self.positives or PositiveItems(none, none, none)
-        if self.distinct:  # an item has one column at most: no accidental hits, and one short look-up per positive
-            if self.positives is not None:
-                columns = self.column_of_item.numpy()
-                positives = (values.numpy() for values in (own.item_idx, own.start, own.stop))
-                target = self.target.numpy()
-                parallel_for(_hide_distinct, scores.numpy(), start, target, columns, self.n_columns, *positives)
-            return
-        parallel_for(
-            _hide,
-            scores.numpy(),
-            start,
-            self.target.numpy(),
-            (none if self.target_item is None else self.target_item).numpy(),
-            *(values.numpy() for values in (self.order, self.first, self.count)),
-            *(values.numpy() for values in (own.item_idx, own.start, own.stop)),
-        )
+        positives = [values.numpy() for values in (own.item_idx, own.start, own.stop)]
+        arguments = scores.numpy(), start, self.target.numpy()
+        if not self.distinct:
+            target_item = none if self.target_item is None else self.target_item
+            columns = [values.numpy() for values in (target_item, self.order, self.first, self.count)]
+            parallel_for(_hide, *arguments, *columns, *positives)
+        elif self.positives is not None:  # a column per item: no accidental hits, one short look-up per positive
+            parallel_for(_hide_distinct, *arguments, self.column_of_item.numpy(), self.n_columns, *positives)
 
     @cached_property
     def column_of_item(self) -> Tensor:
