@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from recall.topk import top_k_dense
 from reccore import (
     Candidates,
     Component,
@@ -16,7 +17,6 @@ from reccore import (
     QueryBatch,
     RunOptions,
     TrainingData,
-    top_k,
 )
 from reccore.arrays import FloatArray, IntArray
 from reccore.candidates import concatenate
@@ -185,9 +185,7 @@ class DenseRecall(BaseRecall):
         """(B, N) float32 for one chunk, a new array; −inf where the channel has no score."""
 
     def _retrieve(self, prepared: Any, k: int, exclude: Exclusions) -> Candidates:
-        scores = self._scores(prepared)
-        exclude.mask_scores(scores)
-        return top_k(scores, k)
+        return top_k_dense(self._scores(prepared), k, exclude)
 
     def _score(self, prepared: Any, item_idx: IntArray) -> FloatArray:
         scores = np.take_along_axis(self._scores(prepared), item_idx, axis=1)

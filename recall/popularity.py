@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from recall.base import BaseRecall
+from recall.topk import top_k_of_order
 from reccore import (
     Bundle,
     Candidates,
@@ -19,7 +20,6 @@ from reccore import (
     QueryBatch,
     RunOptions,
     TrainingData,
-    top_k,
 )
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
@@ -55,14 +55,14 @@ class Popularity(BaseRecall):
             age = (events.timestamp.max(initial=0) - events.timestamp) / SECONDS_PER_DAY
             decay = np.exp2(-age / half_life)
         counts = np.bincount(events.item_idx, weights=decay, minlength=events.n_items)
-        self.weight = counts.astype(np.float32)
+        self._set_weight(counts.astype(np.float32))
+
+    def _set_weight(self, weight: FloatArray) -> None:
+        self.weight = weight
+        self._order = np.argsort(-weight, kind="stable")  # ties by item index
 
     def _retrieve(self, prepared: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
-        # All queries share one order, so each answer lies among its first k + (number excluded) items.
-        width = min(k + int(exclude.lengths.max(initial=0)), len(self.weight))
-        first = top_k(self.weight[None, :], width)
-        everyone = first.select(np.zeros(len(prepared), dtype=np.int64))
-        return everyone.keep(~exclude.contains(everyone.item_idx)).head(k)
+        return top_k_of_order(self._order, self.weight, k, exclude)
 
     def _score(self, prepared: QueryBatch, item_idx: IntArray) -> FloatArray:
         return self.weight[item_idx]
@@ -71,4 +71,4 @@ class Popularity(BaseRecall):
         bundle.arrays("popularity.npz", {"weight": self.weight})
 
     def _read(self, bundle: Bundle) -> None:
-        self.weight = bundle.arrays("popularity.npz")["weight"]
+        self._set_weight(bundle.arrays("popularity.npz")["weight"])

@@ -8,10 +8,21 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recall.base import DenseRecall
+from recall.base import BaseRecall
 from recall.history import history_matrix
-from reccore import Bundle, ComponentConfig, Holdout, QueryBatch, RunOptions, TrainingData
-from reccore.arrays import FloatArray
+from recall.sparse_rows import entries, sum_rows
+from recall.topk import top_k_sparse
+from reccore import (
+    Bundle,
+    Candidates,
+    ComponentConfig,
+    Exclusions,
+    Holdout,
+    QueryBatch,
+    RunOptions,
+    TrainingData,
+)
+from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 
 
@@ -25,7 +36,7 @@ class ItemSimilarityConfig(ComponentConfig):
     half_life: float | None = Field(default=4.0, gt=0)
 
 
-class ItemSimilarityRecall(DenseRecall):
+class ItemSimilarityRecall(BaseRecall):
     """An item's score is the recency-weighted sum of its similarities to the items of the history.
 
     Subclasses compute the matrix in ``_similarity``. An item whose sum is 0 has no score and is not offered. A query
@@ -44,11 +55,14 @@ class ItemSimilarityRecall(DenseRecall):
 
     def _prepare(self, queries: QueryBatch) -> sparse.csr_matrix:
         """(B, N) sums; O(Σ neighbours of the history) time and memory per query."""
-        return history_matrix(queries, self.similarity.shape[0], self.config.half_life) @ self.similarity
+        return sum_rows(history_matrix(queries, self.similarity.shape[0], self.config.half_life), self.similarity)
 
-    def _scores(self, prepared: sparse.csr_matrix) -> FloatArray:
-        scores: FloatArray = prepared.toarray()
-        scores[scores == 0.0] = -np.inf
+    def _retrieve(self, prepared: sparse.csr_matrix, k: int, exclude: Exclusions) -> Candidates:
+        return top_k_sparse(prepared, k, exclude)
+
+    def _score(self, prepared: sparse.csr_matrix, item_idx: IntArray) -> FloatArray:
+        scores = entries(prepared, item_idx)
+        scores[scores == 0.0] = np.nan
         return scores
 
     def _write(self, bundle: BundleWriter) -> None:

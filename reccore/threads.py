@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -43,3 +46,27 @@ def limit_threads(n: int) -> None:
 def thread_limit() -> int | None:
     """The number given to ``limit_threads``, for solvers that take one; None if it was never called."""
     return _limit
+
+
+def n_threads() -> int:
+    """Threads that a compiled loop may use: the limit, else ``OMP_NUM_THREADS``, else one per CPU of the process."""
+    if _limit is not None:
+        return _limit
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_parts(function: Callable[..., None], n_parts: int, *arguments: Any) -> None:
+    """Call ``function(*arguments, part, n_parts)`` for each part, each in a thread of its own; one part in this one.
+
+    For functions that release Python's lock. Plain threads start in a tenth of a millisecond and bring no second OpenMP
+    runtime.
+    """
+    if n_parts == 1:
+        function(*arguments, 0, 1)
+        return
+    with ThreadPoolExecutor(n_parts) as threads:
+        for done in [threads.submit(function, *arguments, part, n_parts) for part in range(n_parts)]:
+            done.result()

@@ -15,6 +15,7 @@ from recall.index.base import BaseIndex, BaseIndexConfig
 from recall.index.brute_force import rescore
 from recall.index.exact import ExactSearch, faiss
 from recall.index.flat import FILE, read_faiss
+from recall.topk import top_k_of_pairs
 from reccore import ArtefactError, Bundle, Candidates, Exclusions
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
@@ -138,7 +139,7 @@ class ApproximateIndex(BaseIndex):
     def _propose(self, queries: FloatArray, k: int, exclude: Exclusions, n: int, effort: int) -> Candidates:
         at = self._nearest(queries, n, effort)
         fetched = Candidates(at, np.zeros(at.shape, dtype=np.float32)).keep(~exclude.contains(at))
-        return fetched.reordered(rescore(queries, self._vectors, fetched.item_idx)).head(k)
+        return top_k_of_pairs(fetched.item_idx, rescore(queries, self._vectors, fetched.item_idx), k)
 
     def _write_vectors(self, bundle: BundleWriter) -> None:
         np.save(bundle.path(VECTORS), self._vectors, allow_pickle=False)

@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from reccore import ConfigError, RunOptions
+from reccore import threads as threads_module
+from reccore.threads import n_threads, run_parts
 
 IMPORTS = "import faiss, implicit, numba, scipy.linalg, torch"
 LIMIT = "from reccore import RunOptions; RunOptions(threads={n}).apply_threads()"
@@ -69,3 +71,24 @@ def test_limits_without_importing_what_it_limits() -> None:
 def test_needs_a_thread() -> None:
     with pytest.raises(ConfigError, match="threads must be at least 1, got 0"):
         RunOptions(threads=0).apply_threads()
+
+
+@pytest.mark.parametrize(
+    ("limit", "variable", "expected"),
+    [(3, "2", 3), (None, "2", 2), (None, "4,2", 4), (None, "", None), (None, "no number", None)],
+)
+def test_threads_of_compiled_loops(
+    limit: int | None, variable: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads_module, "_limit", limit)
+    monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert n_threads() == (len(os.sched_getaffinity(0)) if expected is None else expected)
+
+
+@pytest.mark.parametrize("n_parts", [1, 3])
+def test_every_part_runs_and_an_error_reaches_the_caller(n_parts: int) -> None:
+    done: list[tuple[str, int, int]] = []
+    run_parts(lambda word, part, n: done.append((word, part, n)), n_parts, "a")
+    assert sorted(done) == [("a", part, n_parts) for part in range(n_parts)]
+    with pytest.raises(ZeroDivisionError):
+        run_parts(lambda part, n: print(1 / (n - 1 - part)), n_parts)
