@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import njit
 from scipy import sparse
 
+from recall.topk import run_rows
+from recall.topk_kernels import item_of, score_of, scratch, select
 from reccore.arrays import FloatArray
 from reccore.progress import track
 
 ITEMS_PER_BLOCK = 2048
+LEAST_POSITIVE = np.float32(1e-45)
 
 
 def top_neighbours(
@@ -53,26 +56,23 @@ def top_neighbours(
     position = np.arange(len(items), dtype=sparse.get_index_dtype(maxval=len(items)))
     by_item = sparse.csr_matrix((position, items, user_offsets), shape=(len(weight), n_items)).tocsc()
     kept = min(neighbours, max(n_items - 1, 1))
-    blocks = range(0, n_items, ITEMS_PER_BLOCK)
     parts = []
-    for start in track(blocks, progress or "", unit="blocks", enabled=progress is not None):
+    for start in track(range(0, n_items, ITEMS_PER_BLOCK), progress or "", unit="blocks", enabled=progress is not None):
         stop = min(start + ITEMS_PER_BLOCK, n_items)
-        block = by_item.indptr[start : stop + 1]
-        parts.append(
-            _block_neighbours(
-                start, block, by_item.data, by_item.indices, user_offsets, items, weight, norm, shrinkage, kept, window
-            )
-        )
-    ids = np.concatenate([part[0] for part in parts])  # (N, kept), -1 = none
-    values = np.concatenate([part[1] for part in parts])
+        ids = np.full((stop - start, kept), -1, dtype=np.int32)
+        values = np.empty((stop - start, kept), dtype=np.float32)
+        events = by_item.indptr[start : stop + 1], by_item.data, by_item.indices, user_offsets, items
+        run_rows(_block_neighbours, start, *events, weight, norm, shrinkage, window, values, ids)
+        parts.append((ids, values))
+    ids, values = (np.concatenate(part) for part in zip(*parts, strict=True))  # (N, kept), -1 = none
     found = ids >= 0
     indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
-    matrix = sparse.csr_matrix((values[found], ids[found].astype(np.int32), indptr), shape=(n_items, n_items))
+    matrix = sparse.csr_matrix((values[found], ids[found], indptr), shape=(n_items, n_items))
     matrix.sort_indices()
     return matrix
 
 
-@njit(parallel=True, cache=True)
+@njit(nogil=True, cache=True)
 def _block_neighbours(
     first: int,
     item_offsets: np.ndarray,
@@ -83,41 +83,38 @@ def _block_neighbours(
     weight: np.ndarray,
     norm: np.ndarray,
     shrinkage: float,
-    n_neighbours: int,
     window: int,
-) -> tuple[np.ndarray, np.ndarray]:
+    values: np.ndarray,
+    ids: np.ndarray,
+    part: int,
+    n_parts: int,
+) -> None:
     """Neighbours of the items from ``first`` on: row-wise sparse product, top-N of each row before the next row."""
-    n_rows = len(item_offsets) - 1
-    ids = np.full((n_rows, n_neighbours), -1, dtype=np.int64)
-    values = np.zeros((n_rows, n_neighbours), dtype=np.float32)
-    n_lanes = 16
-    for lane in prange(n_lanes):
-        total = np.zeros(len(norm), dtype=np.float32)
-        touched = np.empty(len(norm), dtype=np.int64)
-        for row in range(lane, n_rows, n_lanes):
-            item = first + row
-            n_touched = 0
-            for at in range(item_offsets[row], item_offsets[row + 1]):
-                user, here = users[at], positions[at]
-                start = max(user_offsets[user], here - window)
-                stop = min(user_offsets[user + 1], here + window + 1)
-                for other_at in range(start, stop):
-                    other = user_items[other_at]
-                    if total[other] == 0.0:
-                        touched[n_touched] = other
-                        n_touched += 1
-                    total[other] += weight[user]
-            found = np.sort(touched[:n_touched])
-            score = np.empty(n_touched, dtype=np.float32)
-            for slot in range(n_touched):
-                other = found[slot]
-                same = other == item
-                score[slot] = 0.0 if same else total[other] / (norm[item] * norm[other] + shrinkage)
-                total[other] = 0.0
-            # Stable, so that equal similarities keep the lower item index.
-            order = np.argsort(-score, kind="mergesort")[:n_neighbours]
-            for slot in range(len(order)):
-                if score[order[slot]] > 0.0:
-                    ids[row, slot] = found[order[slot]]
-                    values[row, slot] = score[order[slot]]
-    return ids, values
+    n_rows, n_neighbours = ids.shape
+    total = np.zeros(len(norm), dtype=np.float32)
+    touched = np.empty(len(norm) + 1, dtype=np.int32)
+    score = np.empty(len(norm), dtype=np.float32)
+    excluded = np.zeros(len(norm), dtype=np.bool_)
+    position, sample, keys = scratch(n_neighbours)
+    for row in range(part, n_rows, n_parts):  # in turns, because popular items often lie together
+        item = first + row
+        n_touched = 0
+        for at in range(item_offsets[row], item_offsets[row + 1]):
+            user, here = users[at], positions[at]
+            start = max(user_offsets[user], here - window)
+            stop = min(user_offsets[user + 1], here + window + 1)
+            added = weight[user]
+            for other in user_items[start:stop]:
+                touched[n_touched] = other  # without a branch: the next one overwrites it if the item is not new
+                n_touched += total[other] == 0.0
+                total[other] += added
+        for slot in range(n_touched):
+            other = touched[slot]
+            score[slot] = total[other] / (norm[item] * norm[other] + shrinkage)
+            total[other] = 0.0
+        excluded[item] = True
+        n = select(score[:n_touched], touched, n_neighbours, 1, LEAST_POSITIVE, excluded, position, sample, keys)
+        excluded[item] = False
+        for slot in range(n):
+            ids[row, slot] = item_of(keys[slot])
+            values[row, slot] = score_of(keys[slot])

@@ -14,7 +14,7 @@ from numba import njit
 STEP = 1024
 # Fewer scores are not worth sampling; of more, about SAMPLE are read.
 SAMPLED_FROM, SAMPLE = 1024, 512
-LOWEST = np.finfo(np.float32).min
+LOWEST = np.float32(np.finfo(np.float32).min)
 NONE = np.iinfo(np.int64).min  # sorts below every key
 
 
@@ -25,6 +25,12 @@ def key_of(bits: Any, item: Any) -> Any:
         bits = 0  # −0.0
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # signed order equals float order
     return (ordered << 32) | (0xFFFFFFFF - item)
+
+
+@njit(nogil=True, cache=True)
+def item_of(key: Any) -> Any:
+    """The item packed into a key."""
+    return 0xFFFFFFFF - (key & 0xFFFFFFFF)
 
 
 @njit(nogil=True, cache=True)
@@ -123,6 +129,37 @@ def scan(
 
 
 @njit(nogil=True, cache=True)
+def scratch(k: int) -> Any:
+    """What ``select`` works in: positions, a sample, keys."""
+    position = np.empty(STEP, dtype=np.int64)
+    sample = np.empty(2 * SAMPLE, dtype=np.int64)
+    return position, sample, np.empty(4 * k + 2 * STEP, dtype=np.int64)
+
+
+@njit(nogil=True, cache=True)
+def select(
+    scores: np.ndarray,
+    items: np.ndarray,
+    k: int,
+    n_excluded: int,
+    floor: Any,
+    excluded: np.ndarray,
+    position: np.ndarray,
+    sample: np.ndarray,
+    keys: np.ndarray,
+) -> int:
+    """Write the keys of a row's best ``k`` items with a score of at least ``floor``, in any order; return their number.
+
+    Score j is that of ``items[j]``, a distinct item.
+    """
+    least = max(np.float32(estimate(scores, k + n_excluded, sample)), floor)
+    n = scan(scores, items, 0, k, least, excluded, position, keys, 0)
+    if n < k and least > floor:  # the estimate was too high
+        n = scan(scores, items, 0, k, floor, excluded, position, keys, 0)
+    return n
+
+
+@njit(nogil=True, cache=True)
 def push_dense(
     scores: np.ndarray,
     first: int,
@@ -138,9 +175,7 @@ def push_dense(
     n_rows, k = best.shape
     excluded = np.zeros(n_items, dtype=np.bool_)
     nothing = np.empty(0, dtype=np.int32)
-    position = np.empty(STEP, dtype=np.int64)
-    sample = np.empty(2 * SAMPLE, dtype=np.int64)
-    keys = np.empty(4 * k + 2 * STEP, dtype=np.int64)
+    position, sample, keys = scratch(k)
     for row in range(part * n_rows // n_parts, (part + 1) * n_rows // n_parts):
         mark(excluded, exclude[offsets[row] : offsets[row + 1]], True)
         before = counts[row]
@@ -174,19 +209,15 @@ def select_sparse(
     """Fill the keys ``best`` (B, k) from CSR rows; entries of 0 are no scores."""
     n_rows, k = best.shape
     excluded = np.zeros(n_items, dtype=np.bool_)
-    position = np.empty(STEP, dtype=np.int64)
-    sample = np.empty(2 * SAMPLE, dtype=np.int64)
-    keys = np.empty(4 * k + 2 * STEP, dtype=np.int64)
+    position, sample, keys = scratch(k)
     for row in range(part * n_rows // n_parts, (part + 1) * n_rows // n_parts):
         mark(excluded, exclude[offsets[row] : offsets[row + 1]], True)
         scores, items = data[indptr[row] : indptr[row + 1]], indices[indptr[row] : indptr[row + 1]]
         for j in range(len(scores)):
             if scores[j] == 0.0:
                 excluded[items[j]] = True
-        least = estimate(scores, k + offsets[row + 1] - offsets[row], sample)
-        n = scan(scores, items, 0, k, least, excluded, position, keys, 0)
-        if n < k and least > LOWEST:
-            n = scan(scores, items, 0, k, LOWEST, excluded, position, keys, 0)
+        n_excluded = offsets[row + 1] - offsets[row]
+        n = select(scores, items, k, n_excluded, LOWEST, excluded, position, sample, keys)
         best[row, :n] = keys[:n]
         best[row, n:] = NONE
         for j in range(len(scores)):
@@ -224,7 +255,7 @@ def decode(keys: np.ndarray, item_idx: np.ndarray, score: np.ndarray) -> None:
                 item_idx[row, j] = -1
                 score[row, j] = -np.inf
             else:
-                item_idx[row, j] = 0xFFFFFFFF - (key & 0xFFFFFFFF)
+                item_idx[row, j] = item_of(key)
                 ordered = np.int32(key >> 32)
                 bits[row, j] = ordered ^ ((ordered >> 31) & np.int32(0x7FFFFFFF))
 
