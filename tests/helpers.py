@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import pytest
 
 from reccore import IdMap, Interactions, ItemTable, QueryBatch, TrainingData, UserTable, Vocabulary
 from reccore.arrays import IntArray
 
 FIRST_DAY = 1_000_000_000
+NEEDS_ANNOY = pytest.mark.skipif(find_spec("annoy") is None, reason="the optional package annoy is not installed")
 
 
 def checkerboard(n_users: int = 60, n_items: int = 24, seen: int = 8, seed: int = 0) -> TrainingData:

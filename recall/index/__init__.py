@@ -20,6 +20,7 @@ INDEXES: Registry[BaseIndex] = Registry(
         "ivf": "recall.index.ivf:IVFIndex",
         "hnsw": "recall.index.hnsw:HNSWIndex",
         "pq": "recall.index.pq:PQIndex",
+        "annoy": "recall.index.annoy:AnnoyIndex",
     },
 )
 

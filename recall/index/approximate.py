@@ -1,4 +1,4 @@
-"""Base of the approximate indexes: FAISS proposes items by short codes, exact scores decide."""
+"""Base of the approximate indexes: a structure proposes items, exact scores decide."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ApproximateConfig(BaseIndexConfig):
 class ApproximateIndex(BaseIndex):
     """Searches part of the catalogue; one option, the effort, trades time for recall.
 
-    FAISS proposes items by codes of at most 8 bits an entry. Their scores are computed again from the vectors in
+    A structure such as lists, a graph or trees proposes items. Their scores are computed again from the vectors in
     float64, and the best are taken, ties by ``item_idx``. So scores equal those of the exact indexes, and the only
     error is an item that was not proposed. As many more items are fetched as the query excludes; excluded ones are
     dropped. A query with fewer than ``k`` items left searches with more effort and finally the whole catalogue;
@@ -60,7 +60,6 @@ class ApproximateIndex(BaseIndex):
     """Name of the option that is the effort: a higher value is slower and finds more."""
     alternatives: ClassVar[tuple[dict[str, int], ...]] = ({},)
     """Values of the other search options; tuning finds the least ``parameter`` for each set."""
-    faiss_class: ClassVar[type[Any]]
     config: Any
 
     def is_exact(self) -> bool:
@@ -68,13 +67,17 @@ class ApproximateIndex(BaseIndex):
 
     @property
     def n_bytes(self) -> int:
-        codes = 0 if self._index is None else int(faiss.serialize_index(self._index).size)
-        return int(self._vectors.nbytes) + codes
+        return int(self._vectors.nbytes) + (0 if self._index is None else self._structure_bytes())
 
     @property
     def effort(self) -> int:
         """Value of the option named by ``parameter``."""
         return int(getattr(self.config, self.parameter))
+
+    @property
+    def least_effort(self) -> int:
+        """The effort that tuning starts from."""
+        return 1
 
     @property
     def most_effort(self) -> int:
@@ -92,15 +95,15 @@ class ApproximateIndex(BaseIndex):
 
     def _build(self, vectors: FloatArray, seed: int) -> None:
         self._use(vectors.copy())
-        self._index: Any = self._build_faiss(self._vectors, seed) if len(vectors) >= SMALLEST else None
+        self._index: Any = self._build_structure(self._vectors, seed) if len(vectors) >= SMALLEST else None
 
     def _use(self, vectors: FloatArray) -> None:
         self._vectors: FloatArray = vectors
         self._exact = ExactSearch(vectors)
 
     @abstractmethod
-    def _build_faiss(self, vectors: FloatArray, seed: int) -> Any:
-        """FAISS's index over (N, D) vectors, N at least ``SMALLEST``."""
+    def _build_structure(self, vectors: FloatArray, seed: int) -> Any:
+        """What is searched, over (N, D) vectors, N at least ``SMALLEST``."""
 
     @abstractmethod
     def _most_effort(self) -> int: ...
@@ -144,7 +147,7 @@ class ApproximateIndex(BaseIndex):
     def _write_vectors(self, bundle: BundleWriter) -> None:
         np.save(bundle.path(VECTORS), self._vectors, allow_pickle=False)
         if self._index is not None:
-            bundle.path(FILE).write_bytes(faiss.serialize_index(self._index).tobytes())
+            self._write_structure(bundle)
 
     def _read_vectors(self, bundle: Bundle) -> tuple[int, int]:
         path = bundle.file(VECTORS)
@@ -155,10 +158,33 @@ class ApproximateIndex(BaseIndex):
         if self._vectors.ndim != 2 or self._vectors.dtype != np.float32:
             raise ArtefactError(f"{path} holds {self._vectors.dtype} {self._vectors.shape}, float32 (N, D) is needed")
         n_items, dimension = self._vectors.shape
-        self._index = self._read_faiss(bundle) if n_items >= SMALLEST else None
+        self._index = self._read_structure(bundle) if n_items >= SMALLEST else None
         return n_items, dimension
 
-    def _read_faiss(self, bundle: Bundle) -> Any:
+    @abstractmethod
+    def _structure_bytes(self) -> int:
+        """Memory of the structure, beside the vectors."""
+
+    @abstractmethod
+    def _write_structure(self, bundle: BundleWriter) -> None: ...
+
+    @abstractmethod
+    def _read_structure(self, bundle: Bundle) -> Any:
+        """Restore what ``_write_structure`` wrote; the vectors are there already."""
+
+
+class FaissIndex(ApproximateIndex):
+    """An approximate index of FAISS; proposals come from codes of at most 8 bits an entry."""
+
+    faiss_class: ClassVar[type[Any]]
+
+    def _structure_bytes(self) -> int:
+        return int(faiss.serialize_index(self._index).size)
+
+    def _write_structure(self, bundle: BundleWriter) -> None:
+        bundle.path(FILE).write_bytes(faiss.serialize_index(self._index).tobytes())
+
+    def _read_structure(self, bundle: Bundle) -> Any:
         path = bundle.file(FILE)
         index = read_faiss(path)
         if not isinstance(index, self.faiss_class):

@@ -10,6 +10,7 @@ from loguru import logger
 from pydantic import Tag
 
 from recall.index import AUTO, INDEXES
+from recall.index.annoy import AnnoyConfig
 from recall.index.base import BaseIndex, BaseIndexConfig
 from recall.index.brute_force import BruteForceConfig
 from recall.index.flat import FlatConfig
@@ -41,6 +42,7 @@ IndexConfig = Annotated[
     | Annotated[IVFConfig, Tag("ivf")]
     | Annotated[HNSWConfig, Tag("hnsw")]
     | Annotated[PQConfig, Tag("pq")]
+    | Annotated[AnnoyConfig, Tag("annoy")]
     | Annotated[AutoConfig, Tag("auto")],
     by_kind("flat"),
 ]

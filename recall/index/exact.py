@@ -19,8 +19,8 @@ faiss: Any = typed_faiss
 
 # Items proposed beyond k, because float32 scores can misplace items that lie close together.
 SLACK = 8
-# Size of one float32 product: 2 MB stay in the cache until the best of it are chosen.
-QUERIES_PER_CHUNK, ITEMS_PER_BLOCK = 64, 8192
+# Size of one float32 product: 4 MB stay in the cache until the best of it are chosen.
+QUERIES_PER_CHUNK, ITEMS_PER_BLOCK = 128, 8192
 
 
 class ExactSearch:

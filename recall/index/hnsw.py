@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from recall.index.approximate import ApproximateConfig, ApproximateIndex, hnsw_over
+from recall.index.approximate import ApproximateConfig, FaissIndex, hnsw_over
 from recall.index.base import BaseIndexConfig
 from recall.index.exact import faiss
 from reccore.arrays import FloatArray, IntArray
@@ -28,7 +28,7 @@ class HNSWConfig(ApproximateConfig):
     ef_search: int = Field(default=200, ge=1)
 
 
-class HNSWIndex(ApproximateIndex):
+class HNSWIndex(FaissIndex):
     """A walk over a graph of near items, with vectors in 8-bit codes.
 
     Groups of more than about ten equal vectors disconnect the graph, so that a search misses the items beyond them;
@@ -42,7 +42,7 @@ class HNSWIndex(ApproximateIndex):
     faiss_class: ClassVar[type[Any]] = faiss.IndexHNSWSQ
     config: HNSWConfig
 
-    def _build_faiss(self, vectors: FloatArray, seed: int) -> Any:
+    def _build_structure(self, vectors: FloatArray, seed: int) -> Any:
         index = faiss.IndexHNSWSQ(
             vectors.shape[1], faiss.ScalarQuantizer.QT_8bit, self.config.neighbours, faiss.METRIC_INNER_PRODUCT
         )

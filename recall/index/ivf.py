@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from recall.index.approximate import ApproximateConfig, ApproximateIndex, hnsw_over
+from recall.index.approximate import ApproximateConfig, FaissIndex, hnsw_over
 from recall.index.base import BaseIndexConfig
 from recall.index.exact import faiss
 from reccore.arrays import FloatArray, IntArray
@@ -42,7 +42,7 @@ class IVFConfig(InvertedFileConfig):
     kind: Literal["ivf"] = "ivf"
 
 
-class InvertedFile(ApproximateIndex):
+class InvertedFile(FaissIndex):
     """Each item is in the list of the nearest of C centres; a query searches the lists of its nearest centres.
 
     The centres are directions, so the vectors should have similar lengths, best unit length. A graph finds the
@@ -52,7 +52,7 @@ class InvertedFile(ApproximateIndex):
 
     parameter: ClassVar[str] = "nprobe"
 
-    def _build_faiss(self, vectors: FloatArray, seed: int) -> Any:
+    def _build_structure(self, vectors: FloatArray, seed: int) -> Any:
         n_lists = default_lists(len(vectors)) if self.config.n_lists is None else self.config.n_lists
         kmeans = spherical_kmeans(vectors, min(n_lists, len(vectors)), seed)
         quantizer = faiss.IndexHNSWFlat(vectors.shape[1], CENTRE_LINKS, faiss.METRIC_INNER_PRODUCT)

@@ -162,7 +162,7 @@ def _least_effort(index: ApproximateIndex, sample: QuerySample, min_recall: floa
         index.set_options(**{index.parameter: effort})
         return lower_bound(sample.recall(index))
 
-    low, high, best, without_gain = 0, 1, 0.0, 0
+    low, high, best, without_gain = 0, index.least_effort, 0.0, 0
     while (now := bound(high)) < min_recall:
         without_gain = 0 if now > best else without_gain + 1
         best = max(best, now)

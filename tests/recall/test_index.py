@@ -19,9 +19,13 @@ from recall.index.brute_force import BruteForceIndex, rescore
 from recall.index.flat import FlatIndex
 from reccore import ArtefactError, Candidates, ConfigError, DataError, Exclusions, IdMap, NotFittedError, Vocabulary
 from reccore.arrays import offsets_from_lengths
+from tests.helpers import NEEDS_ANNOY
 
 EXACT = {"flat", "brute_force"}
-EVERY = pytest.mark.parametrize("cls", [INDEXES[name] for name in INDEXES], ids=list(INDEXES))
+EVERY = pytest.mark.parametrize(
+    "cls",
+    [pytest.param(INDEXES[name], marks=NEEDS_ANNOY if name == "annoy" else (), id=name) for name in INDEXES],
+)
 
 
 def exclusions(rows: list[list[int]]) -> Exclusions:

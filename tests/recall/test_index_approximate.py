@@ -1,4 +1,4 @@
-"""Approximate indexes on catalogues large enough for their structures."""
+"""Approximate indexes of FAISS on catalogues large enough for their structures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recall.index import INDEXES
-from recall.index.approximate import SMALLEST, ApproximateIndex
+from recall.index.approximate import SMALLEST, ApproximateIndex, FaissIndex
 from recall.index.base import BaseIndex
 from recall.index.brute_force import BruteForceIndex
 from recall.index.exact import ExactSearch
@@ -21,7 +21,7 @@ from reccore import ArtefactError, Candidates, ConfigError, Exclusions, IdMap, V
 from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
 from reccore.bundle import file_sha256
 
-APPROXIMATE = [INDEXES[name] for name in INDEXES if issubclass(INDEXES[name], ApproximateIndex)]
+APPROXIMATE = [INDEXES[name] for name in INDEXES if issubclass(INDEXES[name], FaissIndex)]
 EVERY = pytest.mark.parametrize("cls", APPROXIMATE, ids=[cls.name for cls in APPROXIMATE])
 N, D = 2000, 16
 

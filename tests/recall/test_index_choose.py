@@ -47,7 +47,10 @@ def test_auto_is_chosen_by_the_size_of_the_catalogue() -> None:
 @pytest.mark.parametrize(
     ("index", "message"),
     [
-        ({"kind": "annoy"}, "index.kind: unknown kind 'annoy'; known: 'flat', 'brute_force', 'ivf', 'hnsw', 'pq'"),
+        (
+            {"kind": "scann"},
+            "index.kind: unknown kind 'scann'; known: 'flat', 'brute_force', 'ivf', 'hnsw', 'pq', 'annoy'",
+        ),
         ({"nprobe": 3}, "index.flat.nprobe: no such option"),
         ({"kind": "ivf", "nprobe": 0}, "index.ivf.nprobe: "),
         ({"kind": "hnsw", "nprobe": 3}, "index.hnsw.nprobe: no such option"),

@@ -10,7 +10,7 @@ from benchmarks.index import mixture, unit_centres
 from recall.index import INDEXES
 from recall.index import choose as choose_module
 from recall.index import tuning as tuning_module
-from recall.index.approximate import ApproximateIndex
+from recall.index.approximate import ApproximateIndex, FaissIndex
 from recall.index.base import BaseIndex
 from recall.index.brute_force import BruteForceIndex
 from recall.index.choose import AutoConfig, build_best, configs_to_try, parse_index
@@ -30,7 +30,7 @@ from reccore import Candidates, ConfigError, Exclusions
 from reccore.arrays import FloatArray, offsets_from_lengths
 from reccore.threads import limit_threads
 
-APPROXIMATE = [name for name in INDEXES if issubclass(INDEXES[name], ApproximateIndex)]
+APPROXIMATE = [name for name in INDEXES if issubclass(INDEXES[name], FaissIndex)]
 
 
 def candidates(rows: list[list[int]], scores: list[list[float]]) -> Candidates:
@@ -179,8 +179,8 @@ def test_plain_values_become_options() -> None:
     for kind in ("hnsw", "auto"):
         with pytest.raises(ConfigError, match="nprobe: no such option"):
             parse_index(kind, {"nprobe": 3})
-    with pytest.raises(ConfigError, match="unknown index 'annoy'"):
-        parse_index("annoy", {})
+    with pytest.raises(ConfigError, match="unknown index 'scann'"):
+        parse_index("scann", {})
 
 
 def test_rates_are_queries_over_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,8 +115,11 @@ WRONG = [
     (["--model", "two_tower", "--min_recall", "nan"], "min_recall: "),
     (["--model", "two_tower", "--k", "0"], "k: Input should be greater than or equal to 1"),
     (["--model", "two_tower", "--threads", "0"], "threads: "),
-    (["--model", "two_tower", "--index", "annoy"], "invalid choice: 'annoy'"),
-    (["--model", "two_tower", "--set", "index=annoy"], "unknown index 'annoy'; known: auto, flat, ivf, hnsw, pq"),
+    (["--model", "two_tower", "--index", "scann"], "invalid choice: 'scann'"),
+    (
+        ["--model", "two_tower", "--set", "index=scann"],
+        "unknown index 'scann'; known: auto, flat, ivf, hnsw, pq, ann",
+    ),
     (["--model", "two_tower", "--set", "nprobe=3"], "nprobe: no such option"),
     (["--model", "two_tower", "--set", "index_options.nprobe=3"], "AutoConfig: nprobe: no such option"),
     (["--model", "two_tower", "--index", "ivf", "--set", "index_options.lists=3"], "lists: no such option"),

@@ -37,7 +37,7 @@ def test_auto_goes_by_the_size_of_the_catalogue() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"index": {"kind": "annoy"}}, "index.kind: unknown kind 'annoy'"),
+        ({"index": {"kind": "scann"}}, "index.kind: unknown kind 'scann'"),
         ({"index": "flat"}, "index: "),
         ({"index": {"nprobe": 3}}, "index.flat.nprobe: no such option"),
         ({"index": {"kind": "ivf", "nprobe": 0}}, "index.ivf.nprobe: "),

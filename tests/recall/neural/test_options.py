@@ -260,7 +260,7 @@ def test_the_fused_softmax_is_used_and_trains_the_same(
         ({**STREAMING, "negatives__logq__alpha": 1.0}, "negatives.sampled.logq.streaming.alpha: "),
         ({"loss__kind": "hinge"}, "loss.kind: unknown kind 'hinge'"),
         ({"loss__hardest": 0}, "loss.softmax.hardest: "),
-        ({"index__kind": "annoy"}, "index.kind: unknown kind 'annoy'"),
+        ({"index__kind": "scann"}, "index.kind: unknown kind 'scann'"),
     ],
 )
 def test_values_out_of_range(wrong: dict[str, Any], where: str) -> None:
