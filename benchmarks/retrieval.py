@@ -11,8 +11,8 @@ also in our lists:
 - vectors: item factors and folded-in users of ``mf``; ours in float64 with exact ties, the others in float32.
 - item cosine: plain co-occurrence cosine, ``--neighbours`` each; implicit's rows hold the item itself beside them. Its
   fit is timed too, in seconds.
-- channels: ``retrieve`` from the histories. ``two_tower`` is trained on five events a user, which decides its lists
-  and not its speed.
+- channels: ``retrieve`` from the histories. ``two_tower`` is trained for one epoch on a part of the events, which
+  decides what its lists are worth and hardly their speed.
 - merge: of the lists of all four channels; all four: their retrieval and the merge.
 """
 
@@ -60,8 +60,9 @@ from reccore.arrays import row_of_each
 # Items, users and events: those of ML-1M, a middle size, and the catalogue of ML-32M with a tenth of its users.
 SIZES = "3416:6040:999611,23715:6040:1000000,87585:20000:3200000"
 SMOKE = "300:200:8000"
-BATCH = 1024  # queries of one call
+BATCH = 1024  # queries of one product of PyTorch's
 LONG_K = 500  # of the retrieval of all users
+TRAINED_ON = 20
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {},
@@ -80,17 +81,19 @@ def main() -> None:
     parser.add_argument("--neighbours", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3, help="timed turns, after an untimed one")
     parser.add_argument("--threads", type=int, default=None, help="of every library; by default PyTorch's choice")
+    parser.add_argument("--cpu_time", action="store_true", help="count the processor's time; for one thread")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     parser.add_argument("--smoke", action="store_true", help="a size that takes seconds, to test that it runs")
     args = parser.parse_args()
     if args.smoke:
         args.sizes, args.queries, args.k, args.neighbours, args.repeats = SMOKE, 64, 50, 20, 1
     args.threads = args.threads or torch.get_num_threads()
+    args.clock = time.process_time if args.cpu_time else time.perf_counter
     RunOptions(threads=args.threads).apply_threads()
     warnings.filterwarnings("ignore", module="implicit")
     shapes = [[int(number) for number in shape.split(":")] for shape in args.sizes.split(",")]
     report = {
-        **{name: getattr(args, name) for name in ("queries", "k", "neighbours", "repeats", "threads")},
+        **{name: getattr(args, name) for name in ("queries", "k", "neighbours", "repeats", "threads", "cpu_time")},
         "catalogues": [measure(SyntheticSize(users, items, events), args) for items, users, events in shapes],
     }
     print(json.dumps(report) if args.json else table(report))
@@ -103,7 +106,7 @@ def measure(size: SyntheticSize, args: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     queries = everyone.select(np.sort(rng.permutation(len(everyone))[: args.queries]))
     channels = fitted_channels(data)
-    lists = {name: in_batches(channel, queries, args.k) for name, channel in channels.items()}
+    lists = {name: channel.retrieve(queries, args.k) for name, channel in channels.items()}
     groups = [
         vectors_group(channels["mf"], queries, args),
         item_cosine_group(data, queries, args),
@@ -113,13 +116,13 @@ def measure(size: SyntheticSize, args: argparse.Namespace) -> dict[str, Any]:
             f"merge of {len(lists)} lists": (len(queries), lambda: merged(lists, args.k), None),
             "all four, merged": (
                 len(queries),
-                lambda: merged({name: in_batches(c, queries, args.k) for name, c in channels.items()}, args.k),
+                lambda: merged({name: c.retrieve(queries, args.k) for name, c in channels.items()}, args.k),
                 None,
             ),
             f"mf, all users, k {LONG_K}": (len(everyone), retrieval(channels["mf"], everyone, LONG_K), None),
         },
     ]
-    rows = [row for group in groups for row in measured(group, args.repeats)]
+    rows = [row for group in groups for row in measured(group, args)]
     return {
         "items": size.movies,
         "users": size.users,
@@ -133,16 +136,16 @@ def measure(size: SyntheticSize, args: argparse.Namespace) -> dict[str, Any]:
 Contender = tuple[int, Callable[[], Any], "Candidates | None"]
 
 
-def measured(group: Mapping[str, Contender], repeats: int) -> list[dict[str, Any]]:
+def measured(group: Mapping[str, Contender], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Queries per second of each contender, which take turns, and the share of the first one's items in its lists."""
     seconds: dict[str, list[float]] = {name: [] for name in group}
     found: dict[str, Any] = {}
-    for turn in range(repeats + 1):
+    for turn in range(args.repeats + 1):
         for name, (_, run, _) in group.items():
-            started = time.perf_counter()
+            started = args.clock()
             found[name] = run()
             if turn:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(args.clock() - started)
     rows = []
     for name, (n_queries, _, reference) in group.items():
         row = {"name": name, "queries_per_second": round(n_queries / statistics.median(seconds[name]), 1)}
@@ -201,7 +204,7 @@ def item_cosine_group(data: TrainingData, queries: QueryBatch, args: argparse.Na
         shape=(len(queries), data.items.n_items),
     )
     everyone = np.arange(len(queries))
-    ours = in_batches(channel, queries, args.k)
+    ours = channel.retrieve(queries, args.k)
     return {
         "item cosine": (len(queries), retrieval(channel, queries, args.k), None),
         "item cosine, implicit": (
@@ -225,9 +228,9 @@ def item_cosine_fit(data: TrainingData, args: argparse.Namespace) -> dict[str, f
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(args.repeats):
         for name, run in runs.items():
-            started = time.perf_counter()
+            started = args.clock()
             run()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(args.clock() - started)
     return {name: round(statistics.median(taken), 3) for name, taken in seconds.items()}
 
 
@@ -244,9 +247,9 @@ def implicit_cosine(data: TrainingData, args: argparse.Namespace) -> CosineRecom
 
 
 def fitted_channels(data: TrainingData) -> dict[str, BaseRecall]:
-    """The four channels; the two-tower is trained on the latest five events of each user."""
+    """The four channels; the two-tower is trained on the latest ``TRAINED_ON`` events of each user."""
     options = RunOptions(progress=False)
-    few = TrainingData(data.interactions.latest(5), data.items, data.users, data.vocabulary)
+    few = TrainingData(data.interactions.latest(TRAINED_ON), data.items, data.users, data.vocabulary)
     return {
         name: CHANNELS[name](config).fit(few if name == "two_tower" else data, options=options)
         for name, config in CONFIGS.items()
@@ -255,12 +258,7 @@ def fitted_channels(data: TrainingData) -> dict[str, BaseRecall]:
 
 def retrieval(channel: BaseRecall, queries: QueryBatch, k: int) -> Callable[[], Candidates]:
     """A call that retrieves for all queries."""
-    return lambda: in_batches(channel, queries, k)
-
-
-def in_batches(channel: BaseRecall, queries: QueryBatch, k: int) -> Candidates:
-    """Candidates of all queries; the channel splits them into batches itself."""
-    return channel.retrieve(queries, k)
+    return lambda: channel.retrieve(queries, k)
 
 
 def encode(channel: BaseRecall, queries: QueryBatch) -> np.ndarray:
@@ -301,7 +299,9 @@ def synthetic_training_data(size: SyntheticSize) -> TrainingData:
 
 def table(report: dict[str, Any]) -> str:
     """The report as lines for a terminal."""
-    lines = [f"{report['queries']} queries, k {report['k']}, {report['threads']} threads"]
+    lines = [
+        f"{report['queries']} queries, k {report['k']}, {report['threads']} threads, {'CPU' if report['cpu_time'] else 'clock'} time"
+    ]
     for found in report["catalogues"]:
         fits = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found["fit_seconds"].items())
         lines.append(

@@ -19,6 +19,8 @@ faiss: Any = typed_faiss
 
 # Items proposed beyond k, because float32 scores can misplace items that lie close together.
 SLACK = 8
+# Factor by which more items are proposed where rounding or ties leave the last place open.
+WIDENING = 4
 # Size of one float32 product: 4 MB stay in the cache until the best of it are chosen.
 QUERIES_PER_CHUNK, ITEMS_PER_BLOCK = 128, 8192
 
@@ -32,8 +34,8 @@ class ExactSearch:
     The sums of a float32 product depend on the size of the batch. So ``SLACK`` items more than ``k`` are proposed,
     their scores are computed again in float64, and the best ``k`` are taken, ties by ``item_idx``. Where rounding
     could have hidden a better item behind the last proposed one (such as a group of equal vectors at the k-th
-    place), the query is scored against the whole catalogue in float64. The result always equals that of
-    ``BruteForceIndex``.
+    place), ``WIDENING`` times as many are proposed, and at last the query is scored against the whole catalogue in
+    float64. The result always equals that of ``BruteForceIndex``.
 
     O(B·N·D) time; memory of the vectors plus a bounded chunk.
     """
@@ -51,11 +53,12 @@ class ExactSearch:
         parts = []
         for start in range(0, len(queries), QUERIES_PER_CHUNK):
             stop = min(start + QUERIES_PER_CHUNK, len(queries))
-            parts.append(self._search_chunk(queries[start:stop], k, exclude.rows(start, stop)))
+            parts.append(self._search_chunk(queries[start:stop], k, exclude.rows(start, stop), k + SLACK))
         return concatenate(parts, k)
 
-    def _search_chunk(self, queries: FloatArray, k: int, exclude: Exclusions) -> Candidates:
-        proposed = self._propose(queries, k + SLACK, exclude)
+    def _search_chunk(self, queries: FloatArray, k: int, exclude: Exclusions, n: int) -> Candidates:
+        """Propose ``n`` items, more than ``k``, and decide."""
+        proposed = self._propose(queries, n, exclude)
         best = top_k_of_pairs(proposed.item_idx, rescore(queries, self.vectors, proposed.item_idx), k)
         # The error of a float32 inner product is at most D·2⁻²⁴·‖q‖·‖v‖; twice that also covers the rounding.
         norms = np.sqrt(np.einsum("bd,bd->b", queries, queries, dtype=np.float64))
@@ -63,7 +66,11 @@ class ExactSearch:
         all_found = proposed.item_idx[:, -1] < 0  # the catalogue holds no further item
         rows = np.flatnonzero(~all_found & (best.score[:, -1] <= proposed.score[:, -1] + margin))
         if len(rows):
-            exact = search_dense(queries[rows], self.vectors, k, exclude.select(rows))
+            wider = WIDENING * n
+            if WIDENING * wider < len(self.vectors):
+                exact = self._search_chunk(queries[rows], k, exclude.select(rows), wider)
+            else:
+                exact = search_dense(queries[rows], self.vectors, k, exclude.select(rows))
             best.item_idx[rows], best.score[rows] = exact.item_idx, exact.score
         return best
 

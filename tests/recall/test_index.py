@@ -134,7 +134,7 @@ def test_flat_repairs_the_order_of_ties(monkeypatch: pytest.MonkeyPatch) -> None
     query = np.ones((1, 1), dtype=np.float32)
     assert index.search(query, 4).item_idx.tolist() == [[3, 7, 100, 50]]
     assert index.search(query, 6).item_idx.tolist() == [[3, 7, 100, 50, 60, 0]]  # a tie of 395 at the end
-    assert lengths == [12, 14]
+    assert lengths == [12, 14, 56]  # the tie is wider than 56, too, and then everything is scored
 
 
 def test_flat_proposes_no_more_for_a_long_history(monkeypatch: pytest.MonkeyPatch) -> None:
