@@ -42,6 +42,7 @@ TWO_TOWER: dict[str, Any] = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {},
     "itemcf": {"neighbours": 12},
+    "markov": {"neighbours": 12},
     "mf": {"embedding_size": 2, "epochs": 10},
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
