@@ -29,12 +29,13 @@ def top_neighbours(
     neighbours: int,
     window: int,
     shrinkage: float = 0.0,
+    pair_weight: FloatArray | None = None,
     progress: str | None = None,
 ) -> sparse.csr_matrix:
     """The items of greatest cosine similarity to each item.
 
-    sim(i, j) = Σ w_u / (norm_i · norm_j + shrinkage), summed over the pairs of an event of i and an event of
-    j that lie at most ``window`` apart in the history of one user u. Takes at most 2 · window · E multiply-adds
+    sim(i, j) = Σ w_u · pair_weight_d / (norm_i · norm_j + shrinkage), summed over the pairs of an event of i and an
+    event of j that lie d ≤ ``window`` apart in the history of one user u. Takes at most 2 · window · E multiply-adds
     and memory for one dense row per thread, beside the result.
 
     Args:
@@ -45,6 +46,7 @@ def top_neighbours(
         neighbours: entries kept per row, ties by item index.
         window: greatest distance of two events, in events.
         shrinkage: added to the denominator; pulls similarities that rest on few events towards 0.
+        pair_weight: (window+1,) positive, by the distance of the two events; None = 1 at every distance.
         progress: name of the progress bar; None = no bar.
 
     Returns:
@@ -56,13 +58,14 @@ def top_neighbours(
     position = np.arange(len(items), dtype=sparse.get_index_dtype(maxval=len(items)))
     by_item = sparse.csr_matrix((position, items, user_offsets), shape=(len(weight), n_items)).tocsc()
     kept = min(neighbours, max(n_items - 1, 1))
+    by_distance = np.zeros(0, dtype=np.float32) if pair_weight is None else pair_weight.astype(np.float32)
     parts = []
     for start in track(range(0, n_items, ITEMS_PER_BLOCK), progress or "", unit="blocks", enabled=progress is not None):
         stop = min(start + ITEMS_PER_BLOCK, n_items)
         ids = np.full((stop - start, kept), -1, dtype=np.int32)
         values = np.empty((stop - start, kept), dtype=np.float32)
         events = by_item.indptr[start : stop + 1], by_item.data, by_item.indices, user_offsets, items
-        run_rows(_block_neighbours, start, *events, weight, norm, shrinkage, window, values, ids)
+        run_rows(_block_neighbours, start, *events, weight, by_distance, norm, shrinkage, window, values, ids)
         parts.append((ids, values))
     ids, values = (np.concatenate(part) for part in zip(*parts, strict=True))  # (N, kept), -1 = none
     found = ids >= 0
@@ -81,6 +84,7 @@ def _block_neighbours(
     user_offsets: np.ndarray,
     user_items: np.ndarray,
     weight: np.ndarray,
+    pair_weight: np.ndarray,
     norm: np.ndarray,
     shrinkage: float,
     window: int,
@@ -89,7 +93,10 @@ def _block_neighbours(
     part: int,
     n_parts: int,
 ) -> None:
-    """Neighbours of the items from ``first`` on: row-wise sparse product, top-N of each row before the next row."""
+    """Neighbours of the items from ``first`` on: row-wise sparse product, top-N of each row before the next row.
+
+    An empty ``pair_weight`` weighs all distances alike.
+    """
     n_rows, n_neighbours = ids.shape
     total = np.zeros(len(norm), dtype=np.float32)
     touched = np.empty(len(norm) + 1, dtype=np.int32)
@@ -104,10 +111,11 @@ def _block_neighbours(
             start = max(user_offsets[user], here - window)
             stop = min(user_offsets[user + 1], here + window + 1)
             added = weight[user]
-            for other in user_items[start:stop]:
+            for near in range(start, stop):
+                other = user_items[near]
                 touched[n_touched] = other  # without a branch: the next one overwrites it if the item is not new
                 n_touched += total[other] == 0.0
-                total[other] += added
+                total[other] += added if len(pair_weight) == 0 else added * pair_weight[abs(near - here)]
         for slot in range(n_touched):
             other = touched[slot]
             score[slot] = total[other] / (norm[item] * norm[other] + shrinkage)

@@ -6,13 +6,20 @@ active users is the inverse user frequency of Breese et al., UAI 1998.
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 from pydantic import Field
 from scipy import sparse
 
 from recall.cooccurrence import top_neighbours
 from recall.similarity import ItemSimilarityConfig, ItemSimilarityRecall
+from recall.unique_events import latest_of_each_item
 from reccore import Interactions, RunOptions, TrainingData
+from reccore.arrays import FloatArray, offsets_from_lengths
+
+# Beyond so many half-lives a pair weighs less than a millionth and is left out.
+HALF_LIVES_IN_WINDOW = 20
 
 
 class ItemCFConfig(ItemSimilarityConfig):
@@ -22,20 +29,25 @@ class ItemCFConfig(ItemSimilarityConfig):
         neighbours: similar items kept for each item.
         user_damping: a user with n events has weight log(1 + n)^−user_damping in every co-occurrence.
         shrinkage: added to the denominator; pulls similarities that rest on few users towards 0.
+        pair_half_life: exponential decay of a pair with the distance of its two events in the history; half-life in
+            events, None = every pair of a history counts alike. Fitting is then linear in the number of events.
         history_cap: only a user's latest ``history_cap`` events form pairs, which bounds the quadratic cost.
     """
 
     neighbours: int = Field(default=100, ge=1)
     user_damping: float = Field(default=1.0, ge=0, le=10)
     shrinkage: float = Field(default=0.0, ge=0)
+    pair_half_life: float | None = Field(default=10.0, ge=0.1)
     history_cap: int = Field(default=500, ge=2)
 
 
 class ItemCF(ItemSimilarityRecall):
     """Cosine between the columns of the weighted user–item matrix, top neighbours of each item.
 
-    With w_u the damped weight of user u, sim(i, j) = Σ_{u∈i∩j} w_u / (√(Σ_{u∈i} w_u · Σ_{u∈j} w_u) + shrinkage).
-    Fitting takes Σ_u min(n_u, history_cap)² multiply-adds and memory for one dense row per thread.
+    With w_u the damped weight of user u and d the distance of the events of i and j in u's history,
+    sim(i, j) = Σ_{u∈i∩j} w_u · 2^(−d / pair_half_life) / (√(Σ_{u∈i} w_u · Σ_{u∈j} w_u) + shrinkage).
+    Of repeated events of a user and an item the latest counts. Fitting takes
+    Σ_u n_u · min(n_u, history_cap, 40 · pair_half_life) multiply-adds and memory for one dense row per thread.
     """
 
     name = "itemcf"
@@ -48,18 +60,29 @@ class ItemCF(ItemSimilarityRecall):
 
 def item_similarity(interactions: Interactions, config: ItemCFConfig, *, progress: bool = False) -> sparse.csr_matrix:
     """(N, N) float32 CSR with at most ``neighbours`` positive entries per row, none on the diagonal."""
-    events = interactions.latest(config.history_cap).to_csr()
-    events.data[:] = 1.0
-    n_events = np.diff(events.indptr)
+    latest = interactions.latest(config.history_cap)
+    kept = latest_of_each_item(latest.user_offsets, latest.item_idx, latest.n_items)
+    items = latest.item_idx[kept]
+    n_events = np.bincount(latest.user_idx[kept], minlength=latest.n_users)
     weight = (np.log1p(np.maximum(n_events, 1)) ** -config.user_damping).astype(np.float32)
-    norm = np.sqrt(np.asarray(events.T @ weight, dtype=np.float32))
+    norm = np.sqrt(np.bincount(items, weights=np.repeat(weight, n_events), minlength=latest.n_items))
+    window, pair_weight = _pair_weights(config)
     return top_neighbours(
-        events.indptr,
-        events.indices,
+        offsets_from_lengths(n_events),
+        items,
         weight=weight,
-        norm=norm,
+        norm=norm.astype(np.float32),
         neighbours=config.neighbours,
-        window=config.history_cap,
+        window=window,
         shrinkage=config.shrinkage,
+        pair_weight=pair_weight,
         progress="item similarities" if progress else None,
     )
+
+
+def _pair_weights(config: ItemCFConfig) -> tuple[int, FloatArray | None]:
+    """The greatest distance of a pair, and the weight of each distance up to it."""
+    if config.pair_half_life is None:
+        return config.history_cap, None
+    window = min(config.history_cap, ceil(HALF_LIVES_IN_WINDOW * config.pair_half_life))
+    return window, np.exp2(-np.arange(window + 1) / config.pair_half_life).astype(np.float32)

@@ -42,6 +42,7 @@ TWO_TOWER: dict[str, Any] = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {},
     "itemcf": {"neighbours": 12},
+    "itemcf.undecayed": {"neighbours": 12, "pair_half_life": None},
     "markov": {"neighbours": 12},
     "mf": {"embedding_size": 2, "epochs": 10},
     "two_tower": nested(TWO_TOWER),
@@ -107,9 +108,9 @@ def test_every_registered_channel_has_a_small_config() -> None:
     assert set(CONFIGS) >= IMPERSONAL
 
 
-def test_users_of_one_colour_get_items_of_their_colour(channel: BaseRecall, board: TrainingData) -> None:
-    if channel.name in IMPERSONAL:
-        pytest.skip(f"{channel.name} offers every user the same list")
+def test_users_of_one_colour_get_items_of_their_colour(variant: str, channel: BaseRecall, board: TrainingData) -> None:
+    if variant in IMPERSONAL:
+        pytest.skip(f"{variant} offers every user the same list")
     users = board.interactions.queries()
     found = channel.retrieve(users, 3)
     assert found.mask.all()

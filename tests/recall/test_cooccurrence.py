@@ -18,15 +18,17 @@ def random_histories(seed: int = 0, n_users: int = 25) -> tuple[IntArray, IntArr
     return offsets_from_lengths(lengths), rng.integers(0, N_ITEMS - 1, lengths.sum())
 
 
-def counted(offsets: IntArray, items: IntArray, weight: FloatArray, window: int) -> np.ndarray:
-    """Σ w_u over ordered pairs of events of two films at most ``window`` apart."""
+def counted(
+    offsets: IntArray, items: IntArray, weight: FloatArray, window: int, pair_weight: FloatArray | None = None
+) -> np.ndarray:
+    """Σ w_u, times the weight of the distance, over ordered pairs of events of two films at most ``window`` apart."""
     total = np.zeros((N_ITEMS, N_ITEMS))
     for user in range(len(offsets) - 1):
         history = items[offsets[user] : offsets[user + 1]]
         for a, one in enumerate(history):
             for b, other in enumerate(history):
                 if abs(a - b) <= window and one != other:
-                    total[one, other] += weight[user]
+                    total[one, other] += weight[user] * (1 if pair_weight is None else pair_weight[abs(a - b)])
     return total
 
 
@@ -43,6 +45,20 @@ def test_pairs_within_the_window_are_counted(window: int, shrinkage: float) -> N
     expected = counted(offsets, items, weight, window) / (np.outer(norm, norm) + shrinkage)
     np.testing.assert_allclose(found.toarray(), expected, rtol=1e-5, atol=1e-7)
     assert found.has_sorted_indices
+
+
+@pytest.mark.parametrize("window", [1, 4, 20])
+def test_pairs_count_by_their_distance(window: int) -> None:
+    offsets, items = random_histories(3)
+    weight = np.random.default_rng(2).uniform(0.5, 2.0, len(offsets) - 1).astype(np.float32)
+    norm = np.ones(N_ITEMS, dtype=np.float32)
+    by_distance = (1.0 / np.arange(1, window + 2)).astype(np.float32)
+    found = top_neighbours(
+        offsets, items, weight=weight, norm=norm, neighbours=N_ITEMS, window=window, pair_weight=by_distance
+    )
+    np.testing.assert_allclose(
+        found.toarray(), counted(offsets, items, weight, window, by_distance), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_the_most_similar_are_kept_ties_by_item_index() -> None:

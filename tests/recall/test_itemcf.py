@@ -32,8 +32,8 @@ def events_of(*histories: list[int], n_items: int = N_ITEMS) -> Interactions:
     return Interactions(offsets_from_lengths(lengths), np.concatenate(histories).astype(np.int64), n_items)
 
 
-def similarity(events: Interactions, **config: Any) -> np.ndarray:
-    return item_similarity(events, ItemCFConfig(**config)).toarray()
+def similarity(events: Interactions, *, pair_half_life: float | None = None, **config: Any) -> np.ndarray:
+    return item_similarity(events, ItemCFConfig(pair_half_life=pair_half_life, **config)).toarray()
 
 
 def dense_formula(events: Interactions, damping: float, shrinkage: float, cap: int) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_recommendations_are_those_of_implicit() -> None:
     other = CosineRecommender(K=N_ITEMS)
     other.fit(rows, show_progress=False)
     distinct = [np.unique(events.history(user)).tolist() for user in range(events.n_users)]
-    config = {"neighbours": N_ITEMS, "user_damping": 0, "half_life": None}
+    config = {"neighbours": N_ITEMS, "user_damping": 0, "half_life": None, "pair_half_life": None}
     channel = ItemCF(config).fit(training_data(events), options=RunOptions(progress=False))
     found = channel.retrieve(QueryBatch.from_histories(distinct), N_ITEMS)
     for user, history in enumerate(distinct):
@@ -95,6 +95,33 @@ def test_recommendations_are_those_of_implicit() -> None:
         np.testing.assert_allclose(
             found.score[user, :n], [expected[i] for i in found.item_idx[user, :n].tolist()], rtol=1e-5
         )
+
+
+@pytest.mark.parametrize(("half_life", "cap"), [(0.5, 500), (3.0, 500), (3.0, 6), (1e6, 500)])
+def test_pairs_decay_with_their_distance_in_the_history(half_life: float, cap: int) -> None:
+    events, damping, shrinkage = random_events(10), 0.5, 1.5
+    together, norm2 = np.zeros((N_ITEMS, N_ITEMS)), np.zeros(N_ITEMS)
+    for user in range(events.n_users):
+        history = events.history(user)[-cap:].tolist()
+        # The latest event of each film, in the order of the history.
+        films = [film for at, film in enumerate(history) if film not in history[at + 1 :]]
+        weight = np.log1p(max(len(films), 1)) ** -damping
+        for a, one in enumerate(films):
+            norm2[one] += weight
+            for b, other in enumerate(films):
+                if a != b:
+                    together[one, other] += weight * 2.0 ** (-abs(a - b) / half_life)
+    expected = together / (np.sqrt(np.outer(norm2, norm2)) + shrinkage)
+    config = {"user_damping": damping, "shrinkage": shrinkage, "history_cap": cap, "neighbours": N_ITEMS}
+    found = similarity(events, pair_half_life=half_life, **config)
+    # Pairs beyond twenty half-lives are left out: each adds less than 1e-6 of a user's weight.
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-6)
+
+
+def test_pairs_beyond_twenty_half_lives_are_left_out() -> None:
+    events = events_of([1, *range(2, 12), 0])
+    near, far = similarity(events, pair_half_life=0.5)[1], similarity(events, pair_half_life=0.6)[1]
+    assert near[0] == 0 < far[0]  # films 1 and 0 lie 11 events apart
 
 
 @pytest.mark.parametrize("neighbours", [1, 3, 8])
@@ -130,7 +157,10 @@ def test_only_the_latest_events_form_pairs() -> None:
 
 def test_a_repeated_event_counts_once() -> None:
     once, often = events_of([0, 1], [1, 2]), events_of([0, 1, 0, 0, 1], [1, 2, 2])
-    np.testing.assert_array_equal(similarity(often), similarity(once))
+    for half_life in (None, 3.0):
+        np.testing.assert_array_equal(
+            similarity(often, pair_half_life=half_life), similarity(once, pair_half_life=half_life)
+        )
 
 
 def test_the_size_of_the_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +198,14 @@ def test_a_single_film(options: RunOptions) -> None:
     assert channel.retrieve(QueryBatch.from_histories([[], [0]]), 3).counts.tolist() == [0, 0]
 
 
-CHANGED = {"neighbours": 2, "user_damping": 0.0, "shrinkage": 3.0, "history_cap": 3, "half_life": 1.0}
+CHANGED = {
+    "neighbours": 2,
+    "user_damping": 0.0,
+    "shrinkage": 3.0,
+    "pair_half_life": None,
+    "history_cap": 3,
+    "half_life": 1.0,
+}
 
 
 def test_every_option_has_a_test_value() -> None:
@@ -189,6 +226,12 @@ def test_extreme_half_lives(half_life: float | None, options: RunOptions) -> Non
     found = fitted(random_events(8), options, half_life=half_life).retrieve(queries, 5)
     found.validate()
     assert found.mask.any()
+
+
+@pytest.mark.parametrize("half_life", [0, 1e-9, -1, float("inf")])
+def test_a_pair_half_life_without_weights_is_refused(half_life: float) -> None:
+    with pytest.raises(ConfigError, match="pair_half_life"):
+        ItemCF({"pair_half_life": half_life})
 
 
 @pytest.mark.parametrize("damping", [-1, 60, float("inf")])
