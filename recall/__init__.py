@@ -14,6 +14,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
     {
         "popularity": "recall.popularity:Popularity",
         "itemcf": "recall.itemcf:ItemCF",
+        "usercf": "recall.usercf:UserCF",
         "markov": "recall.markov:Markov",
         "mf": "recall.mf:MF",
         "two_tower": "recall.two_tower:TwoTower",

@@ -38,6 +38,7 @@ TWO_TOWER = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {"half_life_days": 5},
     "itemcf": {},
+    "usercf": {},
     "markov": {},
     "mf": {"embedding_size": 4, "epochs": 3},
     "two_tower": nested(TWO_TOWER),
