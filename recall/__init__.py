@@ -15,6 +15,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "popularity": "recall.popularity:Popularity",
         "itemcf": "recall.itemcf:ItemCF",
         "usercf": "recall.usercf:UserCF",
+        "swing": "recall.swing:Swing",
         "markov": "recall.markov:Markov",
         "mf": "recall.mf:MF",
         "two_tower": "recall.two_tower:TwoTower",

@@ -39,6 +39,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {"half_life_days": 5},
     "itemcf": {},
     "usercf": {},
+    "swing": {},
     "markov": {},
     "mf": {"embedding_size": 4, "epochs": 3},
     "two_tower": nested(TWO_TOWER),

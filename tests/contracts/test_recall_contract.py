@@ -44,6 +44,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "itemcf": {"neighbours": 12},
     "itemcf.undecayed": {"neighbours": 12, "pair_half_life": None},
     "usercf": {"neighbours": 10},
+    "swing": {"neighbours": 12},
     "markov": {"neighbours": 12},
     "mf": {"embedding_size": 2, "epochs": 10},
     "two_tower": nested(TWO_TOWER),

@@ -1,0 +1,146 @@
+"""Swing: two items are similar if many pairs of users chose both, and those users otherwise share little.
+
+Yang et al., "Large scale product graph construction for recommendation in e-commerce", 2020 (arXiv:2010.05525). The
+weights of the users follow Alibaba's Alink: (n + user_smoothing)^−user_damping.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from pydantic import Field
+from scipy import sparse
+
+from recall.greatest import csr_of_greatest, write_greatest
+from recall.similarity import ItemSimilarityConfig, ItemSimilarityRecall
+from recall.unique_events import latest_of_each_item
+from reccore import Interactions, RunOptions, TrainingData
+from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
+from reccore.progress import track
+
+ITEMS_PER_BLOCK = 256
+
+
+class SwingConfig(ItemSimilarityConfig):
+    """Options of ``Swing``, beside those of its family.
+
+    Attributes:
+        neighbours: similar items kept for each item.
+        alpha: added to the number of items that a pair of users shares; the greater, the less a small overlap counts
+            for more than a large one.
+        user_smoothing: a user with n items has weight (n + user_smoothing)^−user_damping.
+        user_damping: its exponent; 0 = all users weigh alike.
+        history_cap: only a user's latest ``history_cap`` events are read.
+        users_per_item: users drawn for each item at random by the seed; all pairs of them are compared.
+    """
+
+    neighbours: int = Field(default=100, ge=1)
+    alpha: float = Field(default=1.0, gt=0)
+    user_smoothing: float = Field(default=5.0, ge=0)
+    user_damping: float = Field(default=0.35, ge=0, le=5)
+    history_cap: int = Field(default=200, ge=2)
+    users_per_item: int = Field(default=100, ge=2)
+
+
+class Swing(ItemSimilarityRecall):
+    """Sum over pairs of users, top neighbours of each item.
+
+    With U_i the users of item i, I_u the items of user u and w_u the user's weight,
+    sim(i, j) = Σ_{u<v ∈ U_i∩U_j} w_u · w_v / (alpha + |I_u ∩ I_v|). Of more than ``users_per_item`` users of i, so many
+    are drawn, and the sum is scaled by the number of all pairs over that of the drawn ones. Fitting takes at most
+    N · users_per_item² / 2 · history_cap steps, on all threads, and memory for some dense rows per thread.
+    """
+
+    name = "swing"
+    Config = SwingConfig
+    config: SwingConfig
+
+    def _similarity(self, data: TrainingData, options: RunOptions) -> sparse.csr_matrix:
+        return swing_similarity(data.interactions, self.config, seed=options.seed, progress=options.progress)
+
+
+def swing_similarity(
+    interactions: Interactions, config: SwingConfig, *, seed: int, progress: bool = False
+) -> sparse.csr_matrix:
+    """(N, N) float32 CSR with at most ``neighbours`` positive entries per row, none on the diagonal."""
+    n_items = interactions.n_items
+    latest = interactions.latest(config.history_cap)
+    kept = latest_of_each_item(latest.user_offsets, latest.item_idx, n_items)
+    items = latest.item_idx[kept].astype(np.int32)
+    users = latest.user_idx[kept]
+    lengths = np.bincount(users, minlength=latest.n_users)
+    weight = (np.maximum(lengths, 1) + config.user_smoothing) ** -config.user_damping
+    item_offsets, drawn, scale = _users_of_items(users, items, n_items, config.users_per_item, seed)
+    n_kept = min(config.neighbours, max(n_items - 1, 1))
+    blocks = [(start, min(start + ITEMS_PER_BLOCK, n_items)) for start in range(0, n_items, ITEMS_PER_BLOCK)]
+    offsets = offsets_from_lengths(lengths)
+    parts = [
+        _block(start, item_offsets[start : stop + 1], drawn, scale, offsets, items, weight, config.alpha, n_kept)
+        for start, stop in track(blocks, "swing", unit="blocks", enabled=progress)
+    ]
+    ids, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return csr_of_greatest(ids, values, n_items)
+
+
+def _users_of_items(
+    users: IntArray, items: np.ndarray, n_items: int, cap: int, seed: int
+) -> tuple[IntArray, IntArray, np.ndarray]:
+    """At most ``cap`` users of each item, drawn without replacement.
+
+    Returns:
+        (N+1,) offsets, (D,) users of every item, increasing, and (N,) the number of all pairs of the item's users over
+        that of the drawn ones.
+    """
+    order = np.lexsort((np.random.default_rng(seed).random(len(items)), items))
+    n_users = np.bincount(items, minlength=n_items)
+    n_drawn = np.minimum(n_users, cap)
+    drawn = order[ragged_positions(offsets_from_lengths(n_users)[:-1], n_drawn)]
+    drawn = drawn[np.lexsort((users[drawn], items[drawn]))]
+    pairs, drawn_pairs = (n * (n - 1) / 2 for n in (n_users, n_drawn))
+    return offsets_from_lengths(n_drawn), users[drawn], pairs / np.maximum(drawn_pairs, 1)
+
+
+@njit(parallel=True, cache=True)
+def _block(
+    first: int,
+    item_offsets: np.ndarray,
+    drawn: np.ndarray,
+    scale: np.ndarray,
+    user_offsets: np.ndarray,
+    user_items: np.ndarray,
+    weight: np.ndarray,
+    alpha: float,
+    n_kept: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours of the items from ``first`` on; (R, ``n_kept``) columns and values, -1 = none."""
+    n_rows = len(item_offsets) - 1
+    ids = np.full((n_rows, n_kept), -1, dtype=np.int64)
+    values = np.zeros((n_rows, n_kept), dtype=np.float32)
+    n_lanes = 16
+    for lane in prange(n_lanes):
+        total = np.zeros(len(scale), dtype=np.float64)
+        owner = np.full(len(scale), -1, dtype=np.int64)  # place in ``drawn`` of the user whose items were marked last
+        shared = np.empty(len(scale), dtype=np.int64)
+        for row in range(lane, n_rows, n_lanes):
+            item = first + row
+            start, stop = item_offsets[row], item_offsets[row + 1]
+            for one in range(start, stop):
+                u = drawn[one]
+                for at in range(user_offsets[u], user_offsets[u + 1]):
+                    owner[user_items[at]] = one
+                for two in range(one + 1, stop):
+                    v = drawn[two]
+                    n_shared = 0
+                    for at in range(user_offsets[v], user_offsets[v + 1]):
+                        # Written always and counted if shared: without a branch, which would be mispredicted.
+                        shared[n_shared] = user_items[at]
+                        n_shared += owner[user_items[at]] == one
+                    increment = weight[u] * weight[v] / (alpha + n_shared)
+                    for slot in range(n_shared):
+                        total[shared[slot]] += increment
+            total[item] = 0.0
+            found = np.flatnonzero(total)
+            score = (total[found] * scale[item]).astype(np.float32)
+            total[found] = 0.0
+            write_greatest(ids[row], values[row], found, score)
+    return ids, values
