@@ -1,15 +1,19 @@
-"""Popularity: the same list for everyone, of all time or with exponential decay of the events.
+"""Popularity: the same list for everyone, of all time or with exponential decay; or one list per genre, mixed.
 
 The baseline of every personalised channel, and the channel that fills short rows after the merge.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pydantic import Field
+from scipy import sparse
 
 from recall.base import BaseRecall
-from recall.topk import top_k_of_order
+from recall.genre_lists import GenreLists, GenresConfig
+from recall.topk import top_k_dense, top_k_of_order
 from reccore import (
     Bundle,
     Candidates,
@@ -17,6 +21,7 @@ from reccore import (
     DataError,
     Exclusions,
     Holdout,
+    Interactions,
     QueryBatch,
     RunOptions,
     TrainingData,
@@ -33,42 +38,70 @@ class PopularityConfig(ComponentConfig):
     Attributes:
         half_life_days: exponential decay of the events, in days before the last event of the fit split; None = no
             decay.
+        genres: mix the popularity within each genre by the genres of the history; None = one list for everyone.
     """
 
     half_life_days: float | None = Field(default=None, gt=0)
+    genres: GenresConfig | None = None
 
 
 class Popularity(BaseRecall):
-    """Items by their number of events, time-decayed if configured. Answers every query, with an empty history too."""
+    """Items by their number of events, time-decayed if configured. Answers every query, with an empty history too.
+
+    The history decides only with ``genres``; without, all queries share one list and retrieval costs no scores (B, N).
+
+    Raises (``fit``):
+        DataError: ``half_life_days`` without timestamps, or ``genres`` without genres.
+    """
 
     name = "popularity"
     Config = PopularityConfig
     config: PopularityConfig
-    weight: FloatArray  # (N,)
+    weight: FloatArray  # (N,) decayed number of events
+    genre_lists: GenreLists | None
 
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
-        events, half_life = data.interactions, self.config.half_life_days
-        decay = None
-        if half_life is not None:
-            if events.timestamp is None:
-                raise DataError("half_life_days needs timestamps, and this data has none")
-            age = (events.timestamp.max(initial=0) - events.timestamp) / SECONDS_PER_DAY
-            decay = np.exp2(-age / half_life)
-        counts = np.bincount(events.item_idx, weights=decay, minlength=events.n_items)
-        self._set_weight(counts.astype(np.float32))
+        self._set_weight(_decayed_counts(data.interactions, self.config.half_life_days))
+        genres = self.config.genres
+        self.genre_lists = None if genres is None else GenreLists.of(genres, data.items, self.weight)
 
     def _set_weight(self, weight: FloatArray) -> None:
         self.weight = weight
         self._order = np.argsort(-weight, kind="stable")  # ties by item index
 
-    def _retrieve(self, prepared: QueryBatch, k: int, exclude: Exclusions) -> Candidates:
+    def _prepare(self, queries: QueryBatch) -> QueryBatch | sparse.csr_matrix:
+        """The queries, or (B, G+1) weights of the lists."""
+        return queries if self.genre_lists is None else self.genre_lists.shares(queries)
+
+    def _retrieve(self, prepared: Any, k: int, exclude: Exclusions) -> Candidates:
+        if self.genre_lists is not None:
+            return top_k_dense(self.genre_lists.scores(prepared), k, exclude)
         return top_k_of_order(self._order, self.weight, k, exclude)
 
-    def _score(self, prepared: QueryBatch, item_idx: IntArray) -> FloatArray:
+    def _score(self, prepared: Any, item_idx: IntArray) -> FloatArray:
+        if self.genre_lists is not None:
+            return np.take_along_axis(self.genre_lists.scores(prepared), item_idx, axis=1)
         return self.weight[item_idx]
 
     def _write(self, bundle: BundleWriter) -> None:
-        bundle.arrays("popularity.npz", {"weight": self.weight})
+        arrays = {"weight": self.weight}
+        if self.genre_lists is not None:
+            arrays["genres"] = self.genre_lists.genres
+        bundle.arrays("popularity.npz", arrays)
 
     def _read(self, bundle: Bundle) -> None:
-        self._set_weight(bundle.arrays("popularity.npz")["weight"])
+        stored = bundle.arrays("popularity.npz")
+        self._set_weight(stored["weight"])
+        genres = self.config.genres
+        self.genre_lists = None if genres is None else GenreLists(genres, stored["genres"], self.weight)
+
+
+def _decayed_counts(events: Interactions, half_life_days: float | None) -> FloatArray:
+    """(N,) events of each item, each counting 2^(−age / half-life)."""
+    decay = None
+    if half_life_days is not None:
+        if events.timestamp is None:
+            raise DataError("half_life_days needs timestamps, and this data has none")
+        age = (events.timestamp.max(initial=0) - events.timestamp) / SECONDS_PER_DAY
+        decay = np.exp2(-age / half_life_days)
+    return np.bincount(events.item_idx, weights=decay, minlength=events.n_items).astype(np.float32)

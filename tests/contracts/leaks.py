@@ -37,6 +37,7 @@ TWO_TOWER = {
 # One epoch: then validation cannot even choose, and a fitted channel must not depend on it at all.
 CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {"half_life_days": 5},
+    "popularity.genres": {"half_life_days": 5, "genres": {}},
     "itemcf": {},
     "usercf": {},
     "swing": {},

@@ -41,6 +41,7 @@ TWO_TOWER: dict[str, Any] = {
 # Small enough for the checkerboard of 24 films; channels that do not personalise have no colour to recover.
 CONFIGS: dict[str, dict[str, Any]] = {
     "popularity": {},
+    "popularity.genres": {"genres": {}},
     "itemcf": {"neighbours": 12},
     "itemcf.undecayed": {"neighbours": 12, "pair_half_life": None},
     "usercf": {"neighbours": 10},
