@@ -34,8 +34,8 @@ class MarkovConfig(ItemSimilarityConfig):
 
     half_life: float | None = Field(default=3.0, gt=0)
     steps: int = Field(default=10, ge=1, le=1000)
-    popularity_damping: float = Field(default=0.3, ge=0, le=5)
-    source_damping: float = Field(default=0.5, ge=0, le=5)
+    popularity_damping: float = Field(default=0.3, ge=0, le=2)
+    source_damping: float = Field(default=0.5, ge=0, le=3)
     neighbours: int = Field(default=200, ge=1)
 
 

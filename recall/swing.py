@@ -30,6 +30,9 @@ class SwingConfig(ItemSimilarityConfig):
             for more than a large one.
         user_smoothing: a user with n items has weight (n + user_smoothing)^−user_damping.
         user_damping: its exponent; 0 = all users weigh alike.
+        source_damping: similarities of an item with n users count n^−source_damping; at 2 about the mean over the
+            pairs of its users in place of the sum, so that frequent films of the history do not decide alone.
+        popularity_damping: similarities to an item with n users count n^−popularity_damping; at 0 popular films win.
         history_cap: only a user's latest ``history_cap`` events are read.
         users_per_item: users drawn for each item at random by the seed; all pairs of them are compared.
     """
@@ -38,6 +41,8 @@ class SwingConfig(ItemSimilarityConfig):
     alpha: float = Field(default=1.0, gt=0)
     user_smoothing: float = Field(default=5.0, ge=0)
     user_damping: float = Field(default=0.35, ge=0, le=5)
+    source_damping: float = Field(default=2.0, ge=0, le=3)
+    popularity_damping: float = Field(default=1.0, ge=0, le=2)
     history_cap: int = Field(default=200, ge=2)
     users_per_item: int = Field(default=100, ge=2)
 
@@ -46,9 +51,11 @@ class Swing(ItemSimilarityRecall):
     """Sum over pairs of users, top neighbours of each item.
 
     With U_i the users of item i, I_u the items of user u and w_u the user's weight,
-    sim(i, j) = Σ_{u<v ∈ U_i∩U_j} w_u · w_v / (alpha + |I_u ∩ I_v|). Of more than ``users_per_item`` users of i, so many
-    are drawn, and the sum is scaled by the number of all pairs over that of the drawn ones. Fitting takes at most
-    N · users_per_item² / 2 · history_cap steps, on all threads, and memory for some dense rows per thread.
+    sim(i, j) = |U_i|^−source_damping · |U_j|^−popularity_damping · Σ_{u<v ∈ U_i∩U_j} w_u · w_v / (alpha + |I_u ∩ I_v|).
+    The paper has neither damping; its sum grows with the square of the users that both items share, and so favours
+    popular films. Of an item with more than ``users_per_item`` users, so many are drawn, and the sum is scaled by the
+    number of all pairs over that of the drawn ones. Fitting takes at most N · users_per_item² / 2 · history_cap steps
+    on all threads, and memory for some dense rows per thread.
     """
 
     name = "swing"
@@ -70,12 +77,26 @@ def swing_similarity(
     users = latest.user_idx[kept]
     lengths = np.bincount(users, minlength=latest.n_users)
     weight = (np.maximum(lengths, 1) + config.user_smoothing) ** -config.user_damping
-    item_offsets, drawn, scale = _users_of_items(users, items, n_items, config.users_per_item, seed)
+    n_users = np.bincount(items, minlength=n_items)
+    item_offsets, drawn, share = _users_of_items(users, items, n_users, config.users_per_item, seed)
+    from_item = np.maximum(n_users, 1) ** -config.source_damping / share
+    to_item = np.maximum(n_users, 1) ** -config.popularity_damping
     n_kept = min(config.neighbours, max(n_items - 1, 1))
     blocks = [(start, min(start + ITEMS_PER_BLOCK, n_items)) for start in range(0, n_items, ITEMS_PER_BLOCK)]
     offsets = offsets_from_lengths(lengths)
     parts = [
-        _block(start, item_offsets[start : stop + 1], drawn, scale, offsets, items, weight, config.alpha, n_kept)
+        _block(
+            start,
+            item_offsets[start : stop + 1],
+            drawn,
+            offsets,
+            items,
+            weight,
+            config.alpha,
+            from_item,
+            to_item,
+            n_kept,
+        )
         for start, stop in track(blocks, "swing", unit="blocks", enabled=progress)
     ]
     ids, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -83,21 +104,20 @@ def swing_similarity(
 
 
 def _users_of_items(
-    users: IntArray, items: np.ndarray, n_items: int, cap: int, seed: int
+    users: IntArray, items: np.ndarray, n_users: IntArray, cap: int, seed: int
 ) -> tuple[IntArray, IntArray, np.ndarray]:
-    """At most ``cap`` users of each item, drawn without replacement.
+    """At most ``cap`` of the ``n_users`` (N,) users of each item, drawn without replacement.
 
     Returns:
-        (N+1,) offsets, (D,) users of every item, increasing, and (N,) the number of all pairs of the item's users over
-        that of the drawn ones.
+        (N+1,) offsets, (D,) users of every item, increasing, and (N,) the share of the pairs of its users that lie
+        among the drawn ones.
     """
     order = np.lexsort((np.random.default_rng(seed).random(len(items)), items))
-    n_users = np.bincount(items, minlength=n_items)
     n_drawn = np.minimum(n_users, cap)
     drawn = order[ragged_positions(offsets_from_lengths(n_users)[:-1], n_drawn)]
     drawn = drawn[np.lexsort((users[drawn], items[drawn]))]
-    pairs, drawn_pairs = (n * (n - 1) / 2 for n in (n_users, n_drawn))
-    return offsets_from_lengths(n_drawn), users[drawn], pairs / np.maximum(drawn_pairs, 1)
+    pairs, drawn_pairs = (np.maximum(n * (n - 1), 1) for n in (n_users, n_drawn))
+    return offsets_from_lengths(n_drawn), users[drawn], drawn_pairs / pairs
 
 
 @njit(parallel=True, cache=True)
@@ -105,11 +125,12 @@ def _block(
     first: int,
     item_offsets: np.ndarray,
     drawn: np.ndarray,
-    scale: np.ndarray,
     user_offsets: np.ndarray,
     user_items: np.ndarray,
     weight: np.ndarray,
     alpha: float,
+    from_item: np.ndarray,
+    to_item: np.ndarray,
     n_kept: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours of the items from ``first`` on; (R, ``n_kept``) columns and values, -1 = none."""
@@ -118,9 +139,9 @@ def _block(
     values = np.zeros((n_rows, n_kept), dtype=np.float32)
     n_lanes = 16
     for lane in prange(n_lanes):
-        total = np.zeros(len(scale), dtype=np.float64)
-        owner = np.full(len(scale), -1, dtype=np.int64)  # place in ``drawn`` of the user whose items were marked last
-        shared = np.empty(len(scale), dtype=np.int64)
+        total = np.zeros(len(to_item), dtype=np.float64)
+        owner = np.full(len(to_item), -1, dtype=np.int64)  # place in ``drawn`` of the user whose items were marked last
+        shared = np.empty(len(to_item), dtype=np.int64)
         for row in range(lane, n_rows, n_lanes):
             item = first + row
             start, stop = item_offsets[row], item_offsets[row + 1]
@@ -140,7 +161,7 @@ def _block(
                         total[shared[slot]] += increment
             total[item] = 0.0
             found = np.flatnonzero(total)
-            score = (total[found] * scale[item]).astype(np.float32)
+            score = (total[found] * from_item[item] * to_item[found]).astype(np.float32)
             total[found] = 0.0
             write_greatest(ids[row], values[row], found, score)
     return ids, values

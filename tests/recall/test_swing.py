@@ -29,7 +29,8 @@ def random_histories(seed: int = 0, n_users: int = 30) -> list[list[int]]:
 
 
 def matrix(events: Interactions, seed: int = 0, **config: Any) -> np.ndarray:
-    return swing_similarity(events, SwingConfig(**config), seed=seed).toarray()
+    undamped = {"source_damping": 0, "popularity_damping": 0}
+    return swing_similarity(events, SwingConfig(**(undamped | config)), seed=seed).toarray()
 
 
 def by_pairs(histories: list[list[int]], alpha: float, smoothing: float, damping: float) -> np.ndarray:
@@ -63,6 +64,17 @@ def test_similarities_are_the_formula(alpha: float, smoothing: float, damping: f
     np.testing.assert_allclose(found, by_pairs(histories, alpha, smoothing, damping), rtol=1e-5)
 
 
+def test_items_are_damped_by_their_users() -> None:
+    histories = random_histories(6)
+    n_users = np.bincount(np.concatenate([sorted(set(h)) for h in histories]).astype(int), minlength=N_ITEMS)
+    factor = np.maximum(n_users, 1.0)[:, None] ** -2.0 * np.maximum(n_users, 1.0)[None, :] ** -0.5
+    found = matrix(events_of(*histories), source_damping=2, popularity_damping=0.5)
+    np.testing.assert_allclose(found, by_pairs(histories, 1.0, 5.0, 0.35) * factor, rtol=1e-5)
+    capped = matrix(events_of(*histories), users_per_item=4, source_damping=2, popularity_damping=0.5)
+    undamped = matrix(events_of(*histories), users_per_item=4)
+    np.testing.assert_allclose(capped, undamped * factor, rtol=1e-5)
+
+
 def test_the_greatest_are_kept_ties_by_item_index() -> None:
     histories = random_histories(1)
     full, kept = matrix(events_of(*histories)), matrix(events_of(*histories), neighbours=4)
@@ -88,8 +100,8 @@ def test_of_two_drawn_users_their_pair_stands_for_all() -> None:
 def test_drawn_users_follow_the_seed_and_their_sums_are_unbiased() -> None:
     histories = random_histories(3)
     events, exact = events_of(*histories), by_pairs(histories, 1.0, 5.0, 0.35)
-    draws = [matrix(events, seed=seed, users_per_item=6) for seed in range(300)]
-    np.testing.assert_array_equal(draws[5], matrix(events, seed=5, users_per_item=6))
+    draws = [matrix(events, seed, users_per_item=6) for seed in range(300)]
+    np.testing.assert_array_equal(draws[5], matrix(events, 5, users_per_item=6))
     assert np.any(draws[0] != draws[1])
     error = np.abs(np.mean(draws, axis=0) - exact)
     assert (error < 5 * np.std(draws, axis=0) / np.sqrt(len(draws)) + 1e-6).all()
@@ -119,6 +131,8 @@ CHANGED = {
     "alpha": 9.0,
     "user_smoothing": 0.0,
     "user_damping": 2.0,
+    "source_damping": 0.0,
+    "popularity_damping": 0.0,
     "history_cap": 4,
     "users_per_item": 4,
 }
