@@ -26,6 +26,7 @@ class ItemCFConfig(ItemSimilarityConfig):
     """Options of ``ItemCF``, beside those of its family.
 
     Attributes:
+        half_life: exponential decay of the history at retrieval; half-life in events, None = no decay.
         neighbours: similar items kept for each item.
         user_damping: a user with n events has weight log(1 + n)^−user_damping in every co-occurrence.
         shrinkage: added to the denominator; pulls similarities that rest on few users towards 0.
@@ -34,7 +35,8 @@ class ItemCFConfig(ItemSimilarityConfig):
         history_cap: only a user's latest ``history_cap`` events form pairs, which bounds the quadratic cost.
     """
 
-    neighbours: int = Field(default=100, ge=1)
+    half_life: float | None = Field(default=3.0, gt=0)
+    neighbours: int = Field(default=200, ge=1)
     user_damping: float = Field(default=1.0, ge=0, le=10)
     shrinkage: float = Field(default=0.0, ge=0)
     pair_half_life: float | None = Field(default=10.0, ge=0.1)

@@ -25,26 +25,28 @@ class SwingConfig(ItemSimilarityConfig):
     """Options of ``Swing``, beside those of its family.
 
     Attributes:
+        half_life: exponential decay of the history at retrieval; half-life in events, None = no decay.
         neighbours: similar items kept for each item.
         alpha: added to the number of items that a pair of users shares; the greater, the less a small overlap counts
             for more than a large one.
         user_smoothing: a user with n items has weight (n + user_smoothing)^−user_damping.
         user_damping: its exponent; 0 = all users weigh alike.
-        source_damping: similarities of an item with n users count n^−source_damping; at 2 about the mean over the
-            pairs of its users in place of the sum, so that frequent films of the history do not decide alone.
+        source_damping: similarities of an item with n users count n^−source_damping; 2 gives about the mean over the
+            pairs of its users, 0 their sum, with which the frequent films of a history decide.
         popularity_damping: similarities to an item with n users count n^−popularity_damping; at 0 popular films win.
         history_cap: only a user's latest ``history_cap`` events are read.
         users_per_item: users drawn for each item at random by the seed; all pairs of them are compared.
     """
 
-    neighbours: int = Field(default=100, ge=1)
-    alpha: float = Field(default=1.0, gt=0)
+    half_life: float | None = Field(default=2.0, gt=0)
+    neighbours: int = Field(default=200, ge=1)
+    alpha: float = Field(default=10.0, gt=0)
     user_smoothing: float = Field(default=5.0, ge=0)
     user_damping: float = Field(default=0.35, ge=0, le=5)
-    source_damping: float = Field(default=2.0, ge=0, le=3)
+    source_damping: float = Field(default=1.5, ge=0, le=3)
     popularity_damping: float = Field(default=1.0, ge=0, le=2)
     history_cap: int = Field(default=200, ge=2)
-    users_per_item: int = Field(default=100, ge=2)
+    users_per_item: int = Field(default=200, ge=2)
 
 
 class Swing(ItemSimilarityRecall):

@@ -34,8 +34,8 @@ class UserCFConfig(ComponentConfig):
 
     neighbours: int = Field(default=200, ge=1)
     item_damping: float = Field(default=1.0, ge=0, le=10)
-    half_life: float | None = Field(default=10.0, gt=0)
-    vote_half_life: float | None = Field(default=10.0, gt=0)
+    half_life: float | None = Field(default=4.0, gt=0)
+    vote_half_life: float | None = Field(default=4.0, gt=0)
 
 
 class UserCF(DenseRecall):

@@ -29,7 +29,7 @@ def random_histories(seed: int = 0, n_users: int = 30) -> list[list[int]]:
 
 
 def matrix(events: Interactions, seed: int = 0, **config: Any) -> np.ndarray:
-    undamped = {"source_damping": 0, "popularity_damping": 0}
+    undamped = {"alpha": 1.0, "source_damping": 0, "popularity_damping": 0}
     return swing_similarity(events, SwingConfig(**(undamped | config)), seed=seed).toarray()
 
 
@@ -128,7 +128,7 @@ def test_without_pairs_nothing_is_offered(histories: list[list[int]], options: R
 CHANGED = {
     "half_life": 1.0,
     "neighbours": 2,
-    "alpha": 9.0,
+    "alpha": 0.5,
     "user_smoothing": 0.0,
     "user_damping": 2.0,
     "source_damping": 0.0,
