@@ -14,7 +14,7 @@ from experiments.measuring import EvaluationJob, EvaluationResult, trained
 from pipeline.builder import load_channels
 from pipeline.fitting import MERGED
 from recall.base import BaseRecall
-from recall.merge import MergeConfig, merge
+from recall.merge import MergeConfig, RRFConfig, merge
 from reccore import Exclusions, Workspace
 
 
@@ -37,7 +37,7 @@ def evaluate_recall(
         names: of trained channels; by default all, without those that read the query's time unless ``query_time``.
         split, test_file, query_time, ks, seed: see ``EvaluationJob.open``.
         include_seen: let channels offer items of the history.
-        merging: how the channels are merged.
+        merging: how the channels are merged, by default reciprocal-rank fusion with equal weights.
 
     Raises:
         ConfigError, ArtefactError, DataError: see ``EvaluationJob.open``.
@@ -61,7 +61,7 @@ def evaluate_recall(
     offers = {name: channel.retrieve(queries, k, exclude=exclude) for name, channel in channels.items()}
     if len(offers) > 1:
         fill = "popularity" if "popularity" in offers else None
-        offers[MERGED] = merge(merging or MergeConfig(), offers, k, fill=fill)
+        offers[MERGED] = merge(merging or RRFConfig(), offers, k, fill=fill)
     evaluations = leaderboard((job.measure(name, offer) for name, offer in offers.items()), job.by)
     return job.report(
         "Recall channels",

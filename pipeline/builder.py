@@ -93,7 +93,7 @@ def assemble(
     return Pipeline(
         config,
         sources=[ChannelSource(source.name, channels[source.name], source.k) for source in config.sources],
-        merger=Merger(config.merge, config.merge.k, config.merge.fill),
+        merger=Merger(config.merge.method, config.merge.k, config.merge.fill),
         stages=[stage for stage_config in config.later for stage in stage_config.build(parts)],
         items=items,
         vocabulary=vocabulary,

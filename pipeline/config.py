@@ -18,7 +18,7 @@ from pipeline.stage_configs import (
     StageConfig,
     TopStage,
 )
-from recall.merge import MergeConfig
+from recall.merge import MergeConfig, RRFConfig
 from reccore import ComponentConfig
 
 SELECTORS = ("rerank", "top")
@@ -40,14 +40,14 @@ class ChainConfig(ComponentConfig):
     channels: tuple[str, ...] = Field(default=("popularity", "itemcf", "mf", "two_tower"), min_length=1)
     fill: str | None = "popularity"
     per_channel: int = Field(default=300, ge=1)
-    merge: MergeConfig = MergeConfig()
+    merge: MergeConfig = RRFConfig()
     candidates: int = Field(default=200, ge=1)
     ranker: str | None = "deepfm"
     rerank: RerankStage | None = RerankStage()
 
     def stages(self) -> list[ComponentConfig]:
         """The stages in order."""
-        merge = MergeStage(**self.merge.model_dump(), k=self.candidates, fill=self.fill)
+        merge = MergeStage(method=self.merge, k=self.candidates, fill=self.fill)
         match, rank = ([], []) if self.ranker is None else ([MatchStage()], [RankStage(model=self.ranker)])
         sources = [ChannelStage(name=name, k=self.per_channel) for name in self.channels]
         return [*sources, merge, *match, SeenStage(), *rank, self.rerank or TopStage()]

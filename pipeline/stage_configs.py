@@ -13,7 +13,7 @@ from pipeline.stages import MatchHydrator, RankerScorer, RerankSelector, SeenFil
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
 from recall.embedding import EmbeddingRecall
-from recall.merge import MergeConfig
+from recall.merge import MergeConfig, RRFConfig
 from reccore import ComponentConfig, ConfigError, ItemTable, Vocabulary
 from rerank import RERANKERS
 from rerank.base import BaseReranker
@@ -68,22 +68,24 @@ class ChannelStage(ComponentConfig):
     k: int = Field(default=300, ge=1)
 
 
-class MergeStage(MergeConfig):
-    """The merge of all sources, with the options of ``MergeConfig``.
+class MergeStage(ComponentConfig):
+    """The merge of all sources.
 
     Attributes:
+        method: how the sources' lists become one.
         k: number of candidates to keep.
         fill: name of the channel that fills short rows; None = no filling.
     """
 
     kind: Literal["merge"] = "merge"
+    method: MergeConfig = RRFConfig()
     k: int = Field(default=200, ge=1)
     fill: str | None = "popularity"
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the channels that the options mention."""
-        return (*self.weights, *self.quota, *([] if self.fill is None else [self.fill]))
+        return (*self.method.channels, *([] if self.fill is None else [self.fill]))
 
 
 class MatchStage(StageConfig):

@@ -69,7 +69,7 @@ class Merger:
     role = "merge"
 
     def __init__(self, config: MergeConfig, k: int, fill: str | None) -> None:
-        self.name, self.config, self.k, self.fill = config.method, config, k, fill
+        self.name, self.config, self.k, self.fill = config.kind, config, k, fill
 
     def merge(self, offers: Mapping[str, Candidates]) -> Candidates:
         """(B, ≤ k) candidates with the score and rank of every source as features."""

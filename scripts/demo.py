@@ -17,7 +17,6 @@ from typing import Any
 
 from pydantic import Field
 
-from recall.merge import MergeConfig
 from reccore import Bundle, ComponentConfig, DataError, RunOptions, Workspace
 from scripts._cli import RawId, parse_command, run
 from scripts._settings import read_toml
@@ -117,6 +116,7 @@ def model_steps(space: Workspace, options: RunOptions) -> list[Step]:
     from experiments.evaluate_pipeline import evaluate_pipeline
     from experiments.evaluate_recall import evaluate_recall
     from pipeline.builder import PIPELINE
+    from pipeline.config import ChainConfig
     from pipeline.fitting import train_channel, train_ranker
 
     steps = []
@@ -135,7 +135,7 @@ def model_steps(space: Workspace, options: RunOptions) -> list[Step]:
         )
     ranker = read_toml(CONFIGS / "ranker.toml")
     model, settings = ranker.pop("model"), ranker.pop("pipeline")
-    merging = MergeConfig.parse(settings.get("merge", {}))
+    merging = ChainConfig.parse(settings).merge
     return [
         *steps,
         Step(

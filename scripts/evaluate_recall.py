@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from experiments import RECALL_KS
-from recall.merge import MergeConfig
+from recall.merge import MergeConfig, RRFConfig
 from scripts._cli import Lengths, Names, parse_command, run
 from scripts._evaluation import EvaluationSettings, lengths, metrics_to_show
 
@@ -38,7 +38,7 @@ class EvaluateRecallSettings(EvaluationSettings):
     )
     ks: Lengths = lengths(RECALL_KS)
     include_seen: bool = Field(default=False, description="let channels offer films of the history again")
-    merge: MergeConfig = MergeConfig()
+    merge: MergeConfig = RRFConfig()
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -99,7 +99,7 @@ OPTIONS = [
     ("evaluate_recall", ["--ks", "10,ten"], "ks.1: Input should be a valid integer"),
     ("evaluate_recall", ["--ks", ""], "list lengths K must be whole numbers from 1"),
     ("evaluate_recall", ["--set", "merge=rrf"], "merge: "),
-    ("evaluate_recall", ["--set", "merge.k=60"], "merge.k: no such option"),
+    ("evaluate_recall", ["--set", "merge.k=60"], "merge.rrf.k: no such option"),
     ("evaluate_recall", ["--set", "merge.weights.svd=2"], "no channel 'svd' among"),
     ("evaluate_recall", ["--query_time"], "--query_time is for channels trained with it"),
     ("evaluate_pipeline", ["--query_time"], "--query_time is for channels trained with it"),
