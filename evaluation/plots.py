@@ -10,13 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes._secondary_axes import SecondaryAxis
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from evaluation.figure_style import COLOURS, INK, MARKERS, figure, require_some
 from evaluation.significance import Interval
 from reccore import DataError
+
+LONG_NAME = 11  # letters of a name that fit side by side below the cells of an overlap
 
 
 def plot_curves(
@@ -189,6 +195,57 @@ def plot_trade_off(
             right = axes.secondary_yaxis("right", functions=_relative_to(base_accuracy))
             _format_relative(right, right.yaxis)
     return path
+
+
+def plot_overlap(
+    names: Sequence[str],
+    found: Sequence[int],
+    shares: npt.NDArray[np.float64],
+    unique: npt.NDArray[np.float64],
+    path: Path,
+    *,
+    title: str = "",
+) -> Path:
+    """Plot which of the held-out items that a channel (row) finds are found by another one (column), or by none.
+
+    Args:
+        names: of C channels.
+        found: (C,) number of items that each channel finds.
+        shares: (C, C) share of the row's items that the column finds too; the diagonal is not drawn.
+        unique: (C,) share of the row's items that no other channel finds.
+    """
+    require_some(names)
+    n = len(names)
+    cells = np.column_stack([np.where(np.eye(n, dtype=bool), np.nan, shares), unique])
+    with figure(path, (2.6 + 1.0 * (n + 1), 1.7 + 0.62 * n), title) as axes:
+        for (row, column), share in np.ndenumerate(cells):
+            alone = column == n
+            x = column + (0.15 if alone else 0.0)  # a gap before the last column
+            colour = "#F2F2F2" if np.isnan(share) else _shade(COLOURS[1 if alone else 0], share)
+            axes.add_patch(Rectangle((x - 0.5, row - 0.5), 1, 1, facecolor=colour, edgecolor="white", linewidth=2))
+            if not np.isnan(share):
+                ink = "white" if share > 0.6 else INK
+                axes.annotate(f"{share:.0%}", (x, row), ha="center", va="center", color=ink, fontsize=10.5)
+        axes.set_xlim(-0.5, n + 0.65)
+        axes.set_ylim(n - 0.5, -0.5)
+        axes.set_xticks([*range(n), n + 0.15], [*names, "no other\nchannel"])
+        axes.set_yticks(range(n), [f"{name}\n{count:,} found" for name, count in zip(names, found, strict=True)])
+        axes.tick_params(length=0)
+        if max(map(len, names)) > LONG_NAME:
+            axes.tick_params(axis="x", labelrotation=25)
+            for label in axes.get_xticklabels():
+                label.set(ha="right", rotation_mode="anchor")
+        axes.set_xlabel("… are found by")
+        axes.set_ylabel("of the films found by …")
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    return path
+
+
+def _shade(colour: str, share: float) -> tuple[float, float, float]:
+    """The colour at ``share`` of its full strength on white."""
+    red, green, blue = (1.0 - share * (1.0 - part) for part in to_rgb(colour))
+    return red, green, blue
 
 
 def _relative_to(base: float) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

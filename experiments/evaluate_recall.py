@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from loguru import logger
-
 from evaluation.evaluate import Evaluation, leaderboard
-from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals
+from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals, plot_overlap
 from experiments import RECALL_KS
-from experiments.measuring import EvaluationJob, EvaluationResult, trained
-from pipeline.builder import load_channels
+from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
+from experiments.merge_findings import MergeFindings
 from pipeline.fitting import MERGED
-from recall.base import BaseRecall
 from recall.merge import MergeConfig, RRFConfig, merge
 from reccore import Exclusions, Workspace
 
@@ -34,7 +31,7 @@ def evaluate_recall(
 
     Args:
         workspace: data root.
-        names: of trained channels; by default all, without those that read the query's time unless ``query_time``.
+        names: see ``channels_to_evaluate``.
         split, test_file, query_time, ks, seed: see ``EvaluationJob.open``.
         include_seen: let channels offer items of the history.
         merging: how the channels are merged, by default reciprocal-rank fusion with equal weights.
@@ -42,9 +39,7 @@ def evaluate_recall(
     Raises:
         ConfigError, ArtefactError, DataError: see ``EvaluationJob.open``.
     """
-    channels = load_channels(workspace, tuple(names) if names else trained(workspace, "recall"))
-    if not names and not query_time:
-        channels = _without_readers(channels)
+    channels = channels_to_evaluate(workspace, names, query_time=query_time)
     job = EvaluationJob.open(
         "recall",
         workspace,
@@ -63,26 +58,21 @@ def evaluate_recall(
         fill = "popularity" if "popularity" in offers else None
         offers[MERGED] = merge(merging or RRFConfig(), offers, k, fill=fill)
     evaluations = leaderboard((job.measure(name, offer) for name, offer in offers.items()), job.by)
+    findings = MergeFindings.of(job, evaluations, offers) if MERGED in offers else None
     return job.report(
         "Recall channels",
         evaluations,
         [job.compare(evaluations[0], other) for other in evaluations[1:]],
-        figures=_figures(workspace.reports, job.stem, evaluations, min(job.ks)),
+        sections=[] if findings is None else [("What merging adds", findings.markdown())],
+        figures=_figures(workspace.reports, job.stem, evaluations, findings, min(job.ks)),
+        facts={} if findings is None else {"merging": findings.to_dict()},
         seen_filtered=not include_seen,
     )
 
 
-def _without_readers(channels: dict[str, BaseRecall]) -> dict[str, BaseRecall]:
-    """The channels that do not read the query's time; all channels if each of them reads it."""
-    plain = {name: channel for name, channel in channels.items() if not channel.query_time}
-    left_out = [name for name in channels if name not in plain]
-    if not plain or not left_out:
-        return channels
-    logger.info("left out, as they read the query's time: {}; add --query_time to compare them", ", ".join(left_out))
-    return plain
-
-
-def _figures(folder: Path, stem: str, evaluations: Sequence[Evaluation], first: int) -> list[tuple[str, str]]:
+def _figures(
+    folder: Path, stem: str, evaluations: Sequence[Evaluation], findings: MergeFindings | None, first: int
+) -> list[tuple[str, str]]:
     """Draw the report's figures; returns their captions and files."""
     by_name = {evaluation.name: evaluation for evaluation in sorted(evaluations, key=lambda e: e.name)}
     plot_curves(
@@ -104,8 +94,20 @@ def _figures(folder: Path, stem: str, evaluations: Sequence[Evaluation], first: 
         ylabel=f"HitRate@{first}",
         title="Accuracy against popularity bias",
     )
-    return [
+    figures = [
         ("HitRate against K", f"{stem}_hit_rate.png"),
         ("NDCG with intervals", f"{stem}_ndcg.png"),
         ("Accuracy against popularity bias", f"{stem}_popularity.png"),
     ]
+    if findings is not None:
+        overlap = findings.overlap
+        plot_overlap(
+            overlap.names,
+            overlap.found.tolist(),
+            overlap.shares,
+            overlap.unique_shares,
+            folder / f"{stem}_overlap.png",
+            title=f"Held-out films found among the first {overlap.k}",
+        )
+        figures.append(("What the channels find in common", f"{stem}_overlap.png"))
+    return figures

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from loguru import logger
+
 from dataprep.prepare import Prepared, read_holdout
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, compare, evaluate_candidates
 from evaluation.metrics import check_ks, metric_name
 from evaluation.report import EvaluationProtocol, Report
+from pipeline.builder import load_channels
 from pipeline.provenance import data_of
 from pipeline.trace import Trace
 from recall.base import BaseRecall
@@ -33,6 +36,7 @@ class EvaluationResult:
         protocol: data, split and users.
         report: Markdown file.
         data: the JSON report's content.
+        sections: (heading, Markdown) pairs of the report beside its tables.
         trace: of the pipeline, or None.
     """
 
@@ -41,6 +45,7 @@ class EvaluationResult:
     protocol: EvaluationProtocol
     report: Path
     data: dict[str, Any]
+    sections: Sequence[tuple[str, str]] = ()
     trace: Trace | None = None
 
 
@@ -118,9 +123,9 @@ class EvaluationJob:
         """Measure one system."""
         return measure(name, offer, self.holdout, self.data, self.ks, self.seed)
 
-    def compare(self, a: Evaluation, b: Evaluation) -> Comparison:
-        """Is ``a`` better than ``b``?"""
-        return compare(a, b, self.by, seed=self.seed)
+    def compare(self, a: Evaluation, b: Evaluation, metric: str | None = None) -> Comparison:
+        """Is ``a`` better than ``b``? By ``metric``, or by ``by``."""
+        return compare(a, b, metric or self.by, seed=self.seed)
 
     def report(
         self,
@@ -155,7 +160,7 @@ class EvaluationJob:
             facts={"reads_query_time": list(self.readers), **(facts or {})},
         )
         markdown, _ = report.write(self.workspace.reports, self.stem)
-        return EvaluationResult(evaluations, comparisons, protocol, markdown, report.to_dict(), trace)
+        return EvaluationResult(evaluations, comparisons, protocol, markdown, report.to_dict(), report.sections, trace)
 
 
 def trained(workspace: Workspace, kind: str) -> tuple[str, ...]:
@@ -172,6 +177,26 @@ def trained(workspace: Workspace, kind: str) -> tuple[str, ...]:
             f"no {kind} model under {workspace.models}; run first: PYTHONPATH=. python scripts/{command}"
         )
     return names
+
+
+def channels_to_evaluate(
+    workspace: Workspace, names: Sequence[str] | None, *, query_time: bool
+) -> dict[str, BaseRecall]:
+    """Trained channels by name; by default all, without those that read the query's time unless ``query_time``.
+
+    If every channel reads it, all are returned.
+
+    Raises:
+        NotReadyError: a channel is not trained.
+        ArtefactError: channels of different vocabularies.
+    """
+    channels = load_channels(workspace, tuple(names) if names else trained(workspace, "recall"))
+    plain = {name: channel for name, channel in channels.items() if not channel.query_time}
+    left_out = [name for name in channels if name not in plain]
+    if names or query_time or not plain or not left_out:
+        return channels
+    logger.info("left out, as they read the query's time: {}; add --query_time to compare them", ", ".join(left_out))
+    return plain
 
 
 def check_query_time(channels: Mapping[str, BaseRecall], query_time: bool) -> tuple[str, ...]:

@@ -70,6 +70,7 @@ def _text(result: EvaluationResult) -> str:
     ]
     if result.comparisons:
         parts.append(comparisons_table(result.comparisons))
+    parts += [f"{heading}\n\n{text}" for heading, text in result.sections]
     return "\n\n".join([*parts, f"report: {result.report}"])
 
 

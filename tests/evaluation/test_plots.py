@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.image
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
@@ -18,6 +19,7 @@ CURVES = {"popularity": {10: 0.1, 100: 0.4}, "two_tower": {10: 0.2, 100: 0.7}}
 BARS = {"popularity": Interval(0.04, 0.03, 0.05), "two_tower": Interval(0.08, 0.07, 0.09)}
 POINTS = {"popularity": (0.02, 0.04), "two_tower": (0.4, 0.08)}
 STAGES = [("targets", 100), ("recall", 70), ("rank", 20)]
+OVERLAP = ["mf", "popularity"]
 TRADE_OFF = [(0.5, 0.08, 0.8), (1.0, 0.1, 0.6)]
 
 DRAWN: list[tuple[str, Callable[[Any, Path], Path], Any]] = [
@@ -25,9 +27,15 @@ DRAWN: list[tuple[str, Callable[[Any, Path], Path], Any]] = [
     ("intervals", lambda data, path: plots.plot_intervals(data, path, xlabel="NDCG@10"), BARS),
     ("against", lambda data, path: plots.plot_accuracy_against(data, path, xlabel="x", ylabel="y"), POINTS),
     ("funnel", plots.plot_funnel, STAGES),
+    ("overlap", lambda names, path: overlap(names, path), OVERLAP),
     ("trade_off", lambda data, path: plots.plot_trade_off(data, path, chosen=0.5), TRADE_OFF),
 ]
 each_plot = pytest.mark.parametrize(("draw", "data"), [pytest.param(d, v, id=name) for name, d, v in DRAWN])
+
+
+def overlap(names: list[str], path: Path) -> Path:
+    shares, unique = np.array([[1.0, 0.5], [np.nan, np.nan]]), np.array([0.25, np.nan])
+    return plots.plot_overlap(names, [8, 0], shares, unique, path)
 
 
 def texts(axes: Axes) -> list[str]:
@@ -88,3 +96,14 @@ def test_trade_off_runs_from_relevance_only_and_rings_the_choice(drawn: list[Axe
     assert curve.get_xydata().tolist() == [[0.6, 0.1], [0.8, 0.08]]
     assert ring.get_xydata().tolist() == [[0.8, 0.08]]
     assert texts(drawn[0]) == ["λ=1", "λ=0.5"]
+
+
+def test_overlap_has_a_number_in_every_cell_that_has_a_value(drawn: list[Axes], tmp_path: Path) -> None:
+    overlap(OVERLAP, tmp_path / "a.png")
+    assert {text.get_text(): tuple(text.xy) for text in drawn[0].texts} == {"50%": (1, 0), "25%": (2.15, 0)}
+    assert len(drawn[0].patches) == 6
+    assert [label.get_text() for label in drawn[0].get_yticklabels()] == ["mf\n8 found", "popularity\n0 found"]
+    assert [label.get_text() for label in drawn[0].get_xticklabels()] == ["mf", "popularity", "no other\nchannel"]
+    assert {label.get_rotation() for label in drawn[0].get_xticklabels()} == {0}
+    overlap(["a_channel_with_a_long_name", "mf"], tmp_path / "b.png")
+    assert {label.get_rotation() for label in drawn[1].get_xticklabels()} == {25}

@@ -85,7 +85,14 @@ def test_json_of_the_synthetic_data(command: Command, tmp_path: Path) -> None:
 def test_texts_for_people(command: Command, own: Workspace) -> None:
     recall = command("evaluate_recall", "--data_dir", own.root, "--models", "mf, popularity").out
     assert recall.startswith("ml-tiny · leave_one_out (test) · 60 users · full catalogue ranked, seen items filtered")
-    for part in ("| merged ", "HitRate@10", "NDCG@10", "verdict", f"report: {own.reports / 'recall.md'}"):
+    for part in (
+        "| merged ",
+        "HitRate@10",
+        "NDCG@10",
+        "verdict",
+        "What merging adds",
+        f"report: {own.reports / 'recall.md'}",
+    ):
         assert part in recall
     few = command("evaluate_recall", "--data_dir", own.root, "--models", "mf,popularity", "--ks", "5,20").out
     assert "HitRate@5" in few
