@@ -305,3 +305,18 @@ def test_a_reader_that_closes_the_pipe(trained: Workspace) -> None:
     line = f"{sys.executable} -m scripts.recommend --data_dir {trained.root} --user {user_id(0)} | true"
     ended = python("-c", f"import subprocess, sys; sys.exit(subprocess.run(['bash', '-c', {line!r}]).returncode)")
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_tuned_weights_are_taken_by_the_commands_that_merge(command: Command, own: Workspace) -> None:
+    root = ("--data_dir", own.root)
+    text = command("tune_merge", *root, "--metrics", "ndcg@10", "--per_channel", 30).out
+    for part in ("| tuned on the other half ", "NDCG@10", "Tuned weights ", "[merge.weights]", "merge_recall.toml"):
+        assert part in text
+    tuned = command("tune_merge", *root, "--metrics", "ndcg@10", "--per_channel", 30, "--json").json
+    recall = command("evaluate_recall", *root, "--config", tuned["recall_toml"], "--json")
+    assert {e["name"] for e in recall.json["evaluations"]} == {"itemcf", "mf", "popularity", "two_tower", "merged"}
+    ranked = command(
+        "train_ranking", *root, "--config", tuned["pipeline_toml"], "--model", "din", "--epochs", 1, "--json"
+    ).json
+    stages = json.loads((Path(ranked["pipeline"]) / "manifest.json").read_text())["config"]["stages"]
+    assert next(stage["method"] for stage in stages if stage["kind"] == "merge") == tuned["config"]

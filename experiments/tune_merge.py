@@ -1,0 +1,228 @@
+"""Weights of the merge learnt on validation events, and checked on users that they were not learnt from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from loguru import logger
+
+from evaluation.evaluate import Comparison, Evaluation, leaderboard
+from evaluation.metrics import METRICS
+from evaluation.report import metric_label, write_text
+from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
+from experiments.merge_search import MergeObjective, MergeWeights, search
+from recall.merge import MergeConfig, merge
+from reccore import Candidates, ConfigError, Exclusions, Holdout, Workspace
+from reccore.arrays import IntArray
+from reccore.candidates import concatenate
+
+EQUAL, TUNED, CHECKED = "equal weights", "tuned", "tuned on the other half"
+TUNE_METRICS = ("ndcg@10", "recall@200")
+
+
+@dataclass(frozen=True, eq=False)
+class MergeTuning:
+    """Result of a tuning.
+
+    Attributes:
+        config: the tuned options.
+        result: the report on equal weights, tuned weights and channels.
+        recall_toml: file for ``evaluate_recall.py --config``.
+        pipeline_toml: file for ``train_ranking.py --config``.
+    """
+
+    config: MergeConfig
+    result: EvaluationResult
+    recall_toml: Path
+    pipeline_toml: Path
+
+
+def tune_merge(
+    workspace: Workspace,
+    *,
+    names: Sequence[str] | None = None,
+    kind: str = "rrf",
+    metrics: Sequence[str] = TUNE_METRICS,
+    per_channel: int = 300,
+    max_users: int = 20_000,
+    query_time: bool = False,
+    seed: int = 0,
+) -> MergeTuning:
+    """Learn weights on the validation split; writes ``reports/merge_tuning*`` and two TOML files.
+
+    The check learns weights on one half of the users, measures them on the other half, and the other way round.
+
+    Args:
+        workspace: data root.
+        names, query_time: see ``channels_to_evaluate``.
+        kind: method of merging, ``rrf`` (with k0) or ``scores`` (with margin).
+        metrics: what to raise; the mean of their relative changes counts.
+        per_channel: number of candidates to retrieve from each channel.
+        max_users: greatest number of validation users, drawn at random.
+        seed: of the draw, the halves and the bootstrap.
+
+    Raises:
+        ConfigError: fewer than two channels, or an unknown metric.
+        ArtefactError, DataError: see ``EvaluationJob.open``.
+    """
+    ks = _list_lengths(metrics)
+    channels = channels_to_evaluate(workspace, names, query_time=query_time)
+    if len(channels) < 2:
+        raise ConfigError(f"merging needs at least two channels, got {', '.join(channels)}; train another one")
+    job = EvaluationJob.open(
+        "merge_tuning",
+        workspace,
+        channels,
+        tuple(channels),
+        split="valid",
+        test_file=None,
+        query_time=query_time,
+        ks=ks,
+        seed=seed,
+    )
+    rng = np.random.default_rng(seed)
+    if len(job.holdout) > max_users:
+        job = replace(job, holdout=job.holdout.select(np.sort(rng.permutation(len(job.holdout))[:max_users])))
+    queries = job.holdout.queries
+    exclude = Exclusions.of_history(queries)
+    offers = {name: channel.retrieve(queries, per_channel, exclude=exclude) for name, channel in channels.items()}
+    fill = "popularity" if "popularity" in offers else None
+    tuner = MergeTuner(offers, job.holdout, MergeWeights.equal(kind, tuple(offers), fill), tuple(metrics), ks, fill)
+    best = tuner.tune(np.arange(len(queries)), "all users")
+    lists = {
+        EQUAL: tuner.merged(tuner.start.config()),
+        TUNED: tuner.merged(best),
+        CHECKED: tuner.check(rng.permutation(len(queries))),
+    }
+    evaluations = leaderboard((job.measure(name, offer) for name, offer in {**offers, **lists}.items()), job.by)
+    comparisons = _comparisons(job, evaluations, tuple(offers), metrics)
+    text = verdict(comparisons, metrics)
+    result = job.report(
+        "Merge tuning",
+        evaluations,
+        comparisons,
+        sections=[("Tuned weights", f"{text}\n\n```toml\n{_toml(best, 'merge')}```")],
+        facts={"config": best.model_dump(mode="json"), "verdict": text},
+    )
+    recall_toml, pipeline_toml = _write_toml(workspace.reports, best, tuple(offers), fill, per_channel, text)
+    return MergeTuning(best, result, recall_toml, pipeline_toml)
+
+
+@dataclass(frozen=True, eq=False)
+class MergeTuner:
+    """Searches for the best options of a merge, and their check.
+
+    Attributes:
+        offers: channel → (B, K_c) candidates.
+        holdout: the B queries and their targets.
+        start: equal weights.
+        metrics: what to raise.
+        ks: the list lengths of the metrics.
+        fill: channel that fills short rows, or None.
+    """
+
+    offers: Mapping[str, Candidates]
+    holdout: Holdout
+    start: MergeWeights
+    metrics: tuple[str, ...]
+    ks: tuple[int, ...]
+    fill: str | None
+
+    def tune(self, rows: IntArray, label: str) -> MergeConfig:
+        """The options found on some of the users."""
+        offers = {name: offer.select(rows) for name, offer in self.offers.items()}
+        objective = MergeObjective(offers, self.holdout.select(rows), self.metrics, self.ks, self.fill, self.start)
+        best = search(self.start, objective)
+        gain = objective(best).mean() - objective(self.start).mean()
+        logger.info("{}: {:+.1%} over equal weights after {} merges", label, gain, objective.merges)
+        return best.config()
+
+    def merged(self, config: MergeConfig) -> Candidates:
+        """All users' lists."""
+        return merge(config, self.offers, max(self.ks), fill=self.fill)
+
+    def check(self, shuffled: IntArray) -> Candidates:
+        """All users' lists, those of each half merged with the options found on the other half."""
+        halves = np.sort(shuffled[: len(shuffled) // 2]), np.sort(shuffled[len(shuffled) // 2 :])
+        parts = []
+        for n, (mine, other) in enumerate((halves, halves[::-1]), start=1):
+            offers = {name: offer.select(mine) for name, offer in self.offers.items()}
+            config = self.tune(other, f"half {n}")
+            parts.append(merge(config, offers, max(self.ks), fill=self.fill))
+        return concatenate(parts, max(self.ks)).select(np.argsort(np.concatenate(halves)))
+
+
+def _list_lengths(metrics: Sequence[str]) -> tuple[int, ...]:
+    """The K of every metric.
+
+    Raises:
+        ConfigError: no metric, or an unknown one.
+    """
+    ks = set()
+    for metric in metrics:
+        name, _, k = metric.partition("@")
+        if name not in METRICS or not k.isdecimal() or int(k) < 1:
+            raise ConfigError(f"unknown metric {metric!r}; write NAME@K with a NAME of {', '.join(METRICS)}")
+        ks.add(int(k))
+    if not ks:
+        raise ConfigError("no metric to raise; give one such as ndcg@10")
+    return tuple(sorted(ks))
+
+
+def _comparisons(
+    job: EvaluationJob, evaluations: Sequence[Evaluation], channels: Sequence[str], metrics: Sequence[str]
+) -> list[Comparison]:
+    """For each metric: weights of the other half and equal weights, each against equal weights and the best channel."""
+    by_name = {evaluation.name: evaluation for evaluation in evaluations}
+    equal, tuned, checked = (by_name[name] for name in (EQUAL, TUNED, CHECKED))
+    compared = []
+    for metric in metrics:
+        best = leaderboard([by_name[name] for name in channels], metric)[0]
+        pairs = [(checked, equal), (checked, best), (equal, best), (tuned, equal), (tuned, best)]
+        compared += [job.compare(a, b, metric) for a, b in pairs]
+    return compared
+
+
+def verdict(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> str:
+    """Whether tuning holds on users that it did not see."""
+    checked = {c.metric: c for c in comparisons if (c.a, c.b) == (CHECKED, EQUAL)}
+    changes = []
+    for metric in metrics:
+        d = checked[metric].difference
+        changes.append(f"{metric_label(metric)} {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]")
+    better = any(c.verdict == "better" for c in checked.values())
+    worse = any(c.verdict == "worse" for c in checked.values())
+    if better and not worse:
+        outcome = "Tuned weights are better than equal weights on users that they were not learnt from"
+    elif worse:
+        outcome = "Tuned weights lose against equal weights on users that they were not learnt from; keep equal weights"
+    else:
+        outcome = "Tuned weights are not clearly better than equal weights on users that they were not learnt from"
+    return f"{outcome} ({', '.join(changes)})."
+
+
+def _write_toml(
+    folder: Path, config: MergeConfig, names: Sequence[str], fill: str | None, per_channel: int, text: str
+) -> tuple[Path, Path]:
+    """Write the options for ``evaluate_recall.py`` and for ``train_ranking.py``."""
+    head = f"# Written by scripts/tune_merge.py. {text}\n"
+    channels = json.dumps(list(names), ensure_ascii=False)
+    recall, pipeline = folder / "merge_recall.toml", folder / "merge_pipeline.toml"
+    write_text(recall, f"{head}models = {channels}\n\n{_toml(config, 'merge')}")
+    table = f"[pipeline]\nchannels = {channels}\nper_channel = {per_channel}\nfill = {json.dumps(fill or 'null')}\n"
+    write_text(pipeline, f"{head}{table}\n{_toml(config, 'pipeline.merge')}")
+    return recall, pipeline
+
+
+def _toml(config: MergeConfig, table: str) -> str:
+    """The options as a TOML table."""
+    values: dict[str, Any] = config.model_dump(mode="json")
+    weights = values.pop("weights")
+    lines = [f"[{table}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
+    lines += ["", f"[{table}.weights]", *(f"{json.dumps(name)} = {weight}" for name, weight in weights.items())]
+    return "\n".join([*lines, ""])

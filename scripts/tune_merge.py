@@ -1,0 +1,78 @@
+"""Learn the weights of the merge on the validation split, and check them on users they were not learnt from.
+
+    PYTHONPATH=. python scripts/tune_merge.py
+    PYTHONPATH=. python scripts/tune_merge.py --models itemcf,mf,two_tower --metrics recall@100
+    PYTHONPATH=. python scripts/tune_merge.py --kind scores
+    PYTHONPATH=. python scripts/evaluate_recall.py --config data/reports/merge_recall.toml
+    PYTHONPATH=. python scripts/train_ranking.py --config data/reports/merge_pipeline.toml
+
+A coordinate search changes one weight, or k0 (rrf) or margin (scores), at a time and keeps what raises the metrics.
+The check learns weights on one half of the users, measures them on the other half, and the other way round. Writes a
+report and two TOML files to <data_dir>/reports/, for evaluate_recall.py and for train_ranking.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from reccore import ComponentConfig
+from scripts._cli import Names, parse_command, run
+
+if TYPE_CHECKING:
+    from experiments.tune_merge import MergeTuning
+
+
+class TuneMergeSettings(ComponentConfig):
+    """Options of the command."""
+
+    models: Annotated[Names, Field(min_length=1)] | None = Field(
+        default=None, description="channels by name, separated by commas (default: all trained)"
+    )
+    kind: Literal["rrf", "scores"] = Field(default="rrf", description="method of merging")
+    metrics: Names = Field(
+        default=("ndcg@10", "recall@200"), description="what to raise; the mean of their relative changes counts"
+    )
+    per_channel: int = Field(default=300, ge=1, description="candidates to retrieve from each channel")
+    max_users: int = Field(default=20_000, ge=2, description="greatest number of users, drawn at random")
+    query_time: bool = Field(default=False, description="queries carry the time of the event to predict")
+
+
+def main(argv: list[str] | None = None) -> None:
+    command = parse_command(argv, __doc__, TuneMergeSettings)
+    job = command.settings
+    from experiments.tune_merge import tune_merge
+
+    tuning = tune_merge(
+        command.workspace,
+        names=job.models,
+        kind=job.kind,
+        metrics=job.metrics,
+        per_channel=job.per_channel,
+        max_users=job.max_users,
+        query_time=job.query_time,
+        seed=command.options.seed,
+    )
+    files = {"recall_toml": str(tuning.recall_toml), "pipeline_toml": str(tuning.pipeline_toml)}
+    command.emit({**tuning.result.data, "report": str(tuning.result.report), **files}, _text(tuning))
+
+
+def _text(tuning: MergeTuning) -> str:
+    from evaluation.report import comparisons_table, metrics_table
+
+    result = tuning.result
+    shown = list(dict.fromkeys(c.metric for c in result.comparisons))
+    return "\n\n".join(
+        [
+            result.protocol.line(),
+            metrics_table(result.evaluations, shown),
+            comparisons_table(result.comparisons),
+            *(text for _, text in result.sections),
+            f"report: {result.report}\noptions: {tuning.recall_toml}, {tuning.pipeline_toml}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    run(main)
