@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from reccore import Candidates, ConfigError, Exclusions, Holdout, Workspace
 from reccore.arrays import IntArray
 from reccore.candidates import concatenate
 
-EQUAL, TUNED, CHECKED = "equal weights", "tuned", "tuned on the other half"
+EQUAL, TUNED, CHECKED = "equal weights", "tuned on the same users", "tuned on the other half"
 TUNE_METRICS = ("ndcg@10", "recall@200")
 
 
@@ -195,15 +196,17 @@ def verdict(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> str:
     for metric in metrics:
         d = checked[metric].difference
         changes.append(f"{metric_label(metric)} {d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]")
-    better = any(c.verdict == "better" for c in checked.values())
-    worse = any(c.verdict == "worse" for c in checked.values())
-    if better and not worse:
-        outcome = "Tuned weights are better than equal weights on users that they were not learnt from"
+    better = [metric_label(metric) for metric in metrics if checked[metric].verdict == "better"]
+    worse = [metric_label(metric) for metric in metrics if checked[metric].verdict == "worse"]
+    if better and worse:
+        outcome = f"tuned weights raise {', '.join(better)} and lower {', '.join(worse)} against equal weights"
+    elif better:
+        outcome = "tuned weights are better than equal weights"
     elif worse:
-        outcome = "Tuned weights lose against equal weights on users that they were not learnt from; keep equal weights"
+        outcome = "tuned weights are worse than equal weights; keep those"
     else:
-        outcome = "Tuned weights are not clearly better than equal weights on users that they were not learnt from"
-    return f"{outcome} ({', '.join(changes)})."
+        outcome = "tuned weights are not clearly better than equal weights"
+    return f"On users that they were not learnt from: {outcome} ({', '.join(changes)})."
 
 
 def _write_toml(
@@ -220,9 +223,10 @@ def _write_toml(
 
 
 def _toml(config: MergeConfig, table: str) -> str:
-    """The options as a TOML table."""
+    """The options as a TOML table; names that TOML takes without quotes have none."""
     values: dict[str, Any] = config.model_dump(mode="json")
     weights = values.pop("weights")
     lines = [f"[{table}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
-    lines += ["", f"[{table}.weights]", *(f"{json.dumps(name)} = {weight}" for name, weight in weights.items())]
+    names = {name: name if re.fullmatch(r"[\w-]+", name, re.ASCII) else json.dumps(name) for name in weights}
+    lines += ["", f"[{table}.weights]", *(f"{names[name]} = {weight}" for name, weight in weights.items())]
     return "\n".join([*lines, ""])

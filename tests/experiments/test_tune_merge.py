@@ -11,7 +11,7 @@ from evaluation.evaluate import Comparison
 from evaluation.significance import Interval
 from experiments.evaluate_recall import evaluate_recall
 from experiments.merge_search import MergeWeights
-from experiments.tune_merge import CHECKED, EQUAL, MergeTuner, tune_merge, verdict
+from experiments.tune_merge import CHECKED, EQUAL, TUNED, MergeTuner, tune_merge, verdict
 from pipeline.config import PipelineConfig
 from recall.merge import RRFConfig, ScoresConfig, merge
 from reccore import Candidates, ConfigError, Holdout, QueryBatch, Workspace
@@ -32,7 +32,7 @@ def test_the_files_hold_the_tuned_options(own: Workspace) -> None:
     assert (pipeline.merge.method, pipeline.merge.fill) == (tuning.config, "popularity")
     assert (pipeline.channels, pipeline.sources[0].k) == (settings.models, 30)
     names = {e.name for e in tuning.result.evaluations}
-    assert names == {"popularity", "itemcf", "mf", "two_tower", EQUAL, "tuned", CHECKED}
+    assert names == {"popularity", "itemcf", "mf", "two_tower", EQUAL, TUNED, CHECKED}
     assert len(tuning.result.comparisons) == 2 * 5
     assert tuning.result.protocol.split == "leave_one_out (valid)"
     assert tuning.result.data["verdict"] in tuning.result.report.read_text()
@@ -43,7 +43,7 @@ def test_figures_are_those_of_the_evaluation(own: Workspace) -> None:
     """Equal and tuned weights over lists of the same length, measured by ``evaluate_recall``."""
     tuning = tune_merge(own, metrics=METRICS, per_channel=20)
     by_name = {e.name: e for e in tuning.result.evaluations}
-    for name, config in ((EQUAL, None), ("tuned", tuning.config)):
+    for name, config in ((EQUAL, None), (TUNED, tuning.config)):
         measured = evaluate_recall(own, split="valid", merging=config, ks=(10, 20))
         merged = next(e for e in measured.evaluations if e.name == "merged")
         for metric in METRICS:
@@ -87,20 +87,21 @@ def test_each_half_is_merged_with_the_options_of_the_other(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "start"),
+    ("ndcg", "recall", "said"),
     [
-        ((0.1, 0.2), (-0.1, 0.2), "Tuned weights are better than equal weights"),
-        ((-0.1, 0.2), (-0.1, 0.2), "Tuned weights are not clearly better"),
-        ((0.1, 0.2), (-0.2, -0.1), "Tuned weights lose against equal weights"),
+        ((0.1, 0.2), (-0.1, 0.2), "tuned weights are better than equal weights"),
+        ((-0.1, 0.2), (-0.1, 0.2), "tuned weights are not clearly better than equal weights"),
+        ((-0.1, 0.2), (-0.2, -0.1), "tuned weights are worse than equal weights; keep those"),
+        ((0.1, 0.2), (-0.2, -0.1), "tuned weights raise NDCG@10 and lower Recall@20 against equal weights"),
     ],
 )
-def test_verdicts(low: tuple[float, float], high: tuple[float, float], start: str) -> None:
+def test_verdicts(ndcg: tuple[float, float], recall: tuple[float, float], said: str) -> None:
     compared = [
         Comparison(CHECKED, EQUAL, metric, Interval(sum(ends) / 2, *ends), base=1.0)
-        for metric, ends in zip(METRICS, (low, high), strict=True)
+        for metric, ends in zip(METRICS, (ndcg, recall), strict=True)
     ]
     misleading = [replace(c, b="mf", difference=Interval(0.5, 0.4, 0.6)) for c in compared]
-    assert verdict([*misleading, *compared], METRICS).startswith(start)
+    assert verdict([*misleading, *compared], METRICS).startswith(f"On users that they were not learnt from: {said} (")
 
 
 def test_wrong_use(own: Workspace) -> None:

@@ -310,7 +310,7 @@ def test_a_reader_that_closes_the_pipe(trained: Workspace) -> None:
 def test_tuned_weights_are_taken_by_the_commands_that_merge(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root)
     text = command("tune_merge", *root, "--metrics", "ndcg@10", "--per_channel", 30).out
-    for part in ("| tuned on the other half ", "NDCG@10", "Tuned weights ", "[merge.weights]", "merge_recall.toml"):
+    for part in ("| tuned on the other half ", "NDCG@10", "tuned weights are ", "[merge.weights]", "merge_recall.toml"):
         assert part in text
     tuned = command("tune_merge", *root, "--metrics", "ndcg@10", "--per_channel", 30, "--json").json
     recall = command("evaluate_recall", *root, "--config", tuned["recall_toml"], "--json")
