@@ -68,7 +68,7 @@ class MergeFindings:
         metrics_of: dict[str, list[str]] = {}
         for metric in dict.fromkeys(one.metric for one in self.recall):
             metrics_of.setdefault(self._recall_case(metric), []).append(metric_label(metric))
-        recall = [f"{' and '.join(metrics)}: {found}." for found, metrics in metrics_of.items()]
+        recall = [f"{', '.join(metrics)}: {found}." for found, metrics in metrics_of.items()]
         return " ".join([text, *recall])
 
     def _recall_case(self, metric: str) -> str:

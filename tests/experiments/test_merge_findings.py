@@ -46,7 +46,7 @@ def test_recall_is_compared_with_every_channel() -> None:
     sentence = MergeFindings(comparison("mf", "ndcg@10", 0.1, 0.3), recall, OVERLAP).sentence()
     assert sentence.endswith(
         "[+0.1000, +0.3000], +40.0%). Recall@20: below mf and not clearly different from itemcf. "
-        "Recall@100 and Recall@500: above every channel."
+        "Recall@100, Recall@500: above every channel."
     )
 
 
