@@ -26,6 +26,7 @@ from loguru import logger
 
 from data_collector.tmdb.journal import Journal, MovieRecord
 from data_collector.tmdb.shards import ShardWriter, encode_record
+from reccore.memory import peak_memory_bytes
 from scripts.data_collector.process_tmdb_json import main as process
 from tests.data_collector.tmdb.documents import N_PEOPLE, movie_document
 
@@ -73,17 +74,6 @@ def write_shards(folder: Path, n_movies: int) -> int:
     return n_bytes
 
 
-def peak_bytes() -> int:
-    """Peak resident memory of this process, without the memory inherited from its parent."""
-    status = Path("/proc/self/status")
-    if not status.exists():  # not Linux
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-    if found is None:
-        raise RuntimeError(f"{status} has no VmHWM")
-    return int(found[1]) * 1024
-
-
 def run_command(root: Path) -> dict[str, Any]:
     """Run the command in its own process; returns its result with ``wall_seconds``, ``cpu_seconds``, ``peak_bytes``."""
     started = time.perf_counter()
@@ -119,7 +109,7 @@ def main() -> None:
     if args.measure is not None:
         process(["--data_dir", str(args.measure), "--json"])
         times = resource.getrusage(resource.RUSAGE_SELF)
-        print(json.dumps({"cpu_seconds": times.ru_utime + times.ru_stime, "peak_bytes": peak_bytes()}))
+        print(json.dumps({"cpu_seconds": times.ru_utime + times.ru_stime, "peak_bytes": peak_memory_bytes()}))
         return
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         root = Path(folder)

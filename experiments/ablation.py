@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 from dataprep.prepare import load_for_training
 from evaluation.popularity_plot import bucket_shares, plot_popularity, popularity_buckets
 from evaluation.report import write_text
-from experiments.ablation_report import Ablation, RowResult
-from experiments.ablation_runs import BESIDE, HEADLINE, KS, Job, Row, Run, RunsWorkspace, run_all
+from experiments.ablation_report import Ablation
+from experiments.ablation_runs import BESIDE, HEADLINE, KS, Job, run_all
 from experiments.measuring import choose_holdout, report_stem
+from experiments.results import RowResult
+from experiments.runs import Row, Run, RunsWorkspace
 from reccore import ConfigError, DataError, RunOptions, Workspace
 
 
@@ -59,7 +61,7 @@ def ablate(
     """
     _check(rows, baseline, seeds, plot)
     options.torch_device()  # a missing device fails here instead of in every row
-    runs = RunsWorkspace(workspace.root, name)
+    runs = RunsWorkspace(workspace.root, name, "ablations")
     workspace.model(name)
     prepared = load_for_training(workspace, input_path, protocol)
     holdout, label = choose_holdout(prepared, split, None)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from evaluation.evaluate import Comparison
 from evaluation.report import markdown_table, metric_label, without_nan
 from evaluation.significance import LEVEL, paired_bootstrap
-from experiments.ablation_runs import BESIDE, HEADLINE, KS, Job, Row, RunResult
+from experiments.ablation_runs import BESIDE, HEADLINE, KS, AblationResult, Job
+from experiments.results import RowResult
 
 NOTE = (
     f"The difference is that of {metric_label(HEADLINE)} to the baseline, of each user's mean over the seeds, with "
@@ -21,42 +21,6 @@ NOTE = (
     "“Seeds overlap” where a seed of the worse of the two does better than one of the other. Minutes are those of "
     "one training. Mean popularity: events of an offered film in the fit split."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class RowResult:
-    """A row over all its seeds.
-
-    Attributes:
-        row: model and options.
-        runs: one per seed, all on the same users.
-    """
-
-    row: Row
-    runs: Sequence[RunResult]
-
-    def per_user(self, metric: str) -> npt.NDArray[np.float64]:
-        """(B,) each user's mean over the seeds."""
-        values = [run.evaluation.per_query[metric] for run in self.runs]
-        mean: npt.NDArray[np.float64] = np.mean(values, axis=0, dtype=np.float64)
-        return mean
-
-    def per_seed(self, metric: str) -> npt.NDArray[np.float64]:
-        """(S,) mean over users, or a figure of the lists as a whole, for each seed."""
-        return np.array([run.evaluation.mean(metric) for run in self.runs])
-
-    def mean(self, metric: str) -> float:
-        """Mean over the seeds."""
-        return float(self.per_seed(metric).mean())
-
-    def spread(self, metric: str) -> float | None:
-        """Standard deviation over the seeds; None for one seed."""
-        return float(self.per_seed(metric).std(ddof=1)) if len(self.runs) > 1 else None
-
-    @property
-    def minutes(self) -> float:
-        """Minutes of one training, mean over the seeds."""
-        return float(np.mean([run.facts["seconds"] for run in self.runs])) / 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,24 +39,24 @@ class Ablation:
 
     job: Job
     label: str
-    rows: Sequence[RowResult]
+    rows: Sequence[RowResult[AblationResult]]
     seeds: Sequence[int]
     failures: Mapping[str, str]
     command: str
     figures: Sequence[tuple[str, str]] = field(default=())
 
     @property
-    def baseline(self) -> RowResult:
+    def baseline(self) -> RowResult[AblationResult]:
         return self.rows[0]
 
-    def comparison(self, result: RowResult, metric: str = HEADLINE) -> Comparison:
+    def comparison(self, result: RowResult[AblationResult], metric: str = HEADLINE) -> Comparison:
         """Row − baseline, paired over users."""
         base = self.baseline
         seed = self.job.options.seed
         difference = paired_bootstrap(result.per_user(metric), base.per_user(metric), seed=seed)
         return Comparison(result.row.name, base.row.name, metric, difference, base=base.mean(metric))
 
-    def verdict(self, result: RowResult) -> str:
+    def verdict(self, result: RowResult[AblationResult]) -> str:
         """Whether the row is better or worse than the baseline, in words."""
         words = self.comparison(result).verdict
         better, worse = result.per_seed(HEADLINE), self.baseline.per_seed(HEADLINE)
@@ -101,7 +65,7 @@ class Ablation:
         clear = words in ("better", "worse")
         return f"{words}, but seeds overlap" if clear and worse.max() >= better.min() else words
 
-    def change(self, result: RowResult) -> str:
+    def change(self, result: RowResult[AblationResult]) -> str:
         """Options that differ from the baseline's, by their dotted names."""
         row, base = result.row, self.baseline.row
         if result is self.baseline:
@@ -131,7 +95,7 @@ class Ablation:
             cells,
         )
 
-    def _cells(self, result: RowResult) -> list[str]:
+    def _cells(self, result: RowResult[AblationResult]) -> list[str]:
         spread = result.spread(HEADLINE)
         difference, relative, verdict = "–", "–", "–"
         if result is not self.baseline:
@@ -214,7 +178,7 @@ class Ablation:
         )
         return plain
 
-    def _row_dict(self, result: RowResult) -> dict[str, Any]:
+    def _row_dict(self, result: RowResult[AblationResult]) -> dict[str, Any]:
         first = result.runs[0].evaluation
         comparisons = [] if result is self.baseline else [self.comparison(result, m) for m in (HEADLINE, BESIDE)]
         return {

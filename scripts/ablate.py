@@ -28,7 +28,7 @@ from scripts._settings import deep_merge, read_toml
 
 if TYPE_CHECKING:
     from experiments.ablation_report import Ablation
-    from experiments.ablation_runs import Row
+    from experiments.runs import Row
 
 Seeds = Annotated[
     tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...], BeforeValidator(split_commas), Field(min_length=1)
@@ -88,7 +88,7 @@ def read_rows(folder: Path, settings: Mapping[str, Any]) -> list[Row]:
     Raises:
         ConfigError: no such folder, no TOML file in it, or an invalid row; the message names the file and the option.
     """
-    from experiments.ablation_runs import Row
+    from experiments.runs import Row
 
     if not folder.is_dir():
         raise ConfigError(f"--configs {folder} is not a folder; give one that holds a TOML file for every row")

@@ -17,10 +17,12 @@ from dataprep.prepare import Prepared
 from evaluation.evaluate import Evaluation
 from evaluation.metrics import per_query_metrics
 from evaluation.significance import Interval, paired_bootstrap
-from experiments import ablation_runs
+from experiments import runs
 from experiments.ablation import ablate
-from experiments.ablation_report import Ablation, RowResult
-from experiments.ablation_runs import Job, Row, Run, RunResult, RunsWorkspace
+from experiments.ablation_report import Ablation
+from experiments.ablation_runs import AblationResult, Job
+from experiments.results import RowResult
+from experiments.runs import Row, Run, RunsWorkspace
 from recall import CHANNELS
 from reccore import ConfigError, DataError, Workspace
 from scripts._settings import deep_merge
@@ -35,13 +37,13 @@ WIDE = Row.parse("wide", {"model": "mf", "embedding_size": 16, "epochs": 2}, sou
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the runs that are trained."""
     trained: list[str] = []
-    train = ablation_runs.train_channel
+    train = runs.train_channel
 
     def record(*args: Any, **options: Any) -> dict[str, Any]:
         trained.append(options["name"])
         return train(*args, **options)
 
-    monkeypatch.setattr(ablation_runs, "train_channel", record)
+    monkeypatch.setattr(runs, "train_channel", record)
     return trained
 
 
@@ -156,7 +158,7 @@ def test_the_files_of_a_report(own: Workspace) -> None:
 
 
 def test_a_failed_row_is_reported_beside_the_others(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = ablation_runs.train_channel
+    train = runs.train_channel
 
     def failing(row: str) -> Callable[..., dict[str, Any]]:
         def fail(*args: Any, **options: Any) -> dict[str, Any]:
@@ -166,12 +168,12 @@ def test_a_failed_row_is_reported_beside_the_others(own: Workspace, monkeypatch:
 
         return fail
 
-    monkeypatch.setattr(ablation_runs, "train_channel", failing("wide"))
+    monkeypatch.setattr(runs, "train_channel", failing("wide"))
     found = go(own)
     assert [result.row.name for result in found.rows] == ["plain"]
     assert found.failures == {"wide, seed 1": "the loss is not finite"}
     assert "- wide, seed 1: the loss is not finite" in found.to_markdown()
-    monkeypatch.setattr(ablation_runs, "train_channel", failing("plain"))
+    monkeypatch.setattr(runs, "train_channel", failing("plain"))
     with pytest.raises(DataError, match=r"baseline 'plain' could not be trained.*seed 1: the loss is not finite"):
         go(own, name="other")
 
@@ -218,8 +220,8 @@ def test_parallel_runs_give_the_same_results(own: Workspace) -> None:
 # Figures by hand: two seeds, four users.
 
 
-def result(row: Row, *seeds: list[float]) -> RowResult:
-    runs = []
+def result(row: Row, *seeds: list[float]) -> RowResult[AblationResult]:
+    seeded = []
     for seed, values in enumerate(seeds):
         ndcg = np.array(values, dtype=np.float32)
         mean = Interval(float(ndcg.mean()), 0.0, 1.0)
@@ -228,12 +230,12 @@ def result(row: Row, *seeds: list[float]) -> RowResult:
         metrics = dict.fromkeys(per_query, mean)
         evaluation = Evaluation(row.name, (10,), per_query, metrics, lists, len(ndcg), 0, len(ndcg), 0, None, "x")
         facts = {"seconds": 60.0 + 60 * seed, "device": "cpu", "threads": 1, "git_commit": row.name}
-        runs.append(RunResult(Run(row, seed), evaluation, np.array([1.0]), facts))
-    return RowResult(row, runs)
+        seeded.append(AblationResult(Run(row, seed), evaluation, facts, np.array([1.0])))
+    return RowResult(row, seeded)
 
 
-def ablation(prepared: Prepared, *rows: RowResult) -> Ablation:
-    job = Job(RunsWorkspace(Path()), None, None, small.QUIET, prepared, prepared.split.valid())
+def ablation(prepared: Prepared, *rows: RowResult[AblationResult]) -> Ablation:
+    job = Job(RunsWorkspace(Path(), "hand", "ablations"), None, None, small.QUIET, prepared, prepared.split.valid())
     return Ablation(job, "leave_one_out (valid)", rows, (0, 1), {}, "")
 
 

@@ -1,0 +1,67 @@
+"""Results of runs, and of a row over all its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.evaluate import Evaluation
+from experiments.runs import Row, Run
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """Result of a run.
+
+    Attributes:
+        run: row and seed.
+        evaluation: on the chosen split.
+        facts: ``seconds``, ``device``, ``threads`` and ``git_commit`` of the training.
+    """
+
+    run: Run
+    evaluation: Evaluation
+    facts: Mapping[str, Any]
+
+
+R = TypeVar("R", bound=RunResult)
+
+
+@dataclass(frozen=True, eq=False)
+class RowResult(Generic[R]):
+    """A row over all its seeds.
+
+    Attributes:
+        row: model and options.
+        runs: one per seed, all on the same users.
+    """
+
+    row: Row
+    runs: Sequence[R]
+
+    def per_user(self, metric: str) -> npt.NDArray[np.float64]:
+        """(B,) each user's mean over the seeds."""
+        values = [run.evaluation.per_query[metric] for run in self.runs]
+        mean: npt.NDArray[np.float64] = np.mean(values, axis=0, dtype=np.float64)
+        return mean
+
+    def per_seed(self, metric: str) -> npt.NDArray[np.float64]:
+        """(S,) mean over users, or a figure of the lists as a whole, for each seed."""
+        return np.array([run.evaluation.mean(metric) for run in self.runs])
+
+    def mean(self, metric: str) -> float:
+        """Mean over the seeds."""
+        return float(self.per_seed(metric).mean())
+
+    def spread(self, metric: str) -> float | None:
+        """Standard deviation over the seeds; None for one seed."""
+        return float(self.per_seed(metric).std(ddof=1)) if len(self.runs) > 1 else None
+
+    @property
+    def minutes(self) -> float:
+        """Minutes of one training, mean over the seeds."""
+        return float(np.mean([run.facts["seconds"] for run in self.runs])) / 60
