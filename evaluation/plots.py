@@ -19,6 +19,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from evaluation.figure_style import COLOURS, INK, MARKERS, figure, require_some
+from evaluation.label_placement import label_points
 from evaluation.significance import Interval
 from reccore import DataError
 
@@ -83,35 +84,37 @@ def plot_intervals(bars: Mapping[str, Interval], path: Path, *, xlabel: str, tit
 
 
 def plot_accuracy_against(
-    points: Mapping[str, tuple[float, float]], path: Path, *, xlabel: str, ylabel: str, title: str = ""
+    points: Mapping[str, tuple[float, float]],
+    path: Path,
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    log_x: bool = False,
 ) -> Path:
     """Plot one labelled point per system: accuracy (y) against another property (x), such as coverage.
 
     Args:
         points: system → (x, y).
+        log_x: x on a logarithmic axis; every x must then be above 0.
     """
     require_some(points)
-    with figure(path, (6.4, 4.6), title) as axes:
+    many = len(points) > len(COLOURS)
+    colours = [COLOURS[i % len(COLOURS)] for i in range(len(points))]
+    with figure(path, (9.0, 6.4) if many else (6.4, 4.6), title) as axes:
         for i, (x, y) in enumerate(points.values()):
-            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-            axes.plot([x], [y], marker=marker, markersize=9, color=colour, linestyle="none", clip_on=False)
+            marker = MARKERS[i % len(MARKERS)]
+            axes.plot([x], [y], marker=marker, markersize=9, color=colours[i], linestyle="none", clip_on=False)
+        if log_x:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.margins(0.16)
-        if min(x for x, _ in points.values()) >= 0:
+        if not log_x and min(x for x, _ in points.values()) >= 0:
             axes.set_xlim(left=max(0.0, axes.get_xlim()[0]))
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.grid(axis="both")
-        middle = sum(axes.get_xlim()) / 2
-        for i, (name, (x, y)) in enumerate(points.items()):
-            left = x > middle  # keep the label inside the axes
-            axes.annotate(
-                name,
-                (x, y),
-                xytext=(-9 if left else 9, 7),
-                textcoords="offset points",
-                ha="right" if left else "left",
-                color=COLOURS[i % len(COLOURS)],
-            )
+        label_points(axes, points, colours)
     return path
 
 

@@ -20,7 +20,7 @@ class RunResult:
     Attributes:
         run: row and seed.
         evaluation: on the chosen split.
-        facts: ``seconds``, ``device``, ``threads`` and ``git_commit`` of the training.
+        facts: ``seconds``, ``device``, ``threads`` and ``git_commit`` of the training, and what else was measured.
     """
 
     run: Run
@@ -61,7 +61,11 @@ class RowResult(Generic[R]):
         """Standard deviation over the seeds; None for one seed."""
         return float(self.per_seed(metric).std(ddof=1)) if len(self.runs) > 1 else None
 
+    def fact(self, name: str) -> float:
+        """A number among the facts of the runs, mean over the seeds."""
+        return float(np.mean([run.facts[name] for run in self.runs]))
+
     @property
     def minutes(self) -> float:
         """Minutes of one training, mean over the seeds."""
-        return float(np.mean([run.facts["seconds"] for run in self.runs])) / 60
+        return self.fact("seconds") / 60

@@ -16,30 +16,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from reccore import ComponentConfig, ConfigError
-from scripts._cli import MAX_SEED, Names, parse_command, run, split_commas
-from scripts._settings import deep_merge, read_toml
+from scripts._cli import Names, parse_command, run
+from scripts._rows import Seeds, read_rows
 
 if TYPE_CHECKING:
     from experiments.ablation_report import Ablation
-    from experiments.runs import Row
-
-Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...], BeforeValidator(split_commas), Field(min_length=1)
-]
-NOT_OF_A_ROW = {
-    "name": "rows are named after their files",
-    "seed": "give --seeds",
-    "device": "give --device",
-    "input": "give --input",
-    "protocol": "give --protocol",
-}
 
 
 class AblateSettings(ComponentConfig):
@@ -80,28 +67,6 @@ def main(argv: list[str] | None = None) -> None:
         command=shlex.join(["python", "scripts/ablate.py", *(sys.argv[1:] if argv is None else argv)]),
     )
     command.emit({**ablation.to_dict(), "report": str(report)}, _text(ablation, report))
-
-
-def read_rows(folder: Path, settings: Mapping[str, Any]) -> list[Row]:
-    """The rows of a folder, in the order of their names, with the given settings merged over each.
-
-    Raises:
-        ConfigError: no such folder, no TOML file in it, or an invalid row; the message names the file and the option.
-    """
-    from experiments.runs import Row
-
-    if not folder.is_dir():
-        raise ConfigError(f"--configs {folder} is not a folder; give one that holds a TOML file for every row")
-    files = sorted(folder.glob("[!._]*.toml"))
-    if not files:
-        raise ConfigError(f"--configs {folder} holds no TOML file; put one there for every row")
-    rows = []
-    for file in files:
-        row = deep_merge(read_toml(file), settings)
-        for option in NOT_OF_A_ROW.keys() & row.keys():
-            raise ConfigError(f"{file}: {option} is not an option of a row; {NOT_OF_A_ROW[option]}")
-        rows.append(Row.parse(file.stem, row, source=str(file)))
-    return rows
 
 
 def _text(ablation: Ablation, report: Path) -> str:

@@ -15,6 +15,12 @@ SCRIPTS = sorted(
     for path in (REPOSITORY / "scripts").rglob("*.py")
     if not path.name.startswith("_")
 )
+EXPECTED = {
+    "scripts/train_recall.py",
+    "scripts/compare_recall.py",
+    "scripts/demo.py",
+    "scripts/data_collector/run_batch_crawl.py",
+}
 SLOW = ("torch", "pandas", "pyarrow", "scipy", "faiss", "numba", "implicit", "sklearn", "matplotlib")
 PROGRAM = f"""
 import runpy, sys
@@ -27,7 +33,7 @@ finally:
 
 
 def test_every_command_is_covered() -> None:
-    assert {"scripts/train_recall.py", "scripts/demo.py", "scripts/data_collector/run_batch_crawl.py"} < set(SCRIPTS)
+    assert set(SCRIPTS) > EXPECTED
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
