@@ -27,12 +27,19 @@ LONG_NAME = 11  # letters of a name that fit side by side below the cells of an 
 
 
 def plot_curves(
-    curves: Mapping[str, Mapping[int, float]], path: Path, *, ylabel: str, title: str = "", log_k: bool = True
+    curves: Mapping[str, Mapping[int, float]],
+    path: Path,
+    *,
+    ylabel: str,
+    xlabel: str = "length of the list, K",
+    title: str = "",
+    log_k: bool = True,
 ) -> Path:
     """Plot a metric against the list length K, one line per system, such as ``Evaluation.curve("recall")``.
 
     Args:
         curves: system → {K: value}; lines in the given order, the legend sorted by the value at the largest K.
+        xlabel: what K is, if not the length of the list.
         ylabel: name of the metric.
         log_k: K on a logarithmic axis.
     """
@@ -48,7 +55,7 @@ def plot_curves(
         axes.set_xticks(ks, [str(k) for k in ks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("length of the list, K")
+        axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.grid(axis="both")
         last = [curve[max(curve)] for curve in curves.values()]

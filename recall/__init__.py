@@ -17,6 +17,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "usercf": "recall.usercf:UserCF",
         "swing": "recall.swing:Swing",
         "markov": "recall.markov:Markov",
+        "itemcf_prior": "recall.itemcf_prior:ItemCFPrior",
         "mf": "recall.mf:MF",
         "two_tower": "recall.two_tower:TwoTower",
     },

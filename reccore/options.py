@@ -23,6 +23,7 @@ STREAMS = {
     "validation_queries": 4,
     "stopping_users": 5,
     "index_queries": 6,
+    "new_users": 7,
 }
 """Random streams by name. The results of a seed depend on these numbers, so they must not change."""
 

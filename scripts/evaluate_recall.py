@@ -11,17 +11,24 @@ that the models were fitted on; train the models with --protocol none for this p
 
 --query_time gives every query the time of the event to predict. Channels trained with --query_time need it. The
 results are labelled and written to separate reports, because they do not compare with results without it.
+
+--new_users measures users who are absent from training: a tenth of the users is kept out, the channels are fitted
+again on the others, and each user kept out asks with the first N events. --split valid and --split test are different
+users. Targets are all later events, or those with --min_rating.
+
+    PYTHONPATH=. python scripts/evaluate_recall.py --new_users 1,3,5,10
+    PYTHONPATH=. python scripts/evaluate_recall.py --new_users 1,3,5,10 --models itemcf --min_rating 4 --split valid
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from experiments import RECALL_KS
 from recall.merge import MergeConfig, RRFConfig
-from scripts._cli import Lengths, Names, parse_command, run
+from scripts._cli import Invocation, Lengths, Names, parse_command, run
 from scripts._evaluation import EvaluationSettings, lengths, metrics_to_show
 
 if TYPE_CHECKING:
@@ -38,12 +45,30 @@ class EvaluateRecallSettings(EvaluationSettings):
     )
     ks: Lengths = lengths(RECALL_KS)
     include_seen: bool = Field(default=False, description="let channels offer films of the history again")
+    new_users: Lengths = Field(
+        default=(), description="measure users absent from training after these numbers of events, such as 1,3,5,10"
+    )
+    min_rating: float | None = Field(default=None, description="with --new_users: lowest rating of a target")
     merge: MergeConfig = RRFConfig()
+
+    @model_validator(mode="after")
+    def _fits_new_users(self) -> Self:
+        if not self.new_users:
+            if self.min_rating is not None:
+                raise ValueError("--min_rating belongs to --new_users; add it, or leave out --min_rating")
+            return self
+        unused = {"test", "ks", "query_time", "include_seen", "merge"} & self.model_fields_set
+        if unused:
+            raise ValueError(f"--new_users has no use for {', '.join(sorted(unused))}; leave that out")
+        return self
 
 
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, EvaluateRecallSettings)
     job = command.settings
+    if job.new_users:
+        _new_users(command)
+        return
     from experiments.evaluate_recall import evaluate_recall
 
     result = evaluate_recall(
@@ -58,6 +83,22 @@ def main(argv: list[str] | None = None) -> None:
         seed=command.options.seed,
     )
     command.emit({**result.data, "report": str(result.report)}, _text(result))
+
+
+def _new_users(command: Invocation[EvaluateRecallSettings]) -> None:
+    from experiments.new_users import evaluate_new_users
+
+    job = command.settings
+    result = evaluate_new_users(
+        command.workspace,
+        job.new_users,
+        names=job.models,
+        split=job.split or "test",
+        min_rating=job.min_rating,
+        options=command.options,
+    )
+    parts = [result.about, result.table(), result.differences(), f"report: {result.report}"]
+    command.emit({**result.to_dict(), "report": str(result.report)}, "\n\n".join(parts))
 
 
 def _text(result: EvaluationResult) -> str:

@@ -42,6 +42,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "usercf": {},
     "swing": {},
     "markov": {},
+    "itemcf_prior": {"prior": 0.1},
     "mf": {"embedding_size": 4, "epochs": 3},
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),

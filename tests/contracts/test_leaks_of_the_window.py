@@ -38,7 +38,7 @@ from tests.contracts.leaks import (
 )
 
 SHORT = {"ranker": None, "rerank": None, "per_channel": 6, "candidates": 8}
-PLAIN = PipelineConfig.parse(SHORT)
+PLAIN = PipelineConfig.parse({**SHORT, "channels": tuple(CHANNELS)})
 
 
 def ranking_data(prepared: Prepared, folder: Path) -> samples.RankingData:

@@ -47,6 +47,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "usercf": {"neighbours": 10},
     "swing": {"neighbours": 12},
     "markov": {"neighbours": 12},
+    "itemcf_prior": {"neighbours": 12, "prior": 0.1},
     "mf": {"embedding_size": 2, "epochs": 10},
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),

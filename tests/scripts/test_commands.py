@@ -36,6 +36,17 @@ def test_help(command: Command, name: str) -> None:
     assert ended.err == ""
 
 
+def test_new_users(command: Command, own: Workspace) -> None:
+    root = ("--data_dir", own.root, "--models", "mf,popularity")
+    ended = command("evaluate_recall", *root, "--new_users", "1,3", "--min_rating", "3")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("ml-tiny · 6 users absent from training (test users) · targets: later events rated 3")
+    for part in ("N = 1 |", "N = 3 |", "mf, N=3 − popularity", f"report: {own.reports / 'new_users.md'}"):
+        assert part in ended.out
+    found = command("evaluate_recall", *root, "--new_users", "3", "--json").json
+    assert [part["events"] for part in found["new_users"]] == [3]
+
+
 def test_the_chain_from_raw_files_to_recommendations(command: Command, tmp_path: Path) -> None:
     """Every command in its order; with ``--json`` stdout holds one object and nothing else."""
     root = tmp_path / "data"

@@ -55,6 +55,9 @@ OPTIONS = [
     ("train_recall", ["--model", "mf", "--epoch", "3"], "unrecognized arguments: --epoch 3"),
     ("evaluate_recall", ["--models", " ,"], "models: "),
     ("evaluate_recall", ["--split", "train"], "invalid choice: 'train'"),
+    ("evaluate_recall", ["--min_rating", "4"], "--min_rating belongs to --new_users"),
+    ("evaluate_recall", ["--new_users", "1,3", "--include_seen"], "--new_users has no use for include_seen"),
+    ("evaluate_recall", ["--new_users", "0"], "new_users.0: Input should be greater than or equal to 1"),
     ("recommend", ["--user", "anna"], "invalid int value: 'anna'"),
     # options of the run
     ("train_recall", ["--model", "mf", "--seed", "-1"], "seed: must be a whole number from 0 to 4294967295 (got -1)"),
