@@ -109,9 +109,10 @@ class Prepared:
         bundle = Bundle.open(path, kind="prepared")
         vocabulary = bundle.vocabulary()
         events, cuts = Interactions.load(path), bundle.arrays("cuts.npz")
+        protocol = parse_protocol(bundle.manifest["protocol"])
         has_tags = TAGS_FILE in bundle.manifest["files"]
         return cls(
-            split=Split(events, cuts["fit_stop"], cuts["valid_stop"], bundle.manifest["protocol"]),
+            split=Split(events, cuts["fit_stop"], cuts["valid_stop"], protocol.name, protocol.targets),
             items=ItemTable.from_arrays(bundle.arrays("items.npz"), len(vocabulary.items)),
             users=UserTable.from_arrays(bundle.arrays("users.npz"), len(vocabulary.users)),
             vocabulary=vocabulary,

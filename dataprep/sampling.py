@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from dataprep.prepare import Prepared
-from dataprep.splits import Split
 from reccore import ConfigError
 
 
@@ -30,10 +29,10 @@ def sample_users(prepared: Prepared, max_events: int, *, seed: int = 0) -> Prepa
     kept = order[: max(int((np.cumsum(events.lengths[order]) <= max_events).sum()), 1)]
     chosen = np.zeros(events.n_users, dtype=bool)
     chosen[kept] = True
-    part = Split(
-        events.first(np.where(chosen, events.lengths, 0)),
-        np.where(chosen, split.fit_stop, 0),
-        np.where(chosen, split.valid_stop, 0),
-        split.protocol,
+    part = replace(
+        split,
+        interactions=events.first(np.where(chosen, events.lengths, 0)),
+        fit_stop=np.where(chosen, split.fit_stop, 0),
+        valid_stop=np.where(chosen, split.valid_stop, 0),
     )
     return replace(prepared, split=part)

@@ -15,7 +15,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reccore import ConfigError, DataError, Holdout, Interactions, QueryBatch
-from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
+from reccore.arrays import BoolArray, IntArray, offsets_from_lengths, ragged_positions
+
+
+@dataclass(frozen=True)
+class TargetRule:
+    """Which held-out events are targets, and of which query.
+
+    Attributes:
+        one_per_query: every target has a query of its own, whose history ends right before it; else the targets of a
+            user share one query.
+        rated_above: only events with a higher rating are targets; None, or data without ratings = all.
+    """
+
+    one_per_query: bool = False
+    rated_above: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +41,49 @@ class Split:
         fit_stop: (U,) number of fit events of each user.
         valid_stop: (U,) number of fit and validation events of each user.
         protocol: name of the protocol that made the cuts.
+        targets: which held-out events are targets.
     """
 
     interactions: Interactions
     fit_stop: IntArray
     valid_stop: IntArray
     protocol: str
+    targets: TargetRule = TargetRule()
 
     def fit(self) -> Interactions:
         """Events of the fit split, the only source of fitted state."""
         return self.interactions.first(self.fit_stop)
+
+    def liked_fit(self) -> Interactions:
+        """Fit events that the target rule would count: what trained networks learn from under ``last_three``."""
+        fit = self.fit()
+        if not self._rates_targets:
+            return fit
+        liked = self._is_target(fit, np.arange(fit.n_events))
+        return Interactions(
+            user_offsets=offsets_from_lengths(liked)[fit.user_offsets],
+            item_idx=fit.item_idx[liked],
+            n_items=fit.n_items,
+            rating=None if fit.rating is None else fit.rating[liked],
+            timestamp=None if fit.timestamp is None else fit.timestamp[liked],
+        )
+
+    def label(self, part: str) -> str:
+        """Protocol and part (``valid`` or ``test``) for reports."""
+        if self.targets.rated_above is not None and self.interactions.rating is None:
+            return f"{self.protocol} ({part}; no ratings, so every row counts)"
+        return f"{self.protocol} ({part})"
+
+    @property
+    def _rates_targets(self) -> bool:
+        return self.targets.rated_above is not None and self.interactions.rating is not None
+
+    def _is_target(self, events: Interactions, at: IntArray) -> BoolArray:
+        """(len(at),) whether the target rule counts the events ``at``."""
+        if self.targets.rated_above is None or events.rating is None:
+            return np.ones(len(at), dtype=bool)
+        above: BoolArray = events.rating[at] > self.targets.rated_above
+        return above
 
     def history(self) -> Interactions:
         """Events in the history of a test query: fit and validation."""
@@ -51,20 +98,32 @@ class Split:
         return self._holdout(self.valid_stop, self.interactions.lengths, query_time)
 
     def _holdout(self, start: IntArray, stop: IntArray, query_time: bool) -> Holdout:
-        """With ``query_time`` the query contains the time of its first target; such results are ranked apart."""
-        users = np.flatnonzero(stop > start)
+        """Targets are events ``start[u] … stop[u]-1`` of every user, as far as the target rule counts them.
+
+        With ``query_time`` the query contains the time of its first target; such results are ranked apart.
+        """
         events = self.interactions
-        first = events.user_offsets[users] + start[users]
-        counts = (stop - start)[users]
-        queries = events.queries(users, start[users])
+        users, stops, counts = self._queries_of(start, stop)
+        first = events.user_offsets[users] + stops
+        queries = events.queries(users, stops)
         tied = None
         if events.timestamp is not None:
             previous = np.maximum(first - 1, events.user_offsets[users])
-            tied = (start[users] > 0) & (events.timestamp[first] == events.timestamp[previous])
+            tied = (stops > 0) & (events.timestamp[first] == events.timestamp[previous])
         if query_time:
             queries = with_query_time(events, first, queries)
         targets = events.item_idx[ragged_positions(first, counts)]
         return Holdout(queries, offsets_from_lengths(counts), targets, tied)
+
+    def _queries_of(self, start: IntArray, stop: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+        """User, history length and number of targets of every query."""
+        users = np.flatnonzero(stop > start)
+        if not self.targets.one_per_query:
+            return users, start[users], (stop - start)[users]
+        counts = (stop - start)[users]
+        users, stops = np.repeat(users, counts), ragged_positions(start[users], counts)
+        kept = self._is_target(self.interactions, self.interactions.user_offsets[users] + stops)
+        return users[kept], stops[kept], np.ones(int(kept.sum()), dtype=np.int64)
 
 
 def with_query_time(events: Interactions, targets: IntArray, queries: QueryBatch) -> QueryBatch:
@@ -85,6 +144,11 @@ class SplitProtocol(ABC):
     @abstractmethod
     def name(self) -> str:
         """Name that ``parse_protocol`` accepts."""
+
+    @property
+    def targets(self) -> TargetRule:
+        """Which held-out events are targets."""
+        return TargetRule()
 
     @abstractmethod
     def split(self, interactions: Interactions) -> Split:
@@ -112,6 +176,32 @@ class LeaveLastN(SplitProtocol):
         lengths = interactions.lengths
         held = np.where(lengths >= 2 * self.n + 1, self.n, 0)
         return Split(interactions, lengths - 2 * held, lengths - held, self.name)
+
+
+@dataclass(frozen=True)
+class LastThree(SplitProtocol):
+    """The protocol of MetaSpore's two-tower demo: the last three events of a user are test, each with its own query.
+
+    The history of a query is the true history up to its target; a target counts only if its rating is above 2. With
+    one target per query Precision@K = Recall@K / K. MetaSpore describes no validation: here it is the event before the
+    last three, under the same rule. All events of a user with fewer than five are in the fit split. Without ratings
+    every row counts, and reports say so.
+    """
+
+    @property
+    def name(self) -> str:
+        return "last_three"
+
+    @property
+    def targets(self) -> TargetRule:
+        return TargetRule(one_per_query=True, rated_above=2.0)
+
+    def split(self, interactions: Interactions) -> Split:
+        lengths = interactions.lengths
+        enough = lengths >= 5
+        return Split(
+            interactions, lengths - np.where(enough, 4, 0), lengths - np.where(enough, 3, 0), self.name, self.targets
+        )
 
 
 @dataclass(frozen=True)
@@ -171,6 +261,8 @@ def parse_protocol(text: str) -> SplitProtocol:
     name, _, value = text.partition(":")
     if text == "leave_one_out":
         return LeaveLastN(1)
+    if text == "last_three":
+        return LastThree()
     if text == "none":
         return NoSplit()
     if text.startswith("leave_last_") and text.removeprefix("leave_last_").isdecimal():
@@ -180,5 +272,6 @@ def parse_protocol(text: str) -> SplitProtocol:
     if name == "global_time" and (text == name or value.isdecimal()):
         return GlobalTime(int(value) if value else None)
     raise ConfigError(
-        f"unknown protocol {text!r}; known: leave_one_out, leave_last_<n>, global_time[:<unix seconds>], none"
+        f"unknown protocol {text!r}; known: leave_one_out, leave_last_<n>, global_time[:<unix seconds>], last_three, "
+        "none"
     )

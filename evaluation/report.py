@@ -54,6 +54,7 @@ class EvaluationProtocol:
             leaderboard of their own.
         tied_share: share of targets whose place in the order was chosen by the tie rule; None = not known.
         seed: of the run.
+        queries: number of queries if a user has several; None = one per user. Intervals then draw queries.
     """
 
     dataset: str
@@ -63,13 +64,14 @@ class EvaluationProtocol:
     query_time: bool = False
     tied_share: float | None = None
     seed: int = 0
+    queries: int | None = None
 
     def line(self) -> str:
         """The protocol in one line."""
         parts = [
             self.dataset,
             self.split,
-            f"{self.users:,} users",
+            f"{self.users:,} users" if self.queries is None else f"{self.queries:,} queries of {self.users:,} users",
             "full catalogue ranked, " + ("seen items filtered" if self.seen_filtered else "seen items not filtered"),
             "ties unknown" if self.tied_share is None else f"{self.tied_share:.1%} of targets tied in time",
             "QUERY TIME SEEN (separate leaderboard)" if self.query_time else "query time not seen",

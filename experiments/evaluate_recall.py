@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from dataprep.splits import LastThree
 from evaluation.evaluate import Evaluation, leaderboard
+from evaluation.metrics import metric_name
 from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals, plot_overlap
+from evaluation.report import markdown_table, metric_label
 from experiments import RECALL_KS
 from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
 from experiments.merge_findings import MergeFindings
 from pipeline.fitting import MERGED
+from recall.base import BaseRecall
 from recall.merge import MergeConfig, RRFConfig, merge
-from reccore import Exclusions, Workspace
+from recall.similarity import ItemSimilarityRecall
+from reccore import Candidates, Exclusions, Workspace
+
+PUBLISHED_K = 20
+SIDE_BY_SIDE = "Films of the history offered again, and filtered"
 
 
 def evaluate_recall(
@@ -51,23 +60,62 @@ def evaluate_recall(
         ks=ks,
         seed=seed,
     )
+    merging = merging or RRFConfig()
+    offers, evaluations = _measure_all(job, channels, merging, include_seen)
+    sections: list[tuple[str, str]] = []
+    facts: dict[str, Any] = {}
+    findings = MergeFindings.of(job, evaluations, offers) if MERGED in offers else None
+    if findings is not None:
+        sections.append(("What merging adds", findings.markdown()))
+        facts["merging"] = findings.to_dict()
+    if job.prepared.split.protocol == LastThree().name:
+        _, other = _measure_all(job, channels, merging, not include_seen)
+        offered, filtered = (evaluations, other) if include_seen else (other, evaluations)
+        sections.append((SIDE_BY_SIDE, side_by_side(offered, filtered)))
+        facts["other_seen"] = {"seen_filtered": include_seen, "evaluations": [e.to_dict() for e in other]}
+    return job.report(
+        "Recall channels",
+        evaluations,
+        [job.compare(evaluations[0], other) for other in evaluations[1:]],
+        sections=sections,
+        figures=_figures(workspace.reports, job.stem, evaluations, findings, min(job.ks)),
+        facts=facts,
+        seen_filtered=not include_seen,
+    )
+
+
+def _measure_all(
+    job: EvaluationJob, channels: Mapping[str, BaseRecall], merging: MergeConfig, include_seen: bool
+) -> tuple[dict[str, Candidates], list[Evaluation]]:
+    """Candidates and figures of all channels and their merge; the figures come the best first.
+
+    Under ``last_three`` an item-to-item channel is measured a second time with the last film of the history alone, as
+    MetaSpore's are.
+    """
     queries, k = job.holdout.queries, max(job.ks)
     exclude = Exclusions.nothing(len(queries)) if include_seen else Exclusions.of_history(queries)
     offers = {name: channel.retrieve(queries, k, exclude=exclude) for name, channel in channels.items()}
     if len(offers) > 1:
         fill = "popularity" if "popularity" in offers else None
-        offers[MERGED] = merge(merging or RRFConfig(), offers, k, fill=fill)
-    evaluations = leaderboard((job.measure(name, offer) for name, offer in offers.items()), job.by)
-    findings = MergeFindings.of(job, evaluations, offers) if MERGED in offers else None
-    return job.report(
-        "Recall channels",
-        evaluations,
-        [job.compare(evaluations[0], other) for other in evaluations[1:]],
-        sections=[] if findings is None else [("What merging adds", findings.markdown())],
-        figures=_figures(workspace.reports, job.stem, evaluations, findings, min(job.ks)),
-        facts={} if findings is None else {"merging": findings.to_dict()},
-        seen_filtered=not include_seen,
-    )
+        offers[MERGED] = merge(merging, offers, k, fill=fill)
+    if job.prepared.split.protocol == LastThree().name:
+        for name, channel in channels.items():
+            if isinstance(channel, ItemSimilarityRecall):
+                offers[f"{name} (last film)"] = channel.retrieve(queries.latest(1), k, exclude=exclude)
+    return offers, leaderboard((job.measure(name, offer) for name, offer in offers.items()), job.by)
+
+
+def side_by_side(offered: Sequence[Evaluation], filtered: Sequence[Evaluation]) -> str:
+    """Markdown table of the metrics that MetaSpore publishes, with films of the history offered again and filtered."""
+    k = PUBLISHED_K if PUBLISHED_K in offered[0].ks else min(offered[0].ks)
+    metrics = [metric_name(metric, k) for metric in ("precision", "recall", "map", "ndcg")]
+    by_name = {evaluation.name: evaluation for evaluation in filtered}
+    rows = [
+        [e.name, *(f"{system.mean(metric):.4f}" for system in (e, by_name[e.name]) for metric in metrics)]
+        for e in offered
+    ]
+    header = [f"{metric_label(metric)}, {seen}" for seen in ("seen offered", "seen filtered") for metric in metrics]
+    return markdown_table(["system", *header], rows)
 
 
 def _figures(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared, read_holdout
@@ -140,10 +141,12 @@ class EvaluationJob:
         trace: Trace | None = None,
     ) -> EvaluationResult:
         """Write the report; the arguments are those of ``Report``, ``EvaluationProtocol`` and ``EvaluationResult``."""
+        queries = len(self.holdout) if self.prepared.split.targets.one_per_query else None
         protocol = EvaluationProtocol(
             dataset=str(self.prepared.source["dataset"]),
             split=self.split,
-            users=len(self.holdout),
+            users=len(self.holdout) if queries is None else len(np.unique(self.holdout.queries.user_idx)),
+            queries=queries,
             seen_filtered=seen_filtered,
             query_time=self.query_time,
             tied_share=evaluations[0].tied_share,
@@ -239,7 +242,7 @@ def choose_holdout(
             f"protocol {prepared.split.protocol} leaves no {split} events; train with --protocol leave_one_out, "
             "or evaluate on a held-out file of your own: --test FILE"
         )
-    return holdout, f"{prepared.split.protocol} ({split})"
+    return holdout, prepared.split.label(split)
 
 
 def report_stem(what: str, split: str, test_file: Path | None, *, query_time: bool = False) -> str:

@@ -22,6 +22,7 @@ from pipeline.samples import check_tasks, make_ranking_data
 from ranking import RANKERS
 from recall import CHANNELS
 from recall.graph.files import read_item_graph
+from recall.neural.channel import NeuralRecall
 from reccore import Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
 from reccore.bundle import file_sha256, read_manifest
 from reccore.workspace import require
@@ -72,7 +73,9 @@ def train_channel(
     prepared = load_for_training(workspace, input_path, protocol)
     valid = validation_sample(prepared, options, query_time=channel.query_time)
     started = perf_counter()
-    data = prepared.training_data()
+    # Under last_three networks learn from liked events alone, as MetaSpore's do; other channels from all.
+    liked = prepared.split.liked_fit() if isinstance(channel, NeuralRecall) else None
+    data = prepared.training_data(liked)
     if item_graph is not None:
         data = replace(data, item_graph=read_item_graph(item_graph, prepared.vocabulary.items))
     channel.fit(data, valid=valid, options=with_files)

@@ -191,6 +191,13 @@ class QueryBatch:
             offsets_from_lengths(lengths), ragged_positions(self.history_offsets[chosen], lengths), chosen
         )
 
+    def latest(self, n: int) -> QueryBatch:
+        """The same queries with the latest ``n`` events of each history alone."""
+        kept = np.minimum(self.lengths, n)
+        return self._gathered(
+            offsets_from_lengths(kept), ragged_positions(self.history_offsets[1:] - kept, kept), slice(None)
+        )
+
     def known_items_only(self, n_items: int) -> QueryBatch:
         """The same queries without history items outside ``0 … n_items-1``."""
         known = (self.history_idx >= 0) & (self.history_idx < n_items)

@@ -93,7 +93,8 @@ class TrainingSettings(ComponentConfig):
     name: str | None = Field(default=None, description="folder under models/ (default: the model's name)")
     protocol: str | None = Field(
         default=None,
-        description="leave_one_out, leave_last_<n>, global_time:<unix seconds> or none (default: as prepared)",
+        description="leave_one_out, leave_last_<n>, global_time:<unix seconds>, last_three or none "
+        "(default: as prepared)",
     )
 
 

@@ -8,6 +8,7 @@ Writes <data_dir>/processed/two_tower/.
 
 from __future__ import annotations
 
+import numpy as np
 from pydantic import Field
 
 from reccore import ComponentConfig
@@ -18,7 +19,8 @@ class PrepareSettings(ComponentConfig):
     """Options of the command."""
 
     protocol: str = Field(
-        default="leave_one_out", description="leave_one_out, leave_last_<n>, global_time[:<unix seconds>] or none"
+        default="leave_one_out",
+        description="leave_one_out, leave_last_<n>, global_time[:<unix seconds>], last_three or none",
     )
 
 
@@ -38,9 +40,9 @@ def main(argv: list[str] | None = None) -> None:
         "users": split.interactions.n_users,
         "items": split.interactions.n_items,
         "fit_events": int(split.fit_stop.sum()),
-        "valid_targets": int((split.valid_stop - split.fit_stop).sum()),
+        "valid_targets": len(split.valid().target_idx),
         "test_targets": len(test.target_idx),
-        "test_users": len(test),
+        "test_users": len(np.unique(test.queries.user_idx)),
         "tied_targets": None if test.tied is None or len(test) == 0 else round(float(test.tied.mean()), 4),
     }
     command.emit(result, facts_text(result))

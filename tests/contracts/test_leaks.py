@@ -13,7 +13,7 @@ import pytest
 
 import recall.neural.encoders.mlp as mlp_encoder
 from dataprep.features import PrefixFeatures, prefix_features, query_features
-from dataprep.splits import GlobalTime, LeaveLastN, Split
+from dataprep.splits import GlobalTime, LastThree, LeaveLastN, Split, SplitProtocol
 from pipeline.samples import label_window
 from recall import CHANNELS
 from recall.neural.encoders.mlp import PrefixExamples
@@ -41,6 +41,8 @@ from tests.contracts.leaks import (
 )
 from tests.helpers import rows_of, training_data
 
+LAST_TWO = LeaveLastN(2)
+
 
 def test_every_channel_is_checked() -> None:
     assert {name.partition(".")[0] for name in CONFIGS} == set(CHANNELS)
@@ -49,10 +51,10 @@ def test_every_channel_is_checked() -> None:
 # (a) Fitted state comes from the fit split alone -----------------------------------------------------------
 
 
-def check_channel_knows_only_the_fit_split(name: str, folder: Path) -> None:
-    before = prepared_of(world(), LeaveLastN(2))
+def check_channel_knows_only_the_fit_split(name: str, folder: Path, protocol: SplitProtocol = LAST_TWO) -> None:
+    before = prepared_of(world(), protocol)
     held = after(world(), before.split.fit_stop)
-    others = prepared_of(changed(world(), held), LeaveLastN(2))
+    others = prepared_of(changed(world(), held), protocol)
     sensible(not np.array_equal(others.split.test().target_idx, before.split.test().target_idx))
     states = [state_of(fitted(name, prepared), folder / str(n)) for n, prepared in enumerate((before, others))]
     assert states[0] == states[1]
@@ -70,6 +72,55 @@ def check_statistics_know_only_the_fit_split() -> None:
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_channels_know_only_the_fit_split(name: str, tmp_path: Path) -> None:
     check_channel_knows_only_the_fit_split(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["itemcf", "two_tower"])
+def test_last_three_lets_channels_know_only_the_fit_split(name: str, tmp_path: Path) -> None:
+    check_channel_knows_only_the_fit_split(name, tmp_path, LastThree())
+
+
+@pytest.mark.parametrize("plant", [everything_is_fit, validation_is_fit])
+def test_held_out_events_of_last_three_are_caught(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check_channel_knows_only_the_fit_split("itemcf", tmp_path, LastThree())
+
+
+def check_rows_of_last_three_know_their_past_alone() -> None:
+    """A row's history is what the user did before its target, whatever the target and the later events are."""
+    split = LastThree().split(world())
+    test, start = split.test(), split.valid_stop
+    sensible(len(test) > N_USERS)
+    for user, history, target in zip(
+        test.queries.user_idx.tolist(), rows_of(test.queries), test.target_idx.tolist(), strict=True
+    ):
+        events = world().history(user).tolist()
+        at = events.index(target)
+        sensible(at >= start[user])
+        assert history == events[:at]
+
+
+def test_rows_of_last_three_know_their_past_alone() -> None:
+    check_rows_of_last_three_know_their_past_alone()
+
+
+def history_has_one_event_more(patch: pytest.MonkeyPatch) -> None:
+    original = Interactions.queries
+    patch.setattr(Interactions, "queries", lambda events, users, stops: original(events, users, stops + 1))
+
+
+def history_has_all_of_the_users_events(patch: pytest.MonkeyPatch) -> None:
+    original = Interactions.queries
+    patch.setattr(Interactions, "queries", lambda events, users, stops: original(events, users))
+
+
+@pytest.mark.parametrize("plant", [history_has_one_event_more, history_has_all_of_the_users_events])
+def test_the_future_in_a_row_of_last_three_is_caught(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check_rows_of_last_three_know_their_past_alone()
 
 
 def test_statistics_know_only_the_fit_split() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from dataprep.splits import GlobalTime, LeaveLastN, NoSplit, Split, parse_protocol
+from dataprep.splits import GlobalTime, LastThree, LeaveLastN, NoSplit, Split, parse_protocol
 from reccore import ConfigError, DataError, Interactions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import rows_of
@@ -53,6 +54,42 @@ def test_leave_last_two() -> None:
     assert fit == [[1, 2], [1], [1, 2, 3, 4]]
     assert valid == {0: ([1, 2], [3, 4]), 1: ([1], [2, 3])}
     assert test == {0: ([1, 2, 3, 4], [5, 6]), 1: ([1, 2, 3], [4, 5])}
+
+
+def test_last_three_has_one_query_for_every_liked_event() -> None:
+    times = [[1, 2, 3, 4, 5, 5, 6], [1] * 5, [1] * 4]
+    events = events_of([0, 1, 2, 3, 4, 5, 6], [7, 8, 9, 7, 8], [1, 2, 3, 4], times=times)
+    rating = np.array([5, 1, 3, 2, 4, 2, 2.5] + [3, 3, 3, 3, 2] + [5] * 4, dtype=np.float32)
+    split = LastThree().split(replace(events, rating=rating))
+    fit = split.fit()
+    assert [fit.history(user).tolist() for user in range(3)] == [[0, 1, 2], [7], [1, 2, 3, 4]]
+    test = split.test()
+    # Of user 0's last three events the second is rated 2; of user 1's the third.
+    assert test.queries.user_idx.tolist() == [0, 0, 1, 1]
+    assert rows_of(test.queries) == [[0, 1, 2, 3], [0, 1, 2, 3, 4, 5], [7, 8], [7, 8, 9]]
+    assert (test.target_idx.tolist(), test.target_counts.tolist()) == ([4, 6, 9, 7], [1, 1, 1, 1])
+    assert test.tied is not None
+    assert test.tied.tolist() == [False, False, True, True]
+    valid = split.valid()  # the event before the last three: user 0's is rated 2
+    assert (valid.queries.user_idx.tolist(), valid.target_idx.tolist(), rows_of(valid.queries)) == ([1], [8], [[7]])
+    liked = split.liked_fit()
+    assert [liked.history(user).tolist() for user in range(3)] == [[0, 2], [7], [1, 2, 3, 4]]
+    assert liked.rating is not None
+    assert (liked.rating > 2).all()
+    assert split.test(query_time=True).queries.as_of.tolist() == [5, 6, 1, 1]
+    assert split.label("test") == "last_three (test)"
+
+
+def test_last_three_counts_every_row_without_ratings_and_says_so() -> None:
+    split = LastThree().split(replace(events_of([0, 1, 2, 3, 4]), rating=None))
+    assert (split.test().target_idx.tolist(), split.valid().target_idx.tolist()) == ([2, 3, 4], [1])
+    assert split.liked_fit().n_events == split.fit().n_events == 1
+    assert split.label("test") == "last_three (test; no ratings, so every row counts)"
+
+
+def test_protocols_without_a_rule_learn_from_all_events() -> None:
+    split = LeaveLastN(1).split(events_of([1, 2, 3, 5]))
+    assert split.liked_fit().item_idx.tolist() == split.fit().item_idx.tolist() == [1, 2]
 
 
 def test_no_split_has_all_events_in_fit() -> None:
@@ -132,6 +169,7 @@ def test_histories_have_ratings_and_times() -> None:
         ("leave_last_12", LeaveLastN(12)),
         ("global_time", GlobalTime(None)),
         ("global_time:978300760", GlobalTime(978300760)),
+        ("last_three", LastThree()),
         ("none", NoSplit()),
     ],
 )

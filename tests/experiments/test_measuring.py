@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataprep.prepare import Prepared
+from dataprep.splits import LastThree
+from evaluation.metrics import per_query_metrics
 from experiments.evaluate_pipeline import _funnel, evaluate_pipeline
 from experiments.evaluate_recall import evaluate_recall
 from experiments.measuring import trained
@@ -22,6 +24,7 @@ from pipeline.fitting import train_channel, train_ranker
 from pipeline.provenance import data_of
 from pipeline.stages import Request
 from pipeline.trace import Trace
+from recall import CHANNELS
 from reccore import (
     ArtefactError,
     Candidates,
@@ -32,6 +35,7 @@ from reccore import (
     QueryBatch,
     Workspace,
 )
+from tests.helpers import rows_of
 from tests.pipeline import small
 from tests.pipeline.small import N_RATINGS, N_USERS, PIPELINE, QUIET, RANKER, movie_id, user_id
 
@@ -264,6 +268,50 @@ def test_seen_films_may_be_included(own: Workspace, prepared: Prepared) -> None:
     let_in = evaluate_recall(own, names=["itemcf"], test_file=file, include_seen=True)
     assert let_in.evaluations[0].mean("hit_rate@500") >= 0.8
     assert "seen items not filtered" in let_in.protocol.line()
+
+
+def test_last_three_shows_seen_films_offered_and_filtered_side_by_side(own: Workspace, prepared: Prepared) -> None:
+    for name in ("itemcf", "popularity"):
+        train_channel(own, name, small.CHANNELS[name], protocol="last_three", options=QUIET)
+    found = evaluate_recall(own, names=["itemcf", "popularity"])
+    split = prepared.resplit(LastThree()).split
+    test = split.test()
+    assert f"{len(test)} queries of 60 users" in found.protocol.line()
+    systems = {e.name: e for e in found.evaluations}
+    assert set(systems) == {"itemcf", "popularity", "merged", "itemcf (last film)"}
+    for system in systems.values():  # one target per row
+        assert system.mean("precision@20") == pytest.approx(system.mean("recall@20") / 20)
+    # The row of the last film is the channel's own answer to histories of one film, without the films seen before.
+    channel = CHANNELS.load(own.model("itemcf"))
+    histories = [[history[-1]] for history in rows_of(test.queries)]
+    exclude = Exclusions.of_history(test.queries)
+    offer = channel.retrieve(QueryBatch.from_histories(histories), 500, exclude=exclude)
+    expected = per_query_metrics(offer, test, (20,))["ndcg@20"]
+    np.testing.assert_array_equal(systems["itemcf (last film)"].per_query["ndcg@20"], expected)
+    everything = {e["name"]: e for e in found.data["other_seen"]["evaluations"]}
+    assert not found.data["other_seen"]["seen_filtered"]
+    own_films = channel.retrieve(test.queries, 500, exclude=Exclusions.nothing(len(test)))
+    unfiltered = per_query_metrics(own_films, test, (20,))["map@20"].mean()
+    assert everything["itemcf"]["metrics"]["map@20"]["mean"] == pytest.approx(unfiltered, abs=1e-6)
+    (_, table), report = found.sections[0], found.report.read_text()
+    assert "Precision@20, seen offered" in table
+    assert table in report
+    again = evaluate_recall(own, names=["itemcf", "popularity"], include_seen=True)
+    assert again.sections[0] == found.sections[0]
+
+
+def test_networks_learn_from_liked_events_under_last_three(own: Workspace, prepared: Prepared) -> None:
+    """The bundle of a network does not change if disliked fit events are other films."""
+    split = prepared.resplit(LastThree()).split
+    liked = split.liked_fit()
+    assert 0 < liked.n_events < split.fit().n_events
+    settings = {**small.CHANNELS["two_tower"], "epochs": 1}
+    train_channel(own, "two_tower", settings, name="three", protocol="last_three", options=QUIET)
+    data = replace(prepared, split=split).training_data(liked)
+    expected = CHANNELS["two_tower"](settings).fit(data, valid=split.valid(), options=QUIET)
+    queries = split.test().queries
+    stored = CHANNELS.load(own.model("three")).retrieve(queries, 10)
+    np.testing.assert_array_equal(stored.item_idx, expected.retrieve(queries, 10).item_idx)
 
 
 def test_names_of_trained_models(own: Workspace, tmp_path: Path) -> None:
