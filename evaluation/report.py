@@ -92,6 +92,7 @@ class Report:
         sections: further (heading, Markdown) pairs, such as the funnel of a pipeline.
         figures: (caption, file name beside the report) pairs.
         facts: further values for the JSON file.
+        ties: line on the order of events with equal times.
     """
 
     title: str
@@ -101,11 +102,13 @@ class Report:
     sections: Sequence[tuple[str, str]] = ()
     figures: Sequence[tuple[str, str]] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    ties: str | None = None
 
     def to_markdown(self, headline: Sequence[str] = HEADLINE) -> str:
         """The report as Markdown: intervals for the headline metrics, means for all, lists, comparisons."""
         shown = measured_metrics(self.evaluations, headline)
         lines = [f"# {self.title}", "", self.protocol.line(), ""]
+        lines += [self.ties, ""] if self.ties else []
         lines += [f"Means over users with {LEVEL:.0%} bootstrap intervals; best {metric_label(ORDER_BY)} first.", ""]
         lines += [metrics_table(self.evaluations, shown), ""]
         if self.comparisons:

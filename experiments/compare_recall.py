@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from evaluation.report import EvaluationProtocol
@@ -10,6 +11,9 @@ from experiments.compare_report import RecallComparison, draw
 from experiments.compare_runs import ComparisonJob, run_all
 from experiments.measuring import choose_holdout, report_stem
 from experiments.runs import Row, RunsWorkspace
+from experiments.tie_audit import K as TIE_K
+from experiments.tie_audit import audit_ties
+from recall import CHANNELS
 from reccore import ConfigError, DataError, RunOptions, Workspace
 
 FOLDER = "channels"
@@ -70,6 +74,12 @@ def compare_recall(
     stem = report_stem(f"compare_{name}", split, None, query_time=query_time)
     figures = draw(results, workspace.reports, stem)
     comparison = RecallComparison(stated, results, tuple(seeds), failures, command, figures)
+    best = comparison.rows[0]
+    channel = CHANNELS.load(runs.model(best.runs[0].run.name))
+    ties = audit_ties(
+        prepared, split, best.row.name, lambda queries: channel.retrieve(queries, TIE_K), query_time=query_time
+    )
+    comparison = replace(comparison, ties=ties)
     return comparison, comparison.write(workspace.reports, stem)
 
 

@@ -22,6 +22,7 @@ from evaluation.report import (
 from evaluation.significance import LEVEL, Interval, bootstrap_mean, paired_bootstrap
 from experiments.compare_runs import BESIDE, HEADLINE, KS
 from experiments.results import RowResult, RunResult
+from experiments.tie_audit import TieAudit
 
 Result = RowResult[RunResult]
 RECALLS = ("recall@20", "recall@100", "recall@500")
@@ -49,6 +50,7 @@ class RecallComparison:
         failures: run → error.
         command: shown in the report.
         figures: (caption, file name beside the report) pairs.
+        ties: the best channel under other orders of ties.
     """
 
     protocol: EvaluationProtocol
@@ -57,6 +59,7 @@ class RecallComparison:
     failures: Mapping[str, str]
     command: str
     figures: Sequence[tuple[str, str]] = field(default=())
+    ties: TieAudit | None = None
 
     @cached_property
     def rows(self) -> list[Result]:
@@ -115,7 +118,9 @@ class RecallComparison:
 
     def to_markdown(self) -> str:
         """The report for people."""
-        lines = ["# Recall channels compared", "", self.about(), "", self.table(), "", NOTE, ""]
+        lines = ["# Recall channels compared", "", self.about(), ""]
+        lines += [self.ties.line(), ""] if self.ties else []
+        lines += [self.table(), "", NOTE, ""]
         if self.comparisons:
             lines += ["## Paired differences to the best", "", comparisons_table(self.comparisons), ""]
         commits = sorted({str(run.facts["git_commit"])[:8] for result in self.rows for run in result.runs})
@@ -142,6 +147,7 @@ class RecallComparison:
                 "channels": [self._row_dict(result) for result in self.rows],
                 "comparisons": [comparison.to_dict() for comparison in self.comparisons],
                 "failures": dict(self.failures),
+                "tie_audit": self.ties.to_dict() if self.ties else None,
             }
         )
         return plain

@@ -77,6 +77,7 @@ def evaluate_pipeline(
             "trace": trace.to_dict(),
         },
         trace=trace,
+        ties=job.audit_ties(list(stages)[-1], lambda given: pipeline.run(given, max(job.ks))[0]),
     )
 
 

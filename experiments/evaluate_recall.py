@@ -18,9 +18,10 @@ from pipeline.fitting import MERGED
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, RRFConfig, merge
 from recall.similarity import ItemSimilarityRecall
-from reccore import Candidates, Exclusions, Workspace
+from reccore import Candidates, Exclusions, QueryBatch, Workspace
 
 PUBLISHED_K = 20
+LAST_FILM = " (last film)"
 SIDE_BY_SIDE = "Films of the history offered again, and filtered"
 
 
@@ -64,7 +65,8 @@ def evaluate_recall(
     offers, evaluations = _measure_all(job, channels, merging, include_seen)
     sections: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
-    findings = MergeFindings.of(job, evaluations, offers) if MERGED in offers else None
+    plain = [evaluation for evaluation in evaluations if not evaluation.name.endswith(LAST_FILM)]
+    findings = MergeFindings.of(job, plain, offers) if MERGED in offers else None
     if findings is not None:
         sections.append(("What merging adds", findings.markdown()))
         facts["merging"] = findings.to_dict()
@@ -73,6 +75,9 @@ def evaluate_recall(
         offered, filtered = (evaluations, other) if include_seen else (other, evaluations)
         sections.append((SIDE_BY_SIDE, side_by_side(offered, filtered)))
         facts["other_seen"] = {"seen_filtered": include_seen, "evaluations": [e.to_dict() for e in other]}
+    best = evaluations[0].name
+    needed = channels if best == MERGED else {name: channels[name] for name in (best.removesuffix(LAST_FILM),)}
+    ties = job.audit_ties(best, lambda queries: _offers(job, needed, merging, include_seen, queries)[best])
     return job.report(
         "Recall channels",
         evaluations,
@@ -81,18 +86,31 @@ def evaluate_recall(
         figures=_figures(workspace.reports, job.stem, evaluations, findings, min(job.ks)),
         facts=facts,
         seen_filtered=not include_seen,
+        ties=ties,
     )
 
 
 def _measure_all(
     job: EvaluationJob, channels: Mapping[str, BaseRecall], merging: MergeConfig, include_seen: bool
 ) -> tuple[dict[str, Candidates], list[Evaluation]]:
-    """Candidates and figures of all channels and their merge; the figures come the best first.
+    """Candidates and figures of all channels and their merge; the figures come the best first."""
+    offers = _offers(job, channels, merging, include_seen, job.holdout.queries)
+    return offers, leaderboard((job.measure(name, offer) for name, offer in offers.items()), job.by)
 
-    Under ``last_three`` an item-to-item channel is measured a second time with the last film of the history alone, as
-    MetaSpore's are.
+
+def _offers(
+    job: EvaluationJob,
+    channels: Mapping[str, BaseRecall],
+    merging: MergeConfig,
+    include_seen: bool,
+    queries: QueryBatch,
+) -> dict[str, Candidates]:
+    """What the channels and their merge offer.
+
+    Under ``last_three`` an item-to-item channel answers a second time from the last film of the history alone, as
+    MetaSpore's do.
     """
-    queries, k = job.holdout.queries, max(job.ks)
+    k = max(job.ks)
     exclude = Exclusions.nothing(len(queries)) if include_seen else Exclusions.of_history(queries)
     offers = {name: channel.retrieve(queries, k, exclude=exclude) for name, channel in channels.items()}
     if len(offers) > 1:
@@ -101,8 +119,8 @@ def _measure_all(
     if job.prepared.split.protocol == LastThree().name:
         for name, channel in channels.items():
             if isinstance(channel, ItemSimilarityRecall):
-                offers[f"{name} (last film)"] = channel.retrieve(queries.latest(1), k, exclude=exclude)
-    return offers, leaderboard((job.measure(name, offer) for name, offer in offers.items()), job.by)
+                offers[name + LAST_FILM] = channel.retrieve(queries.latest(1), k, exclude=exclude)
+    return offers
 
 
 def side_by_side(offered: Sequence[Evaluation], filtered: Sequence[Evaluation]) -> str:

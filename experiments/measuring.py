@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,11 +14,12 @@ from dataprep.prepare import Prepared, read_holdout
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, compare, evaluate_candidates
 from evaluation.metrics import check_ks, metric_name
 from evaluation.report import EvaluationProtocol, Report
+from experiments.tie_audit import TieAudit, audit_ties
 from pipeline.builder import load_channels
 from pipeline.provenance import data_of
 from pipeline.trace import Trace
 from recall.base import BaseRecall
-from reccore import Candidates, ConfigError, DataError, Holdout, NotReadyError, TrainingData, Workspace
+from reccore import Candidates, ConfigError, DataError, Holdout, NotReadyError, QueryBatch, TrainingData, Workspace
 from reccore.bundle import read_manifest
 
 QUERY_TIME = (
@@ -60,6 +61,7 @@ class EvaluationJob:
         data: its fit split.
         holdout: queries and targets.
         split: name of the held-out events in reports.
+        part: ``valid`` or ``test``; None for a held-out file.
         stem: name of the report's files.
         readers: channels that read the query's time; none unless ``query_time``.
         query_time: whether queries carry the time of the event to predict.
@@ -72,6 +74,7 @@ class EvaluationJob:
     data: TrainingData
     holdout: Holdout
     split: str
+    part: str | None
     stem: str
     readers: tuple[str, ...]
     query_time: bool
@@ -113,7 +116,8 @@ class EvaluationJob:
         holdout, label = choose_holdout(prepared, split, test_file, query_time=query_time)
         stem = report_stem(what, split, test_file, query_time=query_time)
         data = prepared.training_data()
-        return cls(workspace, prepared, data, holdout, label, stem, readers, query_time, ks, seed)
+        part = None if test_file is not None else split
+        return cls(workspace, prepared, data, holdout, label, part, stem, readers, query_time, ks, seed)
 
     @property
     def by(self) -> str:
@@ -128,6 +132,12 @@ class EvaluationJob:
         """Is ``a`` better than ``b``? By ``metric``, or by ``by``."""
         return compare(a, b, metric or self.by, seed=self.seed)
 
+    def audit_ties(self, system: str, answer: Callable[[QueryBatch], Candidates]) -> TieAudit | None:
+        """Figures of a system under other orders of ties; None for a held-out file, whose targets have no order."""
+        if self.part is None:
+            return None
+        return audit_ties(self.prepared, self.part, system, answer, query_time=self.query_time)
+
     def report(
         self,
         title: str,
@@ -139,8 +149,13 @@ class EvaluationJob:
         facts: Mapping[str, Any] | None = None,
         seen_filtered: bool = True,
         trace: Trace | None = None,
+        ties: TieAudit | None = None,
     ) -> EvaluationResult:
-        """Write the report; the arguments are those of ``Report``, ``EvaluationProtocol`` and ``EvaluationResult``."""
+        """Write the report.
+
+        The arguments are those of ``Report``, ``EvaluationProtocol`` and ``EvaluationResult``; ``ties`` is the audit of
+        the order of ties.
+        """
         queries = len(self.holdout) if self.prepared.split.targets.one_per_query else None
         protocol = EvaluationProtocol(
             dataset=str(self.prepared.source["dataset"]),
@@ -160,7 +175,12 @@ class EvaluationJob:
             comparisons=comparisons,
             sections=[*sections, *query_time],
             figures=figures,
-            facts={"reads_query_time": list(self.readers), **(facts or {})},
+            facts={
+                "reads_query_time": list(self.readers),
+                "tie_audit": None if ties is None else ties.to_dict(),
+                **(facts or {}),
+            },
+            ties=None if ties is None else ties.line(),
         )
         markdown, _ = report.write(self.workspace.reports, self.stem)
         return EvaluationResult(evaluations, comparisons, protocol, markdown, report.to_dict(), report.sections, trace)

@@ -102,7 +102,17 @@ def test_the_files_of_a_report(own: Workspace, calls: list[str]) -> None:
     found = go(own, seeds=(0, 1), name="mine", command="python scripts/compare_recall.py --x")
     stem = own.reports / "compare_mine_valid"
     markdown = stem.with_suffix(".md").read_text()
-    for part in (found.table(), "## Paired differences", "compare_mine_valid_fit_time.png", "--x", "training 0, 1"):
+    assert found.ties is not None
+    assert found.ties.system == found.rows[0].row.name
+    assert found.ties.orders[0].ndcg == pytest.approx(found.rows[0].runs[0].evaluation.mean("ndcg@10"))
+    for part in (
+        found.table(),
+        found.ties.line(),
+        "## Paired differences",
+        "compare_mine_valid_fit_time.png",
+        "--x",
+        "training 0, 1",
+    ):
         assert part in markdown
     assert json.loads(stem.with_suffix(".json").read_text()) == found.to_dict()
     for figure in ("fit_time", "coverage"):

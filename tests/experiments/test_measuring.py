@@ -93,6 +93,24 @@ def test_the_reports_are_on_disk(evaluated: Workspace) -> None:
     assert {c["a"] for c in recall["comparisons"]} == {recall["evaluations"][0]["name"]}
 
 
+def test_reports_state_the_order_of_ties(evaluated: Workspace) -> None:
+    """The small data has no ties, so that all orders give the reported figures."""
+    for stem, best in (("recall", None), ("pipeline", "after reranking")):
+        report = json.loads((evaluated.reports / f"{stem}.json").read_text())
+        by_name = {e["name"]: e["metrics"] for e in report["evaluations"]}
+        audit = report["tie_audit"]
+        assert audit["system"] == (best or report["evaluations"][0]["name"])
+        assert [figures["order"] for figures in audit["orders"]] == ["hash", "id"]
+        for figures in audit["orders"]:
+            for metric in ("ndcg", "hit_rate"):
+                assert figures[metric] == pytest.approx(by_name[audit["system"]][f"{metric}@10"]["mean"])
+            assert (figures["other_targets"], figures["learnt"]) == (0.0, 0.0)
+        assert (
+            f"Order of ties, NDCG@10/HitRate@10 of {audit['system']}: hash "
+            in (evaluated.reports / f"{stem}.md").read_text()
+        )
+
+
 def test_figures_equal_those_of_the_pipelines_answers(
     evaluated: Workspace, pipeline: Pipeline, prepared: Prepared
 ) -> None:

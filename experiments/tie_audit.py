@@ -1,0 +1,147 @@
+"""How much the order of events with equal times decides: the headline figures under other orders of ties.
+
+Which of a user's events is the last, and so the target, is a matter of the tie rule where events have equal times.
+The audit sorts ties in each of three ways, cuts the events again and asks the same trained system. Nothing is fitted
+again, so under another order some targets are events that the system has learnt from; their number is stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from dataprep.cleaning import tie_hash
+from dataprep.prepare import Prepared
+from dataprep.splits import Split
+from evaluation.metrics import per_query_metrics
+from reccore import Candidates, Holdout, Interactions, QueryBatch, Vocabulary
+from reccore.arrays import IntArray, row_of_each
+
+K = 10
+HIT_RATE, NDCG = f"hit_rate@{K}", f"ndcg@{K}"
+Order = Literal["file", "hash", "id"]
+ORDERS: tuple[Order, ...] = ("file", "hash", "id")
+
+
+@dataclass(frozen=True)
+class OrderFigures:
+    """Figures of one system under one order of ties.
+
+    Attributes:
+        order: ``file``, ``hash`` of (userId, movieId), or ``id``: ascending movieId.
+        ndcg, hit_rate: means over queries, at 10.
+        other_targets: share of the targets that are no target under the reported order.
+        learnt: share of the targets that are fit events under the reported order.
+    """
+
+    order: str
+    ndcg: float
+    hit_rate: float
+    other_targets: float
+    learnt: float
+
+
+@dataclass(frozen=True)
+class TieAudit:
+    """Figures of one system under all orders, the reported one first; none for data without times.
+
+    Attributes:
+        system: name of the system.
+        orders: figures.
+    """
+
+    system: str
+    orders: tuple[OrderFigures, ...]
+
+    def line(self) -> str:
+        """One line for reports."""
+        if not self.orders:
+            return "Order of ties: no times, no ties."
+        parts = []
+        for figures in self.orders:
+            note = "reported"
+            if figures is not self.orders[0]:
+                note = f"{figures.other_targets:.1%} of the targets differ, {figures.learnt:.1%} were learnt from"
+            parts.append(f"{figures.order} {figures.ndcg:.4f}/{figures.hit_rate:.4f} ({note})")
+        return f"Order of ties, NDCG@{K}/HitRate@{K} of {self.system}: " + "; ".join(parts) + "."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"system": self.system, "orders": [asdict(figures) for figures in self.orders]}
+
+
+def audit_ties(
+    prepared: Prepared,
+    split: str,
+    system: str,
+    answer: Callable[[QueryBatch], Candidates],
+    *,
+    query_time: bool = False,
+) -> TieAudit:
+    """Measure a system under the reported order of ties and under the others; one retrieval per order.
+
+    Where the prepared data has hashed ties, the release's file is sorted by id, so ``id`` is also the file's order.
+
+    Args:
+        prepared: the data, in the reported order.
+        split: ``valid`` or ``test``.
+        system: its name.
+        answer: what it offers, at least 10 items per query where it has them.
+        query_time: whether queries carry the time of the event to predict.
+    """
+    events = prepared.split.interactions
+    if events.timestamp is None:
+        return TieAudit(system, ())
+    reported: Order = "hash" if prepared.source["tie_order"] == "hash" else "file"
+    others = [order for order in ORDERS if order not in (reported, "file")]
+    targets = _pairs(_holdout(prepared.split, split, query_time), events.n_items)
+    learnt = prepared.split.fit()
+    fit_pairs = learnt.user_idx * events.n_items + learnt.item_idx
+    found = []
+    for order in (reported, *others):
+        sorted_events = events if order == reported else with_order(events, prepared.vocabulary, order)
+        holdout = _holdout(replace(prepared.split, interactions=sorted_events), split, query_time)
+        metrics = per_query_metrics(answer(holdout.queries).head(K), holdout, (K,))
+        pairs = _pairs(holdout, events.n_items)
+        found.append(
+            OrderFigures(
+                order,
+                float(metrics[NDCG].mean()),
+                float(metrics[HIT_RATE].mean()),
+                float((~np.isin(pairs, targets)).mean()),
+                float(np.isin(pairs, fit_pairs).mean()),
+            )
+        )
+    return TieAudit(system, tuple(found))
+
+
+def with_order(events: Interactions, vocabulary: Vocabulary, order: Order) -> Interactions:
+    """The same events with equal times of a user sorted by movieId (``id``) or by the hash of both ids (``hash``).
+
+    Raises:
+        ValueError: events without times, or the order ``file``, which the events do not know.
+    """
+    if events.timestamp is None or order == "file":
+        raise ValueError(f"events cannot be sorted by {order}" if order == "file" else "events without times")
+    user = events.user_idx
+    movie = vocabulary.items.decode(events.item_idx)
+    key = movie if order == "id" else tie_hash(vocabulary.users.decode(user), movie)
+    at = np.lexsort((key, events.timestamp, user))
+    return replace(
+        events,
+        item_idx=events.item_idx[at],
+        rating=None if events.rating is None else events.rating[at],
+        timestamp=events.timestamp[at],
+    )
+
+
+def _holdout(split: Split, part: str, query_time: bool) -> Holdout:
+    return (split.test if part == "test" else split.valid)(query_time=query_time)
+
+
+def _pairs(holdout: Holdout, n_items: int) -> IntArray:
+    """(L,) one number for the user and item of every target."""
+    return holdout.queries.user_idx[row_of_each(holdout.target_offsets)] * n_items + holdout.target_idx

@@ -1,0 +1,78 @@
+"""The audit of tied events, worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dataprep.cleaning import tie_hash
+from dataprep.prepare import Prepared
+from dataprep.splits import LeaveLastN
+from experiments.tie_audit import audit_ties, with_order
+from reccore import Candidates, Interactions, QueryBatch
+from tests.helpers import training_data
+
+EVENTS = Interactions(
+    user_offsets=np.array([0, 3, 6, 9]),
+    item_idx=np.array([0, 3, 2, 1, 0, 4, 3, 2, 1]),
+    n_items=5,
+    rating=np.arange(9, dtype=np.float32),
+    timestamp=np.array([1, 2, 2, 1, 2, 3, 5, 5, 5]),
+)
+
+
+def prepared_of(events: Interactions, tie_order: str = "file") -> Prepared:
+    data = training_data(events)
+    source = {"dataset": "hand", "tie_order": tie_order}
+    return Prepared(LeaveLastN(1).split(events), data.items, data.users, data.vocabulary, source)
+
+
+def answer(queries: QueryBatch) -> Candidates:
+    """Films 4 and 3 for everyone."""
+    return Candidates(np.tile([4, 3], (len(queries), 1)), np.tile(np.float32([2, 1]), (len(queries), 1)))
+
+
+def test_figures_by_hand() -> None:
+    audit = audit_ties(prepared_of(EVENTS), "test", "mine", answer)
+    reported, _, by_id = audit.orders
+    # In the file's order the targets are 2, 4 and 1; by id they are 3, 4 and 3, and the last user's 3 was a fit event.
+    assert (reported.order, reported.other_targets, reported.learnt) == ("file", 0.0, 0.0)
+    assert (reported.ndcg, reported.hit_rate) == pytest.approx((1 / 3, 1 / 3))
+    assert (by_id.order, by_id.other_targets, by_id.learnt) == ("id", pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert (by_id.ndcg, by_id.hit_rate) == pytest.approx(((1 + 2 / np.log2(3)) / 3, 1.0))
+    line = audit.line()
+    assert line.startswith("Order of ties, NDCG@10/HitRate@10 of mine: file 0.3333/0.3333 (reported); hash 0.")
+    assert line.endswith("id 0.7540/1.0000 (66.7% of the targets differ, 33.3% were learnt from).")
+    valid = audit_ties(prepared_of(EVENTS), "valid", "mine", answer).orders[2]
+    assert valid.other_targets == pytest.approx(1 / 3)  # 2 in place of 3; the last user's 2 stays
+
+
+def test_orders_are_those_of_sorted_tuples() -> None:
+    data = prepared_of(EVENTS)
+    for order in ("id", "hash"):
+        found = with_order(EVENTS, data.vocabulary, order)  # type: ignore[arg-type]
+        rows = []
+        for user in range(3):
+            at = range(EVENTS.user_offsets[user], EVENTS.user_offsets[user + 1])
+            raw_user = data.vocabulary.users.decode(np.array([user]))
+            keys = []
+            for event in at:
+                movie = data.vocabulary.items.decode(EVENTS.item_idx[[event]])
+                key = int(movie[0]) if order == "id" else int(tie_hash(raw_user, movie)[0])
+                keys.append((int(EVENTS.timestamp[event]), key, event))  # type: ignore[index]
+            rows += [event for _, _, event in sorted(keys)]
+        assert found.item_idx.tolist() == EVENTS.item_idx[rows].tolist()
+        assert found.rating.tolist() == [float(event) for event in rows]  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="cannot be sorted by file"):
+        with_order(EVENTS, data.vocabulary, "file")
+
+
+def test_hashed_data_has_two_orders_and_data_without_times_none() -> None:
+    hashed = with_order(EVENTS, prepared_of(EVENTS).vocabulary, "hash")
+    orders = audit_ties(prepared_of(hashed, "hash"), "test", "mine", answer).orders
+    assert [figures.order for figures in orders] == ["hash", "id"]
+    nothing = audit_ties(prepared_of(replace(EVENTS, timestamp=None)), "test", "mine", answer)
+    assert nothing.line() == "Order of ties: no times, no ties."
+    assert nothing.to_dict() == {"system": "mine", "orders": []}
