@@ -15,10 +15,12 @@ from dataprep.prepare import load_for_training
 from evaluation.popularity_plot import bucket_shares, plot_popularity, popularity_buckets
 from evaluation.report import write_text
 from experiments.ablation_report import Ablation
-from experiments.ablation_runs import BESIDE, HEADLINE, KS, Job, run_all
+from experiments.ablation_runs import BESIDE, HEADLINE, KS, AblationResult, Job, run_all
 from experiments.measuring import choose_holdout, report_stem
 from experiments.results import RowResult
 from experiments.runs import Row, Run, RunsWorkspace
+from experiments.tie_audit import TieAudit, audit_ties
+from recall import CHANNELS
 from reccore import ConfigError, DataError, RunOptions, Workspace
 
 
@@ -76,12 +78,24 @@ def ablate(
     if not complete or complete[0].row.name != baseline:
         why = "; ".join(f"{run}: {why}" for run, why in failures.items())
         raise DataError(f"the baseline {baseline!r} could not be trained, so there is nothing to compare with ({why})")
-    ablation = Ablation(job, label, complete, tuple(seeds), failures, command)
+    ablation = Ablation(job, label, complete, tuple(seeds), failures, command, ties=_ties(job, complete[0], split))
     stem = report_stem(name, split, None)
     if plot:
         figure = plot_rows(ablation, plot, workspace.reports / f"{stem}_popularity.png")
         ablation = replace(ablation, figures=[("What is offered against what is popular", figure.name)])
     return ablation, write_report(ablation, workspace.reports, stem)
+
+
+def _ties(job: Job, baseline: RowResult[AblationResult], split: str) -> TieAudit:
+    """The baseline's first run under other orders of tied events."""
+    channel = CHANNELS.load(job.workspace.model(baseline.runs[0].run.name))
+    return audit_ties(
+        job.prepared,
+        split,
+        baseline.row.name,
+        lambda queries: channel.retrieve(queries, max(KS)),
+        query_time=baseline.row.query_time,
+    )
 
 
 def _check(rows: Sequence[Row], baseline: str | None, seeds: Sequence[int], plot: Sequence[str]) -> None:

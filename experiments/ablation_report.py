@@ -14,6 +14,7 @@ from evaluation.report import markdown_table, metric_label, without_nan
 from evaluation.significance import LEVEL, paired_bootstrap
 from experiments.ablation_runs import BESIDE, HEADLINE, KS, AblationResult, Job
 from experiments.results import RowResult
+from experiments.tie_audit import TieAudit
 
 NOTE = (
     f"The difference is that of {metric_label(HEADLINE)} to the baseline, of each user's mean over the seeds, with "
@@ -35,6 +36,7 @@ class Ablation:
         failures: run → error of its training; rows with an error are not among ``rows``.
         command: shown in the report.
         figures: (caption, file name beside the report) pairs.
+        ties: the baseline under other orders of tied events.
     """
 
     job: Job
@@ -44,6 +46,7 @@ class Ablation:
     failures: Mapping[str, str]
     command: str
     figures: Sequence[tuple[str, str]] = field(default=())
+    ties: TieAudit | None = None
 
     @property
     def baseline(self) -> RowResult[AblationResult]:
@@ -144,7 +147,9 @@ class Ablation:
     def to_markdown(self) -> str:
         """The report for people."""
         others = len(self.rows) - 1
-        lines = ["# Ablation", "", self.about(), "", self.table(), "", NOTE]
+        lines = ["# Ablation", "", self.about(), ""]
+        lines += [self.ties.line(), ""] if self.ties else []
+        lines += [self.table(), "", NOTE]
         if others:
             expected = f"{others * (1 - LEVEL):.1f}"
             lines[-1] += f" Of {_many(others, 'difference')} without any effect, {expected} would look clear by chance."
@@ -174,6 +179,7 @@ class Ablation:
                 "interval_level": LEVEL,
                 "rows": [self._row_dict(result) for result in self.rows],
                 "failures": dict(self.failures),
+                "tie_audit": self.ties.to_dict() if self.ties else None,
             }
         )
         return plain

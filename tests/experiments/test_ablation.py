@@ -144,6 +144,10 @@ def test_the_split_option_chooses_the_holdout(own: Workspace) -> None:
 def test_the_files_of_a_report(own: Workspace) -> None:
     found = go(own, plot=("wide",), name="mine", command="python scripts/ablate.py --x")
     markdown = (own.reports / "mine_valid.md").read_text()
+    assert found.ties is not None
+    assert found.ties.system == "plain"
+    assert found.ties.orders[0].ndcg == pytest.approx(found.rows[0].per_seed("ndcg@10")[0])
+    assert found.ties.line() in markdown
     for part in (found.table(), "mine_valid_popularity.png", "--x", "embedding_size = 4", "seeds 0, 1", "60 users"):
         assert part in markdown
     assert "different versions" not in markdown
