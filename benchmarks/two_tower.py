@@ -44,7 +44,7 @@ from benchmarks.softmax import SQUARE, is_narrow, loss_facts, loss_head, loss_pa
 from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, SyntheticSize, event_counts
 from dataprep.synthetic_draws import make_world
 from recall.neural.encoders.mlp import MLPEncoder, PrefixInputs
-from recall.neural.losses import fused_sampled_softmax
+from recall.neural.losses.softmax import fused_sampled_softmax
 from recall.neural.network import NeuralNetwork
 from recall.neural.task import RecallTask
 from recall.neural.user_codes import UserCodes
@@ -174,7 +174,7 @@ def contenders(training: Trainer) -> dict[str, Callable[[IntArray], object]]:
             uniform = torch.randint(network.n_items, (config.negatives.uniform,), generator=draws)
             queries, items = network(inputs, torch.cat([targets, uniform.to(targets.device)]), draws)
             with torch.autocast(targets.device.type, dtype=torch.bfloat16, enabled=narrow):
-                logits = queries @ items.T / config.temperature.start
+                logits = queries @ items.T / config.tau.start
             return F.cross_entropy(logits, torch.arange(len(targets), device=targets.device))
 
         return loss
@@ -216,7 +216,7 @@ def parts_timed(training: Trainer, parts: dict[str, list[float]] | None, device:
         mock.patch.object(network.query_encoder, "forward", timed("query encoder", network.query_encoder.forward)),
         mock.patch.object(network.item_encoder, "forward", timed("item encoder", network.item_encoder.forward)),
         mock.patch(
-            "recall.neural.losses.fused_sampled_softmax", timed("loss and its gradients", fused_sampled_softmax)
+            "recall.neural.losses.softmax.fused_sampled_softmax", timed("loss and its gradients", fused_sampled_softmax)
         ),
         mock.patch.object(Tensor, "backward", timed("backward", Tensor.backward)),
         mock.patch.object(trainer, "clip_gradients", timed("clipping", trainer.clip_gradients)),

@@ -8,6 +8,7 @@ companion. Whatever proposes negatives, the correction is that of the mixture of
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
@@ -59,8 +60,8 @@ LogQConfig: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, eq=False)
-class MinedShare:
-    """A third proposal: draws from a pool of hard negatives.
+class Proposal:
+    """Draws beside the in-batch and the uniform ones.
 
     Attributes:
         n: draws per batch.
@@ -77,26 +78,26 @@ def mixed_log_q(
     n_uniform: int,
     *,
     n_items: int | None = None,
-    mined: MinedShare | None = None,
+    further: Sequence[Proposal] = (),
 ) -> Tensor:
     """(N,) log Q*, the chance that one negative of a mixed batch is a given item.
 
-    Q*(y) = (B·Q(y) + B′/N + B″·P(y)) / (B + B′ + B″) with Q the chance of an in-batch draw, B in-batch draws (their
-    mean number), B′ uniform and B″ mined ones. An item that is never drawn gets 0 instead of the logarithm of a
-    clamped tiny number: it is in no batch, so its value is never used.
+    Q*(y) = (B·Q(y) + B′/N + Σ B″·P(y)) / (B + B′ + Σ B″) with Q the chance of an in-batch draw, B in-batch draws (their
+    mean number), B′ uniform ones, and B″ of each further proposal P, such as mined or popular items. An item that is
+    never drawn gets 0 instead of the logarithm of a clamped tiny number: it is in no batch, so its value is never used.
 
     Args:
         item_probability: (N,) Q of each item, or of some items only, with ``n_items`` the size of the catalogue.
         n_in_batch: B.
         n_uniform: B′.
         n_items: N of the catalogue; None = the length of ``item_probability``.
-        mined: B″ and P.
+        further: B″ and P of each.
     """
     n_items = len(item_probability) if n_items is None else n_items
     draws = n_in_batch * item_probability + n_uniform / n_items
     n_draws = n_in_batch + n_uniform
-    if mined is not None:
-        draws, n_draws = draws + mined.n * mined.probability, n_draws + mined.n
+    for proposal in further:
+        draws, n_draws = draws + proposal.n * proposal.probability, n_draws + proposal.n
     return _log_or_zero(draws / n_draws)
 
 
@@ -106,19 +107,21 @@ def inclusion_log_q(
     n_uniform: int,
     *,
     n_items: int | None = None,
-    mined: MinedShare | None = None,
+    further: Sequence[Proposal] = (),
 ) -> Tensor:
     """(N,) log of the chance that a mixed batch holds a given item at all: for batches of distinct items.
 
-    1 − (1−Q(y))^B · (1−1/N)^B′ · (1−P(y))^B″, arguments as in ``mixed_log_q``. The expected number of draws
+    1 − (1−Q(y))^B · (1−1/N)^B′ · Π (1−P(y))^B″, arguments as in ``mixed_log_q``. The expected number of draws
     over-corrects an item that is drawn many times and then kept once.
     """
     n_items = len(item_probability) if n_items is None else n_items
-    log_absent = n_in_batch * torch.log1p(-item_probability)
+    log_absent = torch.zeros_like(item_probability)
+    if n_in_batch:
+        log_absent = n_in_batch * torch.log1p(-item_probability)
     if n_uniform:
         log_absent = log_absent + n_uniform * (math.log1p(-1 / n_items) if n_items > 1 else -math.inf)
-    if mined is not None:
-        log_absent = log_absent + mined.n * torch.log1p(-mined.probability)
+    for proposal in further:
+        log_absent = log_absent + proposal.n * torch.log1p(-proposal.probability)
     return _log_or_zero(-torch.expm1(log_absent))
 
 

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from recall.neural.logq import MinedShare
+from recall.neural.logq import Proposal
 from reccore import ComponentConfig, Exclusions, Interactions, QueryBatch
 from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
 
@@ -89,9 +89,9 @@ class MinedPool(nn.Module):
         place = torch.randint(int(total[-1]), (self.config.per_batch,), generator=draws).to(total.device)
         return torch.searchsorted(total, place, right=True)
 
-    def share(self, item_idx: Tensor) -> MinedShare | None:
+    def proposal(self, item_idx: Tensor) -> Proposal | None:
         """Chance (M,) that one draw is each of the given items; None for an empty pool."""
         total = self.counts.sum()
         if int(total) == 0:
             return None
-        return MinedShare(self.config.per_batch, self.counts[item_idx] / total)
+        return Proposal(self.config.per_batch, self.counts[item_idx] / total)

@@ -69,8 +69,8 @@ class NeuralNetwork(nn.Module):
         self.query_encoder = encoder(config.encoder, codes, items, config.embedding_size)
         self.frequency = _frequency(config)
         self.temperature: LearnedTemperature | None = None
-        if config.temperature.bounds is not None:
-            self.temperature = LearnedTemperature(config.temperature.start, config.temperature.bounds)
+        if config.tau is not None and config.tau.bounds is not None:
+            self.temperature = LearnedTemperature(config.tau.start, config.tau.bounds)
 
     @property
     def content(self) -> ItemContent:

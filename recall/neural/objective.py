@@ -9,7 +9,7 @@ from torch import Tensor
 from recall.neural.bank import ItemBank
 from recall.neural.config import NeuralConfig
 from recall.neural.encoders.base import QueryInputs
-from recall.neural.losses import Columns, SoftmaxConfig, SoftmaxLoss, corrected_logq_softmax
+from recall.neural.losses.base import BatchShape, Columns, MaskedLossOptions
 from recall.neural.mining import Retrieve
 from recall.neural.negatives import (
     CatalogueNegatives,
@@ -63,26 +63,23 @@ class Objective:
         if isinstance(config.negatives, SampledNegativesConfig) and config.negatives.bank is not None:
             self.bank = ItemBank(config.negatives.bank, config.embedding_size).to(device)
             n_columns += config.negatives.bank.size
-        self.softmax: SoftmaxLoss | None = None
-        self.user_positives: UserPositives | None = None
-        if isinstance(config.loss, SoftmaxConfig):
-            self.softmax = SoftmaxLoss(config.loss, n_in_batch * n_columns)
-            if config.loss.mask_positives == "all":
-                self.user_positives = UserPositives(interactions, device)
+        in_batch = isinstance(config.negatives, CatalogueNegativesConfig) or config.negatives.in_batch
+        self.loss = config.loss.create(BatchShape(interactions.n_items, n_in_batch * n_columns, in_batch))
+        masks = config.loss.mask_positives if isinstance(config.loss, MaskedLossOptions) else "none"
+        self.masks_history = masks == "history"
+        self.user_positives = UserPositives(interactions, device) if masks == "all" else None
 
     def _build_negatives(self, n_in_batch: float) -> Negatives:
         config = self.config
         if isinstance(config.negatives, CatalogueNegativesConfig):
             return CatalogueNegatives(self.network.n_items)
-        # A merged column hides the repeats of a target, as masking accidental hits does.
-        merges = isinstance(config.loss, SoftmaxConfig) and config.loss.mask_accidental_hits
         return SampledNegatives(
             config.negatives,
             self.interactions,
             n_in_batch,
             self.device,
             frequency=self.network.frequency,
-            keeps_repeats=not merges,
+            keeps_repeats=not config.loss.merges_repeats,
         )
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -110,7 +107,7 @@ class Objective:
         targets_of = items[: len(targets)] if sample.target is None else items[sample.target]
         if queries.ndim == 3:
             queries = closest_interest(queries, targets_of.detach())
-        temperature = self.config.temperature.start if network.temperature is None else network.temperature()
+        temperature = self._temperature()
         weight = None if self.rewards is None else torch.from_numpy(self.rewards[events]).to(targets.device)
         positives = self._positives(inputs, events)
         if self.bank is None:
@@ -135,18 +132,19 @@ class Objective:
         positives: PositiveItems | None,
     ) -> Tensor:
         log_q = self.negatives.log_q(columns.item_idx, columns.n_bank)
-        if self.softmax is not None:
-            return self.softmax(queries, columns, log_q, temperature=temperature, weight=weight, positives=positives)
-        assert log_q is not None  # the configuration refuses a corrected softmax without a correction
-        return corrected_logq_softmax(
-            queries, columns.vectors, columns.item_idx, temperature=temperature, log_q=log_q, weight=weight
-        )
+        return self.loss(queries, columns, log_q, temperature=temperature, weight=weight, positives=positives)
+
+    def _temperature(self) -> float | Tensor:
+        """τ; 1 for a loss of plain cosines."""
+        if self.network.temperature is not None:
+            learned: Tensor = self.network.temperature()
+            return learned
+        return 1.0 if self.config.tau is None else self.config.tau.start
 
     def _positives(self, inputs: QueryInputs, events: IntArray) -> PositiveItems | None:
         if self.user_positives is not None:
             return self.user_positives(events)
-        loss = self.config.loss
-        return inputs.positives() if isinstance(loss, SoftmaxConfig) and loss.mask_positives == "history" else None
+        return inputs.positives() if self.masks_history else None
 
     def _mine(self, draws: torch.Generator) -> None:
         if self.negatives.pool is not None and self.retrieve is not None:

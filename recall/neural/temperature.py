@@ -1,4 +1,4 @@
-"""The softmax temperature τ, fixed or learned between two bounds."""
+"""The temperature τ by which cosines are divided, fixed or learned between two bounds."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from recall.neural.logq import MinedShare, inclusion_log_q, mixed_log_q
+from recall.neural.logq import Proposal, inclusion_log_q, mixed_log_q
 
 
 def test_mixed_log_q_by_hand() -> None:
@@ -25,11 +25,13 @@ def test_mixed_log_q_at_its_ends() -> None:
 
 
 def test_mined_draws_are_one_more_part_of_the_mixture_by_hand() -> None:
-    share, mined = torch.tensor([0.5, 0.3, 0.2, 0.0]), MinedShare(10, torch.tensor([0.0, 0.1, 0.1, 0.8]))
+    share, mined = torch.tensor([0.5, 0.3, 0.2, 0.0]), Proposal(10, torch.tensor([0.0, 0.1, 0.1, 0.8]))
     # (6 · .5 + 4/4 + 10 · 0) / 20 = .20 and so on
-    torch.testing.assert_close(mixed_log_q(share, 6, 4, mined=mined), torch.log(torch.tensor([0.2, 0.19, 0.16, 0.45])))
+    torch.testing.assert_close(
+        mixed_log_q(share, 6, 4, further=[mined]), torch.log(torch.tensor([0.2, 0.19, 0.16, 0.45]))
+    )
     # 1 − .5⁶ · .75⁴ · 1, 1 − .7⁶ · .75⁴ · .9¹⁰, 1 − .8⁶ · .75⁴ · .9¹⁰, 1 − .75⁴ · .2¹⁰
-    found = inclusion_log_q(share, 6, 4, mined=mined).exp()
+    found = inclusion_log_q(share, 6, 4, further=[mined]).exp()
     expected = torch.tensor([0.995056, 0.987021, 0.971079, 0.99999997])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 

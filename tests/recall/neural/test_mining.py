@@ -47,12 +47,12 @@ def test_draws_follow_the_pool() -> None:
     pool = MinedPool(4, MiningConfig(per_batch=4000))
     draws = torch.Generator().manual_seed(0)
     assert pool.draw(draws).tolist() == []
-    assert pool.share(torch.arange(4)) is None
+    assert pool.proposal(torch.arange(4)) is None
     pool.fill(torch.tensor([0, 3, 0, 7]))
     drawn = torch.bincount(pool.draw(draws), minlength=4)
     assert drawn[[0, 2]].tolist() == [0, 0]
     assert int(drawn[1]) == pytest.approx(1200, abs=100)
-    share = pool.share(torch.tensor([3, 1, 0]))
+    share = pool.proposal(torch.tensor([3, 1, 0]))
     assert share is not None
     assert (share.n, share.probability.tolist()) == (4000, pytest.approx([0.7, 0.3, 0.0]))
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall.neural import losses
 from recall.neural.encoders.windows import WindowInputs
+from recall.neural.losses import softmax
 from recall.neural.objective import Objective, UserPositives, closest_interest
 from recall.neural.rewards import rating_rewards
 from reccore import DataError, Interactions
@@ -190,11 +190,11 @@ def test_auto_fuses_large_batches(
 
     def counted(queries: Tensor, *rest: Any, **more: Any) -> Tensor:
         calls.append(len(queries))
-        return losses.sampled_softmax(queries, *rest, **more)
+        return softmax.sampled_softmax(queries, *rest, **more)
 
-    monkeypatch.setattr(losses, "fused_sampled_softmax", counted)
+    monkeypatch.setattr(softmax, "fused_sampled_softmax", counted)
     for limit in (2 * n_columns - 1, 2 * n_columns):  # two examples
-        monkeypatch.setattr(losses, "FUSED_ABOVE", limit)
+        monkeypatch.setattr(softmax, "FUSED_ABOVE", limit)
         calls.clear()
         step(objective_of(Answers(), **config, loss__implementation=implementation), [0, 1], [0, 3])
         assert bool(calls) == (implementation == "fused" or (implementation == "auto" and limit < 2 * n_columns))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
-from recall.neural import losses
+from recall.neural.losses import softmax
 from recall.two_tower import TwoTower, TwoTowerConfig
 from reccore import ComponentConfig, ConfigError, RunOptions, TrainingData
 from tests.helpers import nested
@@ -19,6 +20,7 @@ STREAMING: dict[str, Any] = {"negatives__logq__kind": "streaming"}
 TRANSFORMER: dict[str, Any] = {"encoder__kind": "transformer"}
 CATALOGUE: dict[str, Any] = {"negatives": {"kind": "catalogue"}}
 CORRECTED: dict[str, Any] = {"loss__kind": "corrected_softmax"}
+UNCORRECTED: dict[str, Any] = {"negatives__logq__kind": "none"}
 CHANGED: list[tuple[str, Any]] = [
     ("embedding_size", 9),
     ("item__hidden_size", 9),
@@ -42,7 +44,10 @@ CHANGED: list[tuple[str, Any]] = [
     ("temperature__bounds", (0.01, 1.0)),
     ("negatives__kind", "distinct"),
     ("negatives", {"kind": "catalogue"}),
+    ("negatives__in_batch", False),
     ("negatives__uniform", 9),
+    ("negatives__popular__per_batch", 20),
+    ("negatives__popular__power", 3.0),
     ("negatives__logq__kind", "none"),
     ("negatives__logq__kind", "streaming"),
     ("negatives__logq__hashes", 1),
@@ -61,6 +66,16 @@ CHANGED: list[tuple[str, Any]] = [
     ("loss__mask_positives", "history"),
     ("loss__mask_positives", "all"),
     ("loss__hardest", 3),
+    ("loss__kind", "bce"),
+    ("loss__negatives", 5),
+    ("loss__calibration", 0.5),
+    ("loss__kind", "bpr"),
+    ("loss__kind", "bpr_max"),
+    ("loss__score_reg", 0.5),
+    ("loss__kind", "top1_max"),
+    ("loss__kind", "ccl"),
+    ("loss__margin", -0.2),
+    ("loss__negative_weight", 5.0),
     ("reward", "rating"),
     ("batch_size", 48),
     ("epochs", 3),
@@ -76,6 +91,12 @@ BESIDE: dict[str, dict[str, Any]] = {
     "negatives__logq__initial_gap": {**STREAMING, "negatives__logq__warm_up": False},
     "negatives__logq__warm_up": STREAMING,
     "negatives": {"negatives": {"logq": {"kind": "none"}, "uniform": 0}},
+    "negatives__in_batch": UNCORRECTED,
+    "negatives__popular__power": {"negatives__popular__per_batch": 20},
+    "loss__negatives": {"loss__kind": "bce"},
+    "loss__calibration": {"loss__kind": "bce", "loss__negatives": 5},
+    **{f"loss__{name}": {"loss__kind": "ccl", **UNCORRECTED} for name in ("margin", "negative_weight")},
+    "loss__score_reg": {"loss__kind": "bpr_max", **UNCORRECTED},
     "negatives__bank__warmup_steps": {"negatives__bank__size": 100},
     **{f"encoder__{name}": TRANSFORMER for name in ("blocks", "heads", "dropout")},
     **{f"item__graph__{name}": {"item__graph": {}} for name in ("layers", "neighbours", "window")},
@@ -123,6 +144,8 @@ def test_every_option_changes_the_answers(
 ) -> None:
     queries = board.interactions.queries()
     beside = BESIDE.get(option)
+    if option == "loss__kind" and value in ("bpr_max", "top1_max", "ccl"):
+        beside = UNCORRECTED
     before = plain if beside is None else fitted(board, options, **beside)
     changed = fitted(board, options, **{**(beside or {}), option: value})
     difference = changed.retrieve(queries, 5).score - before.retrieve(queries, 5).score
@@ -160,6 +183,77 @@ def test_options_go_together(
     assert np.isfinite(fitted(board, options, epochs=1, **config, **other).log.loss).all()
 
 
+LOSSES = {
+    "softmax": [{}, {"loss__hardest": 3}],
+    "corrected_softmax": [{}],
+    "bce": [{}, {"loss__calibration": 0.5}],
+    "bpr": [{}],
+    "bpr_max": [{}],
+    "top1_max": [{}],
+    "ccl": [{}],
+}
+NEGATIVES: list[dict[str, Any]] = [
+    {"negatives__kind": "sampled", "negatives__bank__size": 70},
+    {"negatives__kind": "sampled", "negatives__in_batch": False},
+    {"negatives__kind": "distinct"},
+    {"negatives__kind": "distinct", "negatives__in_batch": False},
+    CATALOGUE,
+]
+FURTHER: dict[str, Any] = {"negatives__popular__per_batch": 5, "negatives__mined__per_batch": 5}
+LOGQ = ["none", "counts", "streaming"]
+MASKS = [{"loss__mask_positives": mask} for mask in ("none", "history", "all")]
+MASKS += [{"loss__mask_positives": "history", "loss__mask_accidental_hits": False}]
+
+
+def admitted() -> list[dict[str, Any]]:
+    """The combinations of loss, negatives, correction and masks that the configuration does not refuse."""
+    found = []
+    for kind, options in LOSSES.items():
+        masks = [{}] if kind == "corrected_softmax" else MASKS
+        for own, negatives, logq, mask in product(options, NEGATIVES, LOGQ, masks):
+            drawn = {} if negatives is CATALOGUE else {**FURTHER, "negatives__logq__kind": logq}
+            config = {"loss__kind": kind, **own, **negatives, **drawn, **mask}
+            if negatives is CATALOGUE and logq != "none":
+                continue
+            try:
+                TwoTower(nested(config))
+            except ConfigError:
+                continue
+            found.append(config)
+    return found
+
+
+ADMITTED = admitted()
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("encoder", ["mlp", "transformer"])
+def test_every_loss_trains_with_all_negatives_that_go_with_it(
+    board: TrainingData, options: RunOptions, kind: str, encoder: str
+) -> None:
+    """A step for few users each, since there are so many."""
+    some = TrainingData(
+        board.interactions.first(np.where(np.arange(60) < 6, 8, 0)), board.items, board.users, board.vocabulary
+    )
+    configs = [config for config in ADMITTED if config["loss__kind"] == kind]
+    for config in configs:
+        log = fitted(some, options, **{"encoder__kind": encoder, "epochs": 1, "reward": "rating"}, **config).log
+        assert np.isfinite(log.loss).all(), config
+
+
+def test_how_many_combinations_there_are() -> None:
+    per_kind = {kind: sum(config["loss__kind"] == kind for config in ADMITTED) for kind in LOSSES}
+    # With masks of four kinds on sampled negatives and three elsewhere, and each logQ that has an effect: 3 with
+    # in-batch negatives, 2 without, 1 where the loss reads none.
+    assert per_kind == {
+        "softmax": 2 * (4 * 3 + 4 * 2 + 3 * 3 + 3 * 2 + 3),
+        "corrected_softmax": 2 + 1,
+        "bce": 2 * (4 * 3 + 4 * 2 + 3 + 3 + 3),
+        "bpr": 4 * 3 + 4 * 2 + 3 * 3 + 3 * 2 + 3,
+        **dict.fromkeys(("bpr_max", "top1_max", "ccl"), 4 + 4 + 3 + 3 + 3),
+    }
+
+
 @pytest.mark.parametrize("logq", ["counts", "streaming"])
 @pytest.mark.parametrize("uniform", [0, 8])
 def test_the_2025_correction_goes_with_bank_mining_and_rewards(
@@ -186,6 +280,20 @@ def test_the_2025_correction_goes_with_bank_mining_and_rewards(
             {"negatives__kind": "distinct", "loss__mask_accidental_hits": False},
             "with distinct there are no accidental hits",
         ),
+        ({"loss__kind": "ccl", **UNCORRECTED, "temperature": 0.1}, "ccl reads plain cosines: leave temperature out"),
+        ({"loss__kind": "ccl"}, "ccl has no logQ correction; set negatives.logq.kind = none"),
+        ({"loss__kind": "bpr_max"}, "bpr_max has no logQ correction"),
+        ({"loss__kind": "top1_max", **STREAMING}, "top1_max has no logQ correction"),
+        ({"loss__kind": "bce", "negatives__kind": "distinct"}, "which negatives.kind = distinct does not have"),
+        ({"negatives__in_batch": False}, "softmax reads differences of log Q, and these negatives are all uniform"),
+        ({"negatives__in_batch": False, "loss__kind": "bpr"}, "bpr reads differences of log Q"),
+        ({"negatives__in_batch": False, "negatives__uniform": 0}, "in_batch = false needs other negatives"),
+        ({"negatives__in_batch": False, **STREAMING}, "streaming estimates in-batch draws"),
+        ({"negatives__in_batch": False, "negatives__bank__size": 9}, "bank holds targets of earlier batches"),
+        (
+            {"negatives__in_batch": False, **UNCORRECTED, "loss__implementation": "fused"},
+            "loss.implementation = fused needs negatives.in_batch = true",
+        ),
         ({**TRANSFORMER, "embedding_size": 10, "encoder__heads": 4}, "10 is not divisible by encoder.heads = 4"),
         ({"temperature__bounds": (0.2, 0.4)}, "temperature 0.1 must lie inside its bounds 0.2 … 0.4"),
         ({"temperature__bounds": (0.4, 0.05)}, "must lie inside its bounds"),
@@ -207,6 +315,12 @@ def test_contradictions(wrong: dict[str, Any], why: str) -> None:
         ({**CORRECTED, "loss__mask_positives": "history"}, "loss.corrected_softmax.mask_positives"),
         ({**CORRECTED, "loss__hardest": 5}, "loss.corrected_softmax.hardest"),
         ({**CORRECTED, "loss__implementation": "fused"}, "loss.corrected_softmax.implementation"),
+        *((({"loss__kind": kind, "loss__hardest": 5}), f"loss.{kind}.hardest") for kind in ("bce", "bpr", "ccl")),
+        ({"loss__kind": "bpr", "loss__margin": 0.1}, "loss.bpr.margin"),
+        ({"loss__kind": "top1_max", "loss__score_reg": 0.1}, "loss.top1_max.score_reg"),
+        ({"loss__kind": "ccl", "loss__negatives": 10}, "loss.ccl.negatives"),
+        ({**CATALOGUE, "negatives__popular__per_batch": 9}, "negatives.catalogue.popular"),
+        ({**CATALOGUE, "negatives__in_batch": False}, "negatives.catalogue.in_batch"),
         ({"negatives__kind": "distinct", "negatives__bank__size": 9}, "negatives.distinct.bank"),
         ({**CATALOGUE, "negatives__logq__kind": "counts"}, "negatives.catalogue.logq"),
         ({**CATALOGUE, "negatives__uniform": 9}, "negatives.catalogue.uniform"),
@@ -237,7 +351,7 @@ def test_the_fused_softmax_is_used_and_trains_the_same(
         calls.append(len(queries))
         return fused_sampled_softmax(queries, *rest, **more)
 
-    monkeypatch.setattr(losses, "fused_sampled_softmax", counted)
+    monkeypatch.setattr(softmax, "fused_sampled_softmax", counted)
     fused = fitted(board, options, loss__implementation="fused")
     assert calls
     np.testing.assert_allclose(fused.log.loss, plain.log.loss, rtol=1e-4)
@@ -261,6 +375,10 @@ def test_the_fused_softmax_is_used_and_trains_the_same(
         ({"loss__kind": "hinge"}, "loss.kind: unknown kind 'hinge'"),
         ({"loss__hardest": 0}, "loss.softmax.hardest: "),
         ({"index__kind": "scann"}, "index.kind: unknown kind 'scann'"),
+        ({"loss__kind": "bce", "loss__calibration": 1.1}, "loss.bce.calibration: "),
+        ({"loss__kind": "bce", "loss__negatives": 0}, "loss.bce.negatives: "),
+        ({"loss__kind": "ccl", "loss__margin": 1.0}, "loss.ccl.margin: "),
+        ({"negatives__popular__power": -1}, "negatives.sampled.popular.power: "),
     ],
 )
 def test_values_out_of_range(wrong: dict[str, Any], where: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics import per_query_metrics
-from recall.neural import losses
+from recall.neural.losses import softmax
 from recall.two_tower import TwoTower
 from reccore import DataError, Exclusions, Holdout, Interactions, RunOptions, TrainingData
 from tests.helpers import training_data
@@ -115,7 +115,7 @@ def test_a_loss_that_is_no_number_names_epoch_and_batch(
         steps += 1
         return sampled_softmax(*args, **kwargs) * (float("nan") if steps == BATCHES + 3 else 1.0)
 
-    monkeypatch.setattr(losses, "sampled_softmax", break_down)
+    monkeypatch.setattr(softmax, "sampled_softmax", break_down)
     with pytest.raises(TrainingError, match=f"nan in epoch 2, batch 3 of {BATCHES}; a lower learning_rate"):
         fitted(board, options)
 

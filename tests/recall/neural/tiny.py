@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recall.neural import losses
+from recall.neural.losses import softmax
 from recall.two_tower import TwoTower
 from reccore import Holdout, RunOptions, TrainingData
 from tests.helpers import nested
@@ -71,7 +71,7 @@ def seen_by_the_loss(
         calls.append({"n": len(queries), "item_idx": item_idx, "targets": targets, "draws": draws, **rest})
         return sampled_softmax(queries, items, item_idx, **rest)
 
-    monkeypatch.setattr(losses, "sampled_softmax", record)
+    monkeypatch.setattr(softmax, "sampled_softmax", record)
     fitted(board, options, **config)
     return calls
 

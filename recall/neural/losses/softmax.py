@@ -1,4 +1,4 @@
-"""Losses over sampled items: the corrected softmax of 2019, and that of 2025 with an uncorrected positive.
+"""List-wise: the corrected softmax of 2019, and that of 2025 with an uncorrected positive.
 
 Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019; Khrylchenko et
 al., "Correcting the LogQ correction: revisiting sampled softmax for large-scale retrieval", RecSys 2025.
@@ -6,15 +6,22 @@ al., "Correcting the LogQ correction: revisiting sampled softmax for large-scale
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal, TypeAlias
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, Tag
+from pydantic import Field
 from torch import Tensor
 
-from reccore import ComponentConfig
-from reccore.config import by_kind
+from recall.neural.losses.base import (
+    BatchShape,
+    Columns,
+    Correction,
+    Loss,
+    LossOptions,
+    MaskedLossOptions,
+    Scores,
+    ScoresLoss,
+)
 from training.kernels.fused_softmax import fused_sampled_softmax
 from training.kernels.masking import PositiveItems
 from training.kernels.sampled_softmax import sampled_softmax, weighted_mean
@@ -25,72 +32,37 @@ that in flight. On one core (d 64, 2,048 columns) the fused one is three times a
 equal."""
 
 
-class SoftmaxConfig(ComponentConfig):
+class SoftmaxConfig(MaskedLossOptions):
     """Softmax cross-entropy of the target against the sampled items.
 
     Attributes:
-        mask_accidental_hits: hide negatives that are the example's own target.
-        mask_positives: hide negatives in the part of the ``history`` that the query reads, or ``all`` items of the
-            example's user, later ones too.
         hardest: only so many negatives of each example count, those with the largest terms in the softmax's sum;
             None = all. The repeats of an item are one term.
         implementation: ``plain`` writes out all logits of a batch; ``fused`` forms loss and gradients in chunks of
-            rows, in bf16 where the machine is faster so; ``auto`` is fused for large batches.
+            rows, in bf16 where the machine is faster so; ``auto`` is fused for large batches. Without in-batch
+            negatives there is only the plain one.
     """
 
+    correction: ClassVar[Correction] = "differences"
     kind: Literal["softmax"] = "softmax"
-    mask_accidental_hits: bool = True
-    mask_positives: Literal["none", "history", "all"] = "none"
     hardest: int | None = Field(default=None, ge=1)
     implementation: Literal["auto", "plain", "fused"] = "auto"
 
+    def create(self, batch: BatchShape) -> Loss:
+        return SoftmaxLoss(self, batch.n_logits) if batch.in_batch else DrawnSoftmaxLoss(self)
 
-class CorrectedSoftmaxConfig(ComponentConfig):
+
+class CorrectedSoftmaxConfig(LossOptions):
     """The positive stays uncorrected and an example is weighted by 1 − P̂ (RecSys 2025); needs sampled negatives."""
 
+    correction: ClassVar[Correction] = "logits"
     kind: Literal["corrected_softmax"] = "corrected_softmax"
 
-
-LossConfig: TypeAlias = Annotated[
-    Annotated[SoftmaxConfig, Tag("softmax")] | Annotated[CorrectedSoftmaxConfig, Tag("corrected_softmax")],
-    by_kind("softmax"),
-]
+    def create(self, batch: BatchShape) -> Loss:
+        return CorrectedSoftmaxLoss()
 
 
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """The items that the queries of a batch are compared with.
-
-    Attributes:
-        item_idx: (M,).
-        vectors: (M, D).
-        target: (B,) column of each example's target; None = 0 … B−1.
-        repeats: (M,) how often each item was drawn; None = as often as it has a column.
-        n_bank: columns that come from a bank of earlier batches, the last ones.
-    """
-
-    item_idx: Tensor
-    vectors: Tensor
-    target: Tensor | None = None
-    repeats: Tensor | None = None
-    n_bank: int = 0
-
-    def detached(self) -> Columns:
-        """The same without gradients to the vectors."""
-        return replace(self, vectors=self.vectors.detach())
-
-    def with_bank(self, vectors: Tensor, item_idx: Tensor) -> Columns:
-        """Followed by the bank's columns; older vectors of an item differ, so each keeps a column of its own."""
-        return Columns(
-            torch.cat([self.item_idx, item_idx]),
-            torch.cat([self.vectors, vectors]),
-            self.target,
-            None if self.repeats is None else torch.cat([self.repeats, torch.ones_like(item_idx)]),
-            len(item_idx),
-        )
-
-
-class SoftmaxLoss:
+class SoftmaxLoss(Loss):
     """``SoftmaxConfig`` as a function; ``n_logits`` are those of a mean batch."""
 
     def __init__(self, config: SoftmaxConfig, n_logits: float) -> None:
@@ -108,7 +80,6 @@ class SoftmaxLoss:
         weight: Tensor | None,
         positives: PositiveItems | None,
     ) -> Tensor:
-        """Mean loss of (B, D) queries; arguments as in ``training.kernels.sampled_softmax``."""
         softmax = fused_sampled_softmax if self.fuses else sampled_softmax
         return softmax(
             queries,
@@ -125,6 +96,49 @@ class SoftmaxLoss:
         )
 
 
+class DrawnSoftmaxLoss(ScoresLoss):
+    """``SoftmaxConfig`` where other examples' targets are no negatives: the target against what was drawn.
+
+    The kernels divide by a column's ``repeats``, which are 0 for a target that was not drawn.
+    """
+
+    def __init__(self, config: SoftmaxConfig) -> None:
+        super().__init__(config)
+        self.hardest = config.hardest
+
+    def of_examples(self, scores: Scores, *, corrected: bool) -> Tensor:
+        terms = torch.where(scores.count > 0, scores.negative + scores.count.clamp(min=1.0).log(), -torch.inf)
+        if self.hardest is not None:
+            terms = terms.topk(min(self.hardest, terms.shape[1]), dim=1, sorted=False).values
+        total = torch.logsumexp(torch.cat([scores.positive[:, None], terms], dim=1), dim=1)
+        return total - scores.positive
+
+
+class CorrectedSoftmaxLoss(Loss):
+    """``CorrectedSoftmaxConfig`` as a function."""
+
+    def __call__(
+        self,
+        queries: Tensor,
+        columns: Columns,
+        log_q: Tensor | None,
+        *,
+        temperature: float | Tensor,
+        weight: Tensor | None,
+        positives: PositiveItems | None,
+    ) -> Tensor:
+        assert log_q is not None  # the configuration refuses it without a correction
+        return corrected_logq_softmax(
+            queries,
+            columns.vectors,
+            columns.item_idx,
+            temperature=temperature,
+            log_q=log_q,
+            weight=weight,
+            drawn=None if columns.repeats is None else columns.repeats > 0,
+        )
+
+
 def corrected_logq_softmax(
     queries: Tensor,
     items: Tensor,
@@ -133,8 +147,11 @@ def corrected_logq_softmax(
     temperature: float | Tensor,
     log_q: Tensor,
     weight: Tensor | None = None,
+    drawn: Tensor | None = None,
 ) -> Tensor:
     """Mean loss of the 2025 correction, arguments as in ``training.kernels.sampled_softmax``.
+
+    ``drawn`` (M,) marks the rows that are negatives, where the targets of other examples are not; None = all.
 
     A positive is in its own softmax with certainty, not by sampling, so it is not corrected; the negatives are draws
     of other items, from Q′(d) = Q(d) / (1 − Q(p)), where Q = c/Σc gives c_d / (Σc − c_p):
@@ -149,6 +166,8 @@ def corrected_logq_softmax(
     scores = queries / temperature @ items.T  # (B, M)
     positive = scores.diagonal()
     own = item_idx[:n_examples, None] == item_idx[None, :]
+    if drawn is not None:
+        own = own | ~drawn
     n_negatives = (~own).sum(dim=1)
     own = own & (n_negatives > 0)[:, None]  # a row that is hidden entirely would have no finite sum
     log_rest = torch.log1p(-log_q[:n_examples].exp().clamp(max=1 - torch.finfo(log_q.dtype).eps))  # log(1 − Q(p))

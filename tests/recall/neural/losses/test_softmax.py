@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recall.neural.logq import MinedShare, inclusion_log_q, mixed_log_q
-from recall.neural.losses import corrected_logq_softmax
+from recall.neural.logq import Proposal, inclusion_log_q, mixed_log_q
+from recall.neural.losses.softmax import corrected_logq_softmax
 from tests.training.kernels.test_sampled_softmax import ITEM_IDX, ITEMS, LOG_Q, QUERIES, TAU, loss_of
 from training.kernels.sampled_softmax import sampled_softmax
 
@@ -163,9 +163,9 @@ def test_mined_negatives_corrected_as_part_of_the_mixture_shift_nothing(world: d
     nearest = (world["queries"][:6] @ world["items"].T).topk(10, dim=1).indices
     pool = torch.bincount(nearest.flatten(), minlength=40).float()
     pool /= pool.sum()
-    right = mixed_log_q(world["share"], 64, 64, mined=MinedShare(64, pool))
+    right = mixed_log_q(world["share"], 64, 64, further=[Proposal(64, pool)])
     without = mixed_log_q(world["share"], 64, 64)
-    distinct_right = inclusion_log_q(world["share"], 64, 64, mined=MinedShare(64, pool))
+    distinct_right = inclusion_log_q(world["share"], 64, 64, further=[Proposal(64, pool)])
 
     def mined(u: Tensor, v: Tensor, sampled: Tensor) -> Tensor:
         return sampled_softmax(u, v, sampled, temperature=0.2, log_q=right[sampled])
