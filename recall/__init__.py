@@ -20,6 +20,9 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "itemcf_prior": "recall.itemcf_prior:ItemCFPrior",
         "mf": "recall.mf:MF",
         "two_tower": "recall.two_tower:TwoTower",
+        "dssm": "recall.dssm:DSSM",
+        "youtube_dnn": "recall.youtube_dnn:YouTubeDNN",
+        "simplex": "recall.simplex:SimpleX",
     },
 )
 

@@ -52,6 +52,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
     "gru4rec": nested(TWO_TOWER),
+    "dssm": nested(TWO_TOWER),
+    "youtube_dnn": nested(TWO_TOWER),
+    "simplex": nested({name: value for name, value in TWO_TOWER.items() if name != "encoder__hidden_size"}),
 }
 IMPERSONAL = {"popularity"}
 N_ITEMS = 24

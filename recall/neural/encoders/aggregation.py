@@ -1,0 +1,127 @@
+"""Behaviour aggregation: a vector of the user and a pool of the history, mixed by a fixed gate.
+
+    h = g · e_u + (1 − g) · V · Σ_i α_i e(x_i)
+
+Mao et al., "SimpleX: a simple and strong baseline for collaborative filtering", CIKM 2021, section 3.3. e_u here is the
+sum of the userId and the facts known of the user, so that a user without an id is represented too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recall.neural.encoders.base import QueryEncoder
+from recall.neural.encoders.mlp import PrefixExamples, PrefixInputs
+from recall.neural.item_encoder import embedding, large_embedding
+from recall.neural.user_codes import UserCodes
+from reccore import ComponentConfig, Interactions, ItemTable, QueryBatch
+from reccore.arrays import BoolArray
+from training.kernels.embedding_table import EmbeddingTable, share_last_row
+from training.kernels.pooled_embeddings import decayed_pools
+
+
+class AggregationConfig(ComponentConfig):
+    """Options of ``AggregationEncoder``.
+
+    Attributes:
+        pooling: α: ``mean`` 1/n; ``self_attention`` softmax of ⟨q, tanh(W e(x_i) + b)⟩ with a learned q;
+            ``user_attention`` the same with q = e_u.
+        gate: g, the share of the user's own vector.
+        history_length: the latest so many events of a history are read.
+        history_dropout: share of history events left out at random in training.
+        user_dropout: share of userIds replaced by the unknown one in training, so that new users are represented.
+        query_time: read the query's time, as in ``QueryEncoderConfig``.
+    """
+
+    kind: Literal["aggregation"] = "aggregation"
+    pooling: Literal["mean", "self_attention", "user_attention"] = "mean"
+    gate: float = Field(default=0.5, gt=0, lt=1)
+    history_length: int = Field(default=50, ge=1)
+    history_dropout: float = Field(default=0.2, ge=0, lt=1)
+    user_dropout: float = Field(default=0.5, ge=0, le=1)
+    query_time: bool = False
+
+
+class AggregationEncoder(QueryEncoder):
+    """Gated sum of user vector and pooled history → unit vector.
+
+    The pool reads the item encoder's own id table, so that a film means the same on both sides. Attention takes
+    (B, T, D) numbers of memory; the mean reads the rows in place.
+    """
+
+    reads_vectors: ClassVar[bool] = False
+    queries_per_chunk: ClassVar[int] = 1024
+    config: AggregationConfig
+    half_lives: Tensor
+
+    def __init__(self, config: AggregationConfig, codes: UserCodes, items: ItemTable, size: int) -> None:
+        super().__init__()
+        self.config, self.codes, self.items = config, codes, items
+        self.n_users = codes.users.n_users
+        self.users = large_embedding(self.n_users + 1, size)  # row n_users: unknown
+        self.code_tables = nn.ModuleList(embedding(n, size) for n in codes.sizes)
+        self.project = nn.Linear(size, size, bias=False)
+        nn.init.eye_(self.project.weight)  # starts as the plain pool
+        self.keys: nn.Linear | None = None
+        self.query: nn.Parameter | None = None
+        if config.pooling != "mean":
+            self.keys = nn.Linear(size, size)
+        if config.pooling == "self_attention":
+            self.query = nn.Parameter(torch.randn(size) / math.sqrt(size))
+        self.register_buffer("half_lives", torch.tensor([math.inf]), persistent=False)
+
+    def inputs(self, queries: QueryBatch) -> PrefixInputs:
+        history = queries.padded(self.config.history_length)
+        codes, top_genres = self.codes.of_queries(queries, self.items)
+        user = np.where(queries.user_idx < self.n_users, queries.user_idx, -1)
+        columns = (history.item_idx, history.lengths, user, codes, top_genres)
+        return PrefixInputs(*(torch.from_numpy(column) for column in columns))
+
+    def examples(self, interactions: Interactions, batch_size: int) -> PrefixExamples:
+        return PrefixExamples(interactions, self.items, self.codes, self.config.history_length, batch_size)
+
+    def forward(self, inputs: PrefixInputs, items: EmbeddingTable, generator: torch.Generator | None) -> Tensor:
+        user = self._user(inputs, generator)  # (B, D)
+        history = inputs.history
+        if self.training and self.config.history_dropout > 0:
+            draws = torch.rand(history.shape, generator=generator).to(history.device)
+            history = torch.where(draws < self.config.history_dropout, -1, history)
+        if self.keys is None:
+            pool = decayed_pools(items, history, inputs.lengths, self.half_lives).squeeze(1)  # (B, D)
+        else:
+            pool = self._attended(history, items, user if self.query is None else self.query.expand_as(user))
+        gate = self.config.gate
+        return F.normalize(gate * user + (1 - gate) * self.project(pool), dim=-1)
+
+    @torch.no_grad()
+    def share_unknown_rows(self, seen_users: BoolArray) -> None:
+        if self.config.user_dropout > 0:
+            share_last_row(self.users.weight, seen_users)
+
+    def _user(self, inputs: PrefixInputs, generator: torch.Generator | None) -> Tensor:
+        """(B, D) sum of the userId and the codes."""
+        user = torch.where(inputs.user < 0, self.n_users, inputs.user)
+        if self.training and self.config.user_dropout > 0:
+            dropped = torch.rand(len(user), generator=generator).to(user.device) < self.config.user_dropout
+            user = torch.where(dropped, self.n_users, user)
+        x: Tensor = self.users(user)
+        for column, table in enumerate(self.code_tables):
+            x = x + table(inputs.codes[:, column])
+        return x
+
+    def _attended(self, history: Tensor, items: EmbeddingTable, query: Tensor) -> Tensor:
+        """(B, D) attention of the queries (B, D) over the history (B, T); 0 for an empty one."""
+        assert self.keys is not None
+        present = history >= 0
+        vectors = items(history.clamp(min=0))  # (B, T, D)
+        scores = torch.einsum("btd,bd->bt", torch.tanh(self.keys(vectors)), query)
+        least = torch.finfo(scores.dtype).min
+        share = torch.softmax(scores.masked_fill(~present, least), dim=1) * present
+        return torch.einsum("bt,btd->bd", share, vectors)
