@@ -17,12 +17,14 @@ from recall.neural.losses.base import BatchShape, MaskedLossOptions, Scores, Sco
 class CCLConfig(MaskedLossOptions):
     """ℓ_i = 1 − cos⁺ + w · mean_j max(0, cos_j − m) over all columns that are negatives of the example.
 
-    It reads plain cosines: the margin has the place of a temperature. Which negatives exceed it is not a question of
-    how often they are drawn, so there is no logQ correction either.
+    It reads plain cosines: the margin has the place of a temperature. Both slopes are constant, so that an item is
+    pulled beyond the margin where p(y|x) > w·Q(y), with Q the proposal of the negatives. There is no logQ correction,
+    which would have to change w by item.
 
     Attributes:
         margin: m, a cosine.
-        negative_weight: w; most of many negatives lie below the margin, so it is large.
+        negative_weight: w; with uniform negatives N times the least p(y|x) of an item worth recommending, so it grows
+            with the catalogue.
     """
 
     default_temperature: ClassVar[float | None] = None

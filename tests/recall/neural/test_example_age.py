@@ -65,12 +65,10 @@ def test_age_adds_its_powers_to_the_facts(board: TrainingData) -> None:
 
 
 def test_popularity_that_moved_is_served_as_it_was_at_the_end() -> None:
-    """One film was watched by all in the first half of the time, another in the second; histories tell nothing."""
-    rng = np.random.default_rng(0)
-    item = np.where(np.arange(400) < 200, rng.integers(0, 2, 400) * 2, 1 + rng.integers(0, 2, 400) * 2)
-    events = Interactions.from_events(
-        np.arange(400), item, n_users=400, n_items=4, timestamp=np.arange(400, dtype=np.int64) * 60
-    )
+    """Films 0 and 2 were watched in the first half of the time, 1 and 3 in the second; there are no histories."""
+    users = np.arange(200, dtype=np.int64)
+    item = 2 * (users % 2) + (users >= 100)
+    events = Interactions.from_events(users, item, n_users=200, n_items=4, timestamp=60 * users)
     data = training_data(events)
     shares = {}
     for read in (True, False):
