@@ -30,7 +30,7 @@ class CCLConfig(MaskedLossOptions):
     default_temperature: ClassVar[float | None] = None
     kind: Literal["ccl"] = "ccl"
     margin: float = Field(default=0.4, ge=-1, lt=1)
-    negative_weight: float = Field(default=100.0, gt=0)
+    negative_weight: float = Field(default=15.0, gt=0)
 
     def create(self, batch: BatchShape) -> CCLLoss:
         return CCLLoss(self)

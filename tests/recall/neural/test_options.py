@@ -199,10 +199,12 @@ NEGATIVES: list[dict[str, Any]] = [
     {"negatives__kind": "distinct", "negatives__in_batch": False},
     CATALOGUE,
 ]
-FURTHER: dict[str, Any] = {"negatives__popular__per_batch": 5, "negatives__mined__per_batch": 5}
+FURTHER: dict[str, Any] = {"negatives__popular__per_batch": 5, "negatives__mined": {"per_batch": 5, "queries": 3}}
 LOGQ = ["none", "counts", "streaming"]
-MASKS = [{"loss__mask_positives": mask} for mask in ("none", "history", "all")]
-MASKS += [{"loss__mask_positives": "history", "loss__mask_accidental_hits": False}]
+MASKS: list[dict[str, Any]] = [
+    {"loss__mask_positives": "all"},
+    {"loss__mask_positives": "history", "loss__mask_accidental_hits": False},
+]
 
 
 def admitted() -> list[dict[str, Any]]:
@@ -243,14 +245,14 @@ def test_every_loss_trains_with_all_negatives_that_go_with_it(
 
 def test_how_many_combinations_there_are() -> None:
     per_kind = {kind: sum(config["loss__kind"] == kind for config in ADMITTED) for kind in LOSSES}
-    # With masks of four kinds on sampled negatives and three elsewhere, and each logQ that has an effect: 3 with
-    # in-batch negatives, 2 without, 1 where the loss reads none.
+    # Masks of two kinds on sampled negatives and of one elsewhere, and each logQ that has an effect: 3 with in-batch
+    # negatives, 2 without, 1 where the loss reads none.
     assert per_kind == {
-        "softmax": 2 * (4 * 3 + 4 * 2 + 3 * 3 + 3 * 2 + 3),
+        "softmax": 2 * (2 * 3 + 2 * 2 + 3 + 2 + 1),
         "corrected_softmax": 2 + 1,
-        "bce": 2 * (4 * 3 + 4 * 2 + 3 + 3 + 3),
-        "bpr": 4 * 3 + 4 * 2 + 3 * 3 + 3 * 2 + 3,
-        **dict.fromkeys(("bpr_max", "top1_max", "ccl"), 4 + 4 + 3 + 3 + 3),
+        "bce": 2 * (2 * 3 + 2 * 2 + 1 + 1 + 1),
+        "bpr": 2 * 3 + 2 * 2 + 3 + 2 + 1,
+        **dict.fromkeys(("bpr_max", "top1_max", "ccl"), 2 + 2 + 1 + 1 + 1),
     }
 
 
