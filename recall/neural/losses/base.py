@@ -29,9 +29,9 @@ class LossOptions(ComponentConfig):
         """Whether equal draws may share a column with ``repeats``; else each draw needs a column of its own."""
         return False
 
+    @abstractmethod
     def create(self, batch: BatchShape) -> Loss:
         """The loss for batches of this shape."""
-        raise NotImplementedError
 
 
 class MaskedLossOptions(LossOptions):

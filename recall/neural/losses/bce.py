@@ -33,7 +33,7 @@ class BCEConfig(MaskedLossOptions):
     Attributes:
         negatives: k; more make the average score lower, not the sample larger.
         calibration: t of gBCE, β = α·(t·(1 − 1/α) + 1/α) with α = k / (N − 1) of the catalogue's N items; 0 = plain
-            BCE (β = 1), 1 = β = α, with probabilities as calibrated as without sampling.
+            BCE (β = 1), 1 = β = α, with probabilities as calibrated as without sampling. β = 1 where k is all items.
     """
 
     correction: ClassVar[Correction] = "logits"
