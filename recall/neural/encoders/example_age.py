@@ -2,8 +2,8 @@
 
 Covington et al., "Deep neural networks for YouTube recommendations", RecSys 2016, section 3.3: a model trained on a
 long window learns the average of what was popular in it. Given each example's age, it learns how that changes, and
-serves at age 0, the end of the window. That fits requests after the window (``global_time``); under ``leave_one_out`` the
-targets of users lie all over it.
+serves at age 0, the end of the window. That fits requests after the window (``global_time``); under ``leave_one_out``
+the targets of users lie all over it.
 """
 
 from __future__ import annotations
