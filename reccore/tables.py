@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
+from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths
 from reccore.labels import Labels
 
 UNKNOWN_YEAR = 0
@@ -29,6 +29,8 @@ class ItemTable:
         labels: name → further features with several values per item, such as ``tag`` or ``director``.
         numbers: name → (N,) float32 facts that depend on no event, such as ``runtime``; NaN = unknown.
         vectors: name → (N, D) float32, such as ``title``; zero rows where nothing is known.
+        own: names of those labels, numbers and vectors that are columns of the user's own item file; models read them
+            only by name.
         statistics: name → (N,) float32, such as ``count`` and ``mean_rating`` **of the fit split**;
             NaN where an item has none.
     """
@@ -43,6 +45,7 @@ class ItemTable:
     numbers: Mapping[str, FloatArray] = field(default_factory=dict)
     vectors: Mapping[str, FloatArray] = field(default_factory=dict)
     statistics: Mapping[str, FloatArray] = field(default_factory=dict)
+    own: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("title", "year"):
@@ -53,14 +56,7 @@ class ItemTable:
             raise ValueError("genre_offsets and genre_idx come together")
         if self.genres is not None:
             self.genres.check("genre", self.n_items)
-        for name, labels in self.labels.items():
-            labels.check(name, self.n_items)
-        for name, values in self.numbers.items():
-            if values.shape != (self.n_items,):
-                raise ValueError(f"numbers {name} must have shape ({self.n_items},), got {values.shape}")
-        for name, rows in self.vectors.items():
-            if rows.ndim != 2 or len(rows) != self.n_items:
-                raise ValueError(f"vectors {name} must have shape ({self.n_items}, D), got {rows.shape}")
+        _check_columns(self.n_items, self.labels, self.numbers, self.vectors)
 
     @property
     def n_genres(self) -> int:
@@ -89,6 +85,7 @@ class ItemTable:
             labels={name: labels for name, labels in self.labels.items() if name in names},
             numbers={name: values for name, values in self.numbers.items() if name in names},
             vectors={name: rows for name, rows in self.vectors.items() if name in names},
+            own=self.own.intersection(names),
         )
 
     def label(self, item: int, movie_id: int | None = None) -> str:
@@ -110,8 +107,9 @@ class ItemTable:
             arrays["title_offsets"] = offsets_from_lengths(np.array([len(b) for b in encoded], dtype=np.int64))
         for prefix in _MAPPINGS:
             arrays |= {f"{prefix}.{name}": values for name, values in getattr(self, prefix).items()}
-        for name, labels in self.labels.items():
-            arrays |= {f"labels.{name}.{part}": values for part, values in labels.to_arrays().items()}
+        arrays |= _labels_to_arrays(self.labels)
+        if self.own:
+            arrays["own"] = np.array(sorted(self.own), dtype=np.str_)
         return arrays
 
     @classmethod
@@ -121,10 +119,6 @@ class ItemTable:
         if "title_bytes" in arrays:
             raw, at = arrays["title_bytes"].tobytes(), arrays["title_offsets"]
             title = np.array([raw[a:b].decode() for a, b in pairwise(at)], dtype=object)
-        labels: dict[str, dict[str, np.ndarray]] = {}
-        for key, values in _under("labels", arrays).items():
-            name, _, part = key.rpartition(".")
-            labels.setdefault(name, {})[part] = values
         return cls(
             n_items=n_items,
             title=title,
@@ -132,9 +126,40 @@ class ItemTable:
             genre_names=tuple(str(name) for name in arrays["genre_names"]),
             genre_offsets=arrays.get("genre_offsets"),
             genre_idx=arrays.get("genre_idx"),
-            labels={name: Labels.from_arrays(parts) for name, parts in labels.items()},
+            labels=_labels_from_arrays(arrays),
+            own=frozenset(str(name) for name in arrays.get("own", ())),
             **{prefix: _under(prefix, arrays) for prefix in _MAPPINGS},
         )
+
+
+def _check_columns(
+    n: int, labels: Mapping[str, Labels], numbers: Mapping[str, FloatArray], vectors: Mapping[str, FloatArray]
+) -> None:
+    """Raise a ``ValueError`` unless every column has ``n`` rows."""
+    for name, column in labels.items():
+        column.check(name, n)
+    for name, values in numbers.items():
+        if values.shape != (n,):
+            raise ValueError(f"numbers {name} must have shape ({n},), got {values.shape}")
+    for name, rows in vectors.items():
+        if rows.ndim != 2 or len(rows) != n:
+            raise ValueError(f"vectors {name} must have shape ({n}, D), got {rows.shape}")
+
+
+def _labels_to_arrays(labels: Mapping[str, Labels]) -> dict[str, np.ndarray]:
+    return {
+        f"labels.{name}.{part}": values
+        for name, column in labels.items()
+        for part, values in column.to_arrays().items()
+    }
+
+
+def _labels_from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Labels]:
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for key, values in _under("labels", arrays).items():
+        name, _, part = key.rpartition(".")
+        parts.setdefault(name, {})[part] = values
+    return {name: Labels.from_arrays(of_name) for name, of_name in parts.items()}
 
 
 def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -149,11 +174,17 @@ class UserTable:
         n_users: U.
         categories: name (``age``, ``gender``, ``occupation``) → (U,) int64 codes, -1 = unknown.
         category_names: name → the value of each code.
+        labels: name → column of the user's own user file with one or several values per user.
+        numbers: name → (U,) float32 column of the same file; NaN = unknown.
+        vectors: name → (U, D) float32 column of the same file; zero rows where nothing is known.
     """
 
     n_users: int
     categories: Mapping[str, IntArray] = field(default_factory=dict)
     category_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: Mapping[str, Labels] = field(default_factory=dict)
+    numbers: Mapping[str, FloatArray] = field(default_factory=dict)
+    vectors: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, codes in self.categories.items():
@@ -161,10 +192,29 @@ class UserTable:
                 raise ValueError(f"{name} must have shape ({self.n_users},), got {codes.shape}")
             if name not in self.category_names:
                 raise ValueError(f"category {name} has no names")
+        _check_columns(self.n_users, self.labels, self.numbers, self.vectors)
+
+    @property
+    def own(self) -> frozenset[str]:
+        """Names of the labels, numbers and vectors, which models read only by name."""
+        return frozenset([*self.labels, *self.numbers, *self.vectors])
+
+    def with_columns(self, names: Collection[str]) -> UserTable:
+        """The same table with only the named ``labels``, ``numbers`` and ``vectors``; the categories stay."""
+        return replace(
+            self,
+            labels={name: labels for name, labels in self.labels.items() if name in names},
+            numbers={name: values for name, values in self.numbers.items() if name in names},
+            vectors={name: rows for name, rows in self.vectors.items() if name in names},
+        )
+
+    def known(self, user_idx: IntArray) -> BoolArray:
+        """Which of the given users are in the table."""
+        return (user_idx >= 0) & (user_idx < self.n_users)
 
     def codes(self, name: str, user_idx: IntArray) -> IntArray:
         """Codes of the given users, -1 for unknown users (-1) too."""
-        known = (user_idx >= 0) & (user_idx < self.n_users)
+        known = self.known(user_idx)
         if self.n_users == 0:
             return np.full(len(user_idx), -1, dtype=np.int64)
         return np.where(known, self.categories[name][np.where(known, user_idx, 0)], -1)
@@ -175,7 +225,9 @@ class UserTable:
         for name, codes in self.categories.items():
             arrays[f"codes.{name}"] = codes
             arrays[f"names.{name}"] = np.array(self.category_names[name], dtype=np.str_)
-        return arrays
+        for prefix in ("numbers", "vectors"):
+            arrays |= {f"{prefix}.{name}": values for name, values in getattr(self, prefix).items()}
+        return arrays | _labels_to_arrays(self.labels)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], n_users: int) -> UserTable:
@@ -185,4 +237,7 @@ class UserTable:
             n_users=n_users,
             categories={name: arrays[f"codes.{name}"] for name in names},
             category_names={name: tuple(str(v) for v in arrays[f"names.{name}"]) for name in names},
+            labels=_labels_from_arrays(arrays),
+            numbers=_under("numbers", arrays),
+            vectors=_under("vectors", arrays),
         )

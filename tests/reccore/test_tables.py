@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reccore import ItemTable, Labels
+from reccore import ItemTable, Labels, UserTable
 
 FULL: dict[str, Any] = {
     "title": np.array(["Élan", ""], dtype=object),
@@ -62,8 +62,29 @@ def test_round_trip_through_arrays() -> None:
     assert all(values.dtype != object for values in table.to_arrays().values())  # no pickle
 
 
+def test_which_columns_are_own_is_kept() -> None:
+    table = ItemTable(2, **FULL, own=frozenset({"tag", "plot"}))
+    assert ItemTable.from_arrays(table.to_arrays(), 2).own == {"tag", "plot"}
+    assert table.with_columns(["plot", "runtime"]).own == {"plot"}
+    assert "own" not in ItemTable(2, **FULL).to_arrays()
+
+
+def test_users_with_own_columns() -> None:
+    columns = {name: FULL[name] for name in ("labels", "numbers", "vectors")}
+    table = UserTable(2, {"gender": np.array([1, -1])}, {"gender": ("F", "M")}, **columns)
+    assert table.own == {"tag", "runtime", "title", "plot"}
+    assert table.known(np.array([-1, 1, 2])).tolist() == [False, True, False]
+    few = UserTable.from_arrays(table.with_columns(["tag", "runtime", "plot"]).to_arrays(), 2)
+    assert (few.labels["tag"].of(1), list(few.categories), few.own) == ([], ["gender"], {"tag", "runtime", "plot"})
+    np.testing.assert_array_equal(few.numbers["runtime"], [np.nan, 97])
+    np.testing.assert_array_equal(few.vectors["plot"], np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"numbers runtime must have shape \(3,\)"):
+        UserTable(3, numbers=FULL["numbers"])
+
+
 def test_absent_columns_stay_absent() -> None:
     assert set(ItemTable(2).to_arrays()) == {"genre_names"}
+    assert UserTable(2).to_arrays() == {}
     again = ItemTable.from_arrays(ItemTable(2).to_arrays(), 2)
     assert (dict(again.labels), dict(again.numbers), dict(again.vectors)) == ({}, {}, {})
 
