@@ -56,7 +56,8 @@ def piped_movie_records(raw: RawTable) -> RawTable:
 
 def user_records(raw: RawTable, occupation: pa.Array) -> RawTable:
     """Rows of ``users.parquet`` from userId, age, gender, zip and the names of occupations (n,)."""
-    raw = raw.reject(np.asarray(pc.fill_null(pc.greater(raw.table["age"], 150), False)), "age is over 150")
+    too_old = np.asarray(pc.fill_null(pc.greater(raw.table["age"], 150), False))
+    raw, occupation = raw.reject(too_old, "age is over 150"), occupation.filter(pa.array(~too_old))
     age = column(raw, "age").cast(pa.int16())
     columns = [column(raw, "userId"), age, age_groups(age), column(raw, "gender"), occupation, column(raw, "zip")]
     return replace(raw, table=pa.table([_empty_is_null(c) for c in columns], schema=USERS_SCHEMA))

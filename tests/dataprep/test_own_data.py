@@ -143,6 +143,13 @@ def test_users(tmp_path, suffix):
     assert rows(out / "users.parquet") == [(1, 30, "25-34", None, "writer", None), (2, None, None, None, None, None)]
 
 
+def test_users_of_an_impossible_age(tmp_path):
+    users = _put(tmp_path, "u.csv", {"userId": [1, 2], "age": [151, 30], "occupation": ["writer", "artist"]})
+    out, report = _run(tmp_path, _put(tmp_path, "e.parquet", EVENTS), users=users, share=0.5)
+    assert rows(out / "users.parquet") == [(2, 30, "25-34", None, "artist", None)]
+    assert report.rejects == {"u.csv": {"age is over 150": 1}}
+
+
 def test_items_and_users_of_movielens_1m(tmp_path):
     events = _put(tmp_path, "e.parquet", EVENTS)
     movies, users = tmp_path / "movies.dat", tmp_path / "users.dat"
