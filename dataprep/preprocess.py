@@ -10,6 +10,7 @@ from pathlib import Path
 from dataprep import schema
 from dataprep.readers.layouts import find_layout, source_files
 from dataprep.readers.own import read_own
+from dataprep.readers.own_vectors import VectorSource, with_vectors
 from dataprep.tables import PreprocessReport, write_tables
 from reccore.bundle import file_sha256
 from reccore.errors import ConfigError
@@ -19,25 +20,32 @@ __all__ = ["PreprocessReport", "preprocess", "preprocess_own", "read_report", "s
 
 
 def preprocess(
-    source_dir: Path, out: Path, *, max_reject_share: float = 0.01, options: RunOptions | None = None
+    source_dir: Path,
+    out: Path,
+    *,
+    item_vectors: Sequence[VectorSource] = (),
+    user_vectors: Sequence[VectorSource] = (),
+    max_reject_share: float = 0.01,
+    options: RunOptions | None = None,
 ) -> PreprocessReport:
     """Read a MovieLens folder of any layout and write the tables.
 
     Args:
         source_dir: folder of the raw files; its name becomes the name of the data set.
         out: folder of the tables; files of other steps in it are not touched.
+        item_vectors, user_vectors: own vectors of movies and users.
         max_reject_share: share of a file's rows that may be rejected.
         options: whether to show progress.
 
     Raises:
-        DataError: unknown layout, missing or empty file, missing column, or too many rejected rows; ``out`` is then
-            not changed.
+        DataError: unknown layout, missing or empty file, missing column, vectors that cannot be read, or too many
+            rejected rows; ``out`` is then not changed.
     """
     options = options or RunOptions()
     _check_share(max_reject_share)
     layout, folder = find_layout(source_dir)
-    data = layout.read(folder, options.progress)
-    fingerprint = source_fingerprint(source_files(source_dir))
+    data = with_vectors(layout.read(folder, options.progress), item_vectors, user_vectors, options.progress)
+    fingerprint = source_fingerprint([*source_files(source_dir), *_files(item_vectors, user_vectors)])
     return write_tables(data, out, source_dir.resolve().name, fingerprint, max_reject_share, options)
 
 
@@ -47,6 +55,8 @@ def preprocess_own(
     users: Path | None,
     out: Path,
     *,
+    item_vectors: Sequence[VectorSource] = (),
+    user_vectors: Sequence[VectorSource] = (),
     max_reject_share: float = 0.01,
     options: RunOptions | None = None,
 ) -> PreprocessReport:
@@ -60,7 +70,9 @@ def preprocess_own(
     options = options or RunOptions()
     _check_share(max_reject_share)
     data = read_own(interactions, items, users, options.progress)
-    fingerprint = source_fingerprint([path for path in (interactions, items, users) if path is not None])
+    data = with_vectors(data, item_vectors, user_vectors, options.progress)
+    files = [path for path in (interactions, items, users) if path is not None]
+    fingerprint = source_fingerprint([*files, *_files(item_vectors, user_vectors)])
     return write_tables(data, out, interactions.stem, fingerprint, max_reject_share, options)
 
 
@@ -68,6 +80,10 @@ def source_fingerprint(files: Sequence[Path]) -> str:
     """SHA-256 over the names, sizes and contents of the source files and the format version of the tables."""
     facts = [[path.name, path.stat().st_size, file_sha256(path)] for path in files]
     return hashlib.sha256(json.dumps([schema.FORMAT_VERSION, facts]).encode()).hexdigest()
+
+
+def _files(*sources: Sequence[VectorSource]) -> list[Path]:
+    return [path for part in sources for source in part for path in (source.matrix, source.ids)]
 
 
 def read_report(out: Path) -> PreprocessReport | None:

@@ -11,9 +11,11 @@ MOVIES = "movies.parquet"
 USERS = "users.parquet"
 LINKS = "links.parquet"
 TAGS = "tags.parquet"
+ITEM_FEATURES = "item_features.parquet"
+USER_FEATURES = "user_features.parquet"
 REJECTS = "rejects.parquet"
 MANIFEST = "processed.json"
-PARQUET_FILES = (RATINGS, MOVIES, USERS, LINKS, TAGS, REJECTS)
+PARQUET_FILES = (RATINGS, MOVIES, USERS, LINKS, TAGS, ITEM_FEATURES, USER_FEATURES, REJECTS)
 
 TIE_FILE = "file"
 TIE_HASH = "hash"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from loguru import logger
 
 from dataprep import schema
 from dataprep.cleaning import repeated_ids, repeated_pairs, tie_hash, user_chunks
+from dataprep.readers.own_columns import described
 from dataprep.readers.raw import RawData, RawTable
 from reccore.arrays import IntArray
 from reccore.errors import DataError
@@ -46,6 +47,8 @@ class PreprocessReport:
         fingerprint: digest of the source files and the format version.
         format_version: of the tables.
         has_position: whether the source has a column ``position``, which orders events of equal time.
+        item_columns: own column of the items → what it is, such as ``number, 12% missing``.
+        user_columns: the same of the users.
     """
 
     dataset: str
@@ -61,6 +64,8 @@ class PreprocessReport:
     fingerprint: str
     format_version: int = schema.FORMAT_VERSION
     has_position: bool = False
+    item_columns: dict[str, str] = field(default_factory=dict)
+    user_columns: dict[str, str] = field(default_factory=dict)
 
     @property
     def n_rejected(self) -> int:
@@ -92,6 +97,8 @@ def write_tables(
         for name, raw in ((schema.USERS, users), (schema.LINKS, links), (schema.TAGS, data.tags))
         if raw is not None
     }
+    own = ((schema.ITEM_FEATURES, data.item_features), (schema.USER_FEATURES, data.user_features))
+    optional |= {name: table for name, table in own if table is not None}
     report = _report(data, dataset, fingerprint, ratings, len(rated), added, tables, has_position=position is not None)
     for name, table in {schema.MOVIES: catalogue, **optional}.items():
         report.rows[name.removesuffix(".parquet")] = len(table)
@@ -141,6 +148,8 @@ def _report(
         has_time="timestamp" in ratings.table.column_names,
         fingerprint=fingerprint,
         has_position=has_position,
+        item_columns={} if data.item_features is None else described(data.item_features),
+        user_columns={} if data.user_features is None else described(data.user_features),
     )
 
 

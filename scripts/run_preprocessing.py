@@ -1,8 +1,13 @@
 """Raw files → validated Parquet under <data_dir>/processed/.
 
 By default it takes the only MovieLens data set under <data_dir>/raw/, of any layout. With --interactions it takes your
-own events (Parquet or CSV: userId, movieId or itemId; optionally rating, timestamp or position). docs/data.md
-describes all columns.
+own events (Parquet or CSV: userId, movieId or itemId; optionally rating, timestamp or position). Other columns of
+--items and --users, and the matrices of --item_vectors and --user_vectors, are features that models read by name.
+docs/data.md describes all columns.
+
+    PYTHONPATH=. python scripts/run_preprocessing.py --dataset ml-latest-small
+    PYTHONPATH=. python scripts/run_preprocessing.py --interactions events.csv --items items.parquet --users users.csv
+    PYTHONPATH=. python scripts/run_preprocessing.py --item_vectors cover=covers.npy:covers.csv
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from reccore.config import ComponentConfig
 from reccore.errors import ConfigError, DataError, NotReadyError
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
-from scripts._cli import parse_command, run
+from scripts._cli import Names, parse_command, run
 
 if TYPE_CHECKING:
     from dataprep.preprocess import PreprocessReport
@@ -29,8 +34,12 @@ class PreprocessSettings(ComponentConfig):
 
     dataset: str | None = Field(default=None, description="folder under raw/, needed where there are several")
     interactions: Path | None = Field(default=None, description="own events instead of a MovieLens folder")
-    items: Path | None = Field(default=None, description="own items: movieId or itemId, title, year, genres")
-    users: Path | None = Field(default=None, description="own users: userId, age, gender, occupation")
+    items: Path | None = Field(default=None, description="own items: movieId or itemId, title, year, genres, …")
+    users: Path | None = Field(default=None, description="own users: userId, age, gender, occupation, …")
+    item_vectors: Names = Field(
+        default=(), description="vectors of items: NAME=MATRIX.npy:IDS.csv, row r of the matrix for row r of the ids"
+    )
+    user_vectors: Names = Field(default=(), description="the same of users")
     max_reject_share: float = Field(default=0.01, description="share of bad rows per file that is tolerated")
 
 
@@ -64,9 +73,12 @@ def describe(report: PreprocessReport) -> str:
     rows = ", ".join(f"{n:,} {table}" for table, n in report.rows.items())
     given = [name for name, has in (("time", report.has_time), ("position", report.has_position)) if has]
     ties = "the file's order" if report.tie_order == TIE_FILE else "a fixed hash"
+    own = (("items", report.item_columns), ("users", report.user_columns))
+    columns = [(what, name, kind) for what, found in own for name, kind in found.items()]
     lines = [
         f"{report.dataset} ({report.layout}): {rows}; {report.n_users:,} users with {report.n_items:,} rated movies",
         f"order of events: {', then '.join([*given, ties])}",
+        *(f"own column of {what}: {name} ({kind})" for what, name, kind in columns),
         f"rejected: {report.n_rejected:,} rows",
     ]
     for file, reasons in report.rejects.items():
@@ -76,8 +88,12 @@ def describe(report: PreprocessReport) -> str:
 
 def _preprocess(settings: PreprocessSettings, space: Workspace, options: RunOptions) -> PreprocessReport:
     from dataprep.preprocess import preprocess, preprocess_own
+    from dataprep.readers.own_vectors import VectorSource
 
     share = settings.max_reject_share
+    item_vectors, user_vectors = (
+        [VectorSource.parse(text) for text in texts] for texts in (settings.item_vectors, settings.user_vectors)
+    )
     if settings.interactions is not None:
         if settings.dataset is not None:
             raise ConfigError("give --dataset or --interactions, not both")
@@ -86,13 +102,22 @@ def _preprocess(settings: PreprocessSettings, space: Workspace, options: RunOpti
             settings.items,
             settings.users,
             space.processed,
+            item_vectors=item_vectors,
+            user_vectors=user_vectors,
             max_reject_share=share,
             options=options,
         )
     if settings.items is not None or settings.users is not None:
         raise ConfigError("--items and --users belong to own data: give --interactions FILE too")
     source = only_dataset(space.raw, settings.dataset)
-    return preprocess(source, space.processed, max_reject_share=share, options=options)
+    return preprocess(
+        source,
+        space.processed,
+        item_vectors=item_vectors,
+        user_vectors=user_vectors,
+        max_reject_share=share,
+        options=options,
+    )
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -52,7 +52,7 @@ def check_values(
 
 
 def _problems(column: pa.ChunkedArray, spec: ColumnSpec, scale: Scale) -> Iterable[tuple[BoolArray, str]]:
-    if spec.kind is Kind.TEXT:
+    if spec.kind in (Kind.TEXT, Kind.OWN):
         return
     if column.null_count:
         if spec.kind not in OPTIONAL:

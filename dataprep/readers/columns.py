@@ -22,6 +22,7 @@ class Kind(Enum):
     FLOAT_TIME = "float time"  # seconds from 0, also written 8.8e8 or 881250949.0; floored
     ORDER = "order"  # any finite number
     TEXT = "text"
+    OWN = "own"  # in Parquet, of any type; not validated row by row
     SKIP = "skip"
 
 

@@ -41,14 +41,15 @@ class ParquetTable(RawTable):
         return texts
 
 
-def parquet_columns(path: Path) -> list[str]:
-    """Column names of a Parquet file.
+def parquet_columns(path: Path) -> dict[str, pa.DataType]:
+    """Name → type of the columns of a Parquet file.
 
     Raises:
         DataError: not a readable Parquet file.
     """
     try:
-        return list(pq.read_schema(path).names)
+        schema = pq.read_schema(path)
+        return dict(zip(schema.names, schema.types, strict=True))
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 
@@ -101,6 +102,8 @@ def _typed(
 def _convert(column: pa.Array, spec: ColumnSpec, path: Path) -> tuple[pa.Array, BoolArray, str]:
     """The column in the Arrow type of its kind, the mask (n,) of rows that do not fit, and the reason."""
     none_bad = np.zeros(len(column), dtype=np.bool_)
+    if spec.kind is Kind.OWN:
+        return column, none_bad, ""
     kind, given = ARROW_TYPE[spec.kind], column.type
     if spec.kind is Kind.TEXT:
         return _text(column, spec, path), none_bad, ""

@@ -56,6 +56,9 @@ class RawData:
         ratings: userId, movieId and, if the data has them, rating, timestamp, position.
         movies, users, links, tags: in the schemas of ``dataprep.schema``; None if the data has none.
         unique_pairs: whether later rows of a repeated (user, movie) are rejected.
+        item_features: movieId, unique, and own columns as ``dataprep.readers.own_columns`` types them; None if there
+            are none.
+        user_features: userId, unique, and the same of users.
     """
 
     layout: str
@@ -66,3 +69,5 @@ class RawData:
     links: RawTable | None = None
     tags: RawTable | None = None
     unique_pairs: bool = True
+    item_features: pa.Table | None = None
+    user_features: pa.Table | None = None

@@ -15,7 +15,7 @@ from reccore.arrays import BoolArray, IntArray
 _REPLACEMENT = "\ufffd"
 _QUOTED_FIELD = '("(?:[^"]|"")*"|(?:[^"{0}][^{0}]*)?)'
 _INTEGER = r"^-?[0-9]+$"
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _MAX_INT64 = str(2**63 - 1)
 
 
@@ -115,7 +115,7 @@ def _convert(text: pa.Array, spec: ColumnSpec) -> tuple[pa.Array, list[tuple[Boo
     text = pc.utf8_trim_whitespace(text)
     empty = pc.equal(text, "")
     whole = spec.kind in WHOLE_NUMBERS
-    matches = pc.match_substring_regex(text, _INTEGER if whole else _NUMBER)
+    matches = pc.match_substring_regex(text, _INTEGER if whole else NUMBER)
     problems = [
         (_mask(pc.invert(pc.or_(empty, matches))), f"{spec.name} is not a {'whole ' if whole else ''}number"),
     ]
