@@ -15,6 +15,7 @@ from loguru import logger
 from dataprep.events import read_events, to_interactions, warn_about_ties, write_events
 from dataprep.features import item_statistics
 from dataprep.labels import pairs_of_lists
+from dataprep.own_features import with_own_items, with_own_users
 from dataprep.parquet import read_optional
 from dataprep.splits import LeaveLastN, Split, SplitProtocol, parse_protocol
 from dataprep.tags import TagEvents, with_tags
@@ -194,10 +195,11 @@ def _prepare(path: Path, workspace: Workspace, protocol: SplitProtocol, source: 
     interactions = to_interactions(events, vocabulary)
     if source["input"] is not None and "position" not in events.column_names and not _is_prepared_train(path):
         warn_about_ties(path, interactions)
+    items = with_tmdb(item_table(movies, vocabulary.items), vocabulary.items, workspace.processed)
     prepared = Prepared(
         split=protocol.split(interactions),
-        items=with_tmdb(item_table(movies, vocabulary.items), vocabulary.items, workspace.processed),
-        users=user_table(people, vocabulary.users),
+        items=with_own_items(items, vocabulary.items, workspace.processed),
+        users=with_own_users(user_table(people, vocabulary.users), vocabulary.users, workspace.processed),
         vocabulary=vocabulary,
         source=source,
         tags=TagEvents.of(tags, vocabulary) if tags else None,
