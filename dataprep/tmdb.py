@@ -80,7 +80,7 @@ def metadata_to_read(items: ItemTable, names: Collection[str]) -> tuple[str, ...
     Raises:
         DataError: the table lacks one; the message says which, and what to run.
     """
-    present = {*items.labels, *items.numbers, *items.vectors}
+    present = {*items.labels, *items.numbers, *items.vectors} - items.own
     missing = [name for name in names if name not in present]
     if missing == ["overview_sentences"] and "overview" in present:
         raise DataError(

@@ -7,6 +7,7 @@
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --user_encoder transformer --logq streaming
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --query_time --name two_tower_query_time
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --metadata director,cast,overview
+    PYTHONPATH=. python scripts/train_recall.py --model two_tower --item_features price,brand --user_features segment
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192 --resume
 
 A training that takes epochs writes a checkpoint after each epoch and every 10 minutes, and curves for
@@ -56,6 +57,8 @@ class ChannelFlags(ComponentConfig):
         default=False, description="read the time of the event to predict; has its own leaderboard"
     )
     metadata: Names | None = Field(default=None, description="features of TMDb to read, such as director,cast")
+    item_features: Names | None = Field(default=None, description="own columns of the items to read")
+    user_features: Names | None = Field(default=None, description="own columns of the users to read")
     use_gcn: bool = Field(default=False, description="mix item vectors with those of their neighbours in an item graph")
 
 
@@ -64,6 +67,8 @@ CHANNEL_FLAGS = {
     "user_encoder": "encoder.kind",
     "query_time": "encoder.query_time",
     "metadata": "item.metadata",
+    "item_features": "item.features",
+    "user_features": "encoder.features",
     "use_gcn": "item.graph={}",
 }
 """Flag → dotted key of the channel's configuration; a switch may set a value, as ``--set`` does."""

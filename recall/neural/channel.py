@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from loguru import logger
 from torch import Tensor
 
+from dataprep.own_features import own_to_read
 from evaluation.metrics import ndcg_of_ranks
 from recall.embedding import EmbeddingRecall
 from recall.graph.item_graph import ItemGraph, cooccurrence_graph
@@ -69,7 +70,8 @@ class NeuralRecall(EmbeddingRecall):
         self._graph = None if self.config.item.graph is None else self._item_graph(data, options)
         self._catalogue = None
         self._items = self.config.item.columns_of(data.items)
-        self._codes = UserCodes.fit(data, query_time=self.query_time)
+        users = data.users.with_columns(own_to_read(data.users, self.config.encoder.features, "encoder.features"))
+        self._codes = UserCodes.fit(replace(data, users=users), query_time=self.query_time)
         torch.manual_seed(options.seed)
         self.network = self._build_network()
         validates = valid is not None and len(valid) > 0

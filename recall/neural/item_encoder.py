@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dataprep.own_features import own_to_read
 from dataprep.tags import TAG
 from dataprep.title_vectors import TITLE
 from dataprep.tmdb import MetadataName, metadata_to_read
@@ -45,6 +46,8 @@ class ItemEncoderConfig(ComponentConfig):
         metadata: features of TMDb to read (``dataprep.tmdb``), such as ``director``, ``keywords``, ``overview``; an
             error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` date
             from the crawl, later than the events to predict: a leak in time.
+        features: own columns of the items to read (``dataprep.own_features``); an error where there are none of the
+            name.
         graph: mix item vectors with those of their neighbours; None = do not.
     """
 
@@ -53,6 +56,7 @@ class ItemEncoderConfig(ComponentConfig):
     tags: bool = False
     title_vectors: bool = False
     metadata: tuple[MetadataName, ...] = ()
+    features: tuple[str, ...] = ()
     graph: GraphConfig | None = None
 
     def columns_of(self, items: ItemTable) -> ItemTable:
@@ -60,6 +64,7 @@ class ItemEncoderConfig(ComponentConfig):
 
         Raises:
             DataError: tags, title vectors or metadata are to be read, and the table has none.
+            ConfigError: an own column is to be read, and the table lacks it.
         """
         again = "prepare it again with PYTHONPATH=. python scripts/prepare_two_tower_data.py"
         if self.tags and not items.labels.get(TAG):
@@ -73,7 +78,8 @@ class ItemEncoderConfig(ComponentConfig):
                 f"titles, {again}, else set title_vectors = false"
             )
         metadata = metadata_to_read(items, self.metadata)
-        return items.with_columns([*[TAG] * self.tags, *[TITLE] * self.title_vectors, *metadata])
+        own = own_to_read(items, self.features, "item.features")
+        return items.with_columns([*[TAG] * self.tags, *[TITLE] * self.title_vectors, *metadata, *own])
 
 
 def embedding(n: int, size: int) -> nn.Embedding:

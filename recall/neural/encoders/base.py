@@ -25,12 +25,15 @@ class QueryEncoderConfig(ComponentConfig):
         history_dropout: share of history events left out at random in training.
         query_time: read the query's time, in training that of the event to predict: how long after the latest event
             of the history, and when. Such a model has a leaderboard of its own.
+        features: own columns of the users to read (``dataprep.own_features``); an error where there are none of the
+            name.
     """
 
     hidden_size: int = Field(default=128, ge=1)
     history_length: int = Field(default=50, ge=1)
     history_dropout: float = Field(default=0.2, ge=0, lt=1)
     query_time: bool = False
+    features: tuple[str, ...] = ()
 
 
 class QueryInputs(Protocol):

@@ -22,6 +22,7 @@ from dataprep.features import TOP_GENRES, PrefixFeatures, prefix_features
 from recall.neural.encoders.base import QueryEncoder, QueryEncoderConfig
 from recall.neural.item_encoder import EMBEDDING_SCALE, embedding, large_embedding
 from recall.neural.user_codes import UserCodes
+from recall.neural.user_content import UserContent
 from reccore import Interactions, ItemTable, QueryBatch
 from reccore.arrays import BoolArray, IntArray
 from training.kernels.embedding_table import EmbeddingTable, share_last_row
@@ -93,6 +94,7 @@ class MLPEncoder(QueryEncoder):
         nn.init.zeros_(self.out.weight)  # starts as the plain mean of the pools
         nn.init.zeros_(self.out.bias)
         self.register_buffer("half_lives", torch.tensor(config.half_lives), persistent=False)
+        self.user_content = UserContent.of(codes.users, size)
 
     def inputs(self, queries: QueryBatch) -> PrefixInputs:
         history = queries.padded(self.config.history_length)
@@ -139,7 +141,7 @@ class MLPEncoder(QueryEncoder):
         x: Tensor = self.users(user) + self._genres(inputs.top_genres)
         for column, table in enumerate(self.code_tables):
             x = x + table(inputs.codes[:, column])
-        return x
+        return x if self.user_content is None else x + self.user_content(inputs.user)
 
     def _genres(self, top_genres: Tensor) -> Tensor:
         """(B, D) mean over a user's top genres, as a product with their multi-hot rows; −1 = none."""

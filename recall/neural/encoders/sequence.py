@@ -20,6 +20,7 @@ from recall.neural.encoders.base import QueryEncoder, QueryEncoderConfig
 from recall.neural.encoders.windows import GAP_CODES, RATING_CODES, WindowCodes, WindowExamples, WindowInputs
 from recall.neural.item_encoder import embedding
 from recall.neural.user_codes import UserCodes
+from recall.neural.user_content import UserContent
 from reccore import Interactions, ItemTable, QueryBatch
 from reccore.arrays import IntArray
 
@@ -49,6 +50,7 @@ class SequenceEncoder(QueryEncoder):
         times = codes.time_sizes
         self.time_head = QueryTimeHead(times, size, config.hidden_size) if times else None
         self.norm = nn.LayerNorm(size)
+        self.user_content = UserContent.of(codes.users, size)
 
     @abstractmethod
     def _build_layers(self, size: int) -> None:
@@ -80,7 +82,7 @@ class SequenceEncoder(QueryEncoder):
         x: Tensor = self.start(inputs.continued)  # (W, D)
         for column, table in enumerate(self.facts):
             x = x + table(inputs.facts[:, column])
-        return x
+        return x if self.user_content is None else x + self.user_content(inputs.user)
 
     def _events(self, inputs: WindowInputs, vectors: Tensor, generator: torch.Generator | None) -> Tensor:
         x = vectors * self.scale

@@ -32,6 +32,7 @@ class WindowInputs:
     Attributes:
         history: (W, T) int64 item indices, oldest first, -1 = padding on the right.
         continued: (W,) int64, 1 where events before the window were cut off.
+        user: (W,) int64, -1 = unknown.
         facts: (W, C) int64 codes of the user.
         ratings: (W, T) int64 codes of the ratings.
         gaps: (W, T) int64 codes of the time since the event before.
@@ -41,6 +42,7 @@ class WindowInputs:
 
     history: Tensor
     continued: Tensor
+    user: Tensor
     facts: Tensor
     ratings: Tensor
     gaps: Tensor
@@ -110,6 +112,7 @@ class WindowCodes:
             queries.history_idx,
             self.of_events(queries.history_rating, queries.history_time, queries.history_offsets),
             continued=queries.lengths > length,
+            user=np.where(self.users.users.known(queries.user_idx), queries.user_idx, -1),
             facts=self.users.fact_codes(queries.user_idx),
             query_positions=np.arange(len(queries)) * (length + 1) + latest.lengths,
             times=None if query_time is None else query_time.of_queries(queries),
@@ -184,6 +187,7 @@ class WindowExamples:
             self.interactions.item_idx,
             self.event_codes,
             continued=read_from > 0,
+            user=user,
             facts=self.facts[user],
             query_positions=row * (length + 1) + position,
             times=self._times(events, first=events == offset[row]),
@@ -201,6 +205,7 @@ def window_inputs(
     event_codes: tuple[IntArray, IntArray],
     *,
     continued: BoolArray,
+    user: IntArray,
     facts: IntArray,
     query_positions: IntArray,
     times: IntArray | None,
@@ -210,6 +215,7 @@ def window_inputs(
     return WindowInputs(
         history=torch.from_numpy(latest.take(items, -1)),
         continued=torch.from_numpy(continued.astype(np.int64)),
+        user=torch.from_numpy(user),
         facts=torch.from_numpy(facts),
         ratings=torch.from_numpy(latest.take(ratings, 0)),
         gaps=torch.from_numpy(latest.take(gaps, 0)),

@@ -135,6 +135,7 @@ def test_what_the_queries_of_windows_read() -> None:
     inputs = WindowInputs(
         history=torch.tensor([[5, 6, 7], [8, -1, -1]]),
         continued=torch.zeros(2, dtype=torch.long),
+        user=torch.zeros(2, dtype=torch.long),
         facts=torch.zeros(2, 0, dtype=torch.long),
         ratings=torch.zeros(2, 3, dtype=torch.long),
         gaps=torch.zeros(2, 3, dtype=torch.long),
