@@ -21,7 +21,8 @@ class NeuralRankerConfig(TrainingConfig):
         task: the labels to learn.
         features: names of features (``ranking.features``), wildcards such as ``recall.*``, and ``default`` for the
             default set. A feature named in full is an error where the data lacks a column it needs; a wildcard leaves
-            it out.
+            it out. Own columns of items and users (``dataprep.own_features``) are ``item.<column>`` and
+            ``user.<column>``, and never in the default set.
         metadata: features of TMDb to read (``dataprep.tmdb``), such as ``director``, ``keywords``, ``overview``; an
             error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` are of
             the day of the crawl, later than the events to predict: a leak in time.

@@ -64,7 +64,7 @@ class NeuralRanker(BaseRanker):
         samples = replace(samples, queries=samples.queries.known_items_only(items.n_items))
         if valid is not None:
             valid = replace(valid, queries=valid.queries.known_items_only(items.n_items))
-        items = items.with_columns(metadata_to_read(items, self.config.metadata))
+        items = items.with_columns([*metadata_to_read(items, self.config.metadata), *items.own])
         self._encoder = FeatureEncoder.fit(
             samples, items, users, features=self.config.features, history_length=self._history_length
         )

@@ -3,6 +3,7 @@
     PYTHONPATH=. python scripts/train_ranking.py --model deepfm
     PYTHONPATH=. python scripts/train_ranking.py --model din --set epochs=3
     PYTHONPATH=. python scripts/train_ranking.py --model din --set epochs=3 --resume
+    PYTHONPATH=. python scripts/train_ranking.py --features default,item.price,user.segment
 
 A checkpoint is written after each epoch and every 10 minutes, and curves for `tensorboard --logdir
 <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume continues.
@@ -39,6 +40,7 @@ class RankerFlags(ComponentConfig):
     batch_size: int | None = Field(default=None, description="queries per training step")
     learning_rate: float | None = Field(default=None, description="step size of the optimiser")
     metadata: Names | None = Field(default=None, description="features of TMDb to read, such as director,cast")
+    features: Names | None = Field(default=None, description="features by name, such as default,item.price")
 
 
 def main(argv: list[str] | None = None) -> None:

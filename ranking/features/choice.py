@@ -40,11 +40,13 @@ def choose_fields(patterns: Sequence[str], samples: RankingSamples, tables: Feat
         for member in [""] if members is None else members(samples, tables):
             offered |= {feature.name_of(member): (feature, member) for feature in features}
     lacking = {name: feature.missing_columns(tables, samples.queries) for name, (feature, _) in offered.items()}
+    own = {"item": tables.items.own, "query": tables.users.own, "pair": frozenset[str]()}
+    default = [n for n, (feature, member) in offered.items() if feature.default and member not in own[feature.side]]
     chosen: set[str] = set()
     for pattern in patterns:
         if _is_pattern(pattern):
-            found = [name for name, (feature, _) in offered.items() if _matches(feature, name, pattern)]
-            found = [name for name in found if not lacking[name]]
+            matching = default if pattern == DEFAULT else [name for name in offered if fnmatchcase(name, pattern)]
+            found = [name for name in matching if not lacking[name]]
         else:
             found = [name for name in offered if name == pattern]
             if found and lacking[pattern]:
@@ -68,7 +70,3 @@ def choose_fields(patterns: Sequence[str], samples: RankingSamples, tables: Feat
 
 def _is_pattern(name: str) -> bool:
     return name == DEFAULT or any(sign in name for sign in "*?[")
-
-
-def _matches(feature: Feature, name: str, pattern: str) -> bool:
-    return feature.default if pattern == DEFAULT else fnmatchcase(name, pattern)

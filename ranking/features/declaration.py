@@ -19,7 +19,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ranking.features.schema import Kind, Side
+from ranking.features.schema import FeatureField, Kind, Side
 from reccore import Candidates, ItemTable, QueryBatch, RankingSamples, UserTable
 
 Values: TypeAlias = npt.NDArray[Any]
@@ -45,6 +45,12 @@ class FeatureTables(SharedResults):
 
     items: ItemTable
     users: UserTable
+
+    def only(self, fields: Sequence[FeatureField]) -> FeatureTables:
+        """The same tables without the own columns that no field reads, so that no bundle carries them."""
+        read = {side: {field.member for field in fields if field.side == side} for side in ("item", "query")}
+        kept = {*self.items.labels, *self.items.numbers, *self.items.vectors} - (self.items.own - read["item"])
+        return FeatureTables(self.items.with_columns(kept), self.users.with_columns(read["query"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +92,7 @@ class Feature:
         size: number of codes or weights, of tables and member.
         members: members of a family, of samples and tables.
         buckets: whether a number also becomes a category, ``<name>.bucket``, by its quantiles.
-        default: whether it belongs to the set ``default``.
+        default: whether it belongs to the set ``default``. Of a family, own columns of items and users never do.
     """
 
     name: str

@@ -67,6 +67,7 @@ class FeatureEncoder:
         """
         tables = FeatureTables(items, users)
         fields = choose_fields(features, samples, tables)
+        tables = tables.only(fields)
         state: dict[str, dict[str, Values]] = {}
         for field in fields:
             fit = FEATURES[field.feature].fit

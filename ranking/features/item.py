@@ -63,13 +63,25 @@ def item_mean_rating(tables: FeatureTables, _: Fitted) -> FloatArray:
     "item.log_{number}",
     side="item",
     kind="number",
-    members=lambda samples, tables: sorted(tables.items.numbers),
+    members=lambda samples, tables: sorted(set(tables.items.numbers) - tables.items.own),
     buckets=True,
     default=True,
 )
 def log_number(tables: FeatureTables, fitted: Fitted) -> FloatArray:
-    """log(1 + value) of budget, runtime and every other number of the item table."""
+    """log(1 + value) of budget, runtime and every other number of TMDb."""
     return np.log1p(tables.items.numbers[fitted.member])
+
+
+@feature(
+    "item.{number}",
+    side="item",
+    kind="number",
+    members=lambda samples, tables: sorted(tables.items.own.intersection(tables.items.numbers)),
+    buckets=True,
+)
+def own_number(tables: FeatureTables, fitted: Fitted) -> FloatArray:
+    """Numbers among the own columns of the items."""
+    return tables.items.numbers[fitted.member]
 
 
 @feature(
@@ -94,7 +106,7 @@ def genres(tables: FeatureTables, _: Fitted) -> FloatArray:
     default=True,
 )
 def labels(tables: FeatureTables, fitted: Fitted) -> IntArray:
-    """Directors, cast, keywords: every label of the item table."""
+    """Directors, cast, keywords, own categories and lists: every label of the item table."""
     return tables.items.labels[fitted.member].padded() + 1
 
 
@@ -107,5 +119,5 @@ def labels(tables: FeatureTables, fitted: Fitted) -> IntArray:
     default=True,
 )
 def vector(tables: FeatureTables, fitted: Fitted) -> FloatArray:
-    """Vectors of overviews and titles: every vector of the item table."""
+    """Vectors of overviews and titles, own vectors: every vector of the item table."""
     return tables.items.vectors[fitted.member]

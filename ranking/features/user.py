@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dataprep.features import QueryFeatures, query_features
-from ranking.features.declaration import FeatureBatch, Fitted, feature, seen, shares
+from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, feature, seen, shares
 from reccore.arrays import FloatArray, IntArray
 
 
@@ -41,6 +41,58 @@ def user_id(batch: FeatureBatch, fitted: Fitted) -> IntArray:
 def user_category(batch: FeatureBatch, fitted: Fitted) -> IntArray:
     """Age, gender, occupation: every category of the user table."""
     return batch.tables.users.codes(fitted.member, batch.queries.user_idx) + 1
+
+
+def own_label_rows(tables: FeatureTables) -> dict[str, IntArray]:
+    """Column → (U+1, P) codes of each user's labels, then 0; the last row, of an unknown user, has none."""
+    return {
+        name: np.concatenate([labels.padded() + 1, np.zeros((1, labels.padded().shape[1]), dtype=np.int64)])
+        for name, labels in tables.users.labels.items()
+    }
+
+
+@feature(
+    "user.{label}",
+    side="query",
+    kind="labels",
+    members=lambda samples, tables: sorted(tables.users.labels),
+    size=lambda tables, name: len(tables.users.labels[name]) + 1,
+)
+def own_labels(batch: FeatureBatch, fitted: Fitted) -> IntArray:
+    """Categories and lists among the own columns of the users."""
+    return batch.tables.once(own_label_rows)[fitted.member][_rows(batch)]
+
+
+@feature(
+    "user.{number}",
+    side="query",
+    kind="number",
+    members=lambda samples, tables: sorted(tables.users.numbers),
+    buckets=True,
+)
+def own_number(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
+    """Numbers among the own columns of the users."""
+    return np.append(batch.tables.users.numbers[fitted.member], np.float32(np.nan))[_rows(batch)]
+
+
+@feature(
+    "user.{vector}",
+    side="query",
+    kind="bag",
+    members=lambda samples, tables: sorted(tables.users.vectors),
+    size=lambda tables, name: tables.users.vectors[name].shape[1],
+)
+def own_vector(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
+    """Vectors among the own columns of the users."""
+    vectors = batch.tables.users.vectors[fitted.member]
+    rows = np.minimum(_rows(batch), len(vectors) - 1)
+    return np.where(batch.tables.users.known(batch.queries.user_idx)[:, None], vectors[rows], np.float32(0))
+
+
+def _rows(batch: FeatureBatch) -> IntArray:
+    """(B,) the user's row; the row after the last for unknown users."""
+    users, user_idx = batch.tables.users, batch.queries.user_idx
+    return np.where(users.known(user_idx), user_idx, users.n_users)
 
 
 @feature("user.log_activity", side="query", kind="number", buckets=True, default=True)
