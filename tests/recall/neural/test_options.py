@@ -109,6 +109,8 @@ TRIED_ELSEWHERE = {
     "item__tags": "test_item_encoder.py",
     "item__title_vectors": "test_item_encoder.py",
     "item__metadata": "test_metadata.py",
+    "item__features": "test_own_features.py",
+    "encoder__features": "test_own_features.py",
 }
 
 
