@@ -23,6 +23,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "dssm": "recall.dssm:DSSM",
         "youtube_dnn": "recall.youtube_dnn:YouTubeDNN",
         "simplex": "recall.simplex:SimpleX",
+        "gru4rec": "recall.gru4rec:GRU4Rec",
     },
 )
 

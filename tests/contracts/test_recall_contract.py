@@ -1,4 +1,4 @@
-"""The contract of every recall channel, run over every registered class and one defined in the tests.
+"""The contract of every recall channel, run over every registered class.
 
 A registered channel without an entry in ``CONFIGS`` fails the suite. A variant is named ``channel.variant``.
 """
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recall import CHANNELS
 from recall.base import BaseRecall
 from reccore import (
     Candidates,
@@ -25,7 +26,6 @@ from reccore import (
     TrainingData,
 )
 from reccore.arrays import offsets_from_lengths
-from tests.contracts.channels import CHANNELS
 from tests.helpers import nested
 
 TWO_TOWER: dict[str, Any] = {
@@ -55,6 +55,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "dssm": nested(TWO_TOWER),
     "youtube_dnn": nested(TWO_TOWER),
     "simplex": nested({name: value for name, value in TWO_TOWER.items() if name != "encoder__hidden_size"}),
+    "gru4rec.layers": nested(TWO_TOWER, encoder__layers=2),
 }
 IMPERSONAL = {"popularity"}
 N_ITEMS = 24
@@ -268,7 +269,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from reccore import Candidates, QueryBatch, RunOptions
-from tests.contracts.channels import CHANNELS
+from recall import CHANNELS
 RunOptions(threads=1).apply_threads()
 folder = Path(sys.argv[1])
 given = np.load(folder / "queries.npz")

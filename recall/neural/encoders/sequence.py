@@ -57,8 +57,8 @@ class SequenceEncoder(QueryEncoder):
         """Create the layers of ``_read``, of width ``size``."""
 
     @abstractmethod
-    def _read(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """(W, T+1, D) → (W, T+1, D); position j may depend on positions up to j."""
+    def _read(self, x: Tensor, inputs: WindowInputs, generator: torch.Generator | None) -> Tensor:
+        """(W, T+1, D) → (W, T+1, D) of the windows ``inputs``; position j may depend on positions up to j."""
 
     def inputs(self, queries: QueryBatch) -> WindowInputs:
         return self.window_codes.of_queries(queries, self.config.history_length)
@@ -72,7 +72,7 @@ class SequenceEncoder(QueryEncoder):
 
     def forward(self, inputs: WindowInputs, items: Tensor, generator: torch.Generator | None) -> Tensor:
         x = torch.cat([self._start(inputs)[:, None], self._events(inputs, items, generator)], dim=1)
-        x = self._read(x, generator)
+        x = self._read(x, inputs, generator)
         queries = x.flatten(0, 1)[inputs.query_positions]  # (P, D)
         if self.time_head is not None and inputs.times is not None:
             queries = self.time_head(queries, inputs.times)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from recall.neural.encoders.base import QueryEncoderConfig
 from recall.neural.encoders.sequence import SequenceEncoder, shared_dropout
+from recall.neural.encoders.windows import WindowInputs
 from recall.neural.item_encoder import EMBEDDING_SCALE, embedding
 
 
@@ -42,7 +43,7 @@ class TransformerEncoder(SequenceEncoder):
         self.positions = embedding(self.config.history_length + 1, size)
         self.blocks = nn.ModuleList(Block(self.config, size) for _ in range(self.config.blocks))
 
-    def _read(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _read(self, x: Tensor, inputs: WindowInputs, generator: torch.Generator | None) -> Tensor:
         x = x + self.positions.weight[: x.shape[1]]
         for block in self.blocks:
             x = block(x, generator)
