@@ -24,6 +24,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "youtube_dnn": "recall.youtube_dnn:YouTubeDNN",
         "simplex": "recall.simplex:SimpleX",
         "gru4rec": "recall.gru4rec:GRU4Rec",
+        "sasrec": "recall.sasrec:SASRec",
     },
 )
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from recall.neural.encoders.blocks import PreNormBlock
 from recall.neural.encoders.sequence import shared_dropout
-from recall.neural.encoders.transformer import Block, TransformerConfig, TransformerEncoder
+from recall.neural.encoders.transformer import TransformerEncoder
 from recall.neural.encoders.windows import WindowExamples, WindowInputs
 from recall.neural.network import NeuralNetwork
 from recall.neural.query_time import QueryTime
@@ -59,7 +60,7 @@ def vectors_at(network: NeuralNetwork, inputs: WindowInputs) -> np.ndarray:
 
 def test_a_block_is_the_pre_norm_layer_of_pytorch() -> None:
     torch.manual_seed(0)
-    block = Block(TransformerConfig(hidden_size=12, dropout=0.0, heads=2), 8).double().eval()
+    block = PreNormBlock(8, 12, heads=2, dropout=0.0, depth=2).double().eval()
     reference = nn.TransformerEncoderLayer(8, 2, 12, 0.0, "gelu", batch_first=True, norm_first=True).double().eval()
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -75,7 +76,7 @@ def test_a_block_is_the_pre_norm_layer_of_pytorch() -> None:
     reference.load_state_dict(state)
     x = torch.randn(3, 7, 8, dtype=torch.float64)
     mask = nn.Transformer.generate_square_subsequent_mask(7, dtype=torch.float64)
-    torch.testing.assert_close(block(x, None), reference(x, src_mask=mask, is_causal=True))
+    torch.testing.assert_close(block(x, None, None), reference(x, src_mask=mask, is_causal=True))
 
 
 def test_no_position_reads_a_later_event_or_padding() -> None:
