@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,6 +16,7 @@ from loguru import logger
 from reccore import RecommenderError, ResumeError, RunOptions
 from reccore.interrupts import defer_sigint
 from reccore.progress import progress
+from training.averaging import WeightAverage
 from training.checkpointing import Checkpoints
 from training.config import TrainingConfig
 from training.curves import TrainingCurves
@@ -37,6 +39,7 @@ class Trainer:
     """Trains the network of a task in place, from wherever a checkpoint left it to the end.
 
     After every epoch the validation figure decides which weights are kept; of equal figures the earlier epoch wins.
+    With ``config.average`` it is the averaged weights that are validated and kept; training goes on from the others.
     With ``options.checkpoint_dir`` a checkpoint is written after every epoch and every ``checkpoint_minutes``, Ctrl-C
     waits for the end of a batch, and a resumed training ends with the same weights to the bit (same machine, same
     number of threads).
@@ -74,6 +77,7 @@ class Trainer:
         }
         self.optimiser = build_optimiser(self.network, config)
         self.schedule = build_schedule(self.optimiser, config, task.n_batches * config.epochs)
+        self.average = None if config.average is None else WeightAverage(self.network, config.average)
         self.checkpoints: Checkpoints | None = None
         self.run_folder: Path | None = None if options.log_dir is None else new_run(options.log_dir)
         self.curves: TrainingCurves
@@ -109,6 +113,8 @@ class Trainer:
                 self._checkpoint(interrupted)
         if not self.task.validates:
             self.log.best_epoch = len(self.log.loss)
+            if self.average is not None:
+                self.average.apply()
         elif self.best is not None:
             self.network.load_state_dict(self.best)
         self.network.eval()
@@ -141,8 +147,11 @@ class Trainer:
                 self._checkpoint(interrupted)
             started = perf_counter()
             n_samples, loss, norm = self._step(batch)
-            seconds = perf_counter() - started
             self.batch += 1
+            if self.average is not None and self.step % self.average.config.every == 0:
+                self.optimiser.flush()
+                self.average.read(self.step)
+            seconds = perf_counter() - started
             self.total += loss * n_samples
             self.n_samples += n_samples
             self.step_seconds += seconds
@@ -151,6 +160,8 @@ class Trainer:
             )
             advance(n_samples, loss=loss, epoch=self.epoch)
         self.optimiser.flush()
+        if self.average is not None:
+            self.average.read(self.step)
         self.log.loss.append(self.total / self.task.n_samples)
         figures = {"loss": self.log.loss[-1]}
         if self.task.validates:
@@ -191,9 +202,10 @@ class Trainer:
     def _validate_epoch(self) -> float:
         """Validation figure of the epoch just trained, whose weights are kept if it is the best so far."""
         self.network.eval()
-        value, best = self.task.validate(), self.log.best_validation
-        if best is None or value > best:
-            self.log.best_epoch, self.best = self.epoch, copy.deepcopy(self.network.state_dict())
+        with nullcontext() if self.average is None else self.average.applied():
+            value, best = self.task.validate(), self.log.best_validation
+            if best is None or value > best:
+                self.log.best_epoch, self.best = self.epoch, copy.deepcopy(self.network.state_dict())
         self.log.validation.append(value)
         return value
 
@@ -259,6 +271,7 @@ class Trainer:
             "best": self.best,
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "task": self.task.state_dict(),
             "generators": generator_states(self.task.generators),
             "epoch_start": self.epoch_start,
@@ -276,6 +289,8 @@ class Trainer:
         self.best = state["best"]
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.task.load_state_dict(state["task"])
         set_generator_states(self.task.generators, state["generators"])
         self.epoch_start = state["epoch_start"]

@@ -18,6 +18,7 @@ from training.kernels.fused_softmax import fused_sampled_softmax
 
 STREAMING: dict[str, Any] = {"negatives__logq__kind": "streaming"}
 TRANSFORMER: dict[str, Any] = {"encoder__kind": "transformer"}
+PARTS = ("blocks", "heads", "dropout", "block", "positions", "position_bias")
 CATALOGUE: dict[str, Any] = {"negatives": {"kind": "catalogue"}}
 CORRECTED: dict[str, Any] = {"loss__kind": "corrected_softmax"}
 UNCORRECTED: dict[str, Any] = {"negatives__logq__kind": "none"}
@@ -39,6 +40,9 @@ CHANGED: list[tuple[str, Any]] = [
     ("encoder__blocks", 1),
     ("encoder__heads", 4),
     ("encoder__dropout", 0.5),
+    ("encoder__block", "ligr"),
+    ("encoder__positions", False),
+    ("encoder__position_bias", True),
     ("temperature", 0.2),
     ("temperature__start", 0.2),
     ("temperature__bounds", (0.01, 1.0)),
@@ -82,6 +86,8 @@ CHANGED: list[tuple[str, Any]] = [
     ("learning_rate", 0.01),
     ("schedule", "constant"),
     ("weight_decay", 0.1),
+    ("average__decay", 0.8),
+    ("average__every", 1),
 ]
 FEW = {**STREAMING, "batch_size": 8}  # films that share a bucket matter where batches hold few of them
 BESIDE: dict[str, dict[str, Any]] = {
@@ -97,8 +103,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "loss__calibration": {"loss__kind": "bce", "loss__negatives": 5},
     **{f"loss__{name}": {"loss__kind": "ccl", **UNCORRECTED} for name in ("margin", "negative_weight")},
     "loss__score_reg": {"loss__kind": "bpr_max", **UNCORRECTED},
+    "average__every": {"average__decay": 0.8},
     "negatives__bank__warmup_steps": {"negatives__bank__size": 100},
-    **{f"encoder__{name}": TRANSFORMER for name in ("blocks", "heads", "dropout")},
+    **{f"encoder__{name}": TRANSFORMER for name in PARTS},
     **{f"item__graph__{name}": {"item__graph": {}} for name in ("layers", "neighbours", "window")},
     **{f"negatives__mined__{name}": {"negatives__mined__per_batch": 20} for name in ("queries", "depth", "every")},
 }

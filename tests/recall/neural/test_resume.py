@@ -36,6 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "negatives__mined__every": 3,
     },
     "transformer": {"encoder__kind": "transformer"},
+    "averaged": {**LEARNED, "average__decay": 0.9, "average__every": 3},
     "ligr": {"encoder__kind": "transformer", "encoder__block": "ligr", "encoder__position_bias": True},
 }
 
