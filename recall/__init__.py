@@ -25,6 +25,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "simplex": "recall.simplex:SimpleX",
         "gru4rec": "recall.gru4rec:GRU4Rec",
         "sasrec": "recall.sasrec:SASRec",
+        "mind": "recall.mind:MIND",
     },
 )
 

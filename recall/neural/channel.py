@@ -153,7 +153,7 @@ class NeuralRecall(EmbeddingRecall):
         for start in range(0, len(valid), QUERIES_PER_VALIDATION_CHUNK):
             part = valid.select(np.arange(start, min(start + QUERIES_PER_VALIDATION_CHUNK, len(valid))))
             vectors = self._encode(part.queries, catalogue)
-            scores = vectors @ items.T if vectors.ndim == 2 else (vectors @ items.T).max(axis=1)
+            scores = _scores(vectors, items)
             Exclusions.of_history(part.queries).mask_scores(scores)
             ranks = ranks_of_targets(scores, part.target_idx[part.target_offsets[:-1]])
             total += float(ndcg_of_ranks(ranks, VALIDATION_K).sum())
@@ -213,6 +213,15 @@ class NeuralRecall(EmbeddingRecall):
         self.network.load_state_dict(bundle.tensors("network.safetensors"))
         self.network.eval()
         self.log = TrainingLog(**bundle.manifest["training"])
+
+
+def _scores(vectors: FloatArray, items: FloatArray) -> FloatArray:
+    """(B, N): inner products of (B, D), or the greatest of those of (B, I, D); zero vectors give none."""
+    if vectors.ndim == 2:
+        return vectors @ items.T
+    absent = ~vectors.any(axis=2, keepdims=True)
+    best: FloatArray = np.where(absent, -np.inf, vectors @ items.T).max(axis=1)
+    return best
 
 
 def _arrays(holdout: Holdout) -> Mapping[str, np.ndarray]:

@@ -157,8 +157,10 @@ def closest_interest(queries: Tensor, targets: Tensor) -> Tensor:
     """(P, D): of each query's interests (P, I, D) the one with the greatest inner product with its target (P, D).
 
     The hard label-aware attention of MIND (Li et al., CIKM 2019, p → ∞): retrieval too takes an item's best interest.
+    A zero vector is no interest and is taken only where a query has no other.
     """
-    best = torch.einsum("pid,pd->pi", queries.detach(), targets).argmax(dim=1)
+    scores = torch.einsum("pid,pd->pi", queries.detach(), targets)
+    best = torch.where(queries.detach().any(dim=2), scores, -torch.inf).argmax(dim=1)
     return queries[torch.arange(len(queries), device=queries.device), best]
 
 

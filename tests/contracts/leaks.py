@@ -47,6 +47,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
     "gru4rec": nested(TWO_TOWER),
+    "mind": nested(TWO_TOWER),
     "sasrec": nested(TWO_TOWER, encoder__block="ligr", encoder__position_bias=True),
 }
 Plant = Callable[[pytest.MonkeyPatch], None]

@@ -56,6 +56,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "youtube_dnn": nested(TWO_TOWER),
     "simplex": nested({name: value for name, value in TWO_TOWER.items() if name != "encoder__hidden_size"}),
     "gru4rec.layers": nested(TWO_TOWER, encoder__layers=2),
+    "mind": nested(TWO_TOWER, encoder__interests=3),
+    "mind.one": nested(TWO_TOWER, encoder__interests=1),
     "sasrec": nested(TWO_TOWER),
     "sasrec.ligr": nested(TWO_TOWER, encoder__block="ligr", encoder__positions=False, encoder__position_bias=True),
 }
