@@ -48,7 +48,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
     "gru4rec": nested(TWO_TOWER),
     "mind": nested(TWO_TOWER),
-    "sasrec": nested(TWO_TOWER, encoder__block="ligr", encoder__position_bias=True),
+    "sasrec": nested(TWO_TOWER, encoder__block="ligr", encoder__position_bias=True, encoder__time_bias=True),
 }
 Plant = Callable[[pytest.MonkeyPatch], None]
 

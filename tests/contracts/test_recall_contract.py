@@ -59,6 +59,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mind": nested(TWO_TOWER, encoder__interests=3),
     "mind.one": nested(TWO_TOWER, encoder__interests=1),
     "sasrec": nested(TWO_TOWER),
+    "sasrec.time_bias": nested(TWO_TOWER, encoder__time_bias=True, average__decay=0.9),
     "sasrec.ligr": nested(TWO_TOWER, encoder__block="ligr", encoder__positions=False, encoder__position_bias=True),
 }
 IMPERSONAL = {"popularity"}

@@ -39,7 +39,7 @@ class SequenceEncoder(QueryEncoder):
     def __init__(self, config: QueryEncoderConfig, codes: UserCodes, items: ItemTable, size: int) -> None:
         super().__init__()
         self.config, self.codes, self.items = config, codes, items
-        self.window_codes = WindowCodes(codes)
+        self.window_codes = WindowCodes(codes, reads_times=self.reads_event_times)
         self.start = embedding(2, size)
         self.facts = nn.ModuleList(embedding(n, size) for n in codes.fact_sizes)
         self.ratings = embedding(RATING_CODES, size) if codes.has_ratings else None
@@ -51,6 +51,11 @@ class SequenceEncoder(QueryEncoder):
         self.time_head = QueryTimeHead(times, size, config.hidden_size) if times else None
         self.norm = nn.LayerNorm(size)
         self.user_content = UserContent.of(codes.users, size)
+
+    @property
+    def reads_event_times(self) -> bool:
+        """Whether ``_read`` needs ``inputs.event_times``; gaps to the event before are read in any case."""
+        return False
 
     @abstractmethod
     def _build_layers(self, size: int) -> None:

@@ -38,6 +38,7 @@ class WindowInputs:
         gaps: (W, T) int64 codes of the time since the event before.
         query_positions: (P,) int64, window·(T + 1) + position of each query.
         times: (P, 2) int64 codes of the query's time, or None.
+        event_times: (W, T) int64 seconds of the events, counted from any moment, or None where they are not read.
     """
 
     history: Tensor
@@ -48,6 +49,7 @@ class WindowInputs:
     gaps: Tensor
     query_positions: Tensor
     times: Tensor | None = None
+    event_times: Tensor | None = None
 
     def to(self, device: torch.device) -> WindowInputs:
         parts = {name: part.to(device) for name, part in vars(self).items() if part is not None}
@@ -81,10 +83,14 @@ class WindowCodes:
 
     Histories without ratings or times get typical codes where the model was trained on such: codes that no training
     event has would be random vectors.
+
+    Args:
+        users: boundaries and typical values of the fit split.
+        reads_times: whether windows carry the times of their events too.
     """
 
-    def __init__(self, users: UserCodes) -> None:
-        self.users = users
+    def __init__(self, users: UserCodes, *, reads_times: bool = False) -> None:
+        self.users, self.reads_times = users, reads_times
         typical = np.array([users.typical_rating], dtype=np.float32)
         self.typical_rating = int(rating_codes(typical)[0]) if users.has_ratings else 0
 
@@ -102,6 +108,15 @@ class WindowCodes:
             gaps = _codes_of_gaps(typical, offsets) if time is None else gap_codes(time, offsets)
         return ratings, gaps
 
+    def event_times(self, time: IntArray | None, offsets: IntArray) -> IntArray | None:
+        """(L,) seconds of the L events of CSR rows, a typical gap apart where ``time`` is None; None if not read."""
+        typical_gap = self.users.typical_gap
+        if not self.reads_times or typical_gap is None:
+            return None
+        if time is not None:
+            return time
+        return ragged_positions(np.zeros(len(offsets) - 1, dtype=np.int64), np.diff(offsets)) * typical_gap
+
     def of_queries(self, queries: QueryBatch, history_length: int) -> WindowInputs:
         """One query at the end of the latest ``history_length`` events of each history."""
         length = int(min(history_length, max(queries.lengths.max(initial=0), 1)))
@@ -116,6 +131,7 @@ class WindowCodes:
             facts=self.users.fact_codes(queries.user_idx),
             query_positions=np.arange(len(queries)) * (length + 1) + latest.lengths,
             times=None if query_time is None else query_time.of_queries(queries),
+            event_times=self.event_times(queries.history_time, queries.history_offsets),
         )
 
 
@@ -134,6 +150,7 @@ class WindowExamples:
         self.n_batches = min(math.ceil(interactions.n_events / batch_size), fewest_windows)
         self.facts = codes.users.fact_codes(np.arange(interactions.n_users))
         self.event_codes = codes.of_events(interactions.rating, interactions.timestamp, interactions.user_offsets)
+        self.event_times = codes.event_times(interactions.timestamp, interactions.user_offsets)
 
     def __len__(self) -> int:
         return self.interactions.n_events
@@ -191,6 +208,7 @@ class WindowExamples:
             facts=self.facts[user],
             query_positions=row * (length + 1) + position,
             times=self._times(events, first=events == offset[row]),
+            event_times=self.event_times,
         )
         return inputs, torch.from_numpy(self.interactions.item_idx[events])
 
@@ -209,8 +227,9 @@ def window_inputs(
     facts: IntArray,
     query_positions: IntArray,
     times: IntArray | None,
+    event_times: IntArray | None,
 ) -> WindowInputs:
-    """Tensors of the windows ``latest`` of flat items (L,) and their rating and gap codes."""
+    """Tensors of the windows ``latest`` of flat items (L,), their rating and gap codes, and their times."""
     ratings, gaps = event_codes
     return WindowInputs(
         history=torch.from_numpy(latest.take(items, -1)),
@@ -221,4 +240,5 @@ def window_inputs(
         gaps=torch.from_numpy(latest.take(gaps, 0)),
         query_positions=torch.from_numpy(query_positions),
         times=None if times is None else torch.from_numpy(times),
+        event_times=None if event_times is None else torch.from_numpy(latest.take(event_times, 0)),
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from recall.neural.encoders.attention_bias import PositionBias
+from recall.neural.encoders.attention_bias import TIME_CODES, PositionBias, TimeBias, time_codes
 from recall.neural.encoders.blocks import LiGRBlock, PreNormBlock, causal_attention
 
 
@@ -105,6 +105,50 @@ def test_gradients_of_a_bias_are_those_of_pytorch_s_attention() -> None:
         torch.testing.assert_close(ours, theirs)
     assert gradients[0][3][:, :6].abs().min() > 0
     assert not gradients[0][3][:, 6:].any()  # farther than any pair
+
+
+def test_time_codes_by_hand() -> None:
+    codes = time_codes(torch.tensor([[100, 100, 101, 103, 107, 100 + 2**40]]))
+    hidden = TIME_CODES
+    assert codes[0].tolist() == [
+        [0] + [hidden] * 6,
+        [0, 1] + [hidden] * 5,
+        [0, 1, 1] + [hidden] * 4,
+        [0, 2, 2, 1] + [hidden] * 3,
+        [0, 3, 3, 2, 1, hidden, hidden],
+        [0, 4, 4, 3, 3, 1, hidden],
+        [0] + [TIME_CODES - 1] * 5 + [1],
+    ]
+
+
+def test_a_time_bias_is_its_column_and_so_is_its_gradient() -> None:
+    layer, times = TimeBias(2).double(), torch.randint(0, 10**6, (3, 5)).sort(dim=1).values
+    nn.init.normal_(layer.octaves)
+    bias = layer(times)
+    target = torch.randn(3, 2, 6, 6, dtype=torch.float64).tril()
+    bias.tril().mul(target).sum().backward()
+    expected = torch.zeros(2, TIME_CODES, dtype=torch.float64)
+    codes = time_codes(times)
+    for w, h, j, i in np.ndindex(3, 2, 6, 6):
+        if i > j:
+            assert bias[w, h, j, i] == -torch.inf
+            continue
+        code = int(codes[w, j, i])
+        assert bias[w, h, j, i] == layer.octaves[h, code]
+        expected[h, code] += target[w, h, j, i]
+    torch.testing.assert_close(layer.octaves.grad, expected)
+
+
+def test_gradients_of_biases_do_not_depend_on_the_order_of_threads() -> None:
+    times = torch.randint(0, 10**8, (8, 99), generator=torch.Generator().manual_seed(0)).sort(dim=1).values
+    layer, upstream = TimeBias(2), torch.randn(8, 2, 100, 100).tril()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        found = [torch.autograd.grad(layer(times), layer.octaves, upstream)[0] for _ in range(5)]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(gradient, found[0]) for gradient in found)
 
 
 @pytest.mark.parametrize("cls", [PreNormBlock, LiGRBlock])

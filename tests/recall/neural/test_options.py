@@ -18,7 +18,7 @@ from training.kernels.fused_softmax import fused_sampled_softmax
 
 STREAMING: dict[str, Any] = {"negatives__logq__kind": "streaming"}
 TRANSFORMER: dict[str, Any] = {"encoder__kind": "transformer"}
-PARTS = ("blocks", "heads", "dropout", "block", "positions", "position_bias")
+PARTS = ("blocks", "heads", "dropout", "block", "positions", "position_bias", "time_bias")
 CATALOGUE: dict[str, Any] = {"negatives": {"kind": "catalogue"}}
 CORRECTED: dict[str, Any] = {"loss__kind": "corrected_softmax"}
 UNCORRECTED: dict[str, Any] = {"negatives__logq__kind": "none"}
@@ -43,6 +43,7 @@ CHANGED: list[tuple[str, Any]] = [
     ("encoder__block", "ligr"),
     ("encoder__positions", False),
     ("encoder__position_bias", True),
+    ("encoder__time_bias", True),
     ("temperature", 0.2),
     ("temperature__start", 0.2),
     ("temperature__bounds", (0.01, 1.0)),

@@ -37,7 +37,12 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "transformer": {"encoder__kind": "transformer"},
     "averaged": {**LEARNED, "average__decay": 0.9, "average__every": 3},
-    "ligr": {"encoder__kind": "transformer", "encoder__block": "ligr", "encoder__position_bias": True},
+    "ligr": {
+        "encoder__kind": "transformer",
+        "encoder__block": "ligr",
+        "encoder__position_bias": True,
+        "encoder__time_bias": True,
+    },
 }
 
 
