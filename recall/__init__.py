@@ -18,6 +18,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "swing": "recall.swing:Swing",
         "markov": "recall.markov:Markov",
         "itemcf_prior": "recall.itemcf_prior:ItemCFPrior",
+        "ease": "recall.ease:EASE",
         "mf": "recall.mf:MF",
         "two_tower": "recall.two_tower:TwoTower",
         "dssm": "recall.dssm:DSSM",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import TypeAlias
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +12,7 @@ from scipy import sparse
 from recall.base import BaseRecall
 from recall.history import history_matrix
 from recall.sparse_rows import entries, sum_rows
-from recall.topk import top_k_sparse
+from recall.topk import top_k_dense, top_k_sparse
 from reccore import (
     Bundle,
     Candidates,
@@ -24,6 +25,9 @@ from reccore import (
 )
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
+
+Similarity: TypeAlias = sparse.csr_matrix | FloatArray
+"""(N, N) float32; row i holds the similarities of history item i to the items it supports."""
 
 
 class ItemSimilarityConfig(ComponentConfig):
@@ -39,38 +43,49 @@ class ItemSimilarityConfig(ComponentConfig):
 class ItemSimilarityRecall(BaseRecall):
     """An item's score is the recency-weighted sum of its similarities to the items of the history.
 
-    Subclasses compute the matrix in ``_similarity``. An item whose sum is 0 has no score and is not offered. A query
-    whose history is empty, or holds only items without similar ones, gets an empty row.
+    Subclasses compute the matrix in ``_similarity``, sparse or dense. An item whose sum is 0 has no score and is not
+    offered. A query whose history is empty, or holds only items without similar ones, gets an empty row.
     """
 
     config: ItemSimilarityConfig
-    similarity: sparse.csr_matrix  # (N, N); row i holds the similarities of history item i to the items it supports
+    similarity: Similarity
 
     @abstractmethod
-    def _similarity(self, data: TrainingData, options: RunOptions) -> sparse.csr_matrix:
+    def _similarity(self, data: TrainingData, options: RunOptions) -> Similarity:
         """(N, N) float32 similarities."""
 
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
         self.similarity = self._similarity(data, options)
 
-    def _prepare(self, queries: QueryBatch) -> sparse.csr_matrix:
-        """(B, N) sums; O(Σ neighbours of the history) time and memory per query."""
-        return sum_rows(history_matrix(queries, self.similarity.shape[0], self.config.half_life), self.similarity)
+    def _prepare(self, queries: QueryBatch) -> Similarity:
+        """(B, N) sums; O(Σ neighbours of the history) time and memory per query, in a dense matrix all N."""
+        history = history_matrix(queries, self.similarity.shape[0], self.config.half_life)
+        matrix = self.similarity
+        return history @ matrix if isinstance(matrix, np.ndarray) else sum_rows(history, matrix)
 
-    def _retrieve(self, prepared: sparse.csr_matrix, k: int, exclude: Exclusions) -> Candidates:
+    def _retrieve(self, prepared: Similarity, k: int, exclude: Exclusions) -> Candidates:
+        if isinstance(prepared, np.ndarray):
+            return top_k_dense(np.where(prepared == 0.0, np.float32(-np.inf), prepared), k, exclude)
         return top_k_sparse(prepared, k, exclude)
 
-    def _score(self, prepared: sparse.csr_matrix, item_idx: IntArray) -> FloatArray:
-        scores = entries(prepared, item_idx)
+    def _score(self, prepared: Similarity, item_idx: IntArray) -> FloatArray:
+        dense = isinstance(prepared, np.ndarray)
+        scores: FloatArray = np.take_along_axis(prepared, item_idx, axis=1) if dense else entries(prepared, item_idx)
         scores[scores == 0.0] = np.nan
         return scores
 
     def _write(self, bundle: BundleWriter) -> None:
         matrix = self.similarity
+        if isinstance(matrix, np.ndarray):
+            bundle.arrays("similarity.npz", {"dense": matrix})
+            return
         bundle.arrays("similarity.npz", {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr})
 
     def _read(self, bundle: Bundle) -> None:
         stored = bundle.arrays("similarity.npz")
+        if "dense" in stored:
+            self.similarity = stored["dense"]
+            return
         n_items = len(self.vocabulary.items)
         self.similarity = sparse.csr_matrix(
             (stored["data"], stored["indices"], stored["indptr"]), shape=(n_items, n_items)

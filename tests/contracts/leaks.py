@@ -43,6 +43,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "swing": {},
     "markov": {},
     "itemcf_prior": {"prior": 0.1},
+    "ease": {"reg": 5.0},
+    "ease.truncated": {"reg": 5.0, "solver": {"kind": "truncated", "cooccurring": 10}},
     "mf": {"embedding_size": 4, "epochs": 3},
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),

@@ -48,6 +48,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "swing": {"neighbours": 12},
     "markov": {"neighbours": 12},
     "itemcf_prior": {"neighbours": 12, "prior": 0.1},
+    "ease": {"reg": 2.0},
+    "ease.truncated": {"reg": 2.0, "solver": {"kind": "truncated", "cooccurring": 8}},
     "mf": {"embedding_size": 2, "epochs": 10},
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
