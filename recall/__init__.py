@@ -20,6 +20,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "itemcf_prior": "recall.itemcf_prior:ItemCFPrior",
         "ease": "recall.ease:EASE",
         "mf": "recall.mf:MF",
+        "bpr": "recall.bpr:BPR",
         "two_tower": "recall.two_tower:TwoTower",
         "dssm": "recall.dssm:DSSM",
         "youtube_dnn": "recall.youtube_dnn:YouTubeDNN",

@@ -26,3 +26,13 @@ def history_matrix(queries: QueryBatch, n_items: int, half_life: float | None) -
     )
     matrix.sum_duplicates()
     return matrix
+
+
+def weighted_mean(history: sparse.csr_matrix, vectors: FloatArray) -> FloatArray:
+    """(B, D) mean of the vectors (N, D) of each history by its weights (B, N); items with a zero vector do not count.
+
+    A history without such items has a zero mean.
+    """
+    total: FloatArray = history @ vectors.any(axis=1).astype(np.float32)
+    mean: FloatArray = (history @ vectors) / np.where(total > 0, total, 1.0)[:, None]
+    return mean
