@@ -21,6 +21,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "ease": "recall.ease:EASE",
         "mf": "recall.mf:MF",
         "bpr": "recall.bpr:BPR",
+        "word2vec": "recall.word2vec:Word2Vec",
         "two_tower": "recall.two_tower:TwoTower",
         "dssm": "recall.dssm:DSSM",
         "youtube_dnn": "recall.youtube_dnn:YouTubeDNN",

@@ -47,6 +47,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "ease.truncated": {"reg": 5.0, "solver": {"kind": "truncated", "cooccurring": 10}},
     "mf": {"embedding_size": 4, "epochs": 3},
     "bpr": {"embedding_size": 4, "epochs": 3},
+    "word2vec": {"embedding_size": 4, "epochs": 2},
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
     "gru4rec": nested(TWO_TOWER),
