@@ -22,6 +22,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "mf": "recall.mf:MF",
         "bpr": "recall.bpr:BPR",
         "word2vec": "recall.word2vec:Word2Vec",
+        "deepwalk": "recall.deepwalk:DeepWalk",
         "two_tower": "recall.two_tower:TwoTower",
         "dssm": "recall.dssm:DSSM",
         "youtube_dnn": "recall.youtube_dnn:YouTubeDNN",

@@ -48,6 +48,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mf": {"embedding_size": 4, "epochs": 3},
     "bpr": {"embedding_size": 4, "epochs": 3},
     "word2vec": {"embedding_size": 4, "epochs": 2},
+    "deepwalk": {"embedding_size": 4, "epochs": 1, "walks": 2, "walk_length": 6},
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
     "gru4rec": nested(TWO_TOWER),

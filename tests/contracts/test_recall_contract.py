@@ -53,6 +53,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mf": {"embedding_size": 2, "epochs": 10},
     "bpr": {"embedding_size": 2, "epochs": 60, "learning_rate": 0.1},
     "word2vec": {"embedding_size": 4, "epochs": 40, "learning_rate": 0.1, "subsample": 0},
+    "deepwalk": {"embedding_size": 4, "epochs": 4, "learning_rate": 0.1, "subsample": 0, "walk_length": 12},
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
     "gru4rec": nested(TWO_TOWER),
