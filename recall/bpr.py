@@ -11,11 +11,10 @@ from typing import ClassVar
 import numpy as np
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 from pydantic import Field
-from scipy import sparse
 
 from recall.factors import FactorConfig, FactorRecall
 from recall.history import history_matrix, weighted_mean
-from reccore import Bundle, RunOptions, TrainingData
+from reccore import Bundle, QueryBatch, RunOptions, TrainingData
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 from reccore.progress import progress
@@ -70,8 +69,8 @@ class BPR(FactorRecall):
         self.scale = float(np.vdot(mean, users) / np.vdot(mean, mean))
         return factors
 
-    def _fold_in(self, history: sparse.csr_matrix) -> FloatArray:
-        factors = weighted_mean(history, self.item_factors[:, :-1]) * np.float32(self.scale)
+    def _fold_in(self, queries: QueryBatch) -> FloatArray:
+        factors = weighted_mean(self._weights(queries), self.item_factors[:, :-1]) * np.float32(self.scale)
         answered = factors.any(axis=1).astype(np.float32)  # multiplies the bias
         return np.column_stack([factors, answered])
 

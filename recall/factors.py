@@ -46,8 +46,12 @@ class FactorRecall(EmbeddingRecall):
         """(N, D) item factors of at least one event; those of items without events are not used."""
 
     @abstractmethod
-    def _fold_in(self, history: sparse.csr_matrix) -> FloatArray:
-        """(B, D) user factors from (B, N) weights of the histories; zero for an empty row."""
+    def _fold_in(self, queries: QueryBatch) -> FloatArray:
+        """(B, D) user factors from histories of known items; zero for an empty history."""
+
+    def _weights(self, queries: QueryBatch) -> sparse.csr_matrix:
+        """(B, N) decayed weights of the histories."""
+        return history_matrix(queries, len(self.item_factors), self.config.half_life)
 
     def _set_factors(self, factors: FloatArray) -> None:
         """Keep the item factors (N, D); subclasses compute here what every fold-in needs."""
@@ -55,8 +59,7 @@ class FactorRecall(EmbeddingRecall):
 
     def encode_queries(self, queries: QueryBatch) -> FloatArray:
         """(B, D) folded-in user factors; zero for a history without known items."""
-        n_items = len(self.item_factors)
-        return self._fold_in(history_matrix(queries.known_items_only(n_items), n_items, self.config.half_life))
+        return self._fold_in(queries.known_items_only(len(self.item_factors)))
 
     def encode_items(self) -> FloatArray:
         """(N, D) item factors; zero for items without events."""

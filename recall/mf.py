@@ -13,7 +13,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from recall.factors import FactorConfig, FactorRecall
-from reccore import RunOptions, TrainingData
+from reccore import QueryBatch, RunOptions, TrainingData
 from reccore.arrays import FloatArray
 from reccore.progress import progress
 from reccore.threads import thread_limit
@@ -51,9 +51,10 @@ class MF(FactorRecall):
             model.fit(confidence, show_progress=False, callback=lambda *_: advance())
         return np.asarray(model.item_factors)
 
-    def _fold_in(self, history: sparse.csr_matrix) -> FloatArray:
+    def _fold_in(self, queries: QueryBatch) -> FloatArray:
+        confidence = self._confidence(self._weights(queries))
         with threadpool_limits(limits=1, user_api="blas"):
-            vectors = self._folder.recalculate_user(np.arange(history.shape[0]), self._confidence(history))
+            vectors = self._folder.recalculate_user(np.arange(len(queries)), confidence)
         return np.asarray(vectors, dtype=np.float32)
 
     def _set_factors(self, factors: FloatArray) -> None:

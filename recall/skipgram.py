@@ -14,11 +14,10 @@ import numpy.typing as npt
 from gensim.models import Word2Vec
 from gensim.models.callbacks import CallbackAny2Vec
 from pydantic import Field
-from scipy import sparse
 
 from recall.factors import FactorConfig, FactorRecall
 from recall.history import weighted_mean
-from reccore import Bundle, RunOptions, TrainingData
+from reccore import Bundle, QueryBatch, RunOptions, TrainingData
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 from reccore.progress import progress
@@ -72,8 +71,8 @@ class SkipGramRecall(FactorRecall):
         self.input_vectors = inputs[:n_items]
         return outputs[:n_items]
 
-    def _fold_in(self, history: sparse.csr_matrix) -> FloatArray:
-        return weighted_mean(history, self.input_vectors)
+    def _fold_in(self, queries: QueryBatch) -> FloatArray:
+        return weighted_mean(self._weights(queries), self.input_vectors)
 
     def _write(self, bundle: BundleWriter) -> None:
         super()._write(bundle)
