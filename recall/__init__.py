@@ -20,6 +20,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "itemcf_prior": "recall.itemcf_prior:ItemCFPrior",
         "ease": "recall.ease:EASE",
         "mf": "recall.mf:MF",
+        "rating_mf": "recall.rating_mf:RatingMF",
         "bpr": "recall.bpr:BPR",
         "word2vec": "recall.word2vec:Word2Vec",
         "deepwalk": "recall.deepwalk:DeepWalk",

@@ -46,6 +46,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "ease": {"reg": 5.0},
     "ease.truncated": {"reg": 5.0, "solver": {"kind": "truncated", "cooccurring": 10}},
     "mf": {"embedding_size": 4, "epochs": 3},
+    "rating_mf": {"embedding_size": 4, "epochs": 1},
     "bpr": {"embedding_size": 4, "epochs": 3},
     "word2vec": {"embedding_size": 4, "epochs": 2},
     "deepwalk": {"embedding_size": 4, "epochs": 1, "walks": 2, "walk_length": 6},
