@@ -53,8 +53,8 @@ class SkipGramConfig(FactorConfig):
 class SkipGramRecall(FactorRecall):
     """Scores by the logit of skip-gram: mean input vector of the history times an item's output vector.
 
-    Cosine between input vectors, as item2vec has it, hit less than half as often on validation.
-    Subclasses give the sequences. Item i is token i; further tokens may follow the items.
+    Cosine between input vectors, as item2vec has it, hit less than half as often on validation. Subclasses give the
+    sequences. Item i is token i; further tokens may follow the items.
     """
 
     config: SkipGramConfig
