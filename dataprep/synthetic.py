@@ -1,4 +1,4 @@
-"""Synthetic data in the layout and size of ML-32M, with learnable preferences, written in chunks."""
+"""Synthetic data in ML-32M's layout, of its shape or of a shop's, with learnable preferences, written in chunks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,12 @@ ML_32M_USERS = 200_948
 ML_32M_MOVIES = 87_585
 ML_32M_RATINGS = 32_000_204
 HEAVIEST_USER = 33_000
+SHOP_USERS = 31_000
+SHOP_ITEMS = 24_000
+SHOP_EVENTS = 287_000
+HEAVIEST_BUYER = 300
+
+Shape = Literal["movielens", "shop"]
 
 _CHUNK_EVENTS = 1_000_000
 _WORLD, _MOVIES, _COUNTS, _FIRST_CHUNK = 1, 2, 3, 10  # random streams of the parts
@@ -42,16 +48,32 @@ _FORMS = ("{} {}", "{} {}, The", '{} {}: Café "Nord"', "{} {} (Le retour)")
 
 @dataclass(frozen=True)
 class SyntheticSize:
-    """Exact numbers of users, movies and ratings."""
+    """Exact numbers of users, movies and ratings, and the shape of their distributions.
+
+    Attributes:
+        users: number of users.
+        movies: number of items.
+        ratings: number of events.
+        shape: ``movielens`` has long histories over large clusters of films; ``shop`` has short histories over a large
+            catalogue of small clusters, all of them seldom sold.
+    """
 
     users: int = ML_32M_USERS
     movies: int = ML_32M_MOVIES
     ratings: int = ML_32M_RATINGS
+    shape: Shape = "movielens"
+
+    @classmethod
+    def of_shape(cls, shape: Shape, **sizes: int) -> SyntheticSize:
+        """The usual size of a shape, with other numbers where ``sizes`` gives them."""
+        usual = {"users": SHOP_USERS, "movies": SHOP_ITEMS, "ratings": SHOP_EVENTS} if shape == "shop" else {}
+        return cls(**{**usual, **sizes}, shape=shape)
 
     @property
     def heaviest(self) -> int:
-        """Events of the heaviest user: 33,000 at full size, otherwise in proportion to the movies."""
-        return max(min(round(HEAVIEST_USER * self.movies / ML_32M_MOVIES), self.ratings - self.users + 1), 1)
+        """Events of the heaviest user: 33,000 (shop: 300) at full size, otherwise in proportion to the movies."""
+        most, movies = (HEAVIEST_BUYER, SHOP_ITEMS) if self.shape == "shop" else (HEAVIEST_USER, ML_32M_MOVIES)
+        return max(min(round(most * self.movies / movies), self.ratings - self.users + 1), 1)
 
     def check(self) -> None:
         """Raise ``ConfigError`` for sizes that are impossible."""
@@ -84,7 +106,7 @@ def make_synthetic(folder: Path, size: SyntheticSize, options: RunOptions) -> di
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        world = make_world(size.movies, _generator(options, _WORLD))
+        world = make_world(size.movies, _generator(options, _WORLD), of_shop=size.shape == "shop")
         _write_movies(temporary, world, options)
         n_tags = _write_events(temporary, size, world, options)
         if folder.exists():

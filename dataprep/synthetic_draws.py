@@ -43,13 +43,21 @@ class World:
     successors: IntArray
 
 
-def make_world(n_movies: int, rng: np.random.Generator) -> World:
-    """Draw clusters, popularity weights, quality and ids of the movies."""
-    n_clusters = int(np.clip(n_movies // 150, 5, 40))
+def make_world(n_movies: int, rng: np.random.Generator, *, of_shop: bool = False) -> World:
+    """Draw clusters, popularity weights, quality and ids of the movies.
+
+    Args:
+        n_movies: M.
+        rng: draws them.
+        of_shop: a dozen items to a cluster, and a flatter popularity, instead of 40 clusters and ML-32M's popularity.
+    """
+    n_clusters = max(n_movies // 12, 5) if of_shop else int(np.clip(n_movies // 150, 5, 40))
     cluster = np.sort(rng.integers(0, n_clusters, n_movies))
     rank = rng.permutation(n_movies)
-    # Close to ML-32M's counts by rank: 1/rank in the head, exponential decay in the tail.
-    weight = np.exp(-9.0 * rank / n_movies) / (rank + max(75 * n_movies / _ML_32M_MOVIES, 3.0))
+    if of_shop:
+        weight = 1.0 / (rank + n_movies / 40)
+    else:  # close to ML-32M's counts by rank: 1/rank in the head, exponential decay in the tail
+        weight = np.exp(-9.0 * rank / n_movies) / (rank + max(75 * n_movies / _ML_32M_MOVIES, 3.0))
     ids = np.sort(rng.choice(np.arange(1, int(3.35 * n_movies) + 1), n_movies, replace=False))
     return World(
         movie_id=rng.permutation(ids),

@@ -1,9 +1,12 @@
-"""Write a synthetic data set in ML-32M's layout and shape to <data_dir>/raw/synthetic/.
+"""Write a synthetic data set in ML-32M's layout to <data_dir>/raw/synthetic/.
 
-The default is the full size: 200,948 users, 87,585 movies, 32,000,204 ratings.
+The default has the size of ML-32M: 200,948 users, 87,585 movies, 32,000,204 ratings. With --shape shop it is a shop's
+log: 31,000 users with nine events each over 24,000 items.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -14,16 +17,19 @@ from scripts._cli import parse_command, run
 class SyntheticSettings(ComponentConfig):
     """Options of the command; by default the size of ML-32M."""
 
-    users: int | None = Field(default=None, description="number of users (default: 200948)")
-    movies: int | None = Field(default=None, description="number of movies (default: 87585)")
-    ratings: int | None = Field(default=None, description="number of ratings (default: 32000204)")
+    shape: Literal["movielens", "shop"] = Field(
+        default="movielens", description="long histories over large clusters, or short ones over many small clusters"
+    )
+    users: int | None = Field(default=None, description="number of users (default: that of the shape)")
+    movies: int | None = Field(default=None, description="number of movies (default: that of the shape)")
+    ratings: int | None = Field(default=None, description="number of ratings (default: that of the shape)")
 
 
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, SyntheticSettings)
     from dataprep.synthetic import SyntheticSize, make_synthetic
 
-    size = SyntheticSize(**command.settings.model_dump(exclude_none=True))
+    size = SyntheticSize.of_shape(**command.settings.model_dump(exclude_none=True))
     folder = command.workspace.raw / "synthetic"
     rows = make_synthetic(folder, size, command.options)
     written = ", ".join(f"{n:,} {table}" for table, n in rows.items())

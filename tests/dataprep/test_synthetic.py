@@ -56,6 +56,35 @@ def test_users_and_movies_have_long_tails(made):
     assert per_movie.median() < 0.6 * per_movie.mean()
 
 
+def test_a_shop_has_short_histories_over_small_clusters(tmp_path):
+    folder = tmp_path / "raw" / "synthetic"
+    size = SyntheticSize.of_shape("shop", users=3000, movies=2400, ratings=28_000)
+    assert make_synthetic(folder, size, OPTIONS)["ratings"] == 28_000
+    ratings, movies = pd.read_csv(folder / "ratings.csv"), pd.read_csv(folder / "movies.csv")
+    per_user = ratings.userId.value_counts()
+    assert per_user.median() < 10
+    assert per_user.max() == size.heaviest == 30
+    per_item = ratings.movieId.value_counts().reindex(movies.movieId, fill_value=0)
+    assert per_item.quantile(0.25) >= 3  # no item is all but unsold
+    # A cluster has a dozen items, so the same two items follow each other far more often than by their popularity.
+    ordered = ratings.sort_values(["userId", "timestamp", "movieId"])
+    shuffled = ordered.assign(movieId=np.random.default_rng(0).permutation(ordered.movieId))
+    assert _repeated_pairs(ordered) > 2 * _repeated_pairs(shuffled)
+
+
+def _repeated_pairs(events):
+    """Share of pairs of successive events whose two items follow each other elsewhere too."""
+    next_item = events.movieId.shift(-1)[events.userId == events.userId.shift(-1)]
+    counts = pd.Series(list(zip(events.movieId.loc[next_item.index], next_item, strict=True))).value_counts()
+    return counts[counts > 1].sum() / counts.sum()
+
+
+def test_the_usual_size_of_a_shape_gives_way_to_given_numbers():
+    shop = SyntheticSize.of_shape("shop", users=100)
+    assert (shop.users, shop.movies, shop.ratings) == (100, 24_000, 287_000)
+    assert SyntheticSize.of_shape("movielens") == SyntheticSize()
+
+
 def test_neighbours_in_time_share_genres(made):
     """A user's films are similar (preference), and films close in time even more so (change over time)."""
     _, _, ratings, movies = made
