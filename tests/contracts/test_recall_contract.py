@@ -131,11 +131,8 @@ def test_every_registered_channel_has_a_small_config() -> None:
 def test_users_of_one_colour_get_items_of_their_colour(variant: str, channel: BaseRecall, board: TrainingData) -> None:
     if variant in IMPERSONAL:
         pytest.skip(f"{variant} offers every user the same list")
-def test_users_of_one_colour_get_items_of_their_colour(channel: BaseRecall, board: TrainingData) -> None:
-    if channel.name in IMPERSONAL:
-        pytest.skip(f"{channel.name} offers every user the same list")
-    if channel.name in EXPLICIT:
-        pytest.skip(f"{channel.name} learns from ratings, which have no colour here")
+    if variant in EXPLICIT:
+        pytest.skip(f"{variant} learns from ratings, which have no colour here")
     users = board.interactions.queries()
     found = channel.retrieve(users, 3)
     assert found.mask.all()
