@@ -299,9 +299,8 @@ def synthetic_training_data(size: SyntheticSize) -> TrainingData:
 
 def table(report: dict[str, Any]) -> str:
     """The report as lines for a terminal."""
-    lines = [
-        f"{report['queries']} queries, k {report['k']}, {report['threads']} threads, {'CPU' if report['cpu_time'] else 'clock'} time"
-    ]
+    clock = "CPU" if report["cpu_time"] else "clock"
+    lines = [f"{report['queries']} queries, k {report['k']}, {report['threads']} threads, {clock} time"]
     for found in report["catalogues"]:
         fits = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found["fit_seconds"].items())
         lines.append(
