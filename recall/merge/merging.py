@@ -31,7 +31,7 @@ def merge(
             filling does not stretch the scale. None: no filling, and every channel is merged.
 
     Returns:
-        (B, min(k, ΣK_c)). O(S log S) time for the S = ΣK_c slots of a row, about 0.1 ms for four channels of 300;
+        (B, min(k, ΣK_c)). O(S log S) time for the S = ΣK_c slots of a row, about 0.05 ms for four channels of 300;
         chunks of bounded memory beside the result.
 
     Raises:
