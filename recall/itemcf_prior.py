@@ -26,7 +26,7 @@ class ItemCFPriorConfig(ItemCFConfig):
             popularity weigh the same. 0 = none, which leaves the ranking of ``ItemCF``.
     """
 
-    prior: float = Field(default=10.0, ge=0)
+    prior: float = Field(default=5.0, ge=0)
 
 
 class ItemCFPrior(ItemCF):
