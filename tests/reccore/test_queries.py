@@ -119,3 +119,16 @@ def test_ratings_and_times_from_lists() -> None:
     for wrong in ({"ratings": [[1.0]]}, {"times": [[1], [2, 3]]}):
         with pytest.raises(ValueError, match="must have as many values as the histories have events"):
             QueryBatch.from_histories([[4], [5]], **wrong)
+
+
+def test_latest_keeps_the_end_of_every_history() -> None:
+    queries = QueryBatch.from_histories(
+        [[1, 2, 3], [], [4]], ratings=[[5, 4, 3], [], [2]], times=[[10, 20, 30], [], [40]], user_idx=[7, 8, 9]
+    )
+    found = queries.latest(2)
+    assert rows_of(found) == [[2, 3], [], [4]]
+    assert found.history_rating is not None
+    assert found.history_time is not None
+    assert (found.history_rating.tolist(), found.history_time.tolist()) == ([4, 3, 2], [20, 30, 40])
+    assert (found.user_idx.tolist(), found.as_of.tolist()) == ([7, 8, 9], queries.as_of.tolist())
+    assert rows_of(queries.latest(5)) == rows_of(queries)
