@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
+from recall.base import DenseRecall
 from recall.history import history_matrix
 from recall.itemcf import ItemCF, ItemCFConfig
 from reccore import Bundle, Holdout, QueryBatch, RunOptions, TrainingData
@@ -29,11 +30,12 @@ class ItemCFPriorConfig(ItemCFConfig):
     prior: float = Field(default=5.0, ge=0)
 
 
-class ItemCFPrior(ItemCF):
+class ItemCFPrior(DenseRecall, ItemCF):
     """score(i | h) = λ · Σ_j w_j sim(j, i) / Σ_j w_j + (1 − λ) · popularity(i), with λ = n / (n + prior).
 
     Here j runs over the n known events of the history, w_j is their exponential decay and popularity the item's events
     divided by those of the most popular item. Answers every query; for an empty history the ranking is popularity.
+    Every item has a score, so retrieval is that of ``DenseRecall``.
     """
 
     name = "itemcf_prior"

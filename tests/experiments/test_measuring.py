@@ -16,7 +16,7 @@ from dataprep.prepare import Prepared
 from dataprep.splits import LastThree
 from evaluation.metrics import per_query_metrics
 from experiments.evaluate_pipeline import _funnel, evaluate_pipeline
-from experiments.evaluate_recall import evaluate_recall
+from experiments.evaluate_recall import SIDE_BY_SIDE, evaluate_recall
 from experiments.measuring import trained
 from pipeline import Pipeline, load, save
 from pipeline.config import PipelineConfig
@@ -311,11 +311,11 @@ def test_last_three_shows_seen_films_offered_and_filtered_side_by_side(own: Work
     own_films = channel.retrieve(test.queries, 500, exclude=Exclusions.nothing(len(test)))
     unfiltered = per_query_metrics(own_films, test, (20,))["map@20"].mean()
     assert everything["itemcf"]["metrics"]["map@20"]["mean"] == pytest.approx(unfiltered, abs=1e-6)
-    (_, table), report = found.sections[0], found.report.read_text()
+    table, report = dict(found.sections)[SIDE_BY_SIDE], found.report.read_text()
     assert "Precision@20, seen offered" in table
     assert table in report
     again = evaluate_recall(own, names=["itemcf", "popularity"], include_seen=True)
-    assert again.sections[0] == found.sections[0]
+    assert dict(again.sections)[SIDE_BY_SIDE] == table
 
 
 def test_networks_learn_from_liked_events_under_last_three(own: Workspace, prepared: Prepared) -> None:

@@ -20,7 +20,7 @@ EVENTS = Interactions(
 
 
 def test_scores_by_hand(options: RunOptions) -> None:
-    config = {"user_damping": 0.0, "half_life": 1.0, "prior": 2.0}
+    config = {"user_damping": 0.0, "half_life": 1.0, "prior": 2.0, "pair_half_life": None}
     channel = ItemCFPrior(config).fit(training_data(EVENTS), options=options)
     offer = channel.retrieve(QueryBatch.from_histories([[3, 0]]), 5)
     similarity = {(0, 1): 2 / np.sqrt(3 * 2), (0, 2): 1 / np.sqrt(3 * 2), (3, 2): 1 / np.sqrt(1 * 2)}

@@ -131,6 +131,7 @@ CHANGED = {
     "weight_decay": 0.9,
     "reg": 0.9,
     "validation_share": 0.5,
+    "average": {"decay": 0.5, "every": 1},
 }
 
 

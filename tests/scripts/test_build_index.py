@@ -107,7 +107,7 @@ WRONG = [
     (["--model", "svd"], "channel 'svd' is not trained; run first: PYTHONPATH=. python scripts/train_recall.py"),
     (
         ["--model", "popularity"],
-        "'popularity' (popularity) searches without an index; channels with one: mf, two_tower",
+        "'popularity' (popularity) searches without an index; channels with one: mf, ",
     ),
     (["--model", "deepfm"], "is a ranking bundle, a recall bundle is needed"),
     (["--model", "two_tower", "--min_recall", "1"], "min_recall: Input should be less than 1"),

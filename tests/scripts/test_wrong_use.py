@@ -66,7 +66,7 @@ OPTIONS = [
     ("recommend", ["--user", "3", "--device", "meta"], "device: must be auto"),
     ("prepare_two_tower_data", ["--seed", "-5"], "seed: must be"),
     # models and their options
-    ("train_recall", [], "--model is missing; known: popularity, itemcf, mf, two_tower"),
+    ("train_recall", [], "--model is missing; known: popularity, itemcf, "),
     ("train_recall", ["--set", "model=svd"], "unknown recall 'svd'; known: popularity"),
     ("train_recall", ["--model", "mf", "--set", "factors=8"], "factors: no such option"),
     ("train_recall", ["--model", "popularity", "--epochs", "3"], "epochs: no such option (got 3). Known options: half"),

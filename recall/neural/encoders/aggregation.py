@@ -21,6 +21,7 @@ from recall.neural.encoders.base import QueryEncoder
 from recall.neural.encoders.mlp import PrefixExamples, PrefixInputs
 from recall.neural.item_encoder import embedding, large_embedding
 from recall.neural.user_codes import UserCodes
+from recall.neural.user_content import UserContent
 from reccore import ComponentConfig, Interactions, ItemTable, QueryBatch
 from reccore.arrays import BoolArray
 from training.kernels.embedding_table import EmbeddingTable, share_last_row
@@ -37,7 +38,7 @@ class AggregationConfig(ComponentConfig):
         history_length: the latest so many events of a history are read.
         history_dropout: share of history events left out at random in training.
         user_dropout: share of userIds replaced by the unknown one in training, so that new users are represented.
-        query_time: read the query's time, as in ``QueryEncoderConfig``.
+        query_time, features: as in ``QueryEncoderConfig``.
     """
 
     kind: Literal["aggregation"] = "aggregation"
@@ -47,6 +48,7 @@ class AggregationConfig(ComponentConfig):
     history_dropout: float = Field(default=0.2, ge=0, lt=1)
     user_dropout: float = Field(default=0.5, ge=0, le=1)
     query_time: bool = False
+    features: tuple[str, ...] = ()
 
 
 class AggregationEncoder(QueryEncoder):
@@ -67,6 +69,7 @@ class AggregationEncoder(QueryEncoder):
         self.n_users = codes.users.n_users
         self.users = large_embedding(self.n_users + 1, size)  # row n_users: unknown
         self.code_tables = nn.ModuleList(embedding(n, size) for n in codes.sizes)
+        self.user_content = UserContent.of(codes.users, size)
         self.project = nn.Linear(size, size, bias=False)
         nn.init.eye_(self.project.weight)  # starts as the plain pool
         self.keys: nn.Linear | None = None
@@ -106,7 +109,7 @@ class AggregationEncoder(QueryEncoder):
             share_last_row(self.users.weight, seen_users)
 
     def _user(self, inputs: PrefixInputs, generator: torch.Generator | None) -> Tensor:
-        """(B, D) sum of the userId and the codes."""
+        """(B, D) sum of the userId, the codes and the user's own columns."""
         user = torch.where(inputs.user < 0, self.n_users, inputs.user)
         if self.training and self.config.user_dropout > 0:
             dropped = torch.rand(len(user), generator=generator).to(user.device) < self.config.user_dropout
@@ -114,7 +117,7 @@ class AggregationEncoder(QueryEncoder):
         x: Tensor = self.users(user)
         for column, table in enumerate(self.code_tables):
             x = x + table(inputs.codes[:, column])
-        return x
+        return x if self.user_content is None else x + self.user_content(inputs.user)
 
     def _attended(self, history: Tensor, items: EmbeddingTable, query: Tensor) -> Tensor:
         """(B, D) attention of the queries (B, D) over the history (B, T); 0 for an empty one."""

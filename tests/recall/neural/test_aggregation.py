@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ CHANGED: list[tuple[str, Any]] = [
 
 def test_every_option_of_the_encoder_is_tried() -> None:
     tried = {name.removeprefix("encoder__") for name, _ in CHANGED if name.startswith("encoder__")}
-    assert tried == set(AggregationConfig.model_fields) - {"kind"}
+    assert tried == set(AggregationConfig.model_fields) - {"kind", "features"}  # features have a test of their own
 
 
 @pytest.mark.parametrize(("option", "value"), CHANGED)
@@ -108,3 +109,15 @@ def test_it_has_neither_temperature_nor_correction() -> None:
         SimpleX({"negatives": {"in_batch": True, "logq": {"kind": "counts"}}})
     with pytest.raises(ConfigError, match=r"encoder\.gate"):
         SimpleX({"encoder": {"gate": 1.0}})
+
+
+def test_own_columns_of_the_user_are_read(board: TrainingData, options: RunOptions) -> None:
+    plan = np.arange(board.users.n_users, dtype=np.float32)
+    users = replace(board.users, numbers={"plan": plan})
+    data = replace(board, users=users)
+    one, other = (
+        SimpleX(nested(SMALL, more)).fit(data, options=options) for more in ({}, {"encoder__features": ["plan"]})
+    )
+    queries = board.interactions.queries()
+    assert np.any(one.encode_queries(queries) != other.encode_queries(queries))
+    assert other.network.query_encoder.user_content is not None
