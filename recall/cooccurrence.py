@@ -11,6 +11,7 @@ import numpy.typing as npt
 from numba import njit
 from scipy import sparse
 
+from recall.greatest import csr_of_greatest
 from recall.topk import run_rows
 from recall.topk_kernels import item_of, score_of, scratch, select
 from reccore.arrays import FloatArray
@@ -68,11 +69,7 @@ def top_neighbours(
         run_rows(_block_neighbours, start, *events, weight, by_distance, norm, shrinkage, window, values, ids)
         parts.append((ids, values))
     ids, values = (np.concatenate(part) for part in zip(*parts, strict=True))  # (N, kept), -1 = none
-    found = ids >= 0
-    indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
-    matrix = sparse.csr_matrix((values[found], ids[found], indptr), shape=(n_items, n_items))
-    matrix.sort_indices()
-    return matrix
+    return csr_of_greatest(ids, values, n_items)
 
 
 @njit(nogil=True, cache=True)
