@@ -20,13 +20,19 @@ from reccore.bundle import BundleWriter
 
 
 class ItemCFPriorConfig(ItemCFConfig):
-    """Options of ``ItemCFPrior``, beside those of ``ItemCF``.
+    """Options of ``ItemCFPrior``, beside those of ``ItemCF``; pairs do not decay by default.
+
+    All pairs of a history predict better what a new user will watch at any later time, near pairs the next film.
 
     Attributes:
+        half_life, neighbours, pair_half_life: as in ``ItemCFConfig``.
         prior: number of events that popularity counts for: with that many events in the history, similarities and
             popularity weigh the same. 0 = none, which leaves the ranking of ``ItemCF``.
     """
 
+    half_life: float | None = Field(default=4.0, gt=0)
+    neighbours: int = Field(default=100, ge=1)
+    pair_half_life: float | None = Field(default=None, ge=0.1)
     prior: float = Field(default=5.0, ge=0)
 
 

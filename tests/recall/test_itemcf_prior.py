@@ -44,8 +44,9 @@ def test_without_history_it_is_popularity(board: TrainingData, options: RunOptio
 
 def test_without_a_prior_it_ranks_as_itemcf(board: TrainingData, options: RunOptions) -> None:
     queries = board.interactions.queries()
-    channel = ItemCFPrior({"prior": 0.0}).fit(board, options=options)
-    expected = ItemCF().fit(board, options=options).retrieve(queries, 4)
+    same = {"half_life": 4.0, "pair_half_life": None}
+    channel = ItemCFPrior({"prior": 0.0, **same}).fit(board, options=options)
+    expected = ItemCF(same).fit(board, options=options).retrieve(queries, 4)
     np.testing.assert_array_equal(channel.retrieve(queries, 4).item_idx, expected.item_idx)
 
 
