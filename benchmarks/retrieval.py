@@ -42,7 +42,7 @@ from recall import CHANNELS
 from recall.base import BaseRecall
 from recall.embedding import EmbeddingRecall
 from recall.itemcf import ItemCF
-from recall.merge import MergeConfig, merge
+from recall.merge import RRFConfig, merge
 from reccore import (
     Candidates,
     Exclusions,
@@ -269,7 +269,7 @@ def encode(channel: BaseRecall, queries: QueryBatch) -> np.ndarray:
 
 def merged(lists: Mapping[str, Candidates], k: int) -> Candidates:
     """The lists merged by reciprocal-rank fusion."""
-    return merge(MergeConfig(), lists, k)
+    return merge(RRFConfig(), lists, k)
 
 
 def synthetic_training_data(size: SyntheticSize) -> TrainingData:
