@@ -236,7 +236,13 @@ def item_cosine_fit(data: TrainingData, args: argparse.Namespace) -> dict[str, f
 
 def cosine_config(args: argparse.Namespace) -> dict[str, Any]:
     """Options of ``ItemCF`` with which it is the plain cosine."""
-    return {"neighbours": args.neighbours, "user_damping": 0.0, "half_life": None, "history_cap": 10**6}
+    return {
+        "neighbours": args.neighbours,
+        "pair_half_life": None,
+        "user_damping": 0.0,
+        "half_life": None,
+        "history_cap": 10**6,
+    }
 
 
 def implicit_cosine(data: TrainingData, args: argparse.Namespace) -> CosineRecommender:
