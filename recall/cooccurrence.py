@@ -11,11 +11,10 @@ import numpy.typing as npt
 from numba import njit
 from scipy import sparse
 
-from recall.greatest import csr_of_greatest
+from recall.greatest import greatest_in_blocks
 from recall.topk import run_rows
 from recall.topk_kernels import item_of, score_of, scratch, select
 from reccore.arrays import FloatArray
-from reccore.progress import track
 
 ITEMS_PER_BLOCK = 2048
 LEAST_POSITIVE = np.float32(1e-45)
@@ -60,16 +59,15 @@ def top_neighbours(
     by_item = sparse.csr_matrix((position, items, user_offsets), shape=(len(weight), n_items)).tocsc()
     kept = min(neighbours, max(n_items - 1, 1))
     by_distance = np.zeros(0, dtype=np.float32) if pair_weight is None else pair_weight.astype(np.float32)
-    parts = []
-    for start in track(range(0, n_items, ITEMS_PER_BLOCK), progress or "", unit="blocks", enabled=progress is not None):
-        stop = min(start + ITEMS_PER_BLOCK, n_items)
+
+    def similar(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         ids = np.full((stop - start, kept), -1, dtype=np.int32)
         values = np.empty((stop - start, kept), dtype=np.float32)
         events = by_item.indptr[start : stop + 1], by_item.data, by_item.indices, user_offsets, items
         run_rows(_block_neighbours, start, *events, weight, by_distance, norm, shrinkage, window, values, ids)
-        parts.append((ids, values))
-    ids, values = (np.concatenate(part) for part in zip(*parts, strict=True))  # (N, kept), -1 = none
-    return csr_of_greatest(ids, values, n_items)
+        return ids, values
+
+    return greatest_in_blocks(similar, n_items, ITEMS_PER_BLOCK, progress)
 
 
 @njit(nogil=True, cache=True)

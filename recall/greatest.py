@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit
 from scipy import sparse
+
+from reccore.progress import track
 
 
 @njit(cache=True)
@@ -25,12 +29,24 @@ def write_greatest(ids: np.ndarray, values: np.ndarray, columns: np.ndarray, sco
             values[slot] = scores[order[slot]]
 
 
-def csr_of_greatest(ids: np.ndarray, values: np.ndarray, n_columns: int) -> sparse.csr_matrix:
-    """(R, K) columns, -1 = none, and their values to a (R, ``n_columns``) float32 CSR with sorted columns."""
+def greatest_in_blocks(
+    block: Callable[[int, int], tuple[np.ndarray, np.ndarray]], n_items: int, size: int, progress: str | None
+) -> sparse.csr_matrix:
+    """The (N, N) float32 CSR with sorted columns of rows that are computed in blocks.
+
+    Args:
+        block: first and last + 1 of some rows → (R, K) columns, -1 = none, and (R, K) values.
+        n_items: N.
+        size: rows of a block.
+        progress: name of the progress bar; None = no bar.
+    """
+    starts = track(range(0, n_items, size), progress or "", unit="blocks", enabled=progress is not None)
+    parts = [block(start, min(start + size, n_items)) for start in starts]
+    ids, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     found = ids >= 0
     indptr = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
     matrix = sparse.csr_matrix(
-        (values[found].astype(np.float32), ids[found].astype(np.int32), indptr), shape=(len(ids), n_columns)
+        (values[found].astype(np.float32), ids[found].astype(np.int32), indptr), shape=(n_items, n_items)
     )
     matrix.sort_indices()
     return matrix

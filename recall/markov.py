@@ -11,10 +11,9 @@ from numba import njit, prange
 from pydantic import Field
 from scipy import sparse
 
-from recall.greatest import csr_of_greatest, write_greatest
+from recall.greatest import greatest_in_blocks, write_greatest
 from recall.similarity import ItemSimilarityConfig, ItemSimilarityRecall
 from reccore import Interactions, RunOptions, TrainingData
-from reccore.progress import track
 
 ITEMS_PER_BLOCK = 2048
 
@@ -65,13 +64,12 @@ def transitions(interactions: Interactions, config: MarkovConfig, *, progress: b
     item_offsets = np.searchsorted(items[positions], np.arange(n_items + 1))
     ends = np.repeat(offsets[1:], interactions.lengths)  # (E,) where the history of each event ends
     kept = min(config.neighbours, max(n_items - 1, 1))
-    blocks = [(start, min(start + ITEMS_PER_BLOCK, n_items)) for start in range(0, n_items, ITEMS_PER_BLOCK)]
-    parts = [
-        _block(start, item_offsets[start : stop + 1], positions, ends, items, from_item, to_item, config.steps, kept)
-        for start, stop in track(blocks, "transitions", unit="blocks", enabled=progress)
-    ]
-    ids, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return csr_of_greatest(ids, values, n_items)
+
+    def followers(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        part = item_offsets[start : stop + 1]
+        return _block(start, part, positions, ends, items, from_item, to_item, config.steps, kept)
+
+    return greatest_in_blocks(followers, n_items, ITEMS_PER_BLOCK, "transitions" if progress else None)
 
 
 @njit(parallel=True, cache=True)

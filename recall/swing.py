@@ -11,12 +11,11 @@ from numba import njit, prange
 from pydantic import Field
 from scipy import sparse
 
-from recall.greatest import csr_of_greatest, write_greatest
+from recall.greatest import greatest_in_blocks, write_greatest
 from recall.similarity import ItemSimilarityConfig, ItemSimilarityRecall
 from recall.unique_events import latest_of_each_item
 from reccore import Interactions, RunOptions, TrainingData
 from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
-from reccore.progress import track
 
 ITEMS_PER_BLOCK = 256
 
@@ -84,25 +83,13 @@ def swing_similarity(
     from_item = np.maximum(n_users, 1) ** -config.source_damping / share
     to_item = np.maximum(n_users, 1) ** -config.popularity_damping
     n_kept = min(config.neighbours, max(n_items - 1, 1))
-    blocks = [(start, min(start + ITEMS_PER_BLOCK, n_items)) for start in range(0, n_items, ITEMS_PER_BLOCK)]
     offsets = offsets_from_lengths(lengths)
-    parts = [
-        _block(
-            start,
-            item_offsets[start : stop + 1],
-            drawn,
-            offsets,
-            items,
-            weight,
-            config.alpha,
-            from_item,
-            to_item,
-            n_kept,
-        )
-        for start, stop in track(blocks, "swing", unit="blocks", enabled=progress)
-    ]
-    ids, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return csr_of_greatest(ids, values, n_items)
+
+    def similar(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        part = item_offsets[start : stop + 1]
+        return _block(start, part, drawn, offsets, items, weight, config.alpha, from_item, to_item, n_kept)
+
+    return greatest_in_blocks(similar, n_items, ITEMS_PER_BLOCK, "swing" if progress else None)
 
 
 def _users_of_items(
