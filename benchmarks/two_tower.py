@@ -43,7 +43,8 @@ from torch.nn import functional as F
 from benchmarks.softmax import SQUARE, is_narrow, loss_facts, loss_head, loss_parser, square_products, stopwatch
 from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, SyntheticSize, event_counts
 from dataprep.synthetic_draws import make_world
-from recall.neural.encoders.mlp import MLPEncoder, PrefixInputs
+from recall.neural.encoders.mlp import MLPEncoder
+from recall.neural.encoders.prefix import PrefixInputs
 from recall.neural.losses.softmax import fused_sampled_softmax
 from recall.neural.network import NeuralNetwork
 from recall.neural.task import RecallTask

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import recall.neural.encoders.mlp as mlp_encoder
+import recall.neural.encoders.prefix as prefix_encoder
 from dataprep.features import PrefixFeatures, prefix_features, query_features
 from dataprep.splits import GlobalTime, LastThree, LeaveLastN, Split, SplitProtocol
 from pipeline.samples import label_window
 from recall import CHANNELS
-from recall.neural.encoders.mlp import PrefixExamples
+from recall.neural.encoders.prefix import PrefixExamples
 from recall.neural.user_codes import UserCodes
 from recall.popularity import Popularity
 from reccore import Holdout, Interactions, ItemTable, QueryBatch, RunOptions, TrainingData
@@ -200,7 +200,7 @@ def features_include_the_event(patch: pytest.MonkeyPatch) -> None:
         found = query_features(events.queries(events.user_idx, positions(events) + 1), items)
         return replace(honest, top_genres=found.top_genres, mean_rating=found.mean_rating)
 
-    patch.setattr(mlp_encoder, "prefix_features", leaky)
+    patch.setattr(prefix_encoder, "prefix_features", leaky)
 
 
 def features_of_the_whole_user(name: str) -> Plant:
@@ -212,7 +212,7 @@ def features_of_the_whole_user(name: str) -> Plant:
                 return replace(honest, top_genres=np.repeat(whole[:, None], 3, axis=1)[events.user_idx] % 2)
             return replace(honest, **{name: whole[events.user_idx]})
 
-        patch.setattr(mlp_encoder, "prefix_features", leaky)
+        patch.setattr(prefix_encoder, "prefix_features", leaky)
 
     plant.__name__ = f"{name}_of_the_whole_user"
     return plant

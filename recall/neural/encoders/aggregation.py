@@ -9,22 +9,19 @@ sum of the userId and the facts known of the user, so that a user without an id 
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recall.neural.encoders.base import QueryEncoder
-from recall.neural.encoders.mlp import PrefixExamples, PrefixInputs
-from recall.neural.item_encoder import embedding, large_embedding
+from recall.neural.encoders.prefix import PrefixEncoder, PrefixInputs
+from recall.neural.item_encoder import embedding
 from recall.neural.user_codes import UserCodes
 from recall.neural.user_content import UserContent
-from reccore import ComponentConfig, Interactions, ItemTable, QueryBatch
-from reccore.arrays import BoolArray
-from training.kernels.embedding_table import EmbeddingTable, share_last_row
+from reccore import ComponentConfig, ItemTable
+from training.kernels.embedding_table import EmbeddingTable
 from training.kernels.pooled_embeddings import decayed_pools
 
 
@@ -51,23 +48,18 @@ class AggregationConfig(ComponentConfig):
     features: tuple[str, ...] = ()
 
 
-class AggregationEncoder(QueryEncoder):
+class AggregationEncoder(PrefixEncoder):
     """Gated sum of user vector and pooled history → unit vector.
 
     The pool reads the item encoder's own id table, so that a film means the same on both sides. Attention takes
     (B, T, D) numbers of memory; the mean reads the rows in place.
     """
 
-    reads_vectors: ClassVar[bool] = False
-    queries_per_chunk: ClassVar[int] = 1024
     config: AggregationConfig
     half_lives: Tensor
 
     def __init__(self, config: AggregationConfig, codes: UserCodes, items: ItemTable, size: int) -> None:
-        super().__init__()
-        self.config, self.codes, self.items = config, codes, items
-        self.n_users = codes.users.n_users
-        self.users = large_embedding(self.n_users + 1, size)  # row n_users: unknown
+        super().__init__(config, codes, items, size)
         self.code_tables = nn.ModuleList(embedding(n, size) for n in codes.sizes)
         self.user_content = UserContent.of(codes.users, size)
         self.project = nn.Linear(size, size, bias=False)
@@ -80,44 +72,15 @@ class AggregationEncoder(QueryEncoder):
             self.query = nn.Parameter(torch.randn(size) / math.sqrt(size))
         self.register_buffer("half_lives", torch.tensor([math.inf]), persistent=False)
 
-    def inputs(self, queries: QueryBatch) -> PrefixInputs:
-        history = queries.padded(self.config.history_length)
-        codes, top_genres = self.codes.of_queries(queries, self.items)
-        user = np.where(queries.user_idx < self.n_users, queries.user_idx, -1)
-        columns = (history.item_idx, history.lengths, user, codes, top_genres)
-        return PrefixInputs(*(torch.from_numpy(column) for column in columns))
-
-    def examples(self, interactions: Interactions, batch_size: int) -> PrefixExamples:
-        return PrefixExamples(interactions, self.items, self.codes, self.config.history_length, batch_size)
-
     def forward(self, inputs: PrefixInputs, items: EmbeddingTable, generator: torch.Generator | None) -> Tensor:
-        user = self._user(inputs, generator)  # (B, D)
-        history = inputs.history
-        if self.training and self.config.history_dropout > 0:
-            draws = torch.rand(history.shape, generator=generator).to(history.device)
-            history = torch.where(draws < self.config.history_dropout, -1, history)
+        user = self._with_facts(self._ids(inputs, generator), inputs)  # (B, D)
+        history = self._history(inputs, generator)
         if self.keys is None:
             pool = decayed_pools(items, history, inputs.lengths, self.half_lives).squeeze(1)  # (B, D)
         else:
             pool = self._attended(history, items, user if self.query is None else self.query.expand_as(user))
         gate = self.config.gate
         return F.normalize(gate * user + (1 - gate) * self.project(pool), dim=-1)
-
-    @torch.no_grad()
-    def share_unknown_rows(self, seen_users: BoolArray) -> None:
-        if self.config.user_dropout > 0:
-            share_last_row(self.users.weight, seen_users)
-
-    def _user(self, inputs: PrefixInputs, generator: torch.Generator | None) -> Tensor:
-        """(B, D) sum of the userId, the codes and the user's own columns."""
-        user = torch.where(inputs.user < 0, self.n_users, inputs.user)
-        if self.training and self.config.user_dropout > 0:
-            dropped = torch.rand(len(user), generator=generator).to(user.device) < self.config.user_dropout
-            user = torch.where(dropped, self.n_users, user)
-        x: Tensor = self.users(user)
-        for column, table in enumerate(self.code_tables):
-            x = x + table(inputs.codes[:, column])
-        return x if self.user_content is None else x + self.user_content(inputs.user)
 
     def _attended(self, history: Tensor, items: EmbeddingTable, query: Tensor) -> Tensor:
         """(B, D) attention of the queries (B, D) over the history (B, T); 0 for an empty one."""

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recall.neural.encoders.mlp import MLPEncoder, MLPEncoderConfig, PrefixExamples, PrefixInputs
+from recall.neural.encoders.mlp import MLPEncoder, MLPEncoderConfig
+from recall.neural.encoders.prefix import PrefixExamples, PrefixInputs
 from recall.neural.user_codes import UserCodes
 from reccore import Interactions, ItemTable, QueryBatch
 from reccore.arrays import FloatArray, IntArray

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recall.neural.encoders.base import QueryEncoder, QueryEncoderConfig
-from recall.neural.encoders.mlp import PrefixExamples, PrefixInputs
+from recall.neural.encoders.prefix import PrefixExamples, PrefixInputs
 from recall.neural.item_encoder import embedding
 from recall.neural.user_codes import UserCodes
 from reccore import Interactions, ItemTable, QueryBatch

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recall.neural.encoders.mlp import PrefixInputs
+from recall.neural.encoders.prefix import PrefixInputs
 from recall.neural.objective import Objective
 from recall.two_tower import TwoTowerConfig
 from reccore import Exclusions, Interactions, QueryBatch

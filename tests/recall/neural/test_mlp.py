@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from recall.neural.encoders.mlp import MLPEncoder, PrefixInputs
+from recall.neural.encoders.mlp import MLPEncoder
+from recall.neural.encoders.prefix import PrefixInputs
 from recall.neural.network import NeuralNetwork
 from recall.neural.user_codes import UserCodes
 from recall.two_tower import TwoTowerConfig

@@ -12,7 +12,7 @@ import pytest
 from dataprep.splits import LeaveLastN, Split
 from evaluation.metrics import per_query_metrics
 from recall.neural import query_time
-from recall.neural.encoders.mlp import PrefixExamples
+from recall.neural.encoders.prefix import PrefixExamples
 from recall.neural.query_time import GAP_CODES, QueryTime
 from recall.neural.user_codes import UserCodes
 from recall.two_tower import TwoTower

@@ -1,0 +1,137 @@
+"""Encoders that read the history before an event as one row: their inputs, examples, userId and facts of the user."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dataprep.features import PrefixFeatures, prefix_features
+from recall.neural.encoders.base import QueryEncoder
+from recall.neural.item_encoder import large_embedding
+from recall.neural.user_codes import UserCodes
+from recall.neural.user_content import UserContent
+from reccore import Interactions, ItemTable, QueryBatch
+from reccore.arrays import BoolArray, IntArray
+from training.kernels.embedding_table import share_last_row
+from training.kernels.masking import PositiveItems
+
+
+@dataclass(frozen=True, eq=False)
+class PrefixInputs:
+    """A batch of queries, one row each.
+
+    Attributes:
+        history: (B, T) int64 item indices, oldest first, -1 = padding on the right.
+        lengths: (B,) int64.
+        user: (B,) int64, -1 = unknown.
+        codes: (B, C) int64.
+        top_genres: (B, 3) int64, -1 = none.
+    """
+
+    history: Tensor
+    lengths: Tensor
+    user: Tensor
+    codes: Tensor
+    top_genres: Tensor
+
+    def to(self, device: torch.device) -> PrefixInputs:
+        return PrefixInputs(*(part.to(device) for part in vars(self).values()))
+
+    def positives(self) -> PositiveItems:
+        start = torch.arange(len(self.history), device=self.history.device) * self.history.shape[1]
+        return PositiveItems(self.history.flatten(), start, start + self.lengths)
+
+
+class PrefixEncoder(QueryEncoder):
+    """The history as item ids, the userId, and what is known of the user.
+
+    Subclasses create ``code_tables``, one embedding for each column of codes, and ``user_content``, and implement
+    ``forward``. The configuration has ``history_length``, ``history_dropout`` and ``user_dropout``.
+    """
+
+    reads_vectors: ClassVar[bool] = False
+    queries_per_chunk: ClassVar[int] = 1024
+    code_tables: nn.ModuleList
+    user_content: UserContent | None
+
+    def __init__(self, config: Any, codes: UserCodes, items: ItemTable, size: int) -> None:
+        super().__init__()
+        self.config, self.codes, self.items = config, codes, items
+        self.n_users = codes.users.n_users
+        self.users = large_embedding(self.n_users + 1, size)  # row n_users: unknown
+
+    def inputs(self, queries: QueryBatch) -> PrefixInputs:
+        history = queries.padded(self.config.history_length)
+        codes, top_genres = self.codes.of_queries(queries, self.items)
+        user = np.where(queries.user_idx < self.n_users, queries.user_idx, -1)
+        return _inputs(history.item_idx, history.lengths, user, codes, top_genres)
+
+    def examples(self, interactions: Interactions, batch_size: int) -> PrefixExamples:
+        return PrefixExamples(interactions, self.items, self.codes, self.config.history_length, batch_size)
+
+    @torch.no_grad()
+    def share_unknown_rows(self, seen_users: BoolArray) -> None:
+        if self.config.user_dropout > 0:
+            share_last_row(self.users.weight, seen_users)
+
+    def _history(self, inputs: PrefixInputs, generator: torch.Generator | None) -> Tensor:
+        """(B, T) the history, in training without the events dropped at random."""
+        history = inputs.history
+        if self.training and self.config.history_dropout > 0:
+            draws = torch.rand(history.shape, generator=generator).to(history.device)
+            history = torch.where(draws < self.config.history_dropout, -1, history)
+        return history
+
+    def _ids(self, inputs: PrefixInputs, generator: torch.Generator | None) -> Tensor:
+        """(B, D) vectors of the userIds, in training some of them replaced by the unknown one."""
+        user = torch.where(inputs.user < 0, self.n_users, inputs.user)
+        if self.training and self.config.user_dropout > 0:
+            dropped = torch.rand(len(user), generator=generator).to(user.device) < self.config.user_dropout
+            user = torch.where(dropped, self.n_users, user)
+        vectors: Tensor = self.users(user)
+        return vectors
+
+    def _with_facts(self, x: Tensor, inputs: PrefixInputs) -> Tensor:
+        """(B, D) plus the vectors of the codes and of the user's own columns."""
+        for column, table in enumerate(self.code_tables):
+            x = x + table(inputs.codes[:, column])
+        return x if self.user_content is None else x + self.user_content(inputs.user)
+
+
+class PrefixExamples:
+    """Every event as an example: its item is the target, the events before it are the query."""
+
+    def __init__(
+        self, interactions: Interactions, items: ItemTable, codes: UserCodes, history_length: int, batch_size: int
+    ) -> None:
+        self.interactions, self.codes, self.history_length = interactions, codes, history_length
+        self.n_batches = math.ceil(interactions.n_events / batch_size)
+        self.prefixes: PrefixFeatures = prefix_features(interactions, items)
+        self.user_of_event = interactions.user_idx
+
+    def __len__(self) -> int:
+        return self.interactions.n_events
+
+    def batches(self, shuffle: np.random.Generator) -> list[IntArray]:
+        """The events of each batch."""
+        return np.array_split(shuffle.permutation(len(self)), self.n_batches)
+
+    def events(self, rows: IntArray) -> IntArray:
+        return rows
+
+    def batch(self, rows: IntArray) -> tuple[PrefixInputs, Tensor]:
+        users = self.user_of_event[rows]
+        before = self.prefixes.activity[rows].astype(np.int64)
+        history = self.interactions.padded_prefixes(users, before, self.history_length)
+        codes, top_genres = self.codes.of_prefixes(self.interactions, users, self.prefixes, rows)
+        inputs = _inputs(history.item_idx, history.lengths, users, codes, top_genres)
+        return inputs, torch.from_numpy(self.interactions.item_idx[rows])
+
+
+def _inputs(*columns: IntArray) -> PrefixInputs:
+    return PrefixInputs(*(torch.from_numpy(column) for column in columns))
