@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from recall.neural.encoders.base import QueryEncoder, QueryEncoderConfig
 from recall.neural.encoders.prefix import PrefixExamples, PrefixInputs
 from recall.neural.item_encoder import embedding
 from recall.neural.user_codes import UserCodes
+from recall.neural.user_content import UserContent
 from reccore import Interactions, ItemTable, QueryBatch
 
 
@@ -58,11 +60,13 @@ class MINDEncoder(QueryEncoder):
         self.out = nn.Linear(config.hidden_size, size)
         nn.init.zeros_(self.out.weight)  # starts as the plain sum of interest and codes
         nn.init.zeros_(self.out.bias)
+        self.user_content = UserContent.of(codes.users, size)
 
     def inputs(self, queries: QueryBatch) -> PrefixInputs:
         history = queries.padded(self.config.history_length)
         codes, top_genres = self.codes.of_queries(queries, self.items)
-        columns = history.item_idx, history.lengths, queries.user_idx, codes, top_genres
+        user = np.where(queries.user_idx < self.codes.users.n_users, queries.user_idx, -1)
+        columns = history.item_idx, history.lengths, user, codes, top_genres
         return PrefixInputs(*(torch.from_numpy(column) for column in columns))
 
     def examples(self, interactions: Interactions, batch_size: int) -> PrefixExamples:
@@ -77,6 +81,8 @@ class MINDEncoder(QueryEncoder):
         x = self._route(self.map(items) * read[:, :, None], present)  # (B, K, D)
         for column, table in enumerate(self.code_tables):
             x = x + table(inputs.codes[:, column])[:, None]
+        if self.user_content is not None:
+            x = x + self.user_content(inputs.user)[:, None]
         x = x + self.out(F.gelu(self.hidden(x)))
         return F.normalize(x, dim=-1) * present[:, :, None]
 

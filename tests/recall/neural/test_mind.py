@@ -185,3 +185,16 @@ def test_every_option_changes_the_answers(board: TrainingData, options: RunOptio
         for change in ({}, {f"encoder__{option}": value})
     )
     assert np.abs(one - other).max() > 1e-4
+
+
+def test_own_columns_of_the_user_are_read(board: TrainingData, options: RunOptions) -> None:
+    users = replace(board.users, numbers={"plan": np.arange(board.users.n_users, dtype=np.float32)})
+    data = replace(board, users=users)
+    one, other = (
+        MIND(nested(SMALL, more)).fit(data, options=options) for more in ({}, {"encoder__features": ["plan"]})
+    )
+    queries = board.interactions.queries()
+    assert np.any(one.encode_queries(queries) != other.encode_queries(queries))
+    beyond = QueryBatch.from_histories([[0, 2], [0, 2]], user_idx=[-1, 10**6])
+    unknown = other.encode_queries(beyond)
+    np.testing.assert_array_equal(unknown[0], unknown[1])
