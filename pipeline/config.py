@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from pipeline.stage_configs import (
     AnyStage,
     ChannelStage,
+    ClosenessStage,
     MatchStage,
     MergeStage,
     RankStage,
@@ -34,6 +35,8 @@ class ChainConfig(ComponentConfig):
         merge: how the channels' lists become one.
         candidates: number of candidates to keep after the merge.
         ranker: name of a trained ranker, or None for the merged order.
+        latest: numbers n; the ranker also sees how every candidate fits the latest n events alone, by channels of the
+            item-to-item family and by item vectors.
         rerank: method and options of the reranker, or None to take the first candidates.
     """
 
@@ -42,23 +45,29 @@ class ChainConfig(ComponentConfig):
     per_channel: int = Field(default=300, ge=1)
     merge: MergeConfig = RRFConfig()
     candidates: int = Field(default=200, ge=1)
+    latest: tuple[PositiveInt, ...] = (1, 3, 10)
     ranker: str | None = "deepfm"
     rerank: RerankStage | None = RerankStage()
 
     def stages(self) -> list[ComponentConfig]:
         """The stages in order."""
         merge = MergeStage(method=self.merge, k=self.candidates, fill=self.fill)
-        match, rank = ([], []) if self.ranker is None else ([MatchStage()], [RankStage(model=self.ranker)])
         sources = [ChannelStage(name=name, k=self.per_channel) for name in self.channels]
-        return [*sources, merge, *match, SeenStage(), *rank, self.rerank or TopStage()]
+        return [*sources, merge, *self._ranking(), self.rerank or TopStage()]
+
+    def _ranking(self) -> list[ComponentConfig]:
+        if self.ranker is None:
+            return [SeenStage()]
+        latest = [MatchStage(latest=self.latest), ClosenessStage(latest=self.latest)] if self.latest else []
+        return [MatchStage(), *latest, SeenStage(), RankStage(model=self.ranker)]
 
 
 class PipelineConfig(ComponentConfig):
     """Stages of a pipeline in order; without ``stages`` the options are those of ``ChainConfig``.
 
     Attributes:
-        stages: one or more ``channel``, one ``merge``, any number of ``match`` and ``seen`` and at most one ``rank``,
-            and last ``rerank`` or ``top``.
+        stages: one or more ``channel``, one ``merge``, any number of ``match``, ``closeness`` and ``seen`` and at
+            most one ``rank``, and last ``rerank`` or ``top``.
     """
 
     stages: tuple[AnyStage, ...]
@@ -83,8 +92,8 @@ class PipelineConfig(ComponentConfig):
         fits = set(sources) == {"channel"} and rest and rest[-1] in SELECTORS and rest.count("rank") <= 1
         if not fits or {"channel", "merge", *SELECTORS} & set(rest[:-1]):
             raise ValueError(
-                "stages must be one or more 'channel', one 'merge', any number of 'match' and 'seen' and at most one "
-                f"'rank', and last 'rerank' or 'top'; got {', '.join(kinds)}"
+                "stages must be one or more 'channel', one 'merge', any number of 'match', 'closeness' and 'seen' and "
+                f"at most one 'rank', and last 'rerank' or 'top'; got {', '.join(kinds)}"
             )
         return self
 

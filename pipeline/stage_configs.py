@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field
+from pydantic import ConfigDict, Discriminator, Field, PositiveInt
 
-from pipeline.stages import MatchHydrator, RankerScorer, RerankSelector, SeenFilter, Stage, TopSelector
+from pipeline.match import ClosenessHydrator, LatestHydrator, MatchHydrator
+from pipeline.stages import RankerScorer, RerankSelector, SeenFilter, Stage, TopSelector
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
 from recall.embedding import EmbeddingRecall
 from recall.merge import MergeConfig, RRFConfig
+from recall.similarity import ItemSimilarityRecall
 from reccore import ComponentConfig, ConfigError, ItemTable, Vocabulary
 from rerank import RERANKERS
 from rerank.base import BaseReranker
@@ -89,24 +91,59 @@ class MergeStage(ComponentConfig):
 
 
 class MatchStage(StageConfig):
-    """Adds every candidate's score by single channels, as the feature ``match.<channel>``.
+    """Adds every candidate's score by single channels, whether or not they offered it.
 
     Attributes:
-        channels: names of channels; None = all whose score is an inner product of vectors.
+        channels: names of channels; None = all, or with ``latest`` all of the item-to-item family, whose scores are
+            sums over the events of the history.
+        latest: score by the latest n events alone, for each n, as ``match.<channel>.latest<n>``; none = by the whole
+            history, as ``match.<channel>``.
     """
 
     kind: Literal["match"] = "match"
-    channels: tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = Field(default=None, min_length=1)
+    latest: tuple[PositiveInt, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
         return self.channels or ()
 
     def build(self, parts: Parts) -> Sequence[Stage]:
-        names = self.channels
+        names, channels = self.channels, parts.channels
         if names is None:
-            names = tuple(name for name, channel in parts.channels.items() if isinstance(channel, EmbeddingRecall))
-        return [MatchHydrator(name, parts.channels[name]) for name in names]
+            names = tuple(n for n in channels if not self.latest or isinstance(channels[n], ItemSimilarityRecall))
+        if self.latest:
+            return [LatestHydrator(name, channels[name], self.latest) for name in names]
+        return [MatchHydrator(name, channels[name]) for name in names]
+
+
+class ClosenessStage(StageConfig):
+    """Adds the cosines between every candidate's item vector and those of the latest events.
+
+    The features are ``match.<channel>.mean<n>`` and ``match.<channel>.max<n>``.
+
+    Attributes:
+        channels: names of channels with item vectors; None = all that have them.
+        latest: numbers n of latest events.
+    """
+
+    kind: Literal["closeness"] = "closeness"
+    channels: tuple[str, ...] | None = Field(default=None, min_length=1)
+    latest: tuple[PositiveInt, ...] = Field(default=(1, 3, 10), min_length=1)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.channels or ()
+
+    def build(self, parts: Parts) -> Sequence[Stage]:
+        stages: list[Stage] = []
+        for name in self.channels or parts.channels:
+            channel = parts.channels[name]
+            if isinstance(channel, EmbeddingRecall):
+                stages.append(ClosenessHydrator(name, channel.encode_items(), self.latest))
+            elif self.channels:
+                raise ConfigError(f"stage 'closeness' needs item vectors, and channel {name!r} has none")
+        return stages
 
 
 class SeenStage(StageConfig):
@@ -189,5 +226,6 @@ class TopStage(StageConfig):
 
 
 AnyStage = Annotated[
-    ChannelStage | MergeStage | MatchStage | SeenStage | RankStage | RerankStage | TopStage, Discriminator("kind")
+    ChannelStage | MergeStage | MatchStage | ClosenessStage | SeenStage | RankStage | RerankStage | TopStage,
+    Discriminator("kind"),
 ]

@@ -20,7 +20,6 @@ from reccore import Candidates, Exclusions, QueryBatch
 from reccore.arrays import BoolArray, FloatArray
 from rerank.base import BaseReranker
 
-MATCH_PREFIX = "match."
 MERGE_SCORE = "merge_score"
 RANK_SCORE = "rank_score"
 
@@ -137,22 +136,6 @@ class Selector(Stage):
     """Chooses the final list of at most ``request.k`` items."""
 
     role: ClassVar[str] = "select"
-
-
-class MatchHydrator(Hydrator):
-    """Adds ``match.<channel>``: the channel's own score of every candidate, whether or not it offered the item.
-
-    The feature is 0 where the channel has no score, which is the inner product with a zero vector.
-    """
-
-    def __init__(self, name: str, channel: BaseRecall) -> None:
-        self.name, self.channel = name, channel
-
-    def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
-        prepared = request.prepared(self.name, self.channel)
-        score = self.channel.score(request.queries, candidates, prepared=prepared)
-        known = np.where(np.isnan(score), np.float32(0), score)
-        return {MATCH_PREFIX + self.name: np.where(candidates.mask, known, np.float32(np.nan))}
 
 
 class SeenFilter(Filter):

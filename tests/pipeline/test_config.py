@@ -78,6 +78,7 @@ def test_the_short_form_equals_its_list_of_stages() -> None:
         "candidates": 25,
         "merge": {"weights": {"mf": 2.0}},
         "ranker": "din",
+        "latest": [2, 5],
         "rerank": {"trade_off": 0.6, "similarity": {"kind": "genres"}},
     }
     stages = [
@@ -85,6 +86,8 @@ def test_the_short_form_equals_its_list_of_stages() -> None:
         {"kind": "channel", "name": "mf", "k": 30},
         {"kind": "merge", "k": 25, "method": {"weights": {"mf": 2.0}}},
         {"kind": "match"},
+        {"kind": "match", "latest": [2, 5]},
+        {"kind": "closeness", "latest": [2, 5]},
         {"kind": "seen"},
         {"kind": "rank", "model": "din"},
         {"kind": "rerank", "method": "mmr", "trade_off": 0.6, "similarity": {"kind": "genres"}},
@@ -122,6 +125,7 @@ CASES: dict[str, tuple[Any, Check]] = {
     "per_channel": (7, lambda a, t, a0, t0: t.stages[0].items_out * 30 == t0.stages[0].items_out * 7),
     "merge": ({"kind": "quota"}, lambda a, t, a0, t0: "quota" in names(t) and "rrf" in names(t0)),
     "candidates": (5, lambda a, t, a0, t0: t.stages[4].items_out * 25 == t0.stages[4].items_out * 5),
+    "latest": ([], lambda a, t, a0, t0: "itemcf.latest" in names(t0) and "itemcf.latest" not in names(t)),
     "ranker": (None, lambda a, t, a0, t0: {"score", "hydrate"}.isdisjoint(r.stage for r in t.stages)),
     "rerank": ({"trade_off": 0.1}, lambda a, t, a0, t0: different(a, a0)),
     "rerank none": (None, lambda a, t, a0, t0: names(t)[-1] == "top" and different(a, a0)),

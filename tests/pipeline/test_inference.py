@@ -11,7 +11,8 @@ import pytest
 
 from dataprep.prepare import Prepared
 from pipeline import Pipeline
-from pipeline.stages import MatchHydrator, Request, SeenFilter, Stage
+from pipeline.match import MatchHydrator
+from pipeline.stages import Request, SeenFilter, Stage
 from recall.mf import MF
 from reccore import Candidates, DataError, Exclusions, ItemTable, QueryBatch
 from scripts.recommend import answer_text
@@ -23,8 +24,13 @@ STAGES = [
     ("source", "mf"),
     ("source", "two_tower"),
     ("merge", "rrf"),
+    ("hydrate", "popularity"),
+    ("hydrate", "itemcf"),
     ("hydrate", "mf"),
     ("hydrate", "two_tower"),
+    ("hydrate", "itemcf.latest"),
+    ("hydrate", "mf.closeness"),
+    ("hydrate", "two_tower.closeness"),
     ("filter", "seen"),
     ("score", "deepfm"),
     ("select", "mmr"),
@@ -131,7 +137,7 @@ def test_offline_a_failing_stage_raises(pipeline: Pipeline, users: QueryBatch, n
 def test_all_sources_failing_leaves_an_empty_answer(pipeline: Pipeline, users: QueryBatch) -> None:
     answer, trace = with_broken(pipeline, "popularity", "itemcf", "mf", "two_tower").run(users, 5, degrade=True)
     assert answer.counts.sum() == 0
-    assert trace.errors == 6  # four sources and the two hydrators of the same names
+    assert trace.errors == 8  # four sources and the hydrators of the same names
     assert trace.stages[-1].unanswered == len(users)
 
 
@@ -208,8 +214,9 @@ def test_a_request_is_encoded_once_by_each_channel(
 
         monkeypatch.setattr(source.channel, "_prepare", counting)
     answer, _ = pipeline.run(users, 5)
-    assert {"match.mf", "match.two_tower"} <= set(answer.features)  # those two are needed twice
-    assert encoded == ["popularity", "itemcf", "mf", "two_tower"]
+    assert {"match.mf", "match.two_tower"} <= set(answer.features)  # every channel is needed twice
+    # ItemCF also scores by the latest 1, 3 and 10 events alone.
+    assert encoded == ["popularity", "itemcf", "mf", "two_tower", "itemcf", "itemcf", "itemcf"]
 
 
 def test_matches_over_more_queries_than_a_chunk(pipeline: Pipeline) -> None:
