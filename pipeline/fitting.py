@@ -19,7 +19,7 @@ from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.provenance import data_of
 from pipeline.samples import check_tasks, make_ranking_data
-from ranking import RANKERS
+from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from recall import CHANNELS
 from recall.graph.files import read_item_graph
 from recall.neural.channel import NeuralRecall
@@ -108,10 +108,22 @@ def train_ranker(
     *,
     name: str | None = None,
     protocol: str | None = None,
-    max_queries: int | None = None,
+    max_queries: int | None = MAX_QUERIES,
+    short_histories: float = SHORT_HISTORIES,
     options: RunOptions,
 ) -> dict[str, Any]:
     """Fit a ranker on candidates of channels that did not see its labels, then write the pipeline.
+
+    Args:
+        workspace: data root.
+        model: registered name of the ranker.
+        settings: its options.
+        pipeline_settings: options of ``PipelineConfig``.
+        name: folder under ``models/``; None = the model's name.
+        protocol: that of the channels; None = whichever they were fitted under.
+        max_queries: most label events to learn from, drawn at random; None = all. A query takes some 100 KB.
+        short_histories: share of the label events that are learnt from once more with a short history.
+        options: seed, device, checkpoints.
 
     Returns:
         Plain values: paths, config, seconds, validation metrics after recall and after ranking.
@@ -134,7 +146,15 @@ def train_ranker(
     query_time = any(channel.query_time for channel in channels.values())
     valid = validation_sample(prepared, options, query_time=query_time)
     data = make_ranking_data(
-        prepared, workspace, channels, config, valid, tasks=ranker.tasks, max_queries=max_queries, options=options
+        prepared,
+        workspace,
+        channels,
+        config,
+        valid,
+        tasks=ranker.tasks,
+        max_queries=max_queries,
+        short_histories=short_histories,
+        options=options,
     )
     stopping = data.early_stopping_mask
     train, stop = (data.train.select(np.flatnonzero(part)) for part in (~stopping, stopping))

@@ -41,6 +41,7 @@ from reccore.progress import progress
 QUERIES_PER_CHUNK = 1024
 LABEL_EVENTS = 10
 LABEL_SHARE = 0.2
+SHORT_HISTORY = 10
 STOP_SHARE = 0.2
 REFITTED = "label_window"
 
@@ -52,18 +53,29 @@ class LabelWindow:
     Attributes:
         start: (U,) number of fit events before the window.
         holdout: one query per label event, which is its target.
+        seen: the items of the whole history of each query, CSR; more than its query holds where that is cut short.
         later: the items of the window after each query's target, CSR.
     """
 
     start: IntArray
     holdout: Holdout
+    seen: Exclusions
     later: Exclusions
 
 
 def label_window(
-    prepared: Prepared, *, max_queries: int | None, query_time: bool = False, options: RunOptions
+    prepared: Prepared,
+    *,
+    max_queries: int | None,
+    short_histories: float = 0.0,
+    query_time: bool = False,
+    options: RunOptions,
 ) -> LabelWindow:
     """The last ``min(10, 20%)`` fit events of every user; at most ``max_queries`` of them, drawn at random.
+
+    By the time of the window every user has a long history. For a share of ``short_histories`` of the queries a copy
+    is added that keeps only the latest 1 … 10 events (``log`` of the number drawn evenly), so that a ranker learns to
+    serve new users too. What was cut away is still not offered to it.
 
     With ``query_time`` the time of each query is that of its label event.
     """
@@ -75,14 +87,33 @@ def label_window(
     if max_queries is not None and len(users) > max_queries:
         chosen = np.sort(options.generator("label_queries").choice(len(users), max_queries, replace=False))
         users, stops = users[chosen], stops[chosen]
+    rows, kept = with_short_copies(stops, short_histories, options)
+    users, stops = users[rows], stops[rows]
     target = fit.user_offsets[users] + stops
-    queries = fit.queries(users, stops)
+    whole = fit.queries(users, stops)
+    queries = whole.latest(kept)
     if query_time:
         queries = with_query_time(fit, target, queries)
     remaining = fit.lengths[users] - stops - 1
     later_items = fit.item_idx[ragged_positions(target + 1, remaining)]
     later = Exclusions(offsets_from_lengths(remaining), later_items)
-    return LabelWindow(start, Holdout.single(queries, fit.item_idx[target]), later)
+    return LabelWindow(start, Holdout.single(queries, fit.item_idx[target]), Exclusions.of_history(whole), later)
+
+
+def with_short_copies(lengths: IntArray, share: float, options: RunOptions) -> tuple[IntArray, IntArray]:
+    """Rows of all queries and then of those to copy, and how many of the latest events each row keeps.
+
+    Args:
+        lengths: (B,) events of each history.
+        share: of the queries with more than one event, drawn at random, which are copied.
+        options: seed.
+    """
+    draws = options.generator("short_histories")
+    longer = np.flatnonzero(lengths > 1)
+    copied = np.sort(draws.choice(longer, int(len(longer) * share), replace=False))
+    longest = np.minimum(SHORT_HISTORY, lengths[copied] - 1)
+    short = np.floor(np.exp(draws.random(len(copied)) * np.log(longest + 1))).astype(np.int64)
+    return np.concatenate([np.arange(len(lengths)), copied]), np.concatenate([lengths, short])
 
 
 def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = None) -> tuple[FloatArray, IntArray]:
@@ -113,8 +144,9 @@ def check_tasks(tasks: Collection[str]) -> None:
 def ranking_samples(
     pipeline: Pipeline,
     holdout: Holdout,
-    later: Exclusions | None,
     *,
+    seen: Exclusions | None = None,
+    later: Exclusions | None = None,
     tasks: Collection[str],
     source: str,
     options: RunOptions,
@@ -124,6 +156,7 @@ def ranking_samples(
     Args:
         pipeline: the stages before the ranker, see ``PipelineConfig.before_ranking``.
         holdout: queries and their targets.
+        seen: items that recall must not offer, per query; None = those of the history.
         later: items without a label, per query.
         tasks: names of tasks, see ``LABELLERS``.
         source: what the queries are, for progress and log.
@@ -133,8 +166,9 @@ def ranking_samples(
     parts: list[Candidates] = []
     with progress(f"candidates ({source})", len(holdout), unit="queries", enabled=options.progress) as advance:
         for start in range(0, len(holdout), QUERIES_PER_CHUNK):
-            queries = holdout.queries.select(slice(start, start + QUERIES_PER_CHUNK))
-            parts.append(pipeline.run(queries, k)[0])
+            stop = min(start + QUERIES_PER_CHUNK, len(holdout))
+            queries = holdout.queries.select(slice(start, stop))
+            parts.append(pipeline.run(queries, k, exclude=None if seen is None else seen.rows(start, stop))[0])
             advance(len(queries))
     candidates = concatenate(parts, k)
     labels = {task: LABELLERS[task](candidates, holdout, later)[0] for task in tasks}
@@ -172,6 +206,7 @@ def make_ranking_data(
     *,
     tasks: Collection[str],
     max_queries: int | None,
+    short_histories: float = 0.0,
     options: RunOptions,
 ) -> RankingData:
     """Refit the channels without the label window and collect candidates from them; ``valid`` uses the originals.
@@ -179,7 +214,9 @@ def make_ranking_data(
     If a channel reads the query's time, every query of the window carries it, as those of ``valid`` must.
     """
     query_time = any(channel.query_time for channel in channels.values())
-    window = label_window(prepared, max_queries=max_queries, query_time=query_time, options=options)
+    window = label_window(
+        prepared, max_queries=max_queries, short_histories=short_histories, query_time=query_time, options=options
+    )
     window_data = prepared.training_data(prepared.split.interactions.first(window.start))
     refitted = {name: refit(channel, window_data, workspace.model(name), options) for name, channel in channels.items()}
 
@@ -188,11 +225,19 @@ def make_ranking_data(
         return assemble(config.before_ranking(), channels=models, ranker=None, items=data.items, histories=histories)
 
     offline, online = before_ranking(refitted, window_data), before_ranking(channels, prepared.training_data())
-    train = ranking_samples(offline, window.holdout, window.later, tasks=tasks, source="label window", options=options)
+    train = ranking_samples(
+        offline,
+        window.holdout,
+        seen=window.seen,
+        later=window.later,
+        tasks=tasks,
+        source="label window",
+        options=options,
+    )
     return RankingData(
         train=train,
         early_stopping_mask=early_stopping_users(window.holdout.queries.user_idx, options),
-        valid=ranking_samples(online, valid, None, tasks=tasks, source="validation", options=options),
+        valid=ranking_samples(online, valid, tasks=tasks, source="validation", options=options),
         window_data=window_data,
     )
 

@@ -24,6 +24,7 @@ STREAMS = {
     "stopping_users": 5,
     "index_queries": 6,
     "new_users": 7,
+    "short_histories": 8,
 }
 """Random streams by name. The results of a seed depend on these numbers, so they must not change."""
 

@@ -191,8 +191,8 @@ class QueryBatch:
             offsets_from_lengths(lengths), ragged_positions(self.history_offsets[chosen], lengths), chosen
         )
 
-    def latest(self, n: int) -> QueryBatch:
-        """The same queries with the latest ``n`` events of each history alone."""
+    def latest(self, n: int | IntArray) -> QueryBatch:
+        """The same queries with the latest ``n`` events of each history alone; ``n`` is one number or (B,)."""
         kept = np.minimum(self.lengths, n)
         return self._gathered(
             offsets_from_lengths(kept), ragged_positions(self.history_offsets[1:] - kept, kept), slice(None)

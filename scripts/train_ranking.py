@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ranking import RANKERS
+from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from reccore import ComponentConfig
 from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, parse_command, resume_hint, run
 
@@ -28,7 +28,10 @@ class TrainRankingSettings(TrainingSettings):
 
     model: Annotated[str, OneOf(RANKERS)] = Field(default="deepfm", description="which ranker")
     max_queries: int | None = Field(
-        default=None, ge=1, description="greatest number of training queries, drawn at random (default: all)"
+        default=MAX_QUERIES, ge=1, description="greatest number of training queries, drawn at random; null for all"
+    )
+    short_histories: float = Field(
+        default=SHORT_HISTORIES, ge=0, le=1, description="share of queries that are added with a history cut short"
     )
     pipeline: dict[str, Any] = Field(default={})
 
@@ -59,6 +62,7 @@ def main(argv: list[str] | None = None) -> None:
             name=job.name,
             protocol=job.protocol,
             max_queries=job.max_queries,
+            short_histories=job.short_histories,
             options=command.options,
         )
     command.emit(result, _text(result))

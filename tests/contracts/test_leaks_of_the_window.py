@@ -110,7 +110,7 @@ def check_missed_positives_are_not_inserted() -> None:
     histories = FrozenHistoryStore(data.interactions, data.vocabulary)
     pipeline = assemble(config, channels=channels, ranker=None, items=data.items, histories=histories)
     holdout = prepared.split.valid()
-    found = samples.ranking_samples(pipeline, holdout, None, tasks=["click"], source="test", options=QUIET)
+    found = samples.ranking_samples(pipeline, holdout, tasks=["click"], source="test", options=QUIET)
     offered = pipeline.run(holdout.queries, 5)[0].item_idx
     np.testing.assert_array_equal(found.candidates.item_idx, offered)
     hit = (offered == holdout.target_idx[:, None]).any(axis=1)

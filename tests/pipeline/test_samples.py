@@ -16,8 +16,9 @@ from dataprep.prepare import Prepared, prepare_file
 from dataprep.preprocess import preprocess
 from dataprep.splits import LeaveLastN, NoSplit
 from pipeline import PipelineConfig, load, samples
-from pipeline.builder import load_channels
+from pipeline.builder import assemble, load_channels
 from pipeline.fitting import train_channel, train_ranker, validation_sample
+from pipeline.history import FrozenHistoryStore
 from pipeline.provenance import check_protocol
 from pipeline.samples import label, label_window, make_ranking_data, refit
 from ranking.neural import NeuralRanker
@@ -89,6 +90,41 @@ def test_max_queries_draws_the_same_sample_for_the_same_seed() -> None:
     assert few.holdout.target_idx.tolist() != other.holdout.target_idx.tolist()
     # The channels must not have seen any event of the window, drawn or not.
     assert few.start.tolist() == [50, 50, 50]
+
+
+def test_short_copies_keep_the_latest_events_and_may_not_offer_the_rest() -> None:
+    prepared = cut(60, 60, 60, protocol=NoSplit())
+    plain = label_window(prepared, max_queries=None, options=QUIET)
+    window = label_window(prepared, max_queries=None, short_histories=0.5, options=QUIET)
+    n = len(plain.holdout)
+    assert len(window.holdout) == n + n // 2
+    assert rows_of(window.holdout.queries)[:n] == rows_of(plain.holdout.queries)
+    lengths = window.holdout.queries.lengths[n:]
+    assert 1 <= lengths.min() < 4 < lengths.max() <= 10
+    for row in range(n, len(window.holdout)):
+        target = int(window.holdout.target_idx[row])
+        assert rows_of(window.holdout.queries)[row] == list(range(target - lengths[row - n], target))
+        assert window.seen.rows(row, row + 1).item_idx.tolist() == list(range(target))
+        assert window.later.rows(row, row + 1).item_idx.tolist() == list(range(target + 1, 60))
+
+
+def test_what_a_short_copy_leaves_out_is_not_among_its_candidates(trained: Workspace, prepared: Prepared) -> None:
+    channels = load_channels(trained, CONFIG.channels)
+    online = assemble(
+        CONFIG.before_ranking(),
+        channels=channels,
+        ranker=None,
+        items=prepared.training_data().items,
+        histories=FrozenHistoryStore(prepared.split.history(), prepared.vocabulary),
+    )
+    window = label_window(prepared, max_queries=None, short_histories=1.0, options=QUIET)
+    found = samples.ranking_samples(
+        online, window.holdout, seen=window.seen, later=window.later, tasks=["click"], source="test", options=QUIET
+    )
+    assert not window.seen.contains(found.candidates.item_idx).any()
+    # The option matters: the short histories alone would let through what they no longer hold.
+    loose = samples.ranking_samples(online, window.holdout, tasks=["click"], source="test", options=QUIET)
+    assert window.seen.contains(loose.candidates.item_idx).any()
 
 
 def test_labels_by_hand() -> None:
@@ -227,8 +263,8 @@ def test_results_of_the_jobs(own: Workspace) -> None:
     assert manifest["data"]["protocol"] == "leave_one_out"
     assert manifest["data"]["events"] == N_USERS * (N_RATINGS - 2)
     assert train_channel(own, "popularity", {}, name="all", protocol="none", options=QUIET)["validation"] is None
-    ranked = train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=50, options=QUIET)
-    assert ranked["training_queries"] + ranked["stopping_queries"] == 50
+    ranked = train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=50, short_histories=0.2, options=QUIET)
+    assert ranked["training_queries"] + ranked["stopping_queries"] == 60
     assert ranked["stopping_queries"] > 0
     assert set(ranked["validation"]) == {"recall", "ranking"}
 
