@@ -106,11 +106,15 @@ class RankingTask(Task):
         return self.valid is not None
 
     def validate(self) -> float:
-        """Mean NDCG@10 over all validation queries."""
+        """Mean NDCG@10 over all validation queries, of the labelled candidates alone.
+
+        A candidate without a label (NaN) may be one that the user chose later, so it takes no place in the list.
+        """
         assert self.valid is not None
-        queries, candidates = self.valid.queries, self.valid.candidates
+        queries, candidates, labels = self.valid.queries, self.valid.candidates, self.valid.labels[self.config.task]
         scores = score_queries(self.network, self.encoder, queries, candidates, self.device, self.valid_inputs)
-        return float(ndcg_of_scores(scores, self.valid.labels[self.config.task], candidates.item_idx, NDCG_AT).mean())
+        scores = np.where(np.isnan(labels), -np.inf, scores)
+        return float(ndcg_of_scores(scores, labels, candidates.item_idx, NDCG_AT).mean())
 
 
 def encode_if_small(encoder: FeatureEncoder, samples: RankingSamples) -> RankingInputs | None:

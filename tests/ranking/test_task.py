@@ -139,6 +139,14 @@ def test_validation_without_a_positive_chooses_nothing(setting: Setting) -> None
     assert "none of the 60 validation queries has a positive" in "".join(said)
 
 
+def test_candidates_without_a_label_take_no_place_in_the_stopping_metric(setting: Setting) -> None:
+    """The untrained network keeps the order of recall: the target is at place 6, and the first 4 have no label."""
+    labels = np.zeros_like(setting.valid.labels["click"])
+    labels[:, :4], labels[:, 5] = NAN, 1.0
+    log = fitted(replace(setting, valid=replace(setting.valid, labels={"click": labels})), epochs=1).log
+    assert log.untrained == pytest.approx(1 / np.log2(3))  # behind one labelled candidate
+
+
 def test_a_ranker_that_learnt_nothing_says_so(setting: Setting) -> None:
     labels = np.zeros_like(setting.valid.labels["click"])
     labels[:, 0] = 1.0  # the merged order cannot be bettered
