@@ -21,7 +21,6 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 from evaluation.figure_style import COLOURS, INK, MARKERS, figure, require_some
 from evaluation.label_placement import label_points
 from evaluation.significance import Interval
-from reccore import DataError
 
 LONG_NAME = 11  # letters of a name that fit side by side below the cells of an overlap
 
@@ -122,41 +121,6 @@ def plot_accuracy_against(
         axes.set_ylabel(ylabel)
         axes.grid(axis="both")
         label_points(axes, points, colours)
-    return path
-
-
-def plot_funnel(
-    stages: Sequence[tuple[str, int]], path: Path, *, title: str = "", unit: str = "test positives"
-) -> Path:
-    """Plot how many positives each stage of the pipeline keeps, the first stage on top.
-
-    Args:
-        stages: (name, positives kept); the first entry is the number of all positives.
-        unit: what is counted.
-
-    Raises:
-        DataError: nothing to draw, or no positive in the first stage.
-    """
-    require_some(stages)
-    total = stages[0][1]
-    if total <= 0:
-        raise DataError(f"the funnel starts with {total} {unit}; nothing to draw")
-    with figure(path, (7.2, 1.1 + 0.5 * len(stages)), title) as axes:
-        kept = [count for _, count in stages]
-        shades = [0.35 + 0.65 * i / max(len(stages) - 1, 1) for i in range(len(stages))]
-        for y, (count, shade) in enumerate(zip(kept, shades, strict=True)):
-            axes.barh(y, total, color="#F2F2F2", height=0.7)
-            axes.barh(y, count, color=COLOURS[0], alpha=shade, height=0.7)
-            label = f"{count:,} ({count / total:.1%})"
-            axes.annotate(label, (total, y), (8, 0), textcoords="offset points", va="center")
-        axes.set_yticks(range(len(stages)), [name for name, _ in stages])
-        axes.tick_params(axis="y", length=0)
-        axes.invert_yaxis()
-        axes.set_xlim(0, total)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.set_xlabel(f"{unit} kept")
-        for side in ("left", "bottom"):
-            axes.spines[side].set_visible(False)
     return path
 
 

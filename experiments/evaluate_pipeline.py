@@ -7,16 +7,19 @@ from itertools import pairwise
 from pathlib import Path
 
 from evaluation.evaluate import Evaluation, leaderboard
-from evaluation.plots import plot_funnel, plot_intervals, plot_trade_off
+from evaluation.funnel_plot import plot_losses, plot_oracles, plot_slices
+from evaluation.plots import plot_intervals, plot_trade_off
 from evaluation.report import metric_label
+from evaluation.significance import Interval
 from experiments import PIPELINE_KS
+from experiments.funnel import RANKING, Funnel, funnel_text, measure_funnel, orders_of
 from experiments.measuring import EvaluationJob, EvaluationResult
+from experiments.slices import SliceRow, slice_rows, slices_of, slices_table
 from experiments.trade_off import trade_off_curve, trade_off_table
 from pipeline.builder import PIPELINE, load
+from pipeline.fates import Passage
 from pipeline.inference import Pipeline
-from pipeline.stages import Merger, Request, RerankSelector, Scorer
-from pipeline.trace import Trace
-from reccore import Candidates, Exclusions, Holdout, Workspace
+from reccore import Workspace
 
 
 def evaluate_pipeline(
@@ -49,86 +52,80 @@ def evaluate_pipeline(
         ks=ks,
         seed=seed,
     )
-    queries, first = job.holdout.queries, min(job.ks)
-    request = Request(queries, max(job.ks), Exclusions.of_history(queries))
-    stages, before_select = _after_each_stage(pipeline, request)
-    channels = [job.measure(name, offer) for name, offer in request.offers.items()]
-    measured = [job.measure(name, offer) for name, offer in stages.items()]
+    passage = Passage.of(pipeline, job.holdout.queries, max(job.ks))
+    k = int(job.by.partition("@")[2])
+    funnel = measure_funnel(pipeline, passage, job.holdout, k)
+    channels = [job.measure(name, offer) for name, offer in passage.request.offers.items()]
+    measured = [job.measure(name, offer) for name, offer in orders_of(passage).items()]
     best = leaderboard(channels, job.by)[0]
     comparisons = [job.compare(evaluation, best) for evaluation in measured]
     comparisons += [job.compare(later, earlier) for earlier, later in pairwise(measured)]
-    _, trace = pipeline.run(queries, first)
-    funnel = _funnel(stages, job.holdout, first)
-    curve = trade_off_curve(pipeline.reranker, before_select, job.holdout, job.data, seed)
+    chain = next((evaluation for evaluation in measured if evaluation.name == RANKING), measured[-1])
+    slices = slice_rows(
+        slices_of(job.holdout, job.data), measured, channels, funnel.recall_oracle, chain, job.by, seed=job.seed
+    )
+    _, trace = pipeline.run(job.holdout.queries, k)
+    curve = trade_off_curve(pipeline.reranker, passage.before_selection, job.holdout, job.data, seed)
     return job.report(
         "The pipeline, stage by stage",
         [*measured, *channels],
         comparisons,
         sections=[
-            ("The funnel", _funnel_table(funnel)),
+            ("The funnel", funnel_text(funnel)),
+            ("Slices", slices_table(slices, chain.name, job.by)),
             *([("The reranker's trade-off", trade_off_table(curve))] if curve else []),
             ("One pass over all users", f"```\n{trace}\n```"),
         ],
-        figures=_figures(job, pipeline, [*channels, *measured], funnel, curve),
+        figures=_figures(job, pipeline, [*channels, *measured], funnel, slices, curve),
         facts={
             "best_channel": best.name,
-            "funnel": [{"stage": stage, "kept": kept} for stage, kept in funnel],
+            "funnel": funnel.to_dict(),
+            "slices": [row.to_dict() for row in slices],
             "trade_off": curve,
             "trace": trace.to_dict(),
         },
         trace=trace,
-        ties=job.audit_ties(list(stages)[-1], lambda given: pipeline.run(given, max(job.ks))[0]),
+        ties=job.audit_ties(measured[-1].name, lambda given: pipeline.run(given, max(job.ks))[0]),
     )
-
-
-def _after_each_stage(pipeline: Pipeline, request: Request) -> tuple[dict[str, Candidates], Candidates]:
-    """Candidates after recall, ranking and reranking, and those that the selector receives."""
-    after: dict[str, Candidates] = {}
-    names = {Merger: "after recall", Scorer: "after ranking", RerankSelector: "after reranking"}
-    before = current = Candidates.empty(len(request.queries))
-    for stage, candidates in pipeline.steps(request, Trace(len(request.queries))):
-        before, current = current, candidates
-        after |= {name: candidates for kind, name in names.items() if isinstance(stage, kind)}
-    return after, before
-
-
-def _funnel(stages: dict[str, Candidates], holdout: Holdout, k: int) -> list[tuple[str, int]]:
-    """Number of held-out positives, of those among the merged candidates, and of those in the first k of each stage."""
-    targets = Exclusions(holdout.target_offsets, holdout.target_idx)
-
-    def kept(offer: Candidates) -> int:
-        return int(targets.contains(offer.item_idx).sum())
-
-    funnel = [("held out", len(holdout.target_idx))]
-    funnel.append((f"recalled ({stages['after recall'].k} candidates)", kept(stages["after recall"])))
-    return funnel + [(f"first {k} {name}", kept(offer.head(k))) for name, offer in stages.items()]
-
-
-def _funnel_table(funnel: Sequence[tuple[str, int]]) -> str:
-    total = max(funnel[0][1], 1)
-    rows = [f"| {stage} | {count:,} | {count / total:.1%} |" for stage, count in funnel]
-    return "\n".join(["| stage | positives kept | share |", "|---|---:|---:|", *rows])
 
 
 def _figures(
     job: EvaluationJob,
     pipeline: Pipeline,
     evaluations: Sequence[Evaluation],
-    funnel: Sequence[tuple[str, int]],
+    funnel: Funnel,
+    slices: Sequence[SliceRow],
     curve: Sequence[Mapping[str, float]],
 ) -> list[tuple[str, str]]:
     """Draw the report's figures; returns their captions and files."""
-    folder, stem = job.workspace.reports, job.stem
-    plot_funnel(funnel, folder / f"{stem}_funnel.png", title="What each stage keeps of the held-out films")
+    folder, stem, label = job.workspace.reports, job.stem, metric_label(job.by)
+    plot_losses(funnel.losses, folder / f"{stem}_funnel.png", title="Where the held-out films end")
+    plot_oracles(
+        [(stage.name, stage.oracle_ndcg, stage.ndcg) for stage in funnel.stages],
+        folder / f"{stem}_oracle.png",
+        metric=label,
+        title="What each stage leaves to the next",
+    )
     plot_intervals(
         {evaluation.name: evaluation.metrics[job.by] for evaluation in evaluations},
         folder / f"{stem}_ndcg.png",
-        xlabel=metric_label(job.by),
+        xlabel=label,
         title="Stages and channels with 95% intervals over users",
     )
+    grouped: dict[str, list[tuple[str, Interval]]] = {}
+    for row in slices:
+        grouped.setdefault(row.slice, []).append((row.group, row.difference))
+    plot_slices(
+        grouped,
+        folder / f"{stem}_slices.png",
+        xlabel=f"{label}: the chain minus the best channel of each group, 95% interval",
+        title="Whom the chain helps",
+    )
     figures = [
-        ("The funnel", f"{stem}_funnel.png"),
-        (f"{metric_label(job.by)} of stages and channels", f"{stem}_ndcg.png"),
+        ("Where the held-out films end", f"{stem}_funnel.png"),
+        ("What each stage leaves to the next", f"{stem}_oracle.png"),
+        (f"{label} of stages and channels", f"{stem}_ndcg.png"),
+        ("The chain against the best channel, by slice", f"{stem}_slices.png"),
     ]
     if curve and pipeline.reranker is not None:
         title = "Reranking: diversity bought with accuracy"

@@ -35,6 +35,12 @@ class BaseReranker(Component[Any]):
         value: float | None = getattr(self.config, "trade_off", None)
         return value
 
+    @property
+    def pool(self) -> int | None:
+        """How many of the first candidates a list is chosen from: the option ``pool``; None = all of them."""
+        value: int | None = getattr(self.config, "pool", None)
+        return value
+
     def with_trade_off(self, value: float) -> Self:
         """A copy with another λ that shares the fitted state.
 

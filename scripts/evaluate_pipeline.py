@@ -52,13 +52,14 @@ def pipeline_text(result: EvaluationResult) -> str:
     """The tables for people."""
     from evaluation.report import comparisons_table, measured_metrics, metrics_table
 
-    funnel = "\n".join(f"{step['stage']:>32}: {step['kept']:,}" for step in result.data["funnel"])
+    sections = dict(result.sections)
     wanted = metrics_to_show(result.evaluations[0].ks, SHOWN)
     parts = [
         result.protocol.line(),
         metrics_table(result.evaluations, measured_metrics(result.evaluations, wanted)),
         comparisons_table(result.comparisons),
-        "The funnel (held-out films kept)\n" + funnel,
+        f"The funnel\n{sections['The funnel']}",
+        f"Slices\n{sections['Slices']}",
         f"One pass over all users\n{result.trace}",
         f"report: {result.report}",
     ]

@@ -223,3 +223,12 @@ def test_unknown_names_and_damaged_bundles(tmp_path: Path) -> None:
     (tmp_path / "r" / "vectors.npz").write_bytes(b"cut short")
     with pytest.raises(ArtefactError, match="damaged"):
         RERANKERS.load(tmp_path / "r")
+
+
+@each_reranker
+def test_a_short_list_comes_from_the_pool(build: Build) -> None:
+    reranker, candidates = build(), _candidates()
+    pool = WIDTH if reranker.pool is None else reranker.pool
+    chosen = reranker.rerank(_queries(), candidates, min(pool, 5))
+    for row, offered in zip(chosen.item_idx, candidates.head(pool).item_idx, strict=True):
+        assert set(row[row >= 0]) <= set(offered)

@@ -18,7 +18,6 @@ from reccore import DataError
 CURVES = {"popularity": {10: 0.1, 100: 0.4}, "two_tower": {10: 0.2, 100: 0.7}}
 BARS = {"popularity": Interval(0.04, 0.03, 0.05), "two_tower": Interval(0.08, 0.07, 0.09)}
 POINTS = {"popularity": (0.02, 0.04), "two_tower": (0.4, 0.08)}
-STAGES = [("targets", 100), ("recall", 70), ("rank", 20)]
 OVERLAP = ["mf", "popularity"]
 TRADE_OFF = [(0.5, 0.08, 0.8), (1.0, 0.1, 0.6)]
 
@@ -26,7 +25,6 @@ DRAWN: list[tuple[str, Callable[[Any, Path], Path], Any]] = [
     ("curves", lambda data, path: plots.plot_curves(data, path, ylabel="Recall@K"), CURVES),
     ("intervals", lambda data, path: plots.plot_intervals(data, path, xlabel="NDCG@10"), BARS),
     ("against", lambda data, path: plots.plot_accuracy_against(data, path, xlabel="x", ylabel="y"), POINTS),
-    ("funnel", plots.plot_funnel, STAGES),
     ("overlap", lambda names, path: overlap(names, path), OVERLAP),
     ("trade_off", lambda data, path: plots.plot_trade_off(data, path, chosen=0.5), TRADE_OFF),
 ]
@@ -81,13 +79,6 @@ def test_bars_put_the_best_on_top(drawn: list[Axes], tmp_path: Path) -> None:
     assert [label.get_text() for label in drawn[0].get_yticklabels()] == ["popularity", "two_tower"]
     assert [bar.get_width() for bar in drawn[0].patches] == [0.04, 0.08]
     assert texts(drawn[0]) == ["0.040", "0.080"]
-
-
-def test_funnel_labels_what_each_stage_kept(drawn: list[Axes], tmp_path: Path) -> None:
-    plots.plot_funnel(STAGES, tmp_path / "a.png")
-    assert texts(drawn[0]) == ["100 (100.0%)", "70 (70.0%)", "20 (20.0%)"]
-    with pytest.raises(DataError, match="starts with 0"):
-        plots.plot_funnel([("targets", 0)], tmp_path / "b.png")
 
 
 def test_trade_off_runs_from_relevance_only_and_rings_the_choice(drawn: list[Axes], tmp_path: Path) -> None:
