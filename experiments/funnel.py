@@ -21,23 +21,13 @@ import numpy as np
 
 from evaluation.metrics import metric_name, per_query_metrics
 from evaluation.report import markdown_table
-from pipeline.fates import FATES, Fate, Passage, places
+from pipeline.fates import FATE_LABELS, FATES, Fate, Passage, places
 from pipeline.inference import Pipeline
 from pipeline.stages import RerankSelector
 from reccore import Candidates, Holdout
 from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths, row_of_each
 
 CHANNELS, RECALL, RANKING, RERANKING = "all channels together", "after recall", "after ranking", "after reranking"
-FATE_LABELS: Mapping[Fate, str] = {
-    "unknown": "not in the catalogue",
-    "excluded": "in the history",
-    "not_offered": "missed by every channel",
-    "cut_by_merge": "cut by the merge",
-    "filtered": "dropped by a filter",
-    "ranked_low": "ranked too low",
-    "reranked_out": "moved out by the reranker",
-    "recommended": "recommended",
-}
 
 
 @dataclass(frozen=True)

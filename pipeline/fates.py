@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -38,6 +38,16 @@ FATES: tuple[Fate, ...] = get_args(Fate)
 ``recommended``  among the k items of the final list
 ================ ======================================================================================
 """
+FATE_LABELS: Mapping[Fate, str] = {
+    "unknown": "not in the catalogue",
+    "excluded": "seen or excluded",
+    "not_offered": "missed by every channel",
+    "cut_by_merge": "cut by the merge",
+    "filtered": "dropped by a filter",
+    "ranked_low": "ranked too low",
+    "reranked_out": "moved out by the reranker",
+    "recommended": "recommended",
+}
 _ROWS_AT_ONCE = 4096
 
 
@@ -77,6 +87,16 @@ class Passage:
     def before_selection(self) -> Candidates:
         """What the selector receives."""
         return self.later[-2][1] if len(self.later) > 1 else self.merged
+
+    @property
+    def to_rank(self) -> Candidates | None:
+        """What the ranker receives; None for a pipeline without one."""
+        before = self.merged
+        for stage, after in self.later:
+            if isinstance(stage, Scorer):
+                return before
+            before = after
+        return None
 
     @property
     def ranked(self) -> Candidates | None:
@@ -126,3 +146,9 @@ def places(candidates: Candidates, rows: IntArray, item_idx: IntArray) -> IntArr
         same = candidates.item_idx[rows[part]] == item_idx[part, None]  # (l, K)
         found[part] = np.where(same.any(axis=1) & (item_idx[part] >= 0), same.argmax(axis=1), -1)
     return found
+
+
+def place_of(candidates: Candidates, item: int) -> int | None:
+    """Place of an item in the first row, from 1; None where it is not in it."""
+    column = int(places(candidates, np.zeros(1, dtype=np.int64), np.array([item]))[0])
+    return None if column < 0 else column + 1

@@ -160,16 +160,32 @@ class Pipeline:
             DataError: neither user nor history, an unknown user without a history, k below 1, ids that are no whole
                 numbers, invalid events, or an ``as_of`` that no channel reads.
         """
+        request, unknown = self.request(user=user, history=history, k=k, exclude=exclude, as_of=as_of)
+        candidates, trace = self.run(request.queries, k, exclude=request.exclude, degrade=degrade)
+        items = tuple(self._describe(candidates, column) for column in range(int(candidates.counts[0])))
+        known = self.vocabulary.items.decode(request.queries.history_idx)
+        return Answer(items, trace, tuple(known.tolist()), unknown)
+
+    def request(
+        self,
+        *,
+        user: int | None = None,
+        history: Sequence[EventLike] | None = None,
+        k: int = 10,
+        exclude: Sequence[int] = (),
+        as_of: int | None = None,
+    ) -> tuple[Request, tuple[int, ...]]:
+        """The request for one user that ``recommend`` answers, and the raw ids of the history that are unknown.
+
+        Arguments and errors are those of ``recommend``.
+        """
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
         query, unknown = self._query(user, history)
         query = self._with_query_time(query, as_of)
         more = self.vocabulary.items.encode(raw_ids("exclude", exclude))
         excluded = np.concatenate([query.history_idx, more])
-        exclusions = Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)
-        candidates, trace = self.run(query, k, exclude=exclusions, degrade=degrade)
-        items = tuple(self._describe(candidates, column) for column in range(int(candidates.counts[0])))
-        return Answer(items, trace, tuple(self.vocabulary.items.decode(query.history_idx).tolist()), unknown)
+        return Request(query, k, Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)), unknown
 
     def _query(self, user: int | None, history: Sequence[EventLike] | None) -> tuple[QueryBatch, tuple[int, ...]]:
         """The request as a batch of one, and the raw movie ids that are not in the catalogue."""

@@ -13,12 +13,12 @@ A film of --history is ID, ID:RATING, ID@TIME or ID:RATING@TIME, with the time i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from reccore import ComponentConfig, ConfigError
-from scripts._cli import RawId, RawIds, parse_command, run, split_commas
+from scripts._cli import parse_command, run
+from scripts._request import RequestSettings
 
 if TYPE_CHECKING:
     from pipeline import Answer, Pipeline
@@ -27,49 +27,21 @@ HISTORY_SHOWN = 10
 TITLE_WIDTH = 42
 
 
-def read_events(value: Any) -> Any:
-    """Events from ``50:5,172:4.5@881250949``, a number, or a list of what ``Event.of`` takes.
-
-    Raises:
-        DataError: an invalid event.
-    """
-    from pipeline.history import Event
-
-    parts = split_commas(value)
-    if not isinstance(parts, list | tuple):
-        return parts
-    return tuple(Event.parse(part) if isinstance(part, str) else Event.of(part) for part in parts)
-
-
-class RecommendSettings(ComponentConfig):
+class RecommendSettings(RequestSettings):
     """Options of the command."""
 
-    user: RawId | None = Field(default=None, description="raw user id")
-    history: Annotated[tuple[Any, ...], BeforeValidator(read_events)] | None = Field(
-        default=None,
-        description="films, oldest first, separated by commas: ID, ID:RATING or ID:RATING@TIME; may be empty",
-    )
-    k: int = Field(default=10, ge=1, description="number of films")
-    exclude: RawIds = Field(default=(), description="raw movie ids not to offer, separated by commas")
-    as_of: int | None = Field(
-        default=None,
-        ge=0,
-        lt=2**62,
-        description="Unix seconds to recommend for, where query time is read (default: now)",
-    )
     trace: bool = Field(default=False, description="show what each stage did")
 
 
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, RecommendSettings)
     job = command.settings
-    if job.user is None and job.history is None:
-        raise ConfigError("give --user ID, --history IDS, or both")
+    job.check()
     from pipeline import load
     from pipeline.builder import PIPELINE
 
     pipeline = load(command.workspace.model(PIPELINE))
-    answer = pipeline.recommend(user=job.user, history=job.history, k=job.k, exclude=job.exclude, as_of=job.as_of)
+    answer = pipeline.recommend(**job.arguments)
     result = {
         "user": job.user,
         "history": list(answer.history),

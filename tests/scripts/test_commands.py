@@ -154,6 +154,28 @@ def test_recommendations_for_people(command: Command, trained: Workspace) -> Non
     assert first not in [item["movie_id"] for item in without["recommendations"]]
 
 
+def test_explanations_for_people(command: Command, trained: Workspace) -> None:
+    root = ("--data_dir", trained.root)
+    user = ("--user", user_id(4))
+    films = command("recommend", *root, *user, "--json").json["recommendations"]
+    there = command("explain", *root, *user, "--movie", films[2]["movie_id"])
+    for part in (
+        films[2]["title"],
+        "Recommended: it is at place 3 of the list",
+        "Recall channels",
+        "reranker mmr",
+        "in all",
+    ):
+        assert part in there.out
+    lost = command("explain", *root, *user, "--movie", films[9]["movie_id"], "--k", 2)
+    assert "It would have helped, one of:" in lost.out
+    found = command("explain", *root, *user, "--movie", films[9]["movie_id"], "--k", 2, "--json").json
+    assert (found["user"], found["movie_id"], found["k"], found["place"]) == (user_id(4), films[9]["movie_id"], 2, None)
+    assert {channel["name"] for channel in found["channels"]} == set(small.CHANNELS)
+    rated = ("--history", f"{movie_id(3)}:1,{movie_id(5)}:4.5", "--movie", movie_id(5))
+    assert "Seen or excluded: the user has seen it (event 2 of 2, rated 4.5)" in command("explain", *root, *rated).out
+
+
 def test_query_time_from_training_to_a_recommendation(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root)
     flags = ("--model", "two_tower", "--name", "timed", "--logq", "none", "--query_time", *TWO_TOWER)

@@ -24,6 +24,7 @@ FIRST = [
     ("train_ranking", [], "scripts/train_recall.py --model popularity"),
     ("evaluate_pipeline", [], "scripts/train_ranking.py"),
     ("recommend", ["--user", "1"], "scripts/train_ranking.py"),
+    ("explain", ["--user", "1", "--movie", "50"], "scripts/train_ranking.py"),
 ]
 
 
@@ -128,6 +129,11 @@ OPTIONS = [
     ("recommend", ["--user", "3", "--as_of", "5"], "as_of 5 would change nothing"),
     ("recommend", ["--user", "3", "--as_of=-5"], "as_of: Input should be greater than or equal to 0"),
     ("recommend", ["--user", "3", "--set", "top=5"], "top: no such option"),
+    ("explain", ["--movie", "5"], "give --user ID, --history IDS, or both"),
+    ("explain", ["--user", "3"], "give --movie ID, the film to explain"),
+    ("explain", ["--user", "4", "--movie", "5"], "user 4 is not known here"),
+    ("explain", ["--user", "3", "--movie", "6"], "movie 6 is not in the catalogue of this pipeline"),
+    ("explain", ["--user", "3", "--movie", "99999999999999999999"], "movie: "),
     ("prepare_two_tower_data", ["--protocol", "random"], "unknown protocol 'random'"),
     ("prepare_two_tower_data", ["--protocol", "leave_last_0"], "unknown protocol 'leave_last_0'"),
     ("prepare_two_tower_data", ["--set", "protocoll=none"], "protocoll: no such option"),

@@ -1,0 +1,178 @@
+"""Why a film is, or is not, in the list of one request: its way through channels, merge, ranker and reranker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.fates import FATES, Fate, Passage, place_of
+from pipeline.history import EventLike, raw_ids
+from pipeline.inference import Pipeline
+from pipeline.stages import ChannelSource, Filter, Merger, RankerScorer, Request, RerankSelector, Scorer
+from pipeline.verdict import verdict
+from pipeline.views import ChannelView, Contribution, StageView
+from ranking.attribution import ITEM, contributions
+from ranking.features import FEATURES
+from reccore import Candidates, DataError
+
+OF_ITEM = "What the ranker knows of the film itself, and how it fits the history."
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What became of one film in one request.
+
+    Attributes:
+        movie_id: raw id.
+        title: with the year.
+        genres: names.
+        fate: see ``pipeline.fates.FATES``.
+        place: in the final list, from 1; None where it is not in it.
+        k: length of the list.
+        why: one sentence about the stage that decided.
+        would_help: what would have had to differ, one sentence each.
+        channels: what each recall channel says about the film.
+        stages: the orders that the film stood in after the channels.
+        contributions: features that moved the ranker's score of the film away from that of the mean candidate, the
+            strongest first; empty if the ranker did not score it, or offers no contributions.
+    """
+
+    movie_id: int
+    title: str
+    genres: tuple[str, ...]
+    fate: Fate
+    place: int | None
+    k: int
+    why: str
+    would_help: tuple[str, ...]
+    channels: tuple[ChannelView, ...]
+    stages: tuple[StageView, ...]
+    contributions: tuple[Contribution, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def explain(
+    pipeline: Pipeline,
+    movie: int,
+    *,
+    user: int | None = None,
+    history: Sequence[EventLike] | None = None,
+    k: int = 10,
+    exclude: Sequence[int] = (),
+    as_of: int | None = None,
+) -> Explanation:
+    """Follow a film through the request that ``pipeline.recommend`` would answer with the same arguments.
+
+    Every channel scores the whole catalogue once, and the contributions take some tens of passes of the ranker over
+    the candidates: about a second on MovieLens-100K.
+
+    Args:
+        pipeline: ready to answer.
+        movie: raw id of the film.
+        user, history, k, exclude, as_of: see ``Pipeline.recommend``.
+
+    Raises:
+        DataError: the film is not in the catalogue; and as ``Pipeline.recommend``.
+    """
+    item = int(pipeline.vocabulary.items.encode(raw_ids("movie", [movie]))[0])
+    if item < 0:
+        raise DataError(
+            f"movie {movie} is not in the catalogue of this pipeline ({len(pipeline.vocabulary.items):,} films), so no "
+            "stage can offer it; correct the id, or train on data that has the film"
+        )
+    request, _ = pipeline.request(user=user, history=history, k=k, exclude=exclude, as_of=as_of)
+    passage = Passage.of(pipeline, request.queries, k, exclude=request.exclude)
+    fate = FATES[int(passage.fates(np.zeros(1, dtype=np.int64), np.array([item]), k)[0])]
+    channels = tuple(channel_view(source, passage.request, item) for source in pipeline.sources)
+    stages = stage_views(pipeline, passage, item)
+    place = place_of(passage.final, item)
+    why, would_help = verdict(pipeline, passage, item, fate, channels, stages)
+    return Explanation(
+        movie_id=movie,
+        title=pipeline.items.label(item, movie),
+        genres=tuple(pipeline.items.genres_of(item)),
+        fate=fate,
+        place=place,
+        k=k,
+        why=why,
+        would_help=would_help,
+        channels=channels,
+        stages=stages,
+        contributions=ranker_contributions(passage, item),
+    )
+
+
+def channel_view(source: ChannelSource, request: Request, item: int) -> ChannelView:
+    """What a channel says about an item; the item itself counts as not excluded.
+
+    Where the channel offers the item, rank and score are those of the offer. Elsewhere the rank is that of the
+    channel's own score among the scores of all items that are not excluded.
+    """
+    channel, offer = source.channel, request.offers[source.name]
+    place, n_offered = place_of(offer, item), int(offer.counts[0])
+    n_items = len(channel.vocabulary.items)
+    everything = Candidates(np.arange(n_items, dtype=np.int64)[None], np.zeros((1, n_items), dtype=np.float32))
+    prepared = request.prepared(source.name, channel)
+    scores = channel.score(request.queries, everything, prepared=prepared)[0]
+    rival = np.isfinite(scores) & ~request.exclude.contains(everything.item_idx)[0]
+    rival[item] = False
+    own, rank = float(scores[item]), place
+    if place is not None:
+        own = float(offer.score[0, place - 1])
+    elif np.isfinite(own):
+        before = (scores > own) | ((scores == own) & (np.arange(n_items) < item))
+        rank = 1 + int((rival & before).sum())
+    return ChannelView(
+        name=source.name,
+        offered=place is not None,
+        rank=rank,
+        scored=int(rival.sum()) + int(np.isfinite(own)),
+        retrieves=source.k,
+        score=own if np.isfinite(own) else None,
+        last_score=float(offer.score[0, n_offered - 1]) if n_offered else None,
+    )
+
+
+def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageView, ...]:
+    """Where the item stands in the order of the merge, of the ranker and of the reranker, as far as it came."""
+    request, k = passage.request, passage.request.k
+    n_offered = sum(offer.k for offer in request.offers.values())
+    unlimited = Merger(pipeline.merger.config, max(n_offered, 1), pipeline.merger.fill).merge(request.offers)
+    views = [StageView.in_order("merge", pipeline.merger.name, unlimited, item, pipeline.merger.k)]
+    before = passage.merged
+    for stage, after in passage.later:
+        if isinstance(stage, Filter) and place_of(before, item) is not None and place_of(after, item) is None:
+            views.append(StageView(stage.role, stage.name, None, int(after.counts[0]), int(after.counts[0])))
+        elif isinstance(stage, Scorer):
+            views.append(StageView.in_order(stage.role, stage.name, after, item, k))
+        elif isinstance(stage, RerankSelector):
+            whole = stage.reranker.rerank(request.queries, before, max(before.k, 1))
+            views.append(StageView.in_order(stage.role, stage.name, whole, item, k))
+        before = after
+    return tuple(views)
+
+
+def ranker_contributions(passage: Passage, item: int) -> tuple[Contribution, ...]:
+    """Contributions of features to the ranker's score of the item, the strongest first, without those that are 0."""
+    given = passage.to_rank
+    ranker = next((stage.ranker for stage, _ in passage.later if isinstance(stage, RankerScorer)), None)
+    place = None if given is None else place_of(given, item)
+    if ranker is None or given is None or place is None:
+        return ()
+    values = contributions(ranker, passage.request.queries, given) or {}
+    found = [Contribution(name, float(of_all[0, place - 1]), meaning(name)) for name, of_all in values.items()]
+    return tuple(sorted((one for one in found if one.value), key=lambda one: -abs(one.value)))
+
+
+def meaning(feature: str) -> str:
+    """First sentence of a feature's declaration; "" for a name that is declared nowhere."""
+    if feature == ITEM:
+        return OF_ITEM
+    declared = next((one for one in FEATURES.values() if one.may_be(feature)), None)
+    return "" if declared is None else (declared.compute.__doc__ or "").strip().partition("\n")[0]
