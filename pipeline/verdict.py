@@ -46,9 +46,8 @@ def _excluded(passage: Passage, item: int) -> tuple[str, tuple[str, ...]]:
         return "the request excludes it", ("a request that does not exclude it",)
     rating = "" if queries.history_rating is None else f", rated {queries.history_rating[at[-1]]:g}"
     place = f"event {at[-1] + 1:,} of {len(queries.history_idx):,}{rating}"
-    return f"the user has seen it ({place}), and films of the history are never offered", (
-        "a history without it",
-    )  # fmt: skip
+    why = f"the user has seen it ({place}), and films of the history are never offered"
+    return why, ("a history without it",)
 
 
 def _not_offered(pipeline: Pipeline, item: int, channels: Sequence[ChannelView]) -> tuple[str, tuple[str, ...]]:
