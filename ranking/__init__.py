@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 RANKERS: Registry[BaseRanker] = Registry(
     "ranking",
-    {"deepfm": "ranking.deepfm:DeepFM", "din": "ranking.din:DIN", "dcnv2": "ranking.dcnv2:DCNv2"},
+    {
+        "deepfm": "ranking.deepfm:DeepFM",
+        "din": "ranking.din:DIN",
+        "dcnv2": "ranking.dcnv2:DCNv2",
+        "lambdamart": "ranking.lambdamart:LambdaMART",
+    },
 )
 
 MAX_QUERIES = 30_000

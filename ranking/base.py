@@ -83,13 +83,27 @@ class BaseRanker(Component[Any]):
             ValueError: rows of queries and candidates differ in number.
             NotFittedError: before ``fit`` or ``load``.
         """
+        scores = self._score(self._known(queries, candidates), candidates)
+        return np.where(candidates.mask, scores, -np.inf).astype(np.float32)
+
+    def contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]:
+        """How much each feature adds to each score: name → (B, K), 0 on padding. Their sum is the score.
+
+        Raises:
+            ConfigError: this ranker cannot divide its scores among features.
+            ValueError: rows of queries and candidates differ in number.
+            NotFittedError: before ``fit`` or ``load``.
+        """
+        return self._contributions(self._known(queries, candidates), candidates)
+
+    def _known(self, queries: QueryBatch, candidates: Candidates) -> QueryBatch:
+        """The queries without history items outside the catalogue, after checking both arguments."""
         n_items = len(self.vocabulary.items)
         if len(queries) != len(candidates):
             raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
         if candidates.item_idx.size and candidates.item_idx.max() >= n_items:
             raise ValueError(f"candidate index {candidates.item_idx.max()} outside the catalogue of {n_items} items")
-        scores = self._score(queries.known_items_only(n_items), candidates)
-        return np.where(candidates.mask, scores, -np.inf).astype(np.float32)
+        return queries.known_items_only(n_items)
 
     @abstractmethod
     def _fit(
@@ -103,3 +117,6 @@ class BaseRanker(Component[Any]):
 
     @abstractmethod
     def _score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray: ...
+
+    def _contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]:
+        raise ConfigError(f"{self.name} does not divide its scores among features; lambdamart does")

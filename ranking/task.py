@@ -12,17 +12,15 @@ import torch
 from loguru import logger
 from torch import Tensor, nn
 
-from evaluation.metrics import ndcg_of_scores
 from ranking.config import NeuralRankerConfig
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.losses import LOSSES
+from ranking.sampling import sample_columns, stopping_ndcg, usable_rows
 from ranking.scoring import score_queries
 from reccore import RankingSamples, RunOptions
-from reccore.arrays import FloatArray, IntArray
 from training import Task
 from training.checkpointing import digest
 
-NDCG_AT = 10
 MAX_ENCODED_BYTES = 2 * 1024**3
 """Samples whose encoded inputs are larger than this are encoded batch by batch instead of once."""
 QUERIES_NAMED = 5
@@ -106,15 +104,11 @@ class RankingTask(Task):
         return self.valid is not None
 
     def validate(self) -> float:
-        """Mean NDCG@10 over all validation queries, of the labelled candidates alone.
-
-        A candidate without a label (NaN) may be one that the user chose later, so it takes no place in the list.
-        """
+        """Mean NDCG@10 over all validation queries, of the labelled candidates alone."""
         assert self.valid is not None
         queries, candidates, labels = self.valid.queries, self.valid.candidates, self.valid.labels[self.config.task]
         scores = score_queries(self.network, self.encoder, queries, candidates, self.device, self.valid_inputs)
-        scores = np.where(np.isnan(labels), -np.inf, scores)
-        return float(ndcg_of_scores(scores, labels, candidates.item_idx, NDCG_AT).mean())
+        return stopping_ndcg(scores, labels, candidates.item_idx)
 
 
 def encode_if_small(encoder: FeatureEncoder, samples: RankingSamples) -> RankingInputs | None:
@@ -123,28 +117,6 @@ def encode_if_small(encoder: FeatureEncoder, samples: RankingSamples) -> Ranking
     if encoder.encode(first.queries, first.candidates).nbytes * len(samples) > MAX_ENCODED_BYTES:
         return None
     return encoder.encode(samples.queries, samples.candidates)
-
-
-def usable_rows(labels: FloatArray, loss: str) -> IntArray:
-    """Queries a loss can learn from: a positive for ``softmax``, any label for ``bce``."""
-    usable = (labels == 1.0).any(axis=1) if loss == "softmax" else ~np.isnan(labels).all(axis=1)
-    return np.flatnonzero(usable)
-
-
-def sample_columns(labels: Tensor, negatives: int, generator: torch.Generator) -> Tensor:
-    """Columns of every positive and of ``negatives`` random negatives for each query, (b, k).
-
-    Rows with fewer labels are filled up with columns that have none, which no loss reads. If all columns are wanted,
-    they keep their order.
-    """
-    positive, labelled = labels == 1.0, ~torch.isnan(labels)
-    wanted = int(positive.sum(dim=1).max()) + negatives
-    if wanted >= labels.shape[1]:
-        return torch.arange(labels.shape[1]).expand_as(labels)
-    keys = torch.rand(labels.shape, generator=generator)
-    keys = torch.where(positive, -1.0, torch.where(labelled, keys, 2.0))
-    chosen: Tensor = torch.topk(keys, wanted, dim=1, largest=False, sorted=False).indices
-    return chosen
 
 
 def exempt_from_decay(network: nn.Module) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.npz"
-_LIBRARIES = ("numpy", "torch", "pyarrow", "faiss-cpu", "implicit", "safetensors")
+_LIBRARIES = ("numpy", "torch", "pyarrow", "faiss-cpu", "implicit", "lightgbm", "safetensors")
 
 
 def file_sha256(path: Path) -> str:

@@ -36,12 +36,15 @@ class FeatureEncoder:
         tables: catalogue and user facts; statistics of the split that the recall models of the samples saw.
         state: fitted arrays of each field by the field's name.
         history_length: T, how many of the latest events are handed to the network.
+        missing_number: what stands for a missing number; 0, the mean, for networks, NaN for trees, which take it as it
+            is. Not stored: a ranker sets it.
     """
 
     schema: Schema
     tables: FeatureTables
     state: Mapping[str, Mapping[str, Values]]
     history_length: int = 0
+    missing_number: float = 0.0
 
     @classmethod
     def fit(
@@ -159,7 +162,7 @@ class FeatureEncoder:
             return values
         mean, deviation = self.state[field.name]["scale"]
         scaled = np.clip((values - mean) / deviation, -CLIP, CLIP)
-        return np.where(np.isfinite(values), scaled, 0.0).astype(np.float32)
+        return np.where(np.isfinite(values), scaled, self.missing_number).astype(np.float32)
 
     def write(self, bundle: BundleWriter) -> None:
         """Store the fitted state of every field under its name, and the tables."""

@@ -21,7 +21,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "din": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4,
             "history_length": 6, "attention_hidden": 4},
     "dcnv2": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4},
+    "lambdamart": {"trees": 30, "trees_per_round": 5, "num_leaves": 8, "min_data_in_leaf": 5, "negatives": 8},
 }  # fmt: skip
+ONE_PASS: dict[str, dict[str, Any]] = {"lambdamart": {"trees": 5}}
+"""Options of the shortest training; ``epochs = 1`` of every other ranker."""
+LONGER: dict[str, dict[str, Any]] = {"lambdamart": {"trees": 60}}
+"""Options of a training that learns the checkerboard; more and faster epochs of every other ranker."""
 QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
 
 
@@ -146,7 +151,7 @@ def test_every_optional_column_may_be_absent(name: str, setting: Setting, tmp_pa
         queries=bare_queries,
         candidates=replace(setting.samples.candidates.select(slice(0, 4)), features={}),
     )
-    ranker = RANKERS[name]({**SMALL[name], "epochs": 1}).fit(
+    ranker = RANKERS[name]({**SMALL[name], **ONE_PASS.get(name, {"epochs": 1})}).fit(
         samples,
         items=ItemTable(setting.items.n_items),
         users=UserTable(setting.users.n_users),
@@ -161,7 +166,7 @@ def test_every_optional_column_may_be_absent(name: str, setting: Setting, tmp_pa
 
 @pytest.mark.parametrize("name", list(RANKERS))
 def test_training_puts_the_choices_of_the_checkerboard_first(name: str, setting: Setting) -> None:
-    ranker = fitted(name, setting, epochs=15, learning_rate=0.02)
+    ranker = fitted(name, setting, **LONGER.get(name, {"epochs": 15, "learning_rate": 0.02}))
     log = ranker.log  # type: ignore[attr-defined]
     assert log.validation[log.best_epoch - 1] == log.best_validation
     assert log.best_validation > log.untrained + 0.1

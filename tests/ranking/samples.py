@@ -6,9 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ranking import RANKERS
+from ranking.neural import NeuralRanker
 from reccore import Candidates, ItemTable, QueryBatch, RankingSamples, TrainingData, UserTable, Vocabulary
 from reccore.arrays import FloatArray, IntArray
 from tests.helpers import FIRST_DAY, checkerboard
+
+NEURAL = [name for name in RANKERS if issubclass(RANKERS[name], NeuralRanker)]
+"""Rankers around a torch network, which share the options of ``NeuralRankerConfig``."""
 
 
 @dataclass(frozen=True)

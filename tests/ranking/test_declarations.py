@@ -16,7 +16,7 @@ from ranking import RANKERS
 from ranking.features import FEATURES, Feature, FeatureBatch, FeatureEncoder, FeatureTables, Fitted, feature
 from reccore import ArtefactError, Candidates, ConfigError, ItemTable, Labels, RankingSamples, RunOptions, UserTable
 from reccore.arrays import FloatArray
-from tests.ranking.samples import board_setting, history_batch, labelled
+from tests.ranking.samples import NEURAL, board_setting, history_batch, labelled
 
 QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 DIRECTOR = "cross.director_mean_rating"
@@ -81,7 +81,7 @@ def test_the_declared_feature_by_hand() -> None:
     assert encoder.state[DIRECTOR]["mean"].tolist() == pytest.approx([3.8])
 
 
-@pytest.mark.parametrize("model", list(RANKERS))
+@pytest.mark.parametrize("model", NEURAL)
 def test_a_configuration_names_the_new_feature_and_the_bundle_holds_its_state(model: str, tmp_path: Path) -> None:
     setting = board_setting()
     n = setting.items.n_items

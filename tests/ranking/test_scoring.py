@@ -13,7 +13,7 @@ from ranking import RANKERS, scoring
 from ranking.features import RankingInputs
 from ranking.scoring import WrittenBytes
 from reccore import RunOptions
-from tests.ranking.samples import board_setting
+from tests.ranking.samples import NEURAL, board_setting
 
 QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 
@@ -27,7 +27,7 @@ def test_written_bytes_by_hand() -> None:
     assert written.total == 4 * (15 + 15)
 
 
-@pytest.mark.parametrize("model", list(RANKERS))
+@pytest.mark.parametrize("model", NEURAL)
 def test_chunks_bound_the_memory_and_change_no_score(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = board_setting(n_users=200)
     small = {"epochs": 1, "batch_size": 64, "hidden": [64, 32], "embedding_size": 4}

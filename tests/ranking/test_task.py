@@ -15,9 +15,10 @@ from evaluation.metrics import ndcg_of_scores
 from ranking import RANKERS, scoring, task
 from ranking.config import NeuralRankerConfig
 from ranking.deepfm import DeepFM
-from ranking.task import exempt_from_decay, sample_columns, usable_rows
+from ranking.sampling import sample_columns, usable_rows
+from ranking.task import exempt_from_decay
 from reccore import RankingSamples, ResumeError, RunOptions
-from tests.ranking.samples import Setting, board_setting
+from tests.ranking.samples import NEURAL, Setting, board_setting
 from training import TrainingError
 from training.optimiser import build_optimiser
 
@@ -234,7 +235,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(task.RankingTask, "loss", counted)
 
 
-@pytest.mark.parametrize("model", list(RANKERS))
+@pytest.mark.parametrize("model", NEURAL)
 def test_a_break_anywhere_changes_nothing(
     setting: Setting, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,128 @@
+"""The fields of a ranker as the named columns of one matrix, one row per candidate, as trees take them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from loguru import logger
+from torch import Tensor
+
+from ranking.features import FeatureBlock, FeatureEncoder, FeatureField
+from ranking.features.schema import Side
+from reccore import Candidates, ConfigError, QueryBatch
+from reccore.arrays import BoolArray, FloatArray
+
+IDS = ("user.id", "item.id")
+SIDES: tuple[Side, ...] = ("query", "item", "pair")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the matrix.
+
+    Attributes:
+        name: of the field, with the code behind ``=`` where a bag or a list is written out: ``item.genres=3``.
+        field: name of the field.
+        categorical: holds codes, whose order means nothing.
+    """
+
+    name: str
+    field: str
+    categorical: bool
+
+
+class DenseFeatures:
+    """Writes queries and candidates as a matrix (rows, columns), float32.
+
+    Columns are the numbers (standardised, NaN where missing), the codes of categories (0 = unknown), and one column for
+    every value of a bag or a list. Left out are the buckets of numbers, because trees cut numbers themselves, ids that
+    are not named in full, and bags and lists of more than ``expand`` values.
+
+    Args:
+        encoder: fitted on the training samples.
+        named: names of features as configured; ``user.id`` and ``item.id`` are columns only if they are among them.
+        expand: most values of a bag or a list.
+
+    Raises:
+        ConfigError: a bag or list that is named in full has more values than ``expand``; or no column is left.
+    """
+
+    def __init__(self, encoder: FeatureEncoder, named: Collection[str], expand: int) -> None:
+        self.encoder = replace(encoder, missing_number=float("nan"))
+        usable = [field for field in encoder.schema.fields if not field.bucket_of]
+        usable = [field for field in usable if field.name not in IDS or field.name in named]
+        wide = [field for field in usable if field.kind in ("bag", "labels") and field.size > expand]
+        for field in wide:
+            if field.name in named:
+                raise ConfigError(
+                    f"{field.name} has {field.size:,} values, more than expand={expand}; raise expand or leave it out"
+                )
+        if wide:
+            shown = ", ".join(f"{field.name} ({field.size:,} values)" for field in wide)
+            logger.info("left out, because they have more than expand={} values: {}", expand, shown)
+        self._fields = {side: [f for f in usable if f.side == side and f not in wide] for side in SIDES}
+        self.columns = tuple(column for side in SIDES for field in self._fields[side] for column in _columns(field))
+        if not self.columns:
+            raise ConfigError("no feature is left that a matrix can hold; add one such as recall.* to features")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return [column.name for column in self.columns]
+
+    @property
+    def categorical(self) -> list[int]:
+        """Numbers of the columns that hold codes."""
+        return [number for number, column in enumerate(self.columns) if column.categorical]
+
+    def matrix(self, queries: QueryBatch, candidates: Candidates, chosen: BoolArray) -> FloatArray:
+        """(n, C) values of the n chosen candidates, query by query.
+
+        Args:
+            queries: B queries; their histories hold known items only.
+            candidates: (B, K); features within a query are computed from all of them.
+            chosen: (B, K) which of them get a row.
+        """
+        inputs = self.encoder.encode(queries, candidates)
+        row, column = (torch.from_numpy(at) for at in np.nonzero(chosen))
+        parts = [
+            self._side("query", inputs.query)[row],
+            self._items[inputs.item_row[row, column]],
+            inputs.pair[row, column],
+        ]
+        values: FloatArray = torch.cat(parts, dim=1).numpy()
+        return values
+
+    @cached_property
+    def _items(self) -> Tensor:
+        """(N+1, …) columns of the catalogue; row 0 stands for no item."""
+        return self._side("item", self.encoder.item_block)
+
+    def _side(self, side: Side, block: FeatureBlock) -> Tensor:
+        """(R, …) columns of the query or the item side."""
+        rows = len(block.numbers)
+        parts = [self._values(field, block).float() for field in self._fields[side]]
+        return torch.cat(parts, dim=1) if parts else torch.zeros(rows, 0)
+
+    def _values(self, field: FeatureField, block: FeatureBlock) -> Tensor:
+        """(R, columns of the field)."""
+        at = self.encoder.schema.column(field.name)
+        if field.kind == "bag":
+            return block.bags[at]
+        if field.kind == "labels":
+            codes = block.labels[at]
+            return torch.zeros(len(codes), field.size).scatter_(1, codes, 1.0)[:, 1:]
+        part = block.categories if field.kind == "category" else block.numbers
+        return part[:, at : at + 1]
+
+
+def _columns(field: FeatureField) -> list[Column]:
+    """Columns of one field, in the order of ``DenseFeatures._values``."""
+    if field.kind in ("category", "number"):
+        return [Column(field.name, field.name, field.kind == "category")]
+    first = 1 if field.kind == "labels" else 0  # code 0 of a list is "none"
+    return [Column(f"{field.name}={code}", field.name, False) for code in range(first, field.size)]
