@@ -16,6 +16,7 @@ RANKERS: Registry[BaseRanker] = Registry(
         "din": "ranking.din:DIN",
         "dcnv2": "ranking.dcnv2:DCNv2",
         "lambdamart": "ranking.lambdamart:LambdaMART",
+        "ensemble": "ranking.ensemble:Ensemble",
     },
 )
 

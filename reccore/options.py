@@ -25,6 +25,7 @@ STREAMS = {
     "index_queries": 6,
     "new_users": 7,
     "short_histories": 8,
+    "members": 9,
 }
 """Random streams by name. The results of a seed depend on these numbers, so they must not change."""
 

@@ -4,6 +4,7 @@
     PYTHONPATH=. python scripts/train_ranking.py --model din --set epochs=3
     PYTHONPATH=. python scripts/train_ranking.py --model din --set epochs=3 --resume
     PYTHONPATH=. python scripts/train_ranking.py --features default,item.price,user.segment
+    PYTHONPATH=. python scripts/train_ranking.py --model lambdamart --set num_leaves=31
 
 A checkpoint is written after each epoch and every 10 minutes, and curves for `tensorboard --logdir
 <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume continues.
@@ -73,11 +74,12 @@ def _text(result: dict[str, Any]) -> str:
         f"{result['model']} trained on {result['training_queries']:,} queries in {result['seconds']:.1f} s, "
         f"saved to {result['path']}; pipeline at {result['pipeline']}"
     ]
-    epochs = result["training"]
-    lines.append(
-        f"{len(epochs['loss'])} epochs, the best is epoch {epochs['best_epoch']}: "
-        f"{epochs['minutes']:.1f} minutes, {epochs['samples_per_second']:,.0f} queries/s"
-    )
+    trainings = result["training"]
+    for epochs in trainings if isinstance(trainings, list) else [trainings]:  # an ensemble has one for each member
+        lines.append(
+            f"{len(epochs['loss'])} epochs, the best is epoch {epochs['best_epoch']}: "
+            f"{epochs['minutes']:.1f} minutes, {epochs['samples_per_second']:,.0f} queries/s"
+        )
     for stage, values in (result["validation"] or {}).items():
         lines.append(f"validation after {stage}: " + ", ".join(f"{n} {v:.4f}" for n, v in values.items()))
     return "\n".join(lines)

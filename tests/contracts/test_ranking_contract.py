@@ -22,10 +22,15 @@ SMALL: dict[str, dict[str, Any]] = {
             "history_length": 6, "attention_hidden": 4},
     "dcnv2": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4},
     "lambdamart": {"trees": 30, "trees_per_round": 5, "num_leaves": 8, "min_data_in_leaf": 5, "negatives": 8},
+    "ensemble": {"members": [
+        {"model": "lambdamart", "seeds": 2, "trees": 20, "trees_per_round": 5, "num_leaves": 8, "min_data_in_leaf": 5,
+         "negatives": 8},
+        {"model": "deepfm", "epochs": 4, "batch_size": 16, "learning_rate": 0.02, "hidden": [16, 8],
+         "embedding_size": 4}]},
 }  # fmt: skip
-ONE_PASS: dict[str, dict[str, Any]] = {"lambdamart": {"trees": 5}}
+ONE_PASS: dict[str, dict[str, Any]] = {"lambdamart": {"trees": 5}, "ensemble": {}}
 """Options of the shortest training; ``epochs = 1`` of every other ranker."""
-LONGER: dict[str, dict[str, Any]] = {"lambdamart": {"trees": 60}}
+LONGER: dict[str, dict[str, Any]] = {"lambdamart": {"trees": 60}, "ensemble": {}}
 """Options of a training that learns the checkerboard; more and faster epochs of every other ranker."""
 QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
 
@@ -167,14 +172,16 @@ def test_every_optional_column_may_be_absent(name: str, setting: Setting, tmp_pa
 @pytest.mark.parametrize("name", list(RANKERS))
 def test_training_puts_the_choices_of_the_checkerboard_first(name: str, setting: Setting) -> None:
     ranker = fitted(name, setting, **LONGER.get(name, {"epochs": 15, "learning_rate": 0.02}))
-    log = ranker.log  # type: ignore[attr-defined]
-    assert log.validation[log.best_epoch - 1] == log.best_validation
-    assert log.best_validation > log.untrained + 0.1
+    for member in getattr(ranker, "members", [ranker]):
+        log = member.log
+        assert log.validation[log.best_epoch - 1] == log.best_validation
+        assert log.best_validation > log.untrained + 0.1
 
 
 @pytest.mark.parametrize("name", list(RANKERS))
 def test_user_errors_are_named(name: str, setting: Setting) -> None:
-    with pytest.raises(ConfigError, match=r"learning_rat.*Known options: .*learning_rate"):
+    known = "members" if name == "ensemble" else "learning_rate"
+    with pytest.raises(ConfigError, match=rf"learning_rat.*Known options: .*{known}"):
         RANKERS[name]({"learning_rat": 1})
     with pytest.raises(NotFittedError, match="call fit"):
         RANKERS[name]().score(setting.valid.queries, setting.valid.candidates)
