@@ -65,6 +65,15 @@ def test_every_kind_of_column_by_hand() -> None:
     np.testing.assert_allclose(film, [[2, -1, 1, 0, 1, 0, 1, second]], atol=1e-5)
 
 
+def test_what_a_channel_did_not_rank_is_missing() -> None:
+    features, samples = dense(["recall.mf.log_rank"])
+    rank = samples.candidates.features["recall_rank.mf"]
+    mask = samples.candidates.mask
+    assert 0 < np.isnan(rank[mask]).sum() < mask.sum()
+    found = features.matrix(samples.queries, samples.candidates, mask)
+    np.testing.assert_array_equal(np.isnan(found[:, 0]), np.isnan(rank[mask]))
+
+
 def test_the_encoder_of_networks_keeps_the_mean_for_missing_numbers() -> None:
     features, _ = dense(["item.year"])
     assert np.isnan(features.encoder.item_block.numbers.numpy()[2, 0])

@@ -235,6 +235,21 @@ def test_the_pipelines_options_in_the_file(command: Command, own: Workspace, tmp
     assert by_name["merged"] == by_name["mf"]
 
 
+def test_an_ensemble_from_a_file(command: Command, own: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(
+        'model = "ensemble"\nmax_queries = 100\npipeline.rerank = "null"\n'
+        '[[members]]\nmodel = "lambdamart"\nseeds = 2\ntrees = 4\n'
+        '[[members]]\nmodel = "deepfm"\nweight = 0.5\nepochs = 1\nhidden = [8]\n'
+    )
+    ended = command("train_ranking", "--data_dir", own.root, "--config", file)
+    assert ended.code == 0, ended.err
+    assert ended.out.count("epochs, the best is epoch") == 3
+    stages = command("recommend", "--data_dir", own.root, "--user", user_id(2), "--json").json["trace"]["stages"]
+    assert "ensemble" in [stage["name"] for stage in stages]
+    assert not list(own.checkpoint("ensemble").parent.glob("ensemble*"))
+
+
 def test_options_that_may_be_null(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root, "--json")
     even = command("train_recall", *root, "--model", "itemcf", "--name", "even", "--set", "half_life=null").json
