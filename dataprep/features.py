@@ -143,18 +143,24 @@ def item_statistics(interactions: Interactions, *, recent_share: float = 0.1) ->
     """Statistics of each item in the given events, which must be the fit split.
 
     Returns:
-        ``count`` (N,) events; with ratings ``mean_rating`` (N,) over the rated events, NaN where none is rated;
-        with timestamps ``recent_count`` (N,), events among the latest ``recent_share`` of all events.
+        ``count`` (N,) events; with ratings ``mean_rating`` (N,) and ``rating_variance`` (N,) over the rated events, NaN
+        where none is rated; with timestamps ``recent_count`` (N,), events among the latest ``recent_share`` of all
+        events, and ``previous_count`` (N,), events among as many before those.
     """
-    count = interactions.item_counts()
-    statistics: dict[str, FloatArray] = {"count": count.astype(np.float32)}
+    n_items = interactions.n_items
+    statistics: dict[str, FloatArray] = {"count": interactions.item_counts().astype(np.float32)}
     if interactions.rating is not None:
         rated = ~np.isnan(interactions.rating)
         item_idx, rating = interactions.item_idx[rated], interactions.rating[rated]
-        sums = np.bincount(item_idx, weights=rating, minlength=interactions.n_items)
-        statistics["mean_rating"] = _mean(sums, np.bincount(item_idx, minlength=interactions.n_items))
+        n_rated = np.bincount(item_idx, minlength=n_items)
+        sums = np.bincount(item_idx, weights=rating, minlength=n_items)
+        statistics["mean_rating"] = _mean(sums, n_rated)
+        squares = (rating - (sums / np.maximum(n_rated, 1))[item_idx]) ** 2
+        statistics["rating_variance"] = _mean(np.bincount(item_idx, weights=squares, minlength=n_items), n_rated)
     if interactions.timestamp is not None and interactions.n_events:
-        since = np.quantile(interactions.timestamp, 1.0 - recent_share)
-        recent = interactions.item_idx[interactions.timestamp >= since]
-        statistics["recent_count"] = np.bincount(recent, minlength=interactions.n_items).astype(np.float32)
+        time = interactions.timestamp
+        before, since = np.quantile(time, [max(1.0 - 2 * recent_share, 0.0), 1.0 - recent_share])
+        for name, part in (("recent_count", time >= since), ("previous_count", (time >= before) & (time < since))):
+            counts = np.bincount(interactions.item_idx[part], minlength=n_items)
+            statistics[name] = counts.astype(np.float32)
     return statistics

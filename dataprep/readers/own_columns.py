@@ -40,11 +40,18 @@ NAME = re.compile(r"[^\W_][\w-]*")
 MISSING_TEXT = ("", "na", "n/a", "nan", "null")
 """Values of CSV, in any case, that stand for a missing one."""
 ITEM_NAMES = frozenset(
-    ["movieId", "itemId", "id", "title", "year", "genres", "tag", "log_count", "log_recent_count", "mean_rating"]
+    [
+        *("movieId", "itemId", "id", "title", "year", "genres", "tag"),
+        *("log_count", "log_recent_count", "recent_share", "log_trend", "mean_rating", "rating_variance"),
+    ]
 )
 """Names of an item's other features."""
 USER_NAMES = frozenset(
-    ["userId", "id", "age", "gender", "occupation", "zip", "log_activity", "mean_rating", "top_genres"]
+    [
+        *("userId", "id", "age", "gender", "occupation", "zip", "top_genres"),
+        *("log_activity", "log_rating_count", "mean_rating", "rating_variance"),
+        *("log_days_since_last", "log_last_gap", "log_pace"),
+    ]
 )
 """Names of a user's other features."""
 

@@ -1,6 +1,6 @@
 """Features of ranking: one declaration each, in the file of its group; an encoder fits and computes the chosen ones."""
 
-from ranking.features import cross, item, recall, user
+from ranking.features import affinity, cross, franchise, item, recall, similarity, user
 from ranking.features.choice import DEFAULT, check_names
 from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, feature
 from ranking.features.encoder import FeatureEncoder
@@ -18,10 +18,13 @@ __all__ = [
     "Fitted",
     "RankingInputs",
     "Schema",
+    "affinity",
     "check_names",
     "cross",
     "feature",
+    "franchise",
     "item",
     "recall",
+    "similarity",
     "user",
 ]

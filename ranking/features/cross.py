@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, feature
+from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, feature, shares
+from ranking.features.history import candidate_genres, genre_counts, genre_rows
 from ranking.features.item import year_or_nan
-from ranking.features.user import history_facts
 from reccore.arrays import FloatArray, IntArray
 
 RECENT_EVENTS = 5
@@ -16,11 +16,6 @@ SECONDS_PER_YEAR = 31_556_952
 def recent_items(batch: FeatureBatch) -> IntArray:
     """(B, 5) the latest events; -1 = none, which looks up the extra last row of the tables below."""
     return batch.queries.padded(RECENT_EVENTS).item_idx
-
-
-def genre_rows(tables: FeatureTables) -> FloatArray:
-    """(N+1, G) multi-hot genres; the last row is empty."""
-    return np.concatenate([tables.items.genre_matrix(), np.zeros((1, tables.items.n_genres), dtype=np.float32)])
 
 
 def year_rows(tables: FeatureTables) -> FloatArray:
@@ -35,23 +30,21 @@ def log_count_rows(tables: FeatureTables) -> FloatArray:
 
 def genre_matches(batch: FeatureBatch) -> FloatArray:
     """(B, K, 2) share of the candidate's genres in the whole history, and in its latest events."""
-    genres, candidates = batch.tables.once(genre_rows), batch.candidates
-    counts = genres[batch.once(recent_items)].sum(axis=1)  # (B, G)
-    recent_share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
-    shares = np.stack([batch.once(history_facts).genre_share, recent_share], axis=2)  # (B, G, 2)
-    return np.where(candidates.mask[:, :, None], genres[candidates.item_idx] @ shares, np.nan)
+    recent = batch.tables.once(genre_rows)[batch.once(recent_items)].sum(axis=1)  # (B, G)
+    both = np.stack([shares(batch.once(genre_counts)), shares(recent)], axis=2)  # (B, G, 2)
+    return np.where(batch.candidates.mask[:, :, None], batch.once(candidate_genres) @ both, np.float32(np.nan))
 
 
 @feature("cross.genre_match", side="pair", kind="number", requires=("items.genre_names",), default=True)
 def genre_match(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """Share of the history's genre labels that are the candidate's."""
-    return batch.once(genre_matches)[:, :, 0].astype(np.float32)
+    return batch.once(genre_matches)[:, :, 0]
 
 
 @feature("cross.genre_match_recent", side="pair", kind="number", requires=("items.genre_names",), default=True)
 def genre_match_recent(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """The same for the latest events."""
-    return batch.once(genre_matches)[:, :, 1].astype(np.float32)
+    return batch.once(genre_matches)[:, :, 1]
 
 
 @feature("cross.year_gap_recent", side="pair", kind="number", requires=("items.year",), default=True)

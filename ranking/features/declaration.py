@@ -88,7 +88,8 @@ class Feature:
         compute: values of a batch or of the catalogue.
         requires: columns without which the feature is missing, such as ``items.year``, ``items.labels.director`` or
             ``queries.history_rating``. At fitting it is then left out; at scoring all its values are missing.
-        fit: what to learn from the training samples and tables, as arrays; stored in the bundle.
+        fit: what to learn from the training samples, tables and member, as arrays; stored in the bundle. It may read
+            labels only to leave their events out.
         size: number of codes or weights, of tables and member.
         members: members of a family, of samples and tables.
         buckets: whether a number also becomes a category, ``<name>.bucket``, by its quantiles.
@@ -100,7 +101,7 @@ class Feature:
     kind: Kind
     compute: Callable[[Any, Fitted], Values]
     requires: tuple[str, ...] = ()
-    fit: Callable[[RankingSamples, FeatureTables], dict[str, Values]] | None = None
+    fit: Callable[[RankingSamples, FeatureTables, str], dict[str, Values]] | None = None
     size: Callable[[FeatureTables, str], int] | None = None
     members: Callable[[RankingSamples, FeatureTables], Sequence[str]] | None = None
     buckets: bool = False

@@ -59,7 +59,7 @@ class FeatureEncoder:
         """Fit the chosen features on training samples and tables.
 
         Args:
-            samples: training queries and candidates; labels are not read.
+            samples: training queries and candidates; their labels only leave events out of what features learn.
             items: item table.
             users: user table.
             features: names of features, wildcards such as ``recall.*``, or ``default``.
@@ -75,7 +75,7 @@ class FeatureEncoder:
         for field in fields:
             fit = FEATURES[field.feature].fit
             if fit is not None and not field.bucket_of:
-                state[field.name] = fit(samples, tables)
+                state[field.name] = fit(samples, tables, field.member)
         encoder = cls(Schema(fields), tables, state, history_length)
         rows = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), FIT_QUERIES)).astype(np.int64))
         measured = encoder._numbers(samples.queries.select(rows), samples.candidates.select(rows))
@@ -112,8 +112,10 @@ class FeatureEncoder:
         blocks, start = [], 0
         for chunk in self._chunks(queries, candidates):
             stop = start + len(chunk.queries)
+            part = pair[start:stop]
             for column, field in enumerate(fields):
-                pair[start:stop, :, column] = self._encoded(field, self._values(field, chunk))
+                part[:, :, column] = self._values(field, chunk)
+            self._standardise(part, fields)
             blocks.append(self._block("query", chunk, len(chunk.queries)))
             start = stop
         return RankingInputs(
@@ -163,6 +165,17 @@ class FeatureEncoder:
         mean, deviation = self.state[field.name]["scale"]
         scaled = np.clip((values - mean) / deviation, -CLIP, CLIP)
         return np.where(np.isfinite(values), scaled, self.missing_number).astype(np.float32)
+
+    def _standardise(self, values: FloatArray, fields: Sequence[FeatureField]) -> None:
+        """Standardise numbers (…, P) in place, one field a column; what is not finite becomes 0."""
+        if not fields:
+            return
+        missing = ~np.isfinite(values)
+        mean, deviation = np.stack([self.state[field.name]["scale"] for field in fields], axis=1)
+        values -= mean
+        values /= deviation
+        np.clip(values, -CLIP, CLIP, out=values)
+        np.copyto(values, np.float32(0), where=missing)
 
     def write(self, bundle: BundleWriter) -> None:
         """Store the fitted state of every field under its name, and the tables."""

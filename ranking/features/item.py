@@ -10,7 +10,7 @@ from reccore.arrays import FloatArray, IntArray
 from reccore.tables import UNKNOWN_YEAR
 
 
-def seen_items(samples: RankingSamples, tables: FeatureTables) -> dict[str, Values]:
+def seen_items(samples: RankingSamples, tables: FeatureTables, _: str) -> dict[str, Values]:
     """Items that occur in training, as candidates or in histories."""
     met = np.concatenate([samples.queries.history_idx, samples.candidates.item_idx.ravel()])
     return {"seen": seen(met, tables.items.n_items)}
@@ -51,6 +51,47 @@ def log_count(tables: FeatureTables, _: Fitted) -> FloatArray:
 def log_recent_count(tables: FeatureTables, _: Fitted) -> FloatArray:
     """log(1 + recent events of the item)."""
     return np.log1p(tables.items.statistics["recent_count"])
+
+
+RECENT_PRIOR = 10.0
+"""Events of average age that are added to an item's own before its recent share is taken."""
+
+
+@feature(
+    "item.recent_share",
+    side="item",
+    kind="number",
+    requires=("items.statistics.count", "items.statistics.recent_count"),
+    default=True,
+)
+def recent_share(tables: FeatureTables, _: Fitted) -> FloatArray:
+    """Share of the item's events that are recent, shrunk to the share of all events."""
+    count, recent = tables.items.statistics["count"], tables.items.statistics["recent_count"]
+    of_all = recent.sum(dtype=np.float64) / max(count.sum(dtype=np.float64), 1.0)
+    share: FloatArray = ((recent + RECENT_PRIOR * of_all) / (count + RECENT_PRIOR)).astype(np.float32)
+    return share
+
+
+@feature(
+    "item.log_trend",
+    side="item",
+    kind="number",
+    requires=("items.statistics.recent_count", "items.statistics.previous_count"),
+    default=True,
+)
+def log_trend(tables: FeatureTables, _: Fitted) -> FloatArray:
+    """Log of the ratio of recent events to those of the window before, 1 added to both."""
+    statistics = tables.items.statistics
+    trend: FloatArray = np.log1p(statistics["recent_count"]) - np.log1p(statistics["previous_count"])
+    return trend
+
+
+@feature(
+    "item.rating_variance", side="item", kind="number", requires=("items.statistics.rating_variance",), default=True
+)
+def item_rating_variance(tables: FeatureTables, _: Fitted) -> FloatArray:
+    """Variance of the item's ratings."""
+    return tables.items.statistics["rating_variance"]
 
 
 @feature("item.mean_rating", side="item", kind="number", requires=("items.statistics.mean_rating",), default=True)

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from dataprep.features import QueryFeatures, query_features
 from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, feature, seen, shares
+from ranking.features.history import LATEST, genre_counts, latest_events, ratings, segment_sums
 from reccore.arrays import FloatArray, IntArray
 
-
-def history_facts(batch: FeatureBatch) -> QueryFeatures:
-    """Genres, mean rating and length of each history; share it by ``batch.once(history_facts)``."""
-    return query_features(batch.queries, batch.tables.items)
+TOP_GENRES = 3
+SECONDS_PER_DAY, SECONDS_PER_HOUR = 86_400, 3_600
 
 
 @feature(
     "user.id",
     side="query",
     kind="category",
-    fit=lambda samples, tables: {"seen": seen(samples.queries.user_idx, tables.users.n_users)},
+    fit=lambda samples, tables, _: {"seen": seen(samples.queries.user_idx, tables.users.n_users)},
     size=lambda tables, _: tables.users.n_users + 1,
-    default=True,
 )
 def user_id(batch: FeatureBatch, fitted: Fitted) -> IntArray:
-    """The user; users without a training query share the unknown code."""
+    """The user; users without a training query share the unknown code.
+
+    Not in the default set: users who are held out to choose the epoch have no code, so that over-fitting of the others'
+    codes would stay unseen.
+    """
     user_idx = batch.queries.user_idx
     known = (user_idx >= 0) & (user_idx < batch.tables.users.n_users)
     known[known] = fitted.state["seen"][user_idx[known]]
@@ -104,7 +105,46 @@ def log_activity(batch: FeatureBatch, _: Fitted) -> FloatArray:
 @feature("user.mean_rating", side="query", kind="number", requires=("queries.history_rating",), default=True)
 def mean_rating(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """Mean rating of the history."""
-    return batch.once(history_facts).mean_rating
+    return batch.once(ratings).mean.astype(np.float32)
+
+
+@feature("user.rating_variance", side="query", kind="number", requires=("queries.history_rating",), default=True)
+def rating_variance(batch: FeatureBatch, _: Fitted) -> FloatArray:
+    """Variance of the ratings of the history."""
+    found = batch.once(ratings)
+    squares = segment_sums(found.deviation**2, batch.queries.history_offsets)
+    return np.where(found.count > 0, squares / np.maximum(found.count, 1), np.nan).astype(np.float32)
+
+
+@feature("user.log_rating_count", side="query", kind="number", requires=("queries.history_rating",))
+def log_rating_count(batch: FeatureBatch, _: Fitted) -> FloatArray:
+    """log(1 + rated events of the history); the same as the activity where every event is rated."""
+    return np.log1p(batch.once(ratings).count).astype(np.float32)
+
+
+@feature("user.log_days_since_last", side="query", kind="number", requires=("queries.history_time",))
+def log_days_since_last(batch: FeatureBatch, _: Fitted) -> FloatArray:
+    """log(1 + days from the last event to the query): 0 unless the query's time is known, see ``--query_time``."""
+    last, as_of = batch.once(latest_events).time[:, 0], batch.queries.as_of
+    days = np.maximum(as_of - last, 0.0) / SECONDS_PER_DAY
+    return np.where(as_of >= 0, np.log1p(days), np.nan).astype(np.float32)
+
+
+@feature("user.log_last_gap", side="query", kind="number", requires=("queries.history_time",), default=True)
+def log_last_gap(batch: FeatureBatch, _: Fitted) -> FloatArray:
+    """log(1 + days between the last two events)."""
+    time = batch.once(latest_events).time
+    return np.log1p((time[:, 0] - time[:, 1]) / SECONDS_PER_DAY).astype(np.float32)
+
+
+@feature("user.log_pace", side="query", kind="number", requires=("queries.history_time",), default=True)
+def log_pace(batch: FeatureBatch, _: Fitted) -> FloatArray:
+    """Log of the events per day over the latest 20 events, which span an hour at least."""
+    time = batch.once(latest_events).time
+    n = np.minimum(batch.queries.lengths, LATEST)
+    first = np.take_along_axis(time, np.maximum(n - 1, 0)[:, None], axis=1)[:, 0]
+    days = np.maximum(time[:, 0] - first, SECONDS_PER_HOUR) / SECONDS_PER_DAY
+    return np.where(n > 1, np.log(np.maximum(n - 1, 1) / days), np.nan).astype(np.float32)
 
 
 @feature(
@@ -116,7 +156,9 @@ def mean_rating(batch: FeatureBatch, _: Fitted) -> FloatArray:
     default=True,
 )
 def top_genres(batch: FeatureBatch, _: Fitted) -> FloatArray:
-    """Equal shares of the history's three most frequent genres."""
-    top = np.zeros((len(batch.queries), batch.tables.items.n_genres + 1), dtype=np.float32)
-    np.put_along_axis(top, batch.once(history_facts).top_genres, 1.0, axis=1)  # -1 (none) falls into the extra column
-    return shares(top[:, :-1])
+    """Equal shares of the history's three most frequent genres; of equally frequent ones the first."""
+    counts = batch.once(genre_counts)
+    top = np.argsort(-counts, axis=1, kind="stable")[:, :TOP_GENRES]
+    chosen = np.zeros_like(counts)
+    np.put_along_axis(chosen, top, 1.0, axis=1)
+    return shares(np.where(counts > 0, chosen, np.float32(0)))

@@ -14,6 +14,8 @@ from reccore.buckets import bucket_boundaries, bucket_codes
 
 N_BUCKETS = 10
 YEAR_CODES = 100
+STATISTICS = ("count", "mean_rating", "recent_count")
+"""The statistics of the table that the item encoder reads, in the order of their columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class ItemContent:
 
     @classmethod
     def of(cls, items: ItemTable) -> ItemContent:
-        """All columns of a table: genres, year, quantile buckets of statistics and numbers, labels, vectors."""
+        """Genres, year, quantile buckets of ``STATISTICS`` and of all numbers, all labels and vectors of a table."""
         genres = items.genre_matrix()
         genres /= np.maximum(genres.sum(axis=1, keepdims=True), 1.0)
         columns, sizes = [], []
@@ -47,7 +49,8 @@ class ItemContent:
         if year is not None:
             columns.append(year)
             sizes.append(YEAR_CODES)
-        for values in (kind[name] for kind in (items.statistics, items.numbers) for name in sorted(kind)):
+        statistics = [items.statistics[name] for name in STATISTICS if name in items.statistics]
+        for values in (*statistics, *(items.numbers[name] for name in sorted(items.numbers))):
             columns.append(bucket_codes(values, bucket_boundaries(values, N_BUCKETS)))
             sizes.append(N_BUCKETS + 1)
         codes = np.stack(columns, axis=1) if columns else np.zeros((items.n_items, 0), dtype=np.int64)

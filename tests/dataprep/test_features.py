@@ -147,7 +147,14 @@ def test_item_statistics_by_hand() -> None:
     found = item_statistics(events)
     assert found["count"].tolist() == [4, 3, 3, 0]
     np.testing.assert_array_equal(found["mean_rating"], np.array([4, 2, 3, np.nan], dtype=np.float32))
+    # Item 0 has 5, 3, 4, 4; item 1 has 4, 1, 1; item 2 has 2, 3, 4.
+    np.testing.assert_allclose(found["rating_variance"], [0.5, 2.0, 2 / 3, np.nan], rtol=1e-6)
     assert found["recent_count"].tolist() == [1, 0, 0, 0]  # from 91 on, the .9 quantile of 10 … 100
+    assert found["previous_count"].tolist() == [0, 0, 1, 0]  # from 82 on, the .8 quantile
+    halves = item_statistics(events, recent_share=0.5)  # from 55 on, and before
+    assert halves["recent_count"].tolist() == [2, 1, 2, 0]
+    assert halves["previous_count"].tolist() == [2, 2, 1, 0]
+    assert item_statistics(events, recent_share=0.9)["previous_count"].tolist() == [1, 0, 0, 0]  # nothing is older
     assert item_statistics(events, recent_share=0.4)["recent_count"].tolist() == [1, 1, 2, 0]  # from 64 on
 
 

@@ -26,7 +26,7 @@ NAN = float("nan")
 QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 SMALL: dict[str, Any] = {
     "epochs": 4, "batch_size": 16, "learning_rate": 0.02, "hidden": [8], "embedding_size": 4, "negatives": 12,
-    "patience": 4,
+    "patience": 4, "features": ["default", "user.id"],
 }  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_an_untrained_network_keeps_the_order_of_recall(setting: Setting) -> Non
     ranker = fitted(setting, learning_rate=1e-9, epochs=1)
     scores = ranker.score(setting.valid.queries, setting.valid.candidates)
     assert (np.diff(scores, axis=1) < 0).mean() > 0.95
-    np.testing.assert_allclose(scores[:, 0] - scores[:, 1], np.log(2), atol=0.02)
+    np.testing.assert_allclose(scores[:, 0] - scores[:, 1], np.log(2), atol=0.05)  # the untrained deep part is noise
 
 
 def test_without_validation_all_epochs_run(setting: Setting) -> None:

@@ -35,6 +35,15 @@ def test_item_inputs_have_the_columns_the_table_has() -> None:
     assert found.codes[1, 1] > found.codes[0, 1] > 0
 
 
+def test_statistics_for_the_rankers_are_no_inputs() -> None:
+    """Otherwise every statistic that a ranking feature needs would change the item encoder and its figures."""
+    count, recent = np.array([1, 2], dtype=np.float32), np.array([2, 1], dtype=np.float32)
+    known = {"recent_count": recent, "count": count}
+    more = {"previous_count": count, **known, "rating_variance": recent}
+    codes = [ItemContent.of(ItemTable(2, statistics=statistics)).codes.tolist() for statistics in (known, more)]
+    assert codes == [[[1, 10], [10, 1]]] * 2
+
+
 def test_inputs_hold_what_the_table_holds() -> None:
     table = ItemTable(
         3,
