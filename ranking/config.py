@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt, field_validator
 
 from dataprep.tmdb import MetadataName
-from ranking.features import DEFAULT, check_names
+from ranking.features import DEFAULT, Choice, check_names
 from training import TrainingConfig
 
 
@@ -20,9 +20,11 @@ class NeuralRankerConfig(TrainingConfig):
     Attributes:
         task: the labels to learn.
         features: names of features (``ranking.features``), wildcards such as ``recall.*``, and ``default`` for the
-            default set. A feature named in full is an error where the data lacks a column it needs; a wildcard leaves
-            it out. Own columns of items and users (``dataprep.own_features``) are ``item.<column>`` and
-            ``user.<column>``, and never in the default set.
+            default set; ``!`` before one takes it out again, and a table gives a feature options, as in
+            ``{name = "item.year", boundaries = [1960, 1980, 2000]}``. ``configs/features`` holds sets to extend. A
+            feature named in full is an error where the data lacks a column it needs; a wildcard leaves it out. Own
+            columns of items and users (``dataprep.own_features``) are ``item.<column>`` and ``user.<column>``, and
+            never in the default set.
         metadata: features of TMDb to read (``dataprep.tmdb``), such as ``director``, ``keywords``, ``overview``; an
             error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` are of
             the day of the crawl, later than the events to predict: a leak in time.
@@ -39,7 +41,7 @@ class NeuralRankerConfig(TrainingConfig):
     learning_rate: float = Field(default=3e-4, gt=0)
     schedule: Literal["cosine", "constant"] = "constant"
     task: str = "click"
-    features: tuple[str, ...] = Field(default=(DEFAULT,), min_length=1)
+    features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)
     metadata: tuple[MetadataName, ...] = ()
     loss: Literal["softmax", "bce"] = "softmax"
     negatives: PositiveInt = 100
@@ -50,6 +52,6 @@ class NeuralRankerConfig(TrainingConfig):
 
     @field_validator("features")
     @classmethod
-    def _features_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _features_exist(cls, names: tuple[Choice, ...]) -> tuple[Choice, ...]:
         check_names(names)
         return names

@@ -1,71 +1,126 @@
-"""Which of the declared features a ranker takes, by the names and wildcards of its configuration."""
+"""Which of the declared features a ranker takes: names, wildcards and options of its configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
-from itertools import groupby
+from itertools import groupby, pairwise
+from typing import TypeAlias
+
+from pydantic import Field, field_validator
 
 from ranking.features.declaration import FEATURES, Feature, FeatureTables
 from ranking.features.schema import FeatureField
-from reccore import ConfigError, RankingSamples
+from reccore import ComponentConfig, ConfigError, RankingSamples
 from reccore.buckets import N_BUCKETS
 
 DEFAULT = "default"
 """Name of the set of all features declared with ``default=True``."""
+WITHOUT = "!"
+"""What stands before a name or wildcard that is taken out again."""
 
 
-def check_names(names: Collection[str]) -> None:
+class FeatureOptions(ComponentConfig):
+    """A feature of a configuration with options of its own.
+
+    Attributes:
+        name: of one feature, in full.
+        boundaries: of the buckets of a number of the query or the item, increasing; instead of quantiles of the
+            training data. A value on a boundary is in the upper bucket; a missing value has the code 0. A number that
+            has no buckets gets some.
+    """
+
+    name: str
+    boundaries: tuple[float, ...] = Field(min_length=1)
+
+    @field_validator("boundaries")
+    @classmethod
+    def _increase(cls, boundaries: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(low < high for low, high in pairwise(boundaries)):
+            raise ValueError(f"boundaries must increase, got {list(boundaries)}")
+        return boundaries
+
+
+Choice: TypeAlias = str | FeatureOptions
+"""A name, a wildcard such as ``recall.*``, ``default``, one of these after ``!``, or a feature with options."""
+
+
+def check_names(choices: Collection[Choice]) -> None:
     """Check names of features before there is any data.
 
     Raises:
-        ValueError: a name without a wildcard that no declaration can have.
+        ValueError: a name without a wildcard that no declaration can have, or a wildcard with options.
     """
-    for name in names:
-        if not _is_pattern(name) and not any(feature.may_be(name) for feature in FEATURES.values()):
-            raise ValueError(f"unknown feature {name!r}; known: {DEFAULT}, {', '.join(FEATURES)}")
+    for choice in choices:
+        name = choice.removeprefix(WITHOUT) if isinstance(choice, str) else choice.name
+        if not _is_pattern(name):
+            if not any(feature.may_be(name) for feature in FEATURES.values()):
+                raise ValueError(f"unknown feature {name!r}; known: {DEFAULT}, {', '.join(FEATURES)}")
+        elif not isinstance(choice, str):
+            raise ValueError(f"options are of one feature; {name!r} is a wildcard")
 
 
-def choose_fields(patterns: Sequence[str], samples: RankingSamples, tables: FeatureTables) -> tuple[FeatureField, ...]:
-    """Fields of the chosen features in the order of declaration, whatever the order of ``patterns``.
+def choose_fields(
+    choices: Sequence[Choice], samples: RankingSamples, tables: FeatureTables
+) -> tuple[FeatureField, ...]:
+    """Fields of the chosen features in the order of declaration, whatever the order of ``choices``.
 
     Neighbouring families over the same members are ordered member by member.
 
     Raises:
-        ConfigError: a named feature is unknown or needs a column that is absent; a wildcard matches nothing.
+        ConfigError: a named feature is unknown or needs a column that is absent; a wildcard matches nothing; nothing is
+            left; boundaries of what has no buckets.
     """
     offered: dict[str, tuple[Feature, str]] = {}
     for members, run in groupby(FEATURES.values(), key=lambda feature: feature.members):
         features = list(run)
         for member in [""] if members is None else members(samples, tables):
             offered |= {feature.name_of(member): (feature, member) for feature in features}
+    chosen = _chosen_names(choices, offered, samples, tables)
+    boundaries = {choice.name: choice.boundaries for choice in choices if isinstance(choice, FeatureOptions)}
+    fields: list[FeatureField] = []
+    for name in (name for name in offered if name in chosen):
+        feature, member = offered[name]
+        size = 1 if feature.size is None else feature.size(tables, member)
+        fields.append(FeatureField(name, feature.side, feature.kind, feature.name, member, size))
+        if feature.buckets or name in boundaries:
+            if feature.kind != "number" or feature.side == "pair":
+                raise ConfigError(
+                    f"feature {name} takes no boundaries: only numbers of a query or an item have buckets"
+                )
+            n_buckets = len(boundaries[name]) + 1 if name in boundaries else N_BUCKETS
+            bucket = f"{name}.bucket"
+            fields.append(
+                FeatureField(bucket, feature.side, "category", feature.name, member, n_buckets + 1, bucket_of=name)
+            )
+    return tuple(fields)
+
+
+def _chosen_names(
+    choices: Sequence[Choice], offered: dict[str, tuple[Feature, str]], samples: RankingSamples, tables: FeatureTables
+) -> set[str]:
+    """Names of the features that the choices put in, one after the other, and do not take out again."""
     lacking = {name: feature.missing_columns(tables, samples.queries) for name, (feature, _) in offered.items()}
     own = {"item": tables.items.own, "query": tables.users.own, "pair": frozenset[str]()}
     default = [n for n, (feature, member) in offered.items() if feature.default and member not in own[feature.side]]
     chosen: set[str] = set()
-    for pattern in patterns:
-        if _is_pattern(pattern):
-            matching = default if pattern == DEFAULT else [name for name in offered if fnmatchcase(name, pattern)]
-            found = [name for name in matching if not lacking[name]]
-        else:
-            found = [name for name in offered if name == pattern]
-            if found and lacking[pattern]:
-                raise ConfigError(f"feature {pattern} needs {', '.join(lacking[pattern])}, which this data lacks")
+    for choice in choices:
+        pattern = choice if isinstance(choice, str) else choice.name
+        without, pattern = pattern.startswith(WITHOUT), pattern.removeprefix(WITHOUT)
+        matching = default if pattern == DEFAULT else [name for name in offered if fnmatchcase(name, pattern)]
+        if not without and not _is_pattern(pattern) and matching and lacking[pattern]:
+            raise ConfigError(f"feature {pattern} needs {', '.join(lacking[pattern])}, which this data lacks")
+        found = matching if without else [name for name in matching if not lacking[name]]
         if not found:
             there = ", ".join(name for name in offered if not lacking[name])
             raise ConfigError(f"features: {pattern!r} matches no feature of this data; it has {there}")
-        chosen.update(found)
-    fields: list[FeatureField] = []
-    for name, (feature, member) in offered.items():
-        if name in chosen:
-            size = 1 if feature.size is None else feature.size(tables, member)
-            fields.append(FeatureField(name, feature.side, feature.kind, feature.name, member, size))
-            if feature.buckets:
-                bucket = f"{name}.bucket"
-                fields.append(
-                    FeatureField(bucket, feature.side, "category", feature.name, member, N_BUCKETS + 1, bucket_of=name)
-                )
-    return tuple(fields)
+        if without:
+            chosen.difference_update(found)
+        else:
+            chosen.update(found)
+    if not chosen:
+        raise ConfigError(f"features: {list(choices)} leave no feature; name one that is not taken out again")
+    return chosen
 
 
 def _is_pattern(name: str) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ranking.features.choice import DEFAULT, choose_fields
+from ranking.features.choice import DEFAULT, Choice, FeatureOptions, choose_fields
 from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, Values
 from ranking.features.schema import FeatureBlock, FeatureField, Kind, RankingInputs, Schema, Side
 from reccore import ArtefactError, Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, UserTable
@@ -53,7 +53,7 @@ class FeatureEncoder:
         items: ItemTable,
         users: UserTable,
         *,
-        features: Sequence[str] = (DEFAULT,),
+        features: Sequence[Choice] = (DEFAULT,),
         history_length: int = 0,
     ) -> FeatureEncoder:
         """Fit the chosen features on training samples and tables.
@@ -62,11 +62,13 @@ class FeatureEncoder:
             samples: training queries and candidates; their labels only leave events out of what features learn.
             items: item table.
             users: user table.
-            features: names of features, wildcards such as ``recall.*``, or ``default``.
+            features: names of features, wildcards such as ``recall.*``, ``default``, these after ``!`` to take them
+                out again, or features with options.
             history_length: T.
 
         Raises:
-            ConfigError: a named feature is unknown or needs a column that is absent; a wildcard matches nothing.
+            ConfigError: a named feature is unknown or needs a column that is absent; a wildcard matches nothing;
+                boundaries of what has no buckets.
         """
         tables = FeatureTables(items, users)
         fields = choose_fields(features, samples, tables)
@@ -79,8 +81,11 @@ class FeatureEncoder:
         encoder = cls(Schema(fields), tables, state, history_length)
         rows = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), FIT_QUERIES)).astype(np.int64))
         measured = encoder._numbers(samples.queries.select(rows), samples.candidates.select(rows))
+        given = {choice.name: choice.boundaries for choice in features if isinstance(choice, FeatureOptions)}
         for field in fields:
-            if field.bucket_of:
+            if field.bucket_of in given:
+                state[field.name] = {"boundaries": np.array(given[field.bucket_of], dtype=np.float32)}
+            elif field.bucket_of:
                 state[field.name] = {"boundaries": bucket_boundaries(measured[field.bucket_of])}
             elif field.kind == "number":
                 state.setdefault(field.name, {})["scale"] = _mean_and_deviation(measured[field.name])
