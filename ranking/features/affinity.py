@@ -6,15 +6,17 @@ directors, and on padding.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, Values, feature
 from ranking.features.history import (
     event_genres,
+    event_rows,
     genre_counts,
     genre_rows,
-    label_sums,
     mean_over_genres,
     ratings,
     segment_sums,
@@ -116,7 +118,7 @@ def director_events(batch: FeatureBatch) -> tuple[FloatArray, FloatArray, FloatA
     found = batch.once(ratings)
     size = len(batch.tables.items.labels["director"]) + 1
     weights = (np.ones(len(found.rated)), found.rated, found.deviation)
-    films, of_rated, deviation_sums = (label_sums(batch, rows, size, each) for each in weights)
+    films, of_rated, deviation_sums = (_label_sums(batch, rows, size, each) for each in weights)
     return films, of_rated, deviation_sums
 
 
@@ -168,3 +170,23 @@ def _log_lift(counts: npt.NDArray[np.floating], usual: FloatArray, prior: float)
     shares = (counts + prior * usual) / (counts.sum(axis=1, keepdims=True) + prior)
     lift: FloatArray = np.log(shares / usual).astype(np.float32)
     return lift
+
+
+def _label_sums(batch: FeatureBatch, rows: IntArray, size: int, weights: npt.NDArray[Any]) -> FloatArray:
+    """(B, K) sum of the weights (L,) of the history's events that have a label of the candidate.
+
+    Args:
+        batch: histories and candidates.
+        rows: (N+1, P) codes of each item, 0 = none.
+        size: one more than the greatest code.
+        weights: (L,) of the events.
+    """
+    queries, n = batch.queries, len(batch.queries)
+    codes = rows[queries.history_idx]  # (L, P)
+    keys = batch.once(event_rows)[:, None] * size + codes
+    each = np.broadcast_to(weights[:, None], codes.shape)
+    sums = np.bincount(keys.ravel(), weights=each.ravel(), minlength=n * size).reshape(n, size)
+    sums[:, 0] = 0.0
+    wanted = rows[batch.candidates.item_idx]  # (B, K, P)
+    found = sums[np.arange(n)[:, None, None], wanted].sum(axis=2)
+    return np.where((wanted > 0).any(axis=2), found, np.nan).astype(np.float32)

@@ -19,7 +19,8 @@ from reccore.bundle import BundleWriter
 
 FIT_QUERIES = 4096
 """Means, deviations and quantiles are taken over at most this many training queries, evenly spaced."""
-QUERIES_PER_CHUNK = 512
+QUERIES_PER_CHUNK = 128
+"""Small enough that the features of a chunk stay in the cache of a core."""
 CLIP = 8.0
 
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, Values, feature
-from ranking.features.history import label_sums
+from ranking.features.history import event_rows
 from reccore import RankingSamples
 from reccore.arrays import FloatArray
 
@@ -41,7 +41,10 @@ def franchises(_: RankingSamples, tables: FeatureTables, __: str) -> dict[str, V
 @feature("cross.franchise_seen", side="pair", kind="number", requires=("items.title",), fit=franchises, default=True)
 def franchise_seen(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """log(1 + films of the history that belong to the candidate's franchise); 0 for a film without one."""
-    franchise = fitted.state["franchise"]
-    rows = np.append(franchise, 0)[:, None]
-    seen = label_sums(batch, rows, int(franchise.max(initial=0)) + 1, np.ones(len(batch.queries.history_idx)))
-    return np.where(batch.candidates.mask, np.log1p(np.nan_to_num(seen)), np.float32(np.nan))
+    franchise, n = fitted.state["franchise"], len(batch.queries)
+    size = int(franchise.max(initial=0)) + 1
+    keys = batch.once(event_rows) * size + franchise[batch.queries.history_idx]
+    counts = np.bincount(keys, minlength=n * size).reshape(n, size)
+    counts[:, 0] = 0
+    seen = np.log1p(counts.astype(np.float32))[np.arange(n)[:, None], franchise[batch.candidates.item_idx]]
+    return np.where(batch.candidates.mask, seen, np.float32(np.nan))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -130,23 +130,3 @@ def segment_sums(values: npt.NDArray[V], offsets: IntArray) -> npt.NDArray[V]:
     if len(filled):
         sums[filled] = np.add.reduceat(values, offsets[filled], axis=0)
     return sums
-
-
-def label_sums(batch: FeatureBatch, rows: IntArray, size: int, weights: npt.NDArray[Any]) -> FloatArray:
-    """(B, K) sum of the weights (L,) of the history's events that have a label of the candidate.
-
-    Args:
-        batch: histories and candidates.
-        rows: (N+1, P) codes of each item, 0 = none.
-        size: one more than the greatest code.
-        weights: (L,) of the events.
-    """
-    queries, n = batch.queries, len(batch.queries)
-    codes = rows[queries.history_idx]  # (L, P)
-    keys = batch.once(event_rows)[:, None] * size + codes
-    each = np.broadcast_to(weights[:, None], codes.shape)
-    sums = np.bincount(keys.ravel(), weights=each.ravel(), minlength=n * size).reshape(n, size)
-    sums[:, 0] = 0.0
-    wanted = rows[batch.candidates.item_idx]  # (B, K, P)
-    found = sums[np.arange(n)[:, None, None], wanted].sum(axis=2)
-    return np.where((wanted > 0).any(axis=2), found, np.nan).astype(np.float32)
