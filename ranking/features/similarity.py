@@ -1,6 +1,7 @@
 """Likeness of the candidate to the latest events, as the cosine of their genres: (B, K).
 
 NaN for an empty history, for a candidate without genres, and on padding. An event without genres is like nothing.
+None is in the default set: on the held-out users of MovieLens-100K's label window they are no gain there.
 """
 
 from __future__ import annotations
@@ -93,7 +94,6 @@ def windows_of_several(_: RankingSamples, __: FeatureTables) -> list[str]:
     kind="number",
     requires=("items.genre_names",),
     members=windows,
-    default=True,
 )
 def genre_cosine_mean(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """Mean cosine to the latest 1, 3, 5 or 20 events."""
@@ -106,14 +106,13 @@ def genre_cosine_mean(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     kind="number",
     requires=("items.genre_names",),
     members=windows_of_several,
-    default=True,
 )
 def genre_cosine_max(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """Greatest cosine to one of the latest 3, 5 or 20 events."""
     return batch.once(greatest_cosines)[int(fitted.member)]
 
 
-@feature("cross.genre_cosine_decayed", side="pair", kind="number", requires=("items.genre_names",), default=True)
+@feature("cross.genre_cosine_decayed", side="pair", kind="number", requires=("items.genre_names",))
 def genre_cosine_decayed(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """Sum of the cosines to the latest 20 events, of which later ones count more; half-life 5 events."""
     return batch.once(pooled_cosines)[:, :, DECAYED]
@@ -124,7 +123,6 @@ def genre_cosine_decayed(batch: FeatureBatch, _: Fitted) -> FloatArray:
     side="pair",
     kind="number",
     requires=("items.genre_names", "queries.history_rating"),
-    default=True,
 )
 def genre_cosine_rated(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """Mean over the rated ones of the latest 20 events of cosine times rating less the user's mean rating."""

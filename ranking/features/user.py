@@ -108,7 +108,7 @@ def mean_rating(batch: FeatureBatch, _: Fitted) -> FloatArray:
     return batch.once(ratings).mean.astype(np.float32)
 
 
-@feature("user.rating_variance", side="query", kind="number", requires=("queries.history_rating",), default=True)
+@feature("user.rating_variance", side="query", kind="number", requires=("queries.history_rating",))
 def rating_variance(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """Variance of the ratings of the history."""
     found = batch.once(ratings)
@@ -130,14 +130,14 @@ def log_days_since_last(batch: FeatureBatch, _: Fitted) -> FloatArray:
     return np.where(as_of >= 0, np.log1p(days), np.nan).astype(np.float32)
 
 
-@feature("user.log_last_gap", side="query", kind="number", requires=("queries.history_time",), default=True)
+@feature("user.log_last_gap", side="query", kind="number", requires=("queries.history_time",))
 def log_last_gap(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """log(1 + days between the last two events)."""
     time = batch.once(latest_events).time
     return np.log1p((time[:, 0] - time[:, 1]) / SECONDS_PER_DAY).astype(np.float32)
 
 
-@feature("user.log_pace", side="query", kind="number", requires=("queries.history_time",), default=True)
+@feature("user.log_pace", side="query", kind="number", requires=("queries.history_time",))
 def log_pace(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """Log of the events per day over the latest 20 events, which span an hour at least."""
     time = batch.once(latest_events).time
