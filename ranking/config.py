@@ -38,7 +38,7 @@ class NeuralRankerConfig(TrainingConfig):
     """
 
     batch_size: PositiveInt = 64
-    learning_rate: float = Field(default=3e-4, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["cosine", "constant"] = "constant"
     task: str = "click"
     features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)

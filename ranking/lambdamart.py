@@ -20,7 +20,7 @@ from dataprep.tmdb import MetadataName, metadata_to_read
 from ranking.base import BaseRanker
 from ranking.boosting import ROWS_PER_CHUNK, Boosting, CandidateRows, RankingRows
 from ranking.dense import DenseFeatures
-from ranking.features import DEFAULT, FeatureEncoder, check_names
+from ranking.features import DEFAULT, Choice, FeatureEncoder, check_names, named
 from ranking.features.recall import MERGED_LOG_RANK
 from ranking.sampling import sample_columns, usable_rows
 from ranking.task import samples_digest
@@ -74,7 +74,7 @@ class LambdaMARTConfig(ComponentConfig):
     """
 
     task: str = "click"
-    features: tuple[str, ...] = Field(default=(DEFAULT,), min_length=1)
+    features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)
     metadata: tuple[MetadataName, ...] = ()
     expand: PositiveInt = 64
     negatives: PositiveInt = 100
@@ -92,7 +92,7 @@ class LambdaMARTConfig(ComponentConfig):
 
     @field_validator("features")
     @classmethod
-    def _features_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _features_exist(cls, names: tuple[Choice, ...]) -> tuple[Choice, ...]:
         check_names(names)
         return names
 
@@ -154,7 +154,7 @@ class LambdaMART(BaseRanker):
         samples = replace(samples, queries=samples.queries.known_items_only(items.n_items))
         items = items.with_columns([*metadata_to_read(items, config.metadata), *items.own])
         self._encoder = FeatureEncoder.fit(samples, items, users, features=config.features)
-        self._features = DenseFeatures(self._encoder, config.features, config.expand)
+        self._features = DenseFeatures(self._encoder, named(config.features), config.expand)
         train = self._training_rows(samples, options)
         identity = {} if options.checkpoint_dir is None else self._identity(samples, valid, options)
         boosting = Boosting(
@@ -281,7 +281,7 @@ class LambdaMART(BaseRanker):
 
     def _read(self, bundle: Bundle) -> None:
         self._encoder = FeatureEncoder.read(bundle)
-        self._features = DenseFeatures(self._encoder, self.config.features, self.config.expand)
+        self._features = DenseFeatures(self._encoder, named(self.config.features), self.config.expand)
         if bundle.manifest["columns"] != self._features.names:
             raise ArtefactError(f"{bundle.path} was written for other columns than this version makes; train it again")
         try:

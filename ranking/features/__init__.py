@@ -1,7 +1,7 @@
 """Features of ranking: one declaration each, in the file of its group; an encoder fits and computes the chosen ones."""
 
 from ranking.features import affinity, cross, franchise, item, recall, similarity, user
-from ranking.features.choice import DEFAULT, Choice, FeatureOptions, check_names
+from ranking.features.choice import DEFAULT, Choice, FeatureOptions, check_names, named
 from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, feature
 from ranking.features.encoder import FeatureEncoder
 from ranking.features.schema import FeatureBlock, FeatureField, RankingInputs, Schema
@@ -26,6 +26,7 @@ __all__ = [
     "feature",
     "franchise",
     "item",
+    "named",
     "recall",
     "similarity",
     "user",

@@ -60,6 +60,11 @@ def check_names(choices: Collection[Choice]) -> None:
             raise ValueError(f"options are of one feature; {name!r} is a wildcard")
 
 
+def named(choices: Collection[Choice]) -> tuple[str, ...]:
+    """The names, wildcards and exclusions as they are written, without options."""
+    return tuple(choice if isinstance(choice, str) else choice.name for choice in choices)
+
+
 def choose_fields(
     choices: Sequence[Choice], samples: RankingSamples, tables: FeatureTables
 ) -> tuple[FeatureField, ...]:

@@ -173,7 +173,7 @@ class FeatureEncoder:
         return np.where(np.isfinite(values), scaled, self.missing_number).astype(np.float32)
 
     def _standardise(self, values: FloatArray, fields: Sequence[FeatureField]) -> None:
-        """Standardise numbers (…, P) in place, one field a column; what is not finite becomes 0."""
+        """Standardise numbers (…, P) in place, one field a column; what is not finite becomes ``missing_number``."""
         if not fields:
             return
         missing = ~np.isfinite(values)
@@ -181,7 +181,7 @@ class FeatureEncoder:
         values -= mean
         values /= deviation
         np.clip(values, -CLIP, CLIP, out=values)
-        np.copyto(values, np.float32(0), where=missing)
+        np.copyto(values, np.float32(self.missing_number), where=missing)
 
     def write(self, bundle: BundleWriter) -> None:
         """Store the fitted state of every field under its name, and the tables."""

@@ -22,10 +22,13 @@ def seen_items(samples: RankingSamples, tables: FeatureTables, _: str) -> dict[s
     kind="category",
     fit=seen_items,
     size=lambda tables, _: tables.items.n_items + 1,
-    default=True,
 )
 def item_id(tables: FeatureTables, fitted: Fitted) -> IntArray:
-    """The item; items that training never met share the unknown code."""
+    """The item; items that training never met share the unknown code.
+
+    Not in the default set: with it DeepFM was worse on users it had not learnt from (MovieLens-100K, NDCG@10 .175
+    against .182), since some thousands of label queries do not say much about single films.
+    """
     return np.where(fitted.state["seen"], np.arange(1, tables.items.n_items + 1), 0)
 
 

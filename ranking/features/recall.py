@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, feature
-from reccore import Candidates, RankingSamples
+from reccore import RankingSamples
 from reccore.arrays import BoolArray, FloatArray
 
 MERGED_LOG_RANK = "recall.merged.log_rank"
@@ -51,60 +51,83 @@ def merged_score(batch: FeatureBatch, _: Fitted) -> FloatArray:
 @feature("recall.{channel}.missing", side="pair", kind="number", members=channels_of, default=True)
 def missing(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """1 where the channel did not offer the candidate, 0 where it did."""
-    candidates, (_, ranked), (_, scored) = batch.candidates, _rank(batch, fitted), _score(batch.candidates, fitted)
-    return np.where(candidates.mask, ~(ranked | scored), np.nan).astype(np.float32)
+    offered = batch.once(offers).get(fitted.member)
+    absent = np.ones(batch.candidates.mask.shape, dtype=bool) if offered is None else ~offered
+    return np.where(batch.candidates.mask, absent, np.nan).astype(np.float32)
 
 
 @feature("recall.{channel}.log_rank", side="pair", kind="number", members=channels_of, default=True)
 def log_rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """−log of the channel's rank."""
-    rank, ranked = _rank(batch, fitted)
-    return np.where(ranked, -np.log(rank), np.nan).astype(np.float32)
+    return -np.log(_rank(batch, fitted))
 
 
 @feature("recall.{channel}.reciprocal_rank", side="pair", kind="number", members=channels_of, default=True)
 def reciprocal_rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """1 / the channel's rank."""
-    rank, ranked = _rank(batch, fitted)
-    return np.where(ranked, 1.0 / rank, np.nan).astype(np.float32)
+    return np.float32(1.0) / _rank(batch, fitted)
 
 
 @feature("recall.{channel}.score", side="pair", kind="number", members=channels_of, default=True)
 def channel_score(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """The channel's score of the candidates it offered."""
-    return standardised(*_score(batch.candidates, fitted))
+    return batch.once(standard_scores).get(SCORE_PREFIX + fitted.member, batch.once(nowhere))
 
 
 @feature("recall.{channel}.match", side="pair", kind="number", members=matches_of, default=True)
 def match(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
-    """The channel's score of every candidate, offered or not."""
-    return standardised(*_column(batch.candidates, MATCH_PREFIX + fitted.member))
+    """The channel's score of every candidate, offered or not; ``latest<n>``: by the latest n events alone; ``mean<n>``
+    and ``max<n>``: cosine of item vectors with the latest n events."""
+    return batch.once(standard_scores).get(MATCH_PREFIX + fitted.member, batch.once(nowhere))
 
 
-def _column(candidates: Candidates, name: str) -> tuple[FloatArray, BoolArray]:
-    """(B, K) values and where they are known; nowhere if the candidates do not have the column."""
-    values = candidates.features.get(name)
-    if values is None:
-        values = np.full(candidates.mask.shape, np.nan, dtype=np.float32)
-    return values, candidates.mask & np.isfinite(values)
+def nowhere(batch: FeatureBatch) -> FloatArray:
+    """(B, K) of NaN, for a channel that says nothing."""
+    return np.full(batch.candidates.mask.shape, np.nan, dtype=np.float32)
 
 
-def _score(candidates: Candidates, fitted: Fitted) -> tuple[FloatArray, BoolArray]:
-    return _column(candidates, SCORE_PREFIX + fitted.member)
+def ranks(batch: FeatureBatch) -> dict[str, FloatArray]:
+    """Channel → (B, K) ranks from 1; NaN where the channel did not rank the candidate."""
+    mask = batch.candidates.mask
+    return {
+        name.removeprefix(RANK_PREFIX): np.where(mask & (values >= 1), values, np.float32(np.nan))
+        for name, values in batch.candidates.features.items()
+        if name.startswith(RANK_PREFIX)
+    }
 
 
-def _rank(batch: FeatureBatch, fitted: Fitted) -> tuple[FloatArray, BoolArray]:
-    """(B, K) ranks from 1 (1 where unknown), and where the channel ranked the candidate."""
-    rank, known = _column(batch.candidates, RANK_PREFIX + fitted.member)
-    known &= rank >= 1
-    return np.where(known, rank, 1.0), known
+def standard_scores(batch: FeatureBatch) -> dict[str, FloatArray]:
+    """Name of the column → (B, K) standardised scores, of all channels' scores and matches together."""
+    columns = {
+        name: values
+        for name, values in batch.candidates.features.items()
+        if name.startswith((SCORE_PREFIX, MATCH_PREFIX))
+    }
+    if not columns:
+        return {}
+    values = np.stack(list(columns.values()))  # (C, B, K)
+    return dict(zip(columns, standardised(values, batch.candidates.mask & np.isfinite(values)), strict=True))
+
+
+def offers(batch: FeatureBatch) -> dict[str, BoolArray]:
+    """Channel → (B, K), True where the channel ranked or scored the candidate."""
+    found = {channel: np.isfinite(rank) for channel, rank in batch.once(ranks).items()}
+    for name, values in batch.candidates.features.items():
+        if name.startswith(SCORE_PREFIX):
+            channel = name.removeprefix(SCORE_PREFIX)
+            found[channel] = found.get(channel, False) | np.isfinite(values)
+    return found
+
+
+def _rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
+    return batch.once(ranks).get(fitted.member, batch.once(nowhere))
 
 
 def standardised(values: npt.NDArray[np.float32], valid: BoolArray) -> FloatArray:
-    """Zero mean and unit deviation within each row's valid slots; NaN elsewhere, 0 where a row is constant."""
-    counts = np.maximum(valid.sum(axis=1, keepdims=True), 1)
+    """Zero mean and unit deviation over the valid slots of the last axis; NaN elsewhere, 0 where a row is constant."""
+    counts = np.maximum(valid.sum(axis=-1, keepdims=True), 1)
     clean = np.where(valid, values, 0.0).astype(np.float64)
-    centred = np.where(valid, clean - clean.sum(axis=1, keepdims=True) / counts, 0.0)
-    deviation = np.sqrt((centred**2).sum(axis=1, keepdims=True) / counts)
+    centred = np.where(valid, clean - clean.sum(axis=-1, keepdims=True) / counts, 0.0)
+    deviation = np.sqrt((centred**2).sum(axis=-1, keepdims=True) / counts)
     scaled = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-12)
     return np.where(valid, scaled, np.nan).astype(np.float32)
