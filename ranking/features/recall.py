@@ -14,6 +14,7 @@ from reccore import RankingSamples
 from reccore.arrays import BoolArray, FloatArray
 
 MERGED_LOG_RANK = "recall.merged.log_rank"
+LEAST_SHARE = 1e-3
 SCORE_PREFIX, RANK_PREFIX, MATCH_PREFIX = "recall_score.", "recall_rank.", "match."
 
 
@@ -31,6 +32,12 @@ def channels_of(samples: RankingSamples, _: FeatureTables) -> tuple[str, ...]:
 def matches_of(samples: RankingSamples, _: FeatureTables) -> tuple[str, ...]:
     """Channels that scored every candidate, offered or not, in order of first appearance."""
     return tuple(c.removeprefix(MATCH_PREFIX) for c in samples.candidates.features if c.startswith(MATCH_PREFIX))
+
+
+def sums_of(samples: RankingSamples, tables: FeatureTables) -> tuple[str, ...]:
+    """Those whose scores are sums of counts: never negative in the training samples."""
+    features = samples.candidates.features
+    return tuple(name for name in matches_of(samples, tables) if not np.any(features[MATCH_PREFIX + name] < 0))
 
 
 @feature(MERGED_LOG_RANK, side="pair", kind="number", default=True)
@@ -79,6 +86,39 @@ def match(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """The channel's score of every candidate, offered or not; ``latest<n>``: by the latest n events alone; ``mean<n>``
     and ``max<n>``: cosine of item vectors with the latest n events."""
     return batch.once(standard_scores).get(MATCH_PREFIX + fitted.member, batch.once(nowhere))
+
+
+@feature("recall.{channel}.centred", side="pair", kind="number", members=matches_of, default=True)
+def centred(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
+    """The match minus the mean over the candidates, in the channel's own unit.
+
+    Unlike the standardised match it keeps how sharply a channel tells the candidates of a query apart.
+    """
+    return batch.once(centred_matches).get(fitted.member, batch.once(nowhere))
+
+
+@feature("recall.{channel}.log_share", side="pair", kind="number", members=sums_of, default=True)
+def log_share(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
+    """log of the candidate's share of a non-negative match over all candidates, as if it were a probability."""
+    values = batch.candidates.features.get(MATCH_PREFIX + fitted.member)
+    if values is None:
+        return batch.once(nowhere)
+    clean = np.where(batch.candidates.mask & np.isfinite(values), np.maximum(values, 0.0), 0.0)
+    total = clean.sum(axis=1, keepdims=True)
+    share = np.divide(clean, total, out=np.zeros_like(clean), where=total > 0)
+    return np.where(batch.candidates.mask, np.log(share + LEAST_SHARE), np.nan).astype(np.float32)
+
+
+def centred_matches(batch: FeatureBatch) -> dict[str, FloatArray]:
+    """Member → (B, K) matches minus their mean over the row."""
+    found = {}
+    for name, values in batch.candidates.features.items():
+        if name.startswith(MATCH_PREFIX):
+            valid = batch.candidates.mask & np.isfinite(values)
+            count = np.maximum(valid.sum(axis=1, keepdims=True), 1)
+            mean = np.where(valid, values, 0.0).sum(axis=1, keepdims=True) / count
+            found[name.removeprefix(MATCH_PREFIX)] = np.where(valid, values - mean, np.nan).astype(np.float32)
+    return found
 
 
 def nowhere(batch: FeatureBatch) -> FloatArray:
