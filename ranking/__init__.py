@@ -12,9 +12,17 @@ if TYPE_CHECKING:
 RANKERS: Registry[BaseRanker] = Registry(
     "ranking",
     {
+        "lr": "ranking.lr:LR",
+        "fm": "ranking.fm:FM",
+        "deep": "ranking.deep:Deep",
+        "wide_deep": "ranking.wide_deep:WideDeep",
         "deepfm": "ranking.deepfm:DeepFM",
-        "din": "ranking.din:DIN",
+        "dcn": "ranking.dcn:DCN",
         "dcnv2": "ranking.dcnv2:DCNv2",
+        "din": "ranking.din:DIN",
+        "autoint": "ranking.autoint:AutoInt",
+        "mmoe": "ranking.mmoe:MMoE",
+        "ple": "ranking.ple:PLE",
         "lambdamart": "ranking.lambdamart:LambdaMART",
         "ensemble": "ranking.ensemble:Ensemble",
     },

@@ -1,4 +1,4 @@
-"""Options of every ranker around a torch network."""
+"""Options of the rankers around a torch network, as far as several of them share these."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Literal
 from pydantic import Field, PositiveInt, field_validator
 
 from dataprep.tmdb import MetadataName
+from ranking.debias import DebiasConfig, NoDebiasConfig
 from ranking.features import DEFAULT, Choice, check_names
+from ranking.losses import LossName
 from training import TrainingConfig
 
 
-class NeuralRankerConfig(TrainingConfig):
-    """Options of every neural ranker, besides those of the training loop; a sample is a query.
+class RankerTrainingConfig(TrainingConfig):
+    """What every ranker around a torch network is trained with, besides the options of the loop; a sample is a query.
 
-    ``weight_decay`` spares biases, slopes and first-order weights. On the label window of MovieLens-100K, DeepFM's
-    NDCG@10 of held-out users is the same from 0.01 to 10 (0.149, mean of 3 seeds) and lower at 100 (0.148).
+    ``weight_decay`` applies to tables with one row per category (ids, genres, keywords) and spares all other weights.
 
     Attributes:
-        task: the labels to learn.
         features: names of features (``ranking.features``), wildcards such as ``recall.*``, and ``default`` for the
             default set; ``!`` before one takes it out again, and a table gives a feature options, as in
             ``{name = "item.year", boundaries = [1960, 1980, 2000]}``. ``configs/features`` holds sets to extend. A
@@ -28,30 +28,65 @@ class NeuralRankerConfig(TrainingConfig):
         metadata: features of TMDb to read (``dataprep.tmdb``), such as ``director``, ``keywords``, ``overview``; an
             error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` are of
             the day of the crawl, later than the events to predict: a leak in time.
-        loss: ``softmax`` (listwise, over a query's candidates) or ``bce`` (pointwise).
+        loss: ``softmax`` (listwise, over a query's candidates), ``bce`` (pointwise) or ``bpr`` (pairwise).
         negatives: unchosen candidates drawn anew for each query and epoch.
+        debias: correction of popularity bias: ``none``, ``ipw`` or ``bias_tower`` (``ranking.debias``).
         user_dropout: share of queries whose user id is hidden in a training step, so that unknown users have a
             trained embedding too.
-        embedding_size: d, size of every field's vector.
-        hidden: widths of the deep part's layers.
-        dropout: after each of them.
     """
 
     batch_size: PositiveInt = 64
     learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["cosine", "constant"] = "constant"
-    task: str = "click"
     features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)
     metadata: tuple[MetadataName, ...] = ()
-    loss: Literal["softmax", "bce"] = "softmax"
+    loss: LossName = "softmax"
     negatives: PositiveInt = 100
+    debias: DebiasConfig = NoDebiasConfig()
     user_dropout: float = Field(default=0.5, ge=0, le=1)
-    embedding_size: PositiveInt = 16
-    hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
 
     @field_validator("features")
     @classmethod
     def _features_exist(cls, names: tuple[Choice, ...]) -> tuple[Choice, ...]:
         check_names(names)
         return names
+
+
+class SingleTaskConfig(RankerTrainingConfig):
+    """Options of a ranker that learns one task.
+
+    Attributes:
+        task: the labels to learn.
+    """
+
+    task: str = "click"
+
+
+class EmbeddingConfig(RankerTrainingConfig):
+    """Options of a ranker that embeds its fields.
+
+    Attributes:
+        embedding_size: d, size of every field's vector.
+    """
+
+    embedding_size: PositiveInt = 16
+
+
+class DeepConfig(EmbeddingConfig):
+    """Options of a ranker with a deep part.
+
+    Attributes:
+        hidden: widths of the deep part's layers.
+        dropout: after each of them.
+    """
+
+    hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+
+
+class FMConfig(EmbeddingConfig, SingleTaskConfig):
+    """Options of a ranker of one task that embeds its fields and has no deep part."""
+
+
+class NeuralRankerConfig(DeepConfig, SingleTaskConfig):
+    """Options of a ranker of one task with embedded fields and a deep part."""

@@ -52,17 +52,18 @@ class DCNv2Network(FieldNetwork):
     def __init__(self, encoder: FeatureEncoder, config: DCNv2Config) -> None:
         super().__init__(encoder, config.embedding_size)
         self.stacked = config.structure == "stacked"
-        self.cross = CrossNetwork(self.joined_size, config.cross_layers)
-        self.first = nn.Linear(self.joined_size, config.hidden[0])
+        width = sum(self.piece_sizes)
+        self.cross = CrossNetwork(width, config.cross_layers)
+        self.first = nn.Linear(width, config.hidden[0])
         self.deep = MLP(config.hidden, config.dropout)
         if not self.stacked:
-            self.out = nn.Linear(self.joined_size, 1, bias=False)
+            self.out = nn.Linear(width, 1, bias=False)
             nn.init.zeros_(self.out.weight)  # as in the deep part: untrained, the order of recall stays
 
     def forward(self, inputs: RankingInputs) -> Tensor:
         """B queries with K candidates to logits (B, K)."""
         items, at = self.distinct_items(inputs.item_row)
-        joined = self.joined(inputs, items, at)  # (B, K, n)
+        joined = self.embed(inputs, items, at).joined()  # (B, K, n)
         crossed = self.cross(joined)  # (B, K, n)
         logits: Tensor = self.linear(inputs, items, at) + self.deep(self.first(crossed if self.stacked else joined))
         return logits if self.stacked else logits + self.out(crossed).squeeze(-1)

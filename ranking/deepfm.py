@@ -12,37 +12,25 @@ from torch import Tensor
 
 from ranking.config import NeuralRankerConfig
 from ranking.features import FeatureEncoder, RankingInputs
-from ranking.layers import MLP, FieldSums, SplitLinear, second_order
-from ranking.network import FieldNetwork, lookup
+from ranking.fm import FMNetwork
+from ranking.layers import MLP
 from ranking.neural import NeuralRanker
 
 
-class DeepFMNetwork(FieldNetwork):
-    """Linear + FM over all fields + deep part.
-
-    Query fields are embedded once per query, item fields once per distinct item of the batch. The numbers of
-    the pair enter the FM as value × vector. The deep part takes the plain values: its first layer is linear, so it
-    computes the same functions.
-    """
+class DeepFMNetwork(FMNetwork):
+    """Linear + FM over all fields + deep part over the same vectors and the plain numbers of the pair."""
 
     def __init__(self, encoder: FeatureEncoder, config: NeuralRankerConfig) -> None:
-        super().__init__(encoder, config.embedding_size)
-        d, n_pair = config.embedding_size, len(self.pair.weights)
-        self.first = SplitLinear([self.query.n_fields * d, self.item.n_fields * d, n_pair], config.hidden[0])
+        super().__init__(encoder, config)
+        self.first = self.over_fields(config.hidden[0])
         self.deep = MLP(config.hidden, config.dropout)
 
     def forward(self, inputs: RankingInputs) -> Tensor:
         """B queries with K candidates to logits (B, K)."""
-        items, at = self.distinct_items(inputs.item_row)  # U items; at (B, K)
-        query, item = self.query(inputs.query), self.item(items)  # (B, Fq, d), (U, Fi, d)
-        fm = second_order(
-            FieldSums.of_fields(query[:, None]),  # (B, 1, d)
-            FieldSums(*(lookup(sums, at) for sums in FieldSums.of_fields(item))),  # (B, K, d)
-            FieldSums.of_numbers(inputs.pair, self.pair.vectors),  # (B, K, d)
-        )  # (B, K)
-        from_query, from_item, from_pair = self.first(query.flatten(1), item.flatten(1), inputs.pair)
-        first = from_pair + from_query[:, None] + lookup(from_item, at)  # (B, K, hidden[0])
-        logits: Tensor = self.linear(inputs, items, at) + fm + self.deep(first)  # (B, K)
+        items, at = self.distinct_items(inputs.item_row)
+        fields = self.embed(inputs, items, at)
+        deep = self.deep(fields.through(self.first))
+        logits: Tensor = self.linear(inputs, items, at) + self.pairwise(fields) + deep
         return logits
 
 

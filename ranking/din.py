@@ -1,6 +1,7 @@
 """DIN: the user's interest in a candidate as a sum over the history, weighted by an attention unit.
 
-Zhou et al.: Deep Interest Network for Click-Through Rate Prediction, KDD 2018. Equation (3) and figure 2.
+Zhou et al.: Deep Interest Network for Click-Through Rate Prediction, KDD 2018. Equation (3) and figure 2; equation (9)
+for Dice.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from ranking.config import NeuralRankerConfig
 from ranking.features import FeatureEncoder, RankingInputs
-from ranking.layers import MLP, AttentionPooling, SplitLinear
+from ranking.layers import MLP, ActivationName, AttentionPooling, SplitLinear, lookup
 from ranking.layers.fields import INIT_STD
-from ranking.network import FieldNetwork, lookup
+from ranking.network import FieldNetwork
 from ranking.neural import NeuralRanker
 from reccore import ConfigError
 
@@ -27,10 +28,12 @@ class DINConfig(NeuralRankerConfig):
         history_length: T, how many of the latest events the attention reads.
         attention_hidden: width of the activation unit. Training holds a few tensors of
             batch_size × (negatives + positives) × attention_hidden × history_length floats.
+        activation: of the deep part's layers; ``dice`` is the paper's. The activation unit keeps its PReLU.
     """
 
     history_length: PositiveInt = 50
     attention_hidden: PositiveInt = 16
+    activation: ActivationName = "relu"
 
 
 class DINNetwork(FieldNetwork):
@@ -42,18 +45,16 @@ class DINNetwork(FieldNetwork):
 
     def __init__(self, encoder: FeatureEncoder, config: DINConfig) -> None:
         super().__init__(encoder, config.embedding_size)
-        d, n_pair = config.embedding_size, len(self.pair.weights)
         self._item_fields = [
             self.item.names.index(name) for name in ("item.id", "item.genres") if name in self.item.names
         ]
         if not self._item_fields:
             raise ConfigError("din attends over items by item.id or item.genres; add one of them to features")
-        width = d * len(self._item_fields)
+        width = config.embedding_size * len(self._item_fields)
         self.recency = nn.Parameter(torch.randn(config.history_length, width) * INIT_STD)
         self.attention = AttentionPooling(width, config.attention_hidden)
-        pieces = [self.query.n_fields * d, self.item.n_fields * d, n_pair, width, width]
-        self.first = SplitLinear(pieces, config.hidden[0])
-        self.deep = MLP(config.hidden, config.dropout)
+        self.first = SplitLinear([*self.piece_sizes, width, width], config.hidden[0])
+        self.deep = MLP(config.hidden, config.dropout, config.activation)
 
     def forward(self, inputs: RankingInputs) -> Tensor:
         """B queries with K candidates and T events to logits (B, K)."""

@@ -22,6 +22,7 @@ from ranking.boosting import ROWS_PER_CHUNK, Boosting, CandidateRows, RankingRow
 from ranking.dense import DenseFeatures
 from ranking.features import DEFAULT, Choice, FeatureEncoder, check_names, named
 from ranking.features.recall import MERGED_LOG_RANK
+from ranking.losses import LOSSES
 from ranking.sampling import sample_columns, usable_rows
 from ranking.task import samples_digest
 from reccore import (
@@ -42,6 +43,8 @@ from training import TrainingLog
 from training.checkpointing import digest
 
 TREES = "trees.txt"
+LISTWISE = LOSSES["softmax"]
+"""Like this loss, LambdaMART learns from the queries with a positive."""
 BIN_QUERIES = 4096
 """Bins of the columns are cut by the rows of at most this many training queries, evenly spaced."""
 DRAWN_TOGETHER = 4096
@@ -175,7 +178,7 @@ class LambdaMART(BaseRanker):
 
     def _training_rows(self, samples: RankingSamples, options: RunOptions) -> RankingRows:
         """Positives and drawn negatives of every query that has a positive."""
-        samples = samples.select(usable_rows(samples.labels[self.config.task], "softmax"))
+        samples = samples.select(usable_rows(samples.labels[self.config.task][:, :, None], LISTWISE))
         chosen = self._drawn(samples, options)
         sample = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), BIN_QUERIES)).astype(np.int64))
         part = samples.select(sample)
@@ -200,7 +203,7 @@ class LambdaMART(BaseRanker):
     def _validation_rows(self, valid: RankingSamples, train: RankingRows) -> RankingRows | None:
         """All labelled candidates of the queries with a positive among them."""
         labels = np.where(valid.candidates.mask, valid.labels[self.config.task], np.nan)
-        usable = usable_rows(labels, "softmax")
+        usable = usable_rows(labels[:, :, None], LISTWISE)
         if len(usable) == 0:
             logger.warning("none of the {:,} validation queries has a positive: all rounds are kept", len(valid))
             return None

@@ -1,35 +1,32 @@
-"""Base of the networks of ranking: embedded fields, the items of a batch, and the linear part."""
+"""Bases of the networks of ranking: the items of a batch, the linear part, and the embedded fields."""
 
 from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ranking.features import FeatureBlock, FeatureEncoder, RankingInputs
-from ranking.features.recall import MERGED_LOG_RANK
-from ranking.layers import FieldEmbedding, NumberEmbedding
+from ranking.layers import FieldEmbedding, LinearPart, MergedOrder, SplitLinear, lookup
 
 
-class FieldNetwork(nn.Module):
-    """Embeddings of all fields and the sum of their first-order terms.
+class RankingNetwork(nn.Module):
+    """A linear part over the fields of query, item and pair, and the item side of the catalogue.
 
-    Untrained, the linear logit is −log(place in the merged list): a ranker starts from the order of recall,
-    with a click probability that falls as 1/place, and learns corrections to it. Without the feature
-    ``recall.merged.log_rank`` it starts from nothing.
+    Attributes:
+        Linear: class of the part that starts the network from the order of recall.
     """
+
+    Linear: ClassVar[type[LinearPart] | type[MergedOrder]] = LinearPart
 
     codes: Tensor
     numbers: Tensor
 
-    def __init__(self, encoder: FeatureEncoder, embedding_size: int) -> None:
+    def __init__(self, encoder: FeatureEncoder) -> None:
         super().__init__()
-        schema, block = encoder.schema, encoder.item_block
-        self.query = FieldEmbedding(schema, "query", embedding_size)
-        self.item = FieldEmbedding(schema, "item", embedding_size)
-        self.pair = NumberEmbedding(len(schema.of("pair", "number")), embedding_size)
-        if MERGED_LOG_RANK in schema:
-            with torch.no_grad():
-                self.pair.weights[schema.column(MERGED_LOG_RANK)] = float(encoder.state[MERGED_LOG_RANK]["scale"][1])
+        self.linear = self.Linear(encoder)
+        block = encoder.item_block
         # The catalogue's features are inputs, not weights: the encoder stores them.
         self.register_buffer("codes", block.categories, persistent=False)
         self.register_buffer("numbers", block.numbers, persistent=False)
@@ -52,25 +49,62 @@ class FieldNetwork(nn.Module):
         distinct, at = torch.unique(rows, return_inverse=True)
         return self.item_block.rows(distinct), at
 
-    @property
-    def joined_size(self) -> int:
-        """n, width of ``joined``."""
-        size: int = self.pair.vectors.shape[1]
-        return (self.query.n_fields + self.item.n_fields) * size + len(self.pair.weights)
-
-    def joined(self, inputs: RankingInputs, items: FeatureBlock, at: Tensor) -> Tensor:
-        """All fields of each candidate, (B, K, n): vectors of query and item ‖ numbers of the pair."""
-        query, item = self.query(inputs.query).flatten(1), self.item(items).flatten(1)  # (B, Fq·d), (U, Fi·d)
-        return torch.cat([query[:, None].expand(-1, at.shape[1], -1), lookup(item, at), inputs.pair], dim=2)
-
-    def linear(self, inputs: RankingInputs, items: FeatureBlock, at: Tensor) -> Tensor:
-        """First-order logits (B, K)."""
-        of_query = self.query.linear(inputs.query)  # (B,)
-        of_item = lookup(self.item.linear(items)[:, None], at).squeeze(-1)  # (B, K)
-        logits: Tensor = self.pair.linear(inputs.pair) + of_query[:, None] + of_item
+    def task_logits(self, inputs: RankingInputs) -> Tensor:
+        """Logits of each task, (B, K, S). A network of one task has its scores alone."""
+        logits: Tensor = self(inputs)[:, :, None]
         return logits
 
 
-def lookup(table: Tensor, at: Tensor) -> Tensor:
-    """Rows of (U, d) at (…), (…, d); its gradient is summed without sorting, unlike that of ``table[at]``."""
-    return nn.functional.embedding(at, table)
+class Fields(NamedTuple):
+    """The embedded fields of B queries with K candidates, before they are joined.
+
+    Attributes:
+        query: (B, Fq, d).
+        item: (U, Fi, d) of the distinct items.
+        at: (B, K) which of them each candidate is.
+        pair: (B, K, P) numbers.
+    """
+
+    query: Tensor
+    item: Tensor
+    at: Tensor
+    pair: Tensor
+
+    def through(self, layer: SplitLinear) -> Tensor:
+        """A linear layer over query ‖ item ‖ pair of each candidate, (B, K, n); see ``FieldNetwork.over_fields``."""
+        of_query, of_item, of_pair = layer(self.query.flatten(1), self.item.flatten(1), self.pair)
+        total: Tensor = of_pair + of_query[:, None] + lookup(of_item, self.at)
+        return total
+
+    def joined(self) -> Tensor:
+        """Vectors of query ‖ of item ‖ numbers of the pair of each candidate, (B, K, n)."""
+        query = self.query.flatten(1)[:, None].expand(-1, self.at.shape[1], -1)
+        return torch.cat([query, lookup(self.item.flatten(1), self.at), self.pair], dim=2)
+
+
+class FieldNetwork(RankingNetwork):
+    """Embeddings of all fields beside the linear part.
+
+    Query fields are embedded once per query, item fields once per distinct item of the batch; the numbers of the pair
+    stay plain values where a linear layer reads them, since it computes the same functions.
+    """
+
+    def __init__(self, encoder: FeatureEncoder, embedding_size: int) -> None:
+        super().__init__(encoder)
+        self.embedding_size = embedding_size
+        self.query = FieldEmbedding(encoder.schema, "query", embedding_size)
+        self.item = FieldEmbedding(encoder.schema, "item", embedding_size)
+        self.n_pair = len(encoder.schema.of("pair", "number"))
+
+    @property
+    def piece_sizes(self) -> list[int]:
+        """Widths of query, item and pair in ``Fields.joined``."""
+        return [self.query.n_fields * self.embedding_size, self.item.n_fields * self.embedding_size, self.n_pair]
+
+    def over_fields(self, out_size: int, bias: bool = True) -> SplitLinear:
+        """A linear layer over all fields, for ``Fields.through``: each piece is multiplied once, not per candidate."""
+        return SplitLinear(self.piece_sizes, out_size, bias)
+
+    def embed(self, inputs: RankingInputs, items: FeatureBlock, at: Tensor) -> Fields:
+        """The fields of queries and of candidates, which are the rows ``at`` (B, K) of ``items``."""
+        return Fields(self.query(inputs.query), self.item(items), at, inputs.pair)

@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 
 import torch
 from loguru import logger
-from torch import nn
 
 from dataprep.tmdb import metadata_to_read
+from ranking.balance import FixedBalanceConfig, LossBalance
 from ranking.base import BaseRanker
-from ranking.config import NeuralRankerConfig
+from ranking.config import NeuralRankerConfig, RankerTrainingConfig
 from ranking.features import FeatureEncoder
+from ranking.network import RankingNetwork
 from ranking.scoring import score_queries
-from ranking.task import RankingTask, exempt_from_decay, samples_digest
+from ranking.task import RankingTask, samples_digest
 from reccore import Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
@@ -32,21 +33,25 @@ class NeuralRanker(BaseRanker):
     After fitting or loading the network lies on the CPU.
 
     Attributes:
-        Network: class of the network; built from the encoder and the config, called with ``RankingInputs``.
+        Network: class of the network, a ``RankingNetwork``; built from the encoder and the config.
         log: how training went.
     """
 
-    Config: ClassVar[type[NeuralRankerConfig]] = NeuralRankerConfig
+    Config: ClassVar[type[RankerTrainingConfig]] = NeuralRankerConfig
     Network: ClassVar[type[Any]]
 
     log: TrainingLog
     _encoder: FeatureEncoder
-    _network: nn.Module
+    _network: RankingNetwork
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The task it learns."""
         return (self.config.task,)
+
+    def _balance(self) -> LossBalance:
+        """How the losses of the tasks become one."""
+        return LossBalance(self.tasks, FixedBalanceConfig())
 
     @property
     def _history_length(self) -> int:
@@ -70,8 +75,9 @@ class NeuralRanker(BaseRanker):
         )
         with _seeded(options):
             self._network = self.Network(self._encoder, self.config)
-            exempt_from_decay(self._network)
-            task = RankingTask(self._network, self._encoder, samples, valid, self.config, options)
+            task = RankingTask(
+                self._network, self._encoder, samples, valid, self.tasks, self._balance(), self.config, options
+            )
             identity = None if options.checkpoint_dir is None else self._fingerprints(samples, valid)
             self.log = Trainer(task, self.config, options, identity=identity).run()
         self._network.cpu()

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics import ndcg_of_scores
+from ranking.losses import RankingLoss
 from reccore.arrays import FloatArray, IntArray
 
 NDCG_AT = 10
 
 
-def usable_rows(labels: FloatArray, loss: str) -> IntArray:
-    """Queries a loss can learn from: a positive for ``softmax``, any label for ``bce``."""
-    usable = (labels == 1.0).any(axis=1) if loss == "softmax" else ~np.isnan(labels).all(axis=1)
-    return np.flatnonzero(usable)
+def usable_rows(labels: FloatArray, loss: RankingLoss) -> IntArray:
+    """Queries of labels (N, K, S) that the loss can learn from in at least one task."""
+    return np.flatnonzero(np.any([loss.usable(labels[:, :, task]) for task in range(labels.shape[2])], axis=0))
 
 
 def sample_columns(labels: Tensor, negatives: int, generator: torch.Generator) -> Tensor:

@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from loguru import logger
-from torch import Tensor, nn
+from torch import Tensor
 
-from ranking.config import NeuralRankerConfig
+from ranking.balance import LossBalance
+from ranking.config import RankerTrainingConfig
+from ranking.debias import BiasTower, bias_inputs, exposure, inverse_propensity
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.losses import LOSSES
+from ranking.network import RankingNetwork
+from ranking.objective import LabelledBatch, TrainingObjective
 from ranking.sampling import sample_columns, stopping_ndcg, usable_rows
 from ranking.scoring import score_queries
 from reccore import RankingSamples, RunOptions
@@ -34,10 +38,12 @@ class RankingTask(Task):
     the order of recall, counts as epoch 0. Without a positive among the validation samples there is no validation.
 
     Args:
-        network: takes ``RankingInputs`` and returns logits (B, K).
+        network: of the ranker.
         encoder: of the network's fields.
         samples: what to learn from; histories hold known items only.
         valid: what to choose an epoch by; None = all epochs run and the last state is kept.
+        tasks: labels to learn; the first one's decide about the epoch.
+        balance: of the tasks' losses.
         config: of the ranker.
         options: seed and device.
     """
@@ -48,26 +54,41 @@ class RankingTask(Task):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: RankingNetwork,
         encoder: FeatureEncoder,
         samples: RankingSamples,
         valid: RankingSamples | None,
-        config: NeuralRankerConfig,
+        tasks: Sequence[str],
+        balance: LossBalance,
+        config: RankerTrainingConfig,
         options: RunOptions,
     ) -> None:
-        self.network, self.encoder, self.config = network, encoder, config
+        self.encoder, self.config, self.tasks = encoder, config, tuple(tasks)
         self.device = options.torch_device()
-        self.rows = usable_rows(samples.labels[config.task], config.loss)
+        loss, debias = LOSSES[config.loss], config.debias
+        tower = BiasTower(debias.size) if debias.kind == "bias_tower" else None
+        self.ranker, self.objective = network, TrainingObjective(network, loss, balance, tower)
+        self.objective.exempt_from_decay()
+        self.network = self.objective
+        labels = np.stack([samples.labels[task] for task in tasks], axis=2)  # (N, K, S)
+        labels = np.where(samples.candidates.mask[:, :, None], labels, np.nan).astype(np.float32)
+        self.rows = usable_rows(labels, loss)
         self.samples = samples.select(self.rows)
         self.n_samples, self.n_batches = len(self.rows), math.ceil(len(self.rows) / config.batch_size)
         self.draws = options.torch_generator("shuffle")
         self.generators = {"shuffle": self.draws}
-        labels = np.where(self.samples.candidates.mask, self.samples.labels[config.task], np.nan)
-        self.labels = torch.from_numpy(labels.astype(np.float32))
+        self.labels = torch.from_numpy(labels[self.rows])
+        self.any_label = torch.from_numpy(np.fmax.reduce(labels[self.rows], axis=2))  # (N, K): 1 = positive of a task
         weight = np.ones(len(self.rows)) if self.samples.weight is None else self.samples.weight
         self.weight = torch.from_numpy(np.asarray(weight, dtype=np.float32))
+        self.gain = self.bias = None
+        if debias.kind == "ipw":
+            exposed = exposure(samples.candidates)[self.rows]
+            self.gain = torch.from_numpy(inverse_propensity(exposed, self.any_label.numpy() == 1.0, debias))
+        elif debias.kind == "bias_tower":
+            self.bias = torch.from_numpy(bias_inputs(samples.candidates, debias)[self.rows])
         self.inputs = encode_if_small(encoder, self.samples)
-        if valid is not None and not np.any(valid.labels[config.task] == 1.0):
+        if valid is not None and not np.any(valid.labels[tasks[0]] == 1.0):
             logger.warning("none of the {:,} validation queries has a positive: no epoch is chosen by them", len(valid))
             valid = None
         self.valid = valid
@@ -79,15 +100,24 @@ class RankingTask(Task):
 
     def loss(self, batch: Tensor) -> tuple[Tensor, int]:
         """Loss over the positives and drawn negatives of each query; some user ids are hidden."""
-        labels = self.labels[batch]  # (b, K)
-        columns = sample_columns(labels, self.config.negatives, self.draws)  # (b, k)
+        columns = sample_columns(self.any_label[batch], self.config.negatives, self.draws)  # (b, k)
         inputs = self._inputs(batch, columns)
         hidden = torch.rand(len(batch), generator=self.draws) < self.config.user_dropout
         if "user.id" in self.encoder.schema:
             inputs.query.categories[hidden, self.encoder.schema.column("user.id")] = 0
-        logits = self.network(inputs.to(self.device))
-        labels, weight = labels.gather(1, columns).to(self.device), self.weight[batch].to(self.device)
-        return LOSSES[self.config.loss](logits, labels, weight), len(batch)
+
+        def taken(values: Tensor | None) -> Tensor | None:
+            """Values of the chosen columns, (b, k, …)."""
+            return None if values is None else values[batch[:, None], columns].to(self.device)
+
+        labelled = LabelledBatch(
+            inputs.to(self.device),
+            self.labels[batch[:, None], columns].to(self.device),
+            self.weight[batch].to(self.device),
+            taken(self.gain),
+            taken(self.bias),
+        )
+        return self.objective(labelled), len(batch)
 
     def _inputs(self, rows: Tensor, columns: Tensor) -> RankingInputs:
         """Inputs of queries (b,), each with the given columns (b, k)."""
@@ -106,9 +136,16 @@ class RankingTask(Task):
     def validate(self) -> float:
         """Mean NDCG@10 over all validation queries, of the labelled candidates alone."""
         assert self.valid is not None
-        queries, candidates, labels = self.valid.queries, self.valid.candidates, self.valid.labels[self.config.task]
-        scores = score_queries(self.network, self.encoder, queries, candidates, self.device, self.valid_inputs)
+        queries, candidates, labels = self.valid.queries, self.valid.candidates, self.valid.labels[self.tasks[0]]
+        scores = score_queries(self.ranker, self.encoder, queries, candidates, self.device, self.valid_inputs)
         return stopping_ndcg(scores, labels, candidates.item_idx)
+
+    def curves(self) -> dict[str, float]:
+        """Learned balance of the tasks, if it is learned."""
+        learned = self.objective.balance.log_variance
+        if learned is None:
+            return {}
+        return {f"log_variance.{task}": value for task, value in zip(self.tasks, learned.tolist(), strict=True)}
 
 
 def encode_if_small(encoder: FeatureEncoder, samples: RankingSamples) -> RankingInputs | None:
@@ -117,13 +154,6 @@ def encode_if_small(encoder: FeatureEncoder, samples: RankingSamples) -> Ranking
     if encoder.encode(first.queries, first.candidates).nbytes * len(samples) > MAX_ENCODED_BYTES:
         return None
     return encoder.encode(samples.queries, samples.candidates)
-
-
-def exempt_from_decay(network: nn.Module) -> None:
-    """Keep weight decay off biases, slopes and first-order weights: all vectors and one-column tables."""
-    for module in network.modules():
-        own = module.named_parameters(recurse=False)
-        module.no_decay = [name for name, values in own if values.ndim < 2 or values.shape[1] == 1]  # type: ignore[assignment]
 
 
 def samples_digest(samples: RankingSamples) -> str:

@@ -1,8 +1,25 @@
 """Reusable layers of the rankers."""
 
+from ranking.layers.activations import ActivationName, Dice
 from ranking.layers.attention import AttentionPooling
-from ranking.layers.fields import FieldEmbedding, NumberEmbedding
+from ranking.layers.fields import FieldEmbedding, number_vectors
 from ranking.layers.fm import FieldSums, second_order
-from ranking.layers.mlp import MLP, SplitLinear
+from ranking.layers.linear import LinearPart, MergedOrder
+from ranking.layers.lookup import lookup
+from ranking.layers.mlp import MLP, HiddenLayers, SplitLinear
 
-__all__ = ["MLP", "AttentionPooling", "FieldEmbedding", "FieldSums", "NumberEmbedding", "SplitLinear", "second_order"]
+__all__ = [
+    "MLP",
+    "ActivationName",
+    "AttentionPooling",
+    "Dice",
+    "FieldEmbedding",
+    "FieldSums",
+    "HiddenLayers",
+    "LinearPart",
+    "MergedOrder",
+    "SplitLinear",
+    "lookup",
+    "number_vectors",
+    "second_order",
+]

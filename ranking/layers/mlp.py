@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ranking.layers.activations import ACTIVATIONS, ActivationName
+
 
 class SplitLinear(nn.Module):
     """A linear layer over the concatenation of several inputs, without concatenating them.
@@ -16,14 +18,14 @@ class SplitLinear(nn.Module):
     and broadcast.
     """
 
-    def __init__(self, in_sizes: Sequence[int], out_size: int) -> None:
+    def __init__(self, in_sizes: Sequence[int], out_size: int, bias: bool = True) -> None:
         super().__init__()
-        whole = nn.Linear(sum(in_sizes), out_size)
+        whole = nn.Linear(sum(in_sizes), out_size, bias=bias)
         self.sizes = list(in_sizes)
         self.weight, self.bias = whole.weight, whole.bias
 
     def forward(self, *pieces: Tensor) -> list[Tensor]:
-        """Products of the pieces (…, n_i), each (…, out); the caller broadcasts and adds. The first has the bias."""
+        """Products of the pieces (…, n_i), each (…, out); the caller broadcasts and adds. The bias is in the first."""
         weights = torch.split(self.weight, self.sizes, dim=1)
         biases = (self.bias, *[None] * (len(pieces) - 1))
         return [
@@ -51,18 +53,29 @@ class QueryDropout(nn.Module):
         return values * (kept / (1.0 - self.rate))
 
 
+class HiddenLayers(nn.Sequential):
+    """Activation and dropout behind a first linear layer, then further layers of the same kind.
+
+    Takes the first layer's linear output (B, K, hidden[0]) and returns (B, K, hidden[-1]).
+    """
+
+    def __init__(self, hidden: Sequence[int], dropout: float, activation: ActivationName = "relu") -> None:
+        activate = ACTIVATIONS[activation]
+        layers: list[nn.Module] = [activate(hidden[0]), QueryDropout(dropout)]
+        for n_in, n_out in pairwise(hidden):
+            layers += [nn.Linear(n_in, n_out), activate(n_out), QueryDropout(dropout)]
+        super().__init__(*layers)
+
+
 class MLP(nn.Module):
-    """Hidden layers with ReLU and dropout behind a first linear layer, then one logit.
+    """Hidden layers behind a first linear layer, then one logit.
 
     The output layer starts at zero, so that an untrained network adds nothing to its linear part.
     """
 
-    def __init__(self, hidden: Sequence[int], dropout: float) -> None:
+    def __init__(self, hidden: Sequence[int], dropout: float, activation: ActivationName = "relu") -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.ReLU(), QueryDropout(dropout)]
-        for n_in, n_out in pairwise(hidden):
-            layers += [nn.Linear(n_in, n_out), nn.ReLU(), QueryDropout(dropout)]
-        self.body = nn.Sequential(*layers)
+        self.body = HiddenLayers(hidden, dropout, activation)
         self.out = nn.Linear(hidden[-1], 1, bias=False)
         nn.init.zeros_(self.out.weight)
 

@@ -16,17 +16,25 @@ from ranking.base import BaseRanker
 from reccore import Candidates, ConfigError, ItemTable, NotFittedError, QueryBatch, RunOptions, UserTable
 from tests.ranking.samples import Setting, board_setting, candidates_of, history_batch
 
+COMMON: dict[str, Any] = {"epochs": 3, "batch_size": 16, "learning_rate": 0.01}
+DEEP: dict[str, Any] = {**COMMON, "hidden": [16, 8], "embedding_size": 4}
 SMALL: dict[str, dict[str, Any]] = {
-    "deepfm": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4},
-    "din": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4,
-            "history_length": 6, "attention_hidden": 4},
-    "dcnv2": {"epochs": 3, "batch_size": 16, "learning_rate": 0.01, "hidden": [16, 8], "embedding_size": 4},
+    "lr": COMMON,
+    "fm": {**COMMON, "embedding_size": 4},
+    "deep": DEEP,
+    "wide_deep": {**DEEP, "cross_events": 4, "cross_buckets_log2": 8},
+    "deepfm": DEEP,
+    "dcn": DEEP,
+    "dcnv2": DEEP,
+    "din": {**DEEP, "history_length": 6, "attention_hidden": 4},
+    "autoint": {**DEEP, "head_size": 4},
+    "mmoe": {**DEEP, "experts": 3},
+    "ple": DEEP,
     "lambdamart": {"trees": 30, "trees_per_round": 5, "num_leaves": 8, "min_data_in_leaf": 5, "negatives": 8},
     "ensemble": {"members": [
         {"model": "lambdamart", "seeds": 2, "trees": 20, "trees_per_round": 5, "num_leaves": 8, "min_data_in_leaf": 5,
          "negatives": 8},
-        {"model": "deepfm", "epochs": 4, "batch_size": 16, "learning_rate": 0.02, "hidden": [16, 8],
-         "embedding_size": 4}]},
+        {"model": "deepfm", **DEEP, "epochs": 4, "learning_rate": 0.02}]},
 }  # fmt: skip
 ONE_PASS: dict[str, dict[str, Any]] = {"lambdamart": {"trees": 5}, "ensemble": {}}
 """Options of the shortest training; ``epochs = 1`` of every other ranker."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,12 @@ from reccore.arrays import FloatArray, IntArray
 from tests.helpers import FIRST_DAY, checkerboard
 
 NEURAL = [name for name in RANKERS if issubclass(RANKERS[name], NeuralRanker)]
-"""Rankers around a torch network, which share the options of ``NeuralRankerConfig``."""
+"""Rankers around a torch network."""
+
+
+def options_of(model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that a ranker has."""
+    return {name: value for name, value in options.items() if name in RANKERS[model].Config.model_fields}
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,13 @@ def candidates_of(item_idx: IntArray, seed: int = 0) -> Candidates:
 
 
 def labelled(queries: QueryBatch, item_idx: IntArray, chosen: IntArray, seed: int = 0) -> RankingSamples:
-    """Samples whose query ``b`` chose column ``chosen[b]``."""
-    labels = np.where(item_idx >= 0, 0.0, np.nan).astype(np.float32)
-    labels[np.arange(len(chosen)), chosen] = 1.0
-    return RankingSamples(queries, candidates_of(item_idx, seed), {"click": labels})
+    """Samples whose query ``b`` chose column ``chosen[b]``; every third query did not like its choice."""
+    click = np.where(item_idx >= 0, 0.0, np.nan).astype(np.float32)
+    like = click.copy()
+    rows = np.arange(len(chosen))
+    click[rows, chosen] = 1.0
+    like[rows, chosen] = rows % 3 != 2
+    return RankingSamples(queries, candidates_of(item_idx, seed), {"click": click, "like": like})
 
 
 def board_setting(n_users: int = 60, k: int = 12) -> Setting:

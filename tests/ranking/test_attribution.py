@@ -16,11 +16,10 @@ from ranking.features import FeatureEncoder, RankingInputs
 from ranking.neural import NeuralRanker
 from reccore import Candidates, RunOptions
 from reccore.arrays import FloatArray
-from tests.ranking.samples import Setting, board_setting
+from tests.ranking.samples import NEURAL, Setting, board_setting, options_of
 
 QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
-SMALL: dict[str, Any] = {"epochs": 6, "learning_rate": 0.02, "hidden": [8], "embedding_size": 4}
-NEURAL = [name for name in RANKERS if issubclass(RANKERS[name], NeuralRanker)]
+SMALL: dict[str, Any] = {"epochs": 6, "learning_rate": 0.02, "hidden": [8, 4], "embedding_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def mean_score_at_mean_pair(ranker: NeuralRanker, setting: Setting, candidates: 
 @pytest.mark.parametrize("model", NEURAL)
 def test_contributions_add_up_to_the_difference_of_scores(setting: Setting, model: str) -> None:
     tables: Any = setting.tables()
-    ranker: Any = RANKERS[model](SMALL).fit(setting.samples, options=QUIET, **tables)
+    ranker: Any = RANKERS[model](options_of(model, SMALL)).fit(setting.samples, options=QUIET, **tables)
     candidates = with_padding(setting.valid.candidates)
     found = contributions(ranker, setting.valid.queries, candidates)
     assert found is not None

@@ -54,7 +54,7 @@ def test_network_equals_the_formula(structure: Any) -> None:
             crossed = start * (weight @ crossed + bias) + crossed
         below = crossed if structure == "stacked" else start
         hidden = np.maximum(weights["first.weight"] @ below + weights["first.bias"], 0)
-        expected = sum(first for _, first in (*query, *item)) + pair @ weights["pair.weights"]
+        expected = sum(first for _, first in (*query, *item)) + pair @ weights["linear.pair"]
         expected += weights["deep.out.weight"][0] @ hidden
         if structure == "parallel":
             expected += weights["out.weight"][0] @ crossed

@@ -16,7 +16,7 @@ from ranking import RANKERS
 from ranking.features import FEATURES, Feature, FeatureBatch, FeatureEncoder, FeatureTables, Fitted, feature
 from reccore import ArtefactError, Candidates, ConfigError, ItemTable, Labels, RankingSamples, RunOptions, UserTable
 from reccore.arrays import FloatArray
-from tests.ranking.samples import NEURAL, board_setting, history_batch, labelled
+from tests.ranking.samples import NEURAL, board_setting, history_batch, labelled, options_of
 
 QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 DIRECTOR = "cross.director_mean_rating"
@@ -87,7 +87,7 @@ def test_a_configuration_names_the_new_feature_and_the_bundle_holds_its_state(mo
     n = setting.items.n_items
     director = Labels(("even", "odd"), np.arange(n + 1), np.arange(n) % 2)
     items = replace(setting.items, labels={"director": director})
-    small = {"epochs": 1, "hidden": [8], "embedding_size": 4, "metadata": ["director"]}
+    small = options_of(model, {"epochs": 1, "hidden": [8, 4], "embedding_size": 4, "metadata": ["director"]})
 
     def fitted(*features: str) -> Any:
         ranker = RANKERS[model]({**small, "features": ["default", *features]})
@@ -182,8 +182,8 @@ def test_contradicting_declarations_are_refused() -> None:
 def test_any_set_of_features_trains(model: str, side: str) -> None:
     chosen = {"query": ["user.*", "item.id"], "item": ["item.*"], "pair": ["recall.*", "cross.*", "item.id"]}[side]
     setting = board_setting()
-    small: dict[str, Any] = {"epochs": 1, "hidden": [8], "embedding_size": 4} if model in NEURAL else {"trees": 2}
-    ranker = RANKERS[model]({**small, "features": chosen}).fit(setting.samples, options=QUIET, **setting.tables())  # type: ignore[arg-type]
+    small = {"epochs": 1, "hidden": [8, 4], "embedding_size": 4, "trees": 2, "features": chosen}
+    ranker = RANKERS[model](options_of(model, small)).fit(setting.samples, options=QUIET, **setting.tables())  # type: ignore[arg-type]
     assert np.isfinite(ranker.score(setting.valid.queries, setting.valid.candidates)).all()
 
 
@@ -220,10 +220,10 @@ def test_a_ranker_trained_with_ratings_takes_unrated_histories_as_missing(model:
     """No field has a code or value that training on rated histories never set: numbers are 0, codes unknown."""
     setting = board_setting()
     config = {
-        "epochs": 2, "learning_rate": 0.05, "hidden": [8], "embedding_size": 4,
+        "epochs": 2, "learning_rate": 0.05, "hidden": [8, 4], "embedding_size": 4,
         "features": ["default", "user.rating_spread", "user.rated_high"],
     }  # fmt: skip
-    ranker: Any = RANKERS[model](config)
+    ranker: Any = RANKERS[model](options_of(model, config))
     ranker.fit(setting.samples, options=QUIET, **setting.tables())
     encoder: FeatureEncoder = ranker._encoder
     queries = setting.valid.queries
@@ -247,4 +247,5 @@ def test_a_ranker_trained_with_ratings_takes_unrated_histories_as_missing(model:
     assert np.abs(scores[0] - scores[1]).max() > 1e-4
     column = encoder.schema.of("query", "category")[:bucket]
     unknown = sum(field.size for field in column)  # code 0 of the bucket, which no training query has
-    assert not ranker._network.query.codes[unknown].any()
+    weights = ranker._network.state_dict()
+    assert not any(weights[name][unknown].any() for name in ("query.codes", "linear.query.codes") if name in weights)

@@ -39,8 +39,8 @@ def test_network_equals_the_formula_computed_pair_by_pair(items_of: Callable[[It
         query = fields_of(weights, "query", encoder, inputs.query, b)
         item = fields_of(weights, "item", encoder, encoder.item_block, int(inputs.item_row[b, k]))
         pair = inputs.pair[b, k].double().numpy()
-        vectors = [v for v, _ in (*query, *item)] + list(pair[:, None] * weights["pair.vectors"])
-        linear = sum(w for _, w in (*query, *item)) + pair @ weights["pair.weights"]
+        vectors = [v for v, _ in (*query, *item)] + list(pair[:, None] * weights["pair"])
+        linear = sum(w for _, w in (*query, *item)) + pair @ weights["linear.pair"]
         fm = sum(one @ other for one, other in combinations(vectors, 2))
         joined = np.concatenate([*(v for v, _ in (*query, *item)), pair])
         hidden = np.maximum(weights["first.weight"] @ joined + weights["first.bias"], 0)
@@ -57,23 +57,28 @@ def fields_of(
     weights: dict[str, np.ndarray], side: Any, encoder: FeatureEncoder, block: Any, row: int
 ) -> list[tuple[np.ndarray, float]]:
     """(vector, first-order term) of every field of one row, looked up by hand."""
+    firsts = vectors_of(weights, f"linear.{side}", side, encoder, block, row)
+    return [
+        (vector, float(first[0]))
+        for vector, first in zip(vectors_of(weights, side, side, encoder, block, row), firsts, strict=True)
+    ]
+
+
+def vectors_of(
+    weights: dict[str, np.ndarray], module: str, side: Any, encoder: FeatureEncoder, block: Any, row: int
+) -> list[np.ndarray]:
+    """The vector of every field of one row by the tables of a ``FieldEmbedding``."""
     found, start = [], 0
     for column, field in enumerate(encoder.schema.of(side, "category")):
-        code = start + int(block.categories[row, column])
-        found.append((weights[f"{side}.codes"][code], float(weights[f"{side}.code_weights"][code, 0])))
+        found.append(weights[f"{module}.codes"][start + int(block.categories[row, column])])
         start += field.size
     for number, bag in enumerate(block.bags):
-        share = bag[row].double().numpy()
-        found.append((share @ weights[f"{side}.bags.{number}"], float(share @ weights[f"{side}.bag_weights.{number}"])))
+        found.append(bag[row].double().numpy() @ weights[f"{module}.bags.{number}"])
     for number, codes in enumerate(block.labels):
-        rows = [code for code in codes[row].tolist() if code > 0]
-        tables = (weights[f"{side}.labels.{number}"], weights[f"{side}.label_weights.{number}"])
-        vector, first = (sum((table[code] for code in rows), 0 * table[0]) / max(len(rows), 1) for table in tables)
-        found.append((vector, float(first[0])))
+        rows, table = [code for code in codes[row].tolist() if code > 0], weights[f"{module}.labels.{number}"]
+        found.append(sum((table[code] for code in rows), 0 * table[0]) / max(len(rows), 1))
     for column, value in enumerate(block.numbers[row].double().tolist()):
-        found.append(
-            (value * weights[f"{side}.numbers"][column], value * float(weights[f"{side}.number_weights"][column]))
-        )
+        found.append(value * weights[f"{module}.numbers"][column])
     return found
 
 

@@ -63,7 +63,15 @@ def outcome(setting: Setting, **changes: Any) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "change",
-    [{"history_length": 3}, {"attention_hidden": 6}, {"embedding_size": 3}, {"hidden": [6, 4]}, {"dropout": 0.5}],
+    [
+        {"history_length": 3},
+        {"attention_hidden": 6},
+        {"activation": "dice"},
+        {"activation": "prelu"},
+        {"embedding_size": 3},
+        {"hidden": [6, 4]},
+        {"dropout": 0.5},
+    ],
 )
 def test_every_option_of_its_own_changes_the_outcome(setting: Setting, change: dict[str, Any]) -> None:
     assert not np.allclose(outcome(setting), outcome(setting, **change), atol=1e-4)
@@ -74,7 +82,7 @@ def test_only_the_latest_events_are_attended_to() -> None:
     train = last_item_samples(64, 1)
     vocabulary = Vocabulary(IdMap(np.arange(1)), IdMap(np.arange(N_ITEMS)))
     tables: Any = {"items": ItemTable(N_ITEMS), "users": UserTable(1), "vocabulary": vocabulary}
-    config = {"epochs": 3, "learning_rate": 0.05, "history_length": 2, "weight_decay": 1e-5}
+    config = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "history_length": 2}
     ranker = DIN(config).fit(train, options=QUIET, **tables)
     queries = [QueryBatch.from_histories([history]) for history in ([1, 2, 3, 4], [5, 6, 3, 4], [5, 6, 4, 3])]
     one, same, other = (ranker.score(query, train.candidates.select(slice(0, 1))) for query in queries)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ranking.layers import MLP, AttentionPooling, FieldSums, SplitLinear, second_order
+from ranking.layers import MLP, AttentionPooling, Dice, FieldSums, SplitLinear, second_order
+from ranking.layers.activations import PReLU
 from ranking.layers.mlp import QueryDropout
 
 
@@ -77,3 +78,36 @@ def test_dropout_is_shared_by_the_candidates_of_a_query_and_keeps_the_mean() -> 
     assert values.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     assert values.mean().item() == pytest.approx(1.0, abs=0.02)
     assert torch.equal(dropout.eval()(torch.ones(2, 3, 4)), torch.ones(2, 3, 4))
+
+
+def test_dice_by_the_formula_in_training_and_by_moving_averages_in_use() -> None:
+    rng = np.random.default_rng(0)
+    dice = Dice(3)
+    alpha = np.array([0.2, -0.5, 1.0])
+    with torch.no_grad():
+        dice.alpha.copy_(torch.from_numpy(alpha))
+    values = rng.normal(2.0, 3.0, size=(5, 4, 3))
+
+    def formula(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+        p = 1 / (1 + np.exp(-(values - mean) / np.sqrt(variance + 1e-8)))
+        return p * values + (1 - p) * alpha * values
+
+    flat = values.reshape(20, 3)
+    dice = dice.double().train()
+    found = dice(torch.from_numpy(values)).detach().numpy()
+    np.testing.assert_allclose(found, formula(flat.mean(axis=0), flat.var(axis=0)), rtol=1e-6)
+    for _ in range(200):
+        dice(torch.from_numpy(values))
+    in_use = dice.eval()(torch.from_numpy(values)).detach().numpy()
+    np.testing.assert_allclose(in_use, formula(flat.mean(axis=0), flat.var(axis=0, ddof=1)), rtol=1e-6)
+    alone = dice(torch.from_numpy(values[:1])).detach().numpy()
+    np.testing.assert_allclose(alone, in_use[:1], rtol=1e-12)
+
+
+def test_prelu_is_torchs_along_the_last_axis() -> None:
+    torch.manual_seed(0)
+    ours, values = PReLU(3), torch.randn(4, 5, 3)
+    with torch.no_grad():
+        ours.alpha.copy_(torch.tensor([0.1, 0.3, -0.7]))
+    expected = torch.nn.functional.prelu(values.view(20, 3), ours.alpha).view(4, 5, 3)
+    torch.testing.assert_close(ours(values), expected)

@@ -13,12 +13,14 @@ from loguru import logger
 
 from evaluation.metrics import ndcg_of_scores
 from ranking import RANKERS, scoring, task
+from ranking.balance import FixedBalanceConfig, LossBalance
 from ranking.config import NeuralRankerConfig
 from ranking.deepfm import DeepFM
+from ranking.losses import LOSSES
+from ranking.objective import TrainingObjective
 from ranking.sampling import sample_columns, usable_rows
-from ranking.task import exempt_from_decay
 from reccore import RankingSamples, ResumeError, RunOptions
-from tests.ranking.samples import NEURAL, Setting, board_setting
+from tests.ranking.samples import NEURAL, Setting, board_setting, options_of
 from training import TrainingError
 from training.optimiser import build_optimiser
 
@@ -61,8 +63,10 @@ def test_sampled_columns_hold_every_positive_and_no_negative_twice() -> None:
 
 def test_queries_without_use_for_the_loss_are_left_out() -> None:
     labels = np.array([[1, 0], [0, 0], [NAN, NAN], [NAN, 1]], dtype=np.float32)
-    assert usable_rows(labels, "softmax").tolist() == [0, 3]
-    assert usable_rows(labels, "bce").tolist() == [0, 1, 3]
+    usable = {name: usable_rows(labels[:, :, None], loss).tolist() for name, loss in LOSSES.items()}
+    assert usable == {"softmax": [0, 3], "bce": [0, 1, 3], "bpr": [0]}
+    two_tasks = np.stack([labels, labels[[2, 2, 0, 2]]], axis=2)
+    assert usable_rows(two_tasks, LOSSES["bpr"]).tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,9 @@ def test_queries_without_use_for_the_loss_are_left_out() -> None:
         {"weight_decay": 30.0},
         {"schedule": "cosine"},
         {"loss": "bce"},
+        {"loss": "bpr"},
+        {"debias": {"kind": "ipw"}},
+        {"debias": {"kind": "bias_tower"}},
         {"negatives": 3},
         {"user_dropout": 0.9},
         {"embedding_size": 3},
@@ -204,17 +211,22 @@ def test_hidden_users_train_the_unknown_user(setting: Setting) -> None:
     assert unknown(0.5) > 0.0
 
 
-def test_decay_spares_first_order_weights_biases_and_slopes(setting: Setting) -> None:
+def test_decay_is_decoupled_and_reaches_tables_of_categories_alone(setting: Setting) -> None:
     network: Any = fitted(setting, epochs=1)._network
-    exempt_from_decay(network)
-    optimiser = build_optimiser(network, NeuralRankerConfig(weight_decay=0.1))
-    decays = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
-    decayed = {name for name, values in network.named_parameters() if decays[id(values)] == 0.1}
-    assert decayed == {
-        "query.codes", "query.bags.0", "query.numbers", "item.codes", "item.bags.0", "item.numbers", "pair.vectors",
-        "first.weight", "deep.out.weight",
-    }  # fmt: skip
-    assert set(decays.values()) == {0.1, 0.0}
+    objective = TrainingObjective(network, LOSSES["softmax"], LossBalance(["click"], FixedBalanceConfig()), None)
+    objective.exempt_from_decay()
+    optimiser = build_optimiser(objective, NeuralRankerConfig(weight_decay=0.1, learning_rate=0.5))
+    before = {name: values.detach().clone() for name, values in network.named_parameters()}
+    for values in network.parameters():
+        values.grad = torch.zeros_like(values)
+    optimiser.step()
+    # Loshchilov & Hutter: w ← w − lr·λ·w beside Adam's step, which is 0 without a gradient (coupled decay takes one).
+    shrunk = {name for name, values in network.named_parameters() if not torch.equal(values, before[name])}
+    tables = {name for name in before if name.rsplit(".")[-1] == "codes" or ".bags." in name or ".labels." in name}
+    assert shrunk == {name for name in tables if before[name].any()}
+    assert {"query.codes", "item.codes", "item.bags.0", "linear.item.codes"} <= shrunk
+    for name in shrunk:
+        torch.testing.assert_close(dict(network.named_parameters())[name], before[name] * (1 - 0.5 * 0.1))
 
 
 class Killed(Exception):
@@ -240,7 +252,7 @@ def test_a_break_anywhere_changes_nothing(
     setting: Setting, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Breaks within an epoch, at its end, and right after a resume; dropout, negatives and hidden ids are drawn."""
-    small = {**SMALL, "negatives": 4, "dropout": 0.3}
+    small = options_of(model, {**SMALL, "hidden": [8, 4], "negatives": 4, "dropout": 0.3})
     tables: Any = setting.tables()
 
     def fit(options: RunOptions) -> Any:

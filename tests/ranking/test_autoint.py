@@ -1,0 +1,58 @@
+"""AutoInt against explicit loops over fields and heads, and against torch's own attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ranking.autoint import AutoInt, AutoIntConfig, InteractingLayer
+from tests.ranking.networks import PLACES, outcome, reference
+from tests.ranking.samples import board_setting
+
+
+def interacting(vectors: np.ndarray, weight: np.ndarray, heads: int) -> np.ndarray:
+    """Equations (5) to (8) field by field; ``weight`` holds the rows of W_q, W_k, W_v and W_res."""
+    query, key, value, residual = (vectors @ part.T for part in np.split(weight, 4))
+    size = query.shape[1] // heads
+    attended = np.zeros_like(value)
+    for head in range(heads):
+        part = slice(head * size, (head + 1) * size)
+        for m in range(len(vectors)):
+            similarity = np.exp([query[m, part] @ key[j, part] for j in range(len(vectors))])
+            for j, share in enumerate(similarity / similarity.sum()):
+                attended[m, part] += share * value[j, part]
+    return np.maximum(attended + residual, 0.0)
+
+
+def test_network_equals_the_loops() -> None:
+    config = AutoIntConfig(embedding_size=3, hidden=(5,), dropout=0.0, attention_layers=2, heads=2, head_size=2)
+    found = reference(AutoInt, config)
+    for b, k in PLACES:
+        numbers = found.pair(b, k)[:, None] * found.weights["pair"]
+        vectors = np.array([*found.vectors(b, k), *numbers])
+        for layer in range(2):
+            vectors = interacting(vectors, found.weights[f"attention.{layer}.projections.weight"], heads=2)
+        expected = found.linear(b, k) + found.weights["out.weight"][0] @ vectors.ravel() + found.deep(b, k)
+        assert found.logits[b, k] == pytest.approx(expected, rel=1e-9)
+
+
+def test_attention_is_torchs_multi_head_attention_without_its_scale() -> None:
+    torch.manual_seed(0)
+    layer = InteractingLayer(8, heads=2, head_size=4).double()
+    other = torch.nn.MultiheadAttention(8, 2, bias=False, batch_first=True).double()
+    query, key, value, residual = layer.projections.weight.detach().chunk(4)
+    with torch.no_grad():
+        other.in_proj_weight.copy_(torch.cat([query * 4**0.5, key, value]))  # it divides by √d'
+        other.out_proj.weight.copy_(torch.eye(8))
+    vectors = torch.randn(5, 7, 8, dtype=torch.float64)
+    expected = torch.relu(other(vectors, vectors, vectors)[0] + vectors @ residual.T)
+    torch.testing.assert_close(layer(vectors), expected)
+
+
+@pytest.mark.parametrize("change", [{"attention_layers": 1}, {"heads": 1}, {"head_size": 4}, {"hidden": [6]}])
+def test_its_options_change_the_outcome(change: dict[str, Any]) -> None:
+    setting = board_setting(n_users=40, k=8)
+    assert not np.allclose(outcome(AutoInt, setting), outcome(AutoInt, setting, **change), atol=1e-4)
