@@ -282,4 +282,5 @@ def read_holdout(path: Path, prepared: Prepared, *, query_time: bool = False) ->
             raise DataError(f"--query_time needs a column timestamp, and {path} has {', '.join(table.column_names)}")
         earliest = np.minimum.reduceat(table["timestamp"].to_numpy()[order], offsets[:-1])
         queries = replace(queries, as_of=earliest)
-    return Holdout(queries, offsets, targets)
+    rating = table["rating"].to_numpy()[order].astype(np.float32) if "rating" in table.column_names else None
+    return Holdout(queries, offsets, targets, target_rating=rating)

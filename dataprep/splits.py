@@ -112,8 +112,9 @@ class Split:
             tied = (stops > 0) & (events.timestamp[first] == events.timestamp[previous])
         if query_time:
             queries = with_query_time(events, first, queries)
-        targets = events.item_idx[ragged_positions(first, counts)]
-        return Holdout(queries, offsets_from_lengths(counts), targets, tied)
+        at = ragged_positions(first, counts)
+        rating = None if events.rating is None else events.rating[at]
+        return Holdout(queries, offsets_from_lengths(counts), events.item_idx[at], tied, rating)
 
     def _queries_of(self, start: IntArray, stop: IntArray) -> tuple[IntArray, IntArray, IntArray]:
         """User, history length and number of targets of every query."""

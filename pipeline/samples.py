@@ -43,6 +43,8 @@ LABEL_EVENTS = 10
 LABEL_SHARE = 0.2
 SHORT_HISTORY = 10
 STOP_SHARE = 0.2
+LIKED_FROM = 4.0
+"""Least rating of a film that counts as liked."""
 REFITTED = "label_window"
 
 
@@ -97,7 +99,9 @@ def label_window(
     remaining = fit.lengths[users] - stops - 1
     later_items = fit.item_idx[ragged_positions(target + 1, remaining)]
     later = Exclusions(offsets_from_lengths(remaining), later_items)
-    return LabelWindow(start, Holdout.single(queries, fit.item_idx[target]), Exclusions.of_history(whole), later)
+    rating = None if fit.rating is None else fit.rating[target]
+    holdout = Holdout.single(queries, fit.item_idx[target], target_rating=rating)
+    return LabelWindow(start, holdout, Exclusions.of_history(whole), later)
 
 
 def with_short_copies(lengths: IntArray, share: float, options: RunOptions) -> tuple[IntArray, IntArray]:
@@ -130,7 +134,27 @@ def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = N
     return labels, holdout.target_counts - positive.sum(axis=1)
 
 
-LABELLERS = {"click": label}
+def label_likes(
+    candidates: Candidates, holdout: Holdout, later: Exclusions | None = None
+) -> tuple[FloatArray, IntArray]:
+    """As ``label`` with 1 on targets rated ``LIKED_FROM`` or more, 0 on targets rated lower, NaN on unrated ones.
+
+    A candidate that was not chosen was not liked either: 0. So the task is to choose and like, not to like if chosen.
+
+    Raises:
+        ConfigError: the data has no ratings.
+    """
+    if holdout.target_rating is None:
+        raise ConfigError("the task 'like' needs ratings, and this data set has none; choose a ranker of one task")
+    labels, missed = label(candidates, holdout, later)
+    positive = labels == 1.0
+    for rated, value in ((holdout.target_rating < LIKED_FROM, 0.0), (np.isnan(holdout.target_rating), np.nan)):
+        targets = Exclusions(offsets_from_lengths(rated)[holdout.target_offsets], holdout.target_idx[rated])
+        labels[positive & targets.contains(candidates.item_idx)] = value
+    return labels, missed
+
+
+LABELLERS = {"click": label, "like": label_likes}
 """How candidates are labelled for each task that a ranker may name."""
 
 
@@ -217,6 +241,8 @@ def make_ranking_data(
     window = label_window(
         prepared, max_queries=max_queries, short_histories=short_histories, query_time=query_time, options=options
     )
+    for task in tasks:  # labels that cannot be made fail before the channels are fitted again
+        LABELLERS[task](Candidates.empty(len(window.holdout), 0), window.holdout, None)
     window_data = prepared.training_data(prepared.split.interactions.first(window.start))
     refitted = {name: refit(channel, window_data, workspace.model(name), options) for name, channel in channels.items()}
 

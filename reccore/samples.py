@@ -58,22 +58,32 @@ class Holdout:
         target_idx: (L,) int64; -1 for an item outside the vocabulary, which no channel can find and
             which counts as a miss.
         tied: (B,) True where the order of a target and its neighbour was decided by a tie rule, or None.
+        target_rating: (L,) float32 rating of each target, NaN where it is unknown; None = no ratings.
     """
 
     queries: QueryBatch
     target_offsets: IntArray
     target_idx: IntArray
     tied: BoolArray | None = None
+    target_rating: FloatArray | None = None
 
     def __post_init__(self) -> None:
         check_offsets("target_offsets", self.target_offsets, len(self.target_idx))
         if len(self.target_offsets) != len(self.queries) + 1:
             raise ValueError("one row of targets per query is needed")
+        if self.target_rating is not None and len(self.target_rating) != len(self.target_idx):
+            raise ValueError(f"{len(self.target_idx)} targets but {len(self.target_rating)} ratings of targets")
 
     @classmethod
-    def single(cls, queries: QueryBatch, target_idx: IntArray, tied: BoolArray | None = None) -> Holdout:
+    def single(
+        cls,
+        queries: QueryBatch,
+        target_idx: IntArray,
+        tied: BoolArray | None = None,
+        target_rating: FloatArray | None = None,
+    ) -> Holdout:
         """One target per query."""
-        return cls(queries, np.arange(len(target_idx) + 1, dtype=np.int64), target_idx, tied)
+        return cls(queries, np.arange(len(target_idx) + 1, dtype=np.int64), target_idx, tied, target_rating)
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -92,6 +102,7 @@ class Holdout:
             offsets_from_lengths(counts),
             self.target_idx[at],
             None if self.tied is None else self.tied[rows],
+            None if self.target_rating is None else self.target_rating[at],
         )
 
 

@@ -342,6 +342,12 @@ def test_held_out_rows_are_grouped_and_none_is_dropped(workspace: Workspace, tmp
     assert [row.tolist() for row in targets] == [[0], [-1, 2], [1, -1, 0]]  # in the order of the file
     events = prepared.split.interactions
     assert rows_of(found.queries) == [[], events.history(1).tolist(), events.history(3).tolist()]
+    assert found.target_rating is None
+    rated = pq.read_table(path).append_column("rating", pa.array([1.0, 2.0, 3.0, 4.0, 5.0, 0.5]))
+    pq.write_table(rated, path)
+    ratings = read_holdout(path, prepared).target_rating
+    assert ratings is not None
+    assert ratings.tolist() == [2, 3, 0.5, 1, 4, 5]
     assert found.queries.as_of.tolist() == [-1, int(events.timestamp[15]), int(events.timestamp[31])]
     np.testing.assert_array_equal(
         found.queries.history_rating, np.concatenate([events.rating[8:16], events.rating[24:32]])

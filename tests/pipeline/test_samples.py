@@ -20,7 +20,7 @@ from pipeline.builder import assemble, load_channels
 from pipeline.fitting import train_channel, train_ranker, validation_sample
 from pipeline.history import FrozenHistoryStore
 from pipeline.provenance import check_protocol
-from pipeline.samples import label, label_window, make_ranking_data, refit
+from pipeline.samples import label, label_likes, label_window, make_ranking_data, refit
 from ranking.neural import NeuralRanker
 from recall import CHANNELS
 from recall.popularity import Popularity
@@ -138,6 +138,46 @@ def test_labels_by_hand() -> None:
     nan = np.nan
     np.testing.assert_array_equal(labels, [[0, 1, nan, nan], [nan, 1, 0, 0], [0, 0, nan, nan]])
     assert missed.sum() == 1  # film 6 was not offered, and is not put in
+
+
+def test_likes_by_hand() -> None:
+    nan = np.nan
+    candidates = Candidates(
+        np.array([[5, 3, 9, -1], [1, 2, 3, 4], [7, 8, 6, -1]]),
+        np.array([[3, 2, 1, -np.inf], [4, 3, 2, 1], [3, 2, 1, -np.inf]], dtype=np.float32),
+    )
+    queries = QueryBatch.from_histories([[], [], []])
+    rating = np.array([4.0, 3.5, 5.0, nan], dtype=np.float32)
+    holdout = Holdout(queries, np.array([0, 1, 3, 4]), np.array([3, 2, 4, 6]), target_rating=rating)
+    later = Exclusions(np.array([0, 1, 2, 2]), np.array([9, 1]))
+    likes, missed = label_likes(candidates, holdout, later)
+    # Row 0: liked. Row 1: film 2 was watched and not liked, film 4 liked. Row 2: film 6 has no rating.
+    np.testing.assert_array_equal(likes, [[0, 1, nan, nan], [nan, 0, 0, 1], [0, 0, nan, nan]])
+    assert missed.sum() == 0
+    np.testing.assert_array_equal(label(candidates, holdout, later)[0][2], [0, 0, 1, nan])
+    with pytest.raises(ConfigError, match="the task 'like' needs ratings, and this data set has none"):
+        label_likes(candidates, replace(holdout, target_rating=None), later)
+
+
+def test_the_ratings_of_targets_come_with_the_window_and_the_splits() -> None:
+    users, films = np.repeat(np.arange(2), 12), np.tile(np.arange(12), 2)
+    rating = (1 + np.arange(24) % 5).astype(np.float32)
+    events = Interactions.from_events(users, films, rating=rating, n_users=2, n_items=12)
+    tables_of = tables(events)
+    split = LeaveLastN(1).split(events)
+    prepared = Prepared(split, tables_of.items, tables_of.users, tables_of.vocabulary, {"fingerprint": "x"})
+    window = label_window(prepared, max_queries=None, options=QUIET).holdout
+    of_event = {(user, film): value for user, film, value in zip(users, films, rating, strict=True)}
+    for holdout in (window, window.select(np.array([3, 1])), split.valid(), split.test()):
+        assert holdout.target_rating is not None
+        rows = np.repeat(holdout.queries.user_idx, holdout.target_counts)
+        expected = [of_event[user, film] for user, film in zip(rows, holdout.target_idx, strict=True)]
+        assert holdout.target_rating.tolist() == expected
+    unrated = cut(12, protocol=LeaveLastN(1))
+    assert label_window(unrated, max_queries=None, options=QUIET).holdout.target_rating is None
+    assert unrated.split.test().target_rating is None
+    with pytest.raises(ValueError, match="targets but 1 ratings of targets"):
+        replace(window, target_rating=np.ones(1, dtype=np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +359,23 @@ def test_a_ranker_follows_channels_fitted_on_a_file_of_ones_own(own: Workspace) 
     settings = {"channels": ["popularity", "mf"], "rerank": {"similarity": {"channel": "mf"}}}
     ranked = train_ranker(own, "deepfm", RANKER, settings, options=QUIET)
     assert json.loads((Path(ranked["path"]) / "manifest.json").read_text())["data"]["input"] == str(file.resolve())
+
+
+def test_a_ranker_of_two_tasks_learns_clicks_and_likes(own: Workspace) -> None:
+    settings = {"epochs": 1, "batch_size": 16, "hidden": [8, 4], "embedding_size": 4}
+    report = train_ranker(own, "mmoe", settings, PIPELINE, max_queries=60, options=QUIET)
+    assert report["config"]["tasks"] == ["click", "like"]
+    assert len(load(own.model("pipeline")).recommend(user=small.user_id(3), k=6).items) == 6
+
+
+def test_likes_without_ratings_are_an_error_before_any_channel_is_fitted_again(own: Workspace) -> None:
+    file, unrated = own.root / "own.parquet", replace(Prepared.load(own.prepared).split.interactions, rating=None)
+    write_events(file, unrated, Prepared.load(own.prepared).vocabulary)
+    train_channel(own, "popularity", {}, input_path=file, options=QUIET)
+    before = set(own.models.iterdir())
+    with pytest.raises(ConfigError, match="the task 'like' needs ratings, and this data set has none"):
+        train_ranker(own, "ple", {}, {"channels": ["popularity"], "rerank": None}, options=QUIET)
+    assert set(own.models.iterdir()) == before
 
 
 def test_too_few_positives_are_an_error(own: Workspace) -> None:
