@@ -6,7 +6,7 @@ and systems share the same draws.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,19 +70,30 @@ def bootstrap_means(
             f"a bootstrap needs at least 2 resamples and a level between 0 and 1, got {n_resamples} and {level}"
         )
     matrix = _matrix(values)
-    n_users = len(matrix)
+    draws = resample_weights(len(matrix), seed=seed, n_resamples=n_resamples)
+    means = np.concatenate([weights @ matrix / len(matrix) for weights in draws])  # (resamples, M)
+    centre = matrix.mean(axis=0)
+    return {name: percentile_interval(float(centre[i]), means[:, i], level) for i, name in enumerate(values)}
+
+
+def resample_weights(
+    n_users: int, *, seed: int, n_resamples: int = DEFAULT_RESAMPLES
+) -> Iterator[npt.NDArray[np.float64]]:
+    """Chunks (R, B) of how often each of B users is drawn in each resample, at most 2²² weights (32 MiB) at a time."""
     rng = np.random.default_rng(seed)
     step = max(1, _CELLS_PER_CHUNK // n_users)
-    means = np.empty((n_resamples, matrix.shape[1]))
     for start in range(0, n_resamples, step):
         rows = min(step, n_resamples - start)
-        weights = np.empty((rows, n_users))  # how often each user was drawn
+        weights = np.empty((rows, n_users))
         for row, drawn in enumerate(rng.integers(n_users, size=(rows, n_users), dtype=np.int32)):
             weights[row] = np.bincount(drawn, minlength=n_users)
-        means[start : start + rows] = weights @ matrix / n_users
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    centre = matrix.mean(axis=0)
-    return {name: Interval(float(centre[i]), float(low[i]), float(high[i]), level) for i, name in enumerate(values)}
+        yield weights
+
+
+def percentile_interval(value: float, resampled: npt.NDArray[np.float64], level: float = LEVEL) -> Interval:
+    """A figure with the interval between the percentiles of its resampled values (R,)."""
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high), level)
 
 
 def bootstrap_mean(

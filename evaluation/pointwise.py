@@ -1,0 +1,195 @@
+"""Metrics of scored and labelled rows: how well scores order them, and how well probabilities match the labels.
+
+A row is one candidate of one query; labels are 1 (positive) or 0 (negative). Notation: ``s`` are scores, ``p``
+probabilities, ``y`` labels of N rows, of which P are positive and M negative.
+
+============ ==========================================================================================================
+AUC          share of the P·M pairs of a positive and a negative whose positive has the greater score; a tie is half.
+GAUC         mean over queries of the AUC among the query's own rows. Only queries with both a positive and a negative
+             have one. Plain: every such query counts the same. Weighted: by its number of rows (its impressions), as in
+             Zhou et al., Deep Interest Network, KDD 2018, equation (6).
+Logloss      −mean of y·log p + (1 − y)·log(1 − p), in nats; p is kept within [1e-7, 1 − 1e-7].
+ECE          expected calibration error: Σ_b n_b/N · |mean p − mean y| over bins b of equal mass, which are cut at the
+             quantiles of p; rows of equal p share a bin, so there may be fewer bins than asked for.
+============ ==========================================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from evaluation.significance import DEFAULT_RESAMPLES, LEVEL, Interval, percentile_interval, resample_weights
+from reccore import DataError
+from reccore.arrays import FloatArray, IntArray
+
+Values = npt.NDArray[np.float64]
+
+SMALLEST = 1e-7
+CALIBRATION_BINS = 15
+
+
+def auc(scores: FloatArray, labels: FloatArray) -> float:
+    """AUC of N rows; NaN where one of the two classes has no row. O(N log N)."""
+    positive = labels == 1.0
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if n_positive == 0 or n_negative == 0:
+        return float("nan")
+    ranks = rankdata(scores)  # ties share the mean of their ranks
+    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def auc_per_query(scores: FloatArray, labels: FloatArray) -> Values:
+    """(B,) AUC within each query; NaN for a query without a positive or without a negative.
+
+    Args:
+        scores: (B, K), higher is better.
+        labels: (B, K), 1 = positive, 0 = negative, NaN = no label or no item, which takes no part.
+    """
+    labelled = ~np.isnan(labels)
+    ranks = rankdata(np.where(labelled, scores, np.nan), axis=1, nan_policy="omit")
+    positive = labels == 1.0
+    n_positive, n_negative = positive.sum(axis=1), (labels == 0.0).sum(axis=1)
+    pairs = n_positive * n_negative
+    wins = np.where(positive, ranks, 0.0).sum(axis=1) - n_positive * (n_positive + 1) / 2
+    return np.where(pairs > 0, wins / np.maximum(pairs, 1), np.nan)
+
+
+def gauc(scores: FloatArray, labels: FloatArray, *, weighted: bool = False) -> float:
+    """GAUC of (B, K) scores and labels, plain or weighted by impressions; NaN where no query has an AUC."""
+    values = auc_per_query(scores, labels)
+    defined = ~np.isnan(values)
+    if not defined.any():
+        return float("nan")
+    weights = (~np.isnan(labels)).sum(axis=1) if weighted else np.ones(len(values))
+    return float(np.average(values[defined], weights=weights[defined]))
+
+
+def log_losses(probabilities: FloatArray, labels: FloatArray) -> Values:
+    """Logloss of every row, in nats."""
+    p = np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST, 1.0 - SMALLEST)
+    return -np.where(labels == 1.0, np.log(p), np.log1p(-p))
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """The reliability curve: what was predicted and what happened, bin by bin.
+
+    Attributes:
+        predicted: mean probability of each bin, ascending.
+        observed: share of positives of each bin.
+        count: rows of each bin.
+    """
+
+    predicted: Values
+    observed: Values
+    count: IntArray
+
+    @classmethod
+    def of(cls, probabilities: FloatArray, labels: FloatArray, bins: int = CALIBRATION_BINS) -> Reliability:
+        """Bins of equal mass.
+
+        Args:
+            probabilities, labels: (N,) rows.
+            bins: greatest number of bins.
+
+        Raises:
+            DataError: no row, or fewer than one bin.
+        """
+        if len(labels) == 0 or bins < 1:
+            raise DataError(f"calibration needs rows and at least one bin, got {len(labels)} rows and {bins} bins")
+        p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+        edges = np.quantile(p, np.linspace(0, 1, bins + 1)[1:-1])
+        at = np.searchsorted(edges, p)
+        count = np.bincount(at, minlength=bins)
+        used = count > 0
+        totals = [np.bincount(at, weights=values, minlength=bins)[used] / count[used] for values in (p, y)]
+        return cls(totals[0], totals[1], count[used])
+
+    @property
+    def error(self) -> float:
+        """ECE."""
+        return float(np.average(np.abs(self.predicted - self.observed), weights=self.count))
+
+
+def calibration_error(probabilities: FloatArray, labels: FloatArray, bins: int = CALIBRATION_BINS) -> float:
+    """ECE of (N,) probabilities with bins of equal mass.
+
+    Raises:
+        DataError: no row, or fewer than one bin.
+    """
+    return Reliability.of(probabilities, labels, bins).error
+
+
+def auc_interval(
+    scores: FloatArray,
+    labels: FloatArray,
+    groups: IntArray,
+    *,
+    seed: int,
+    n_resamples: int = DEFAULT_RESAMPLES,
+    level: float = LEVEL,
+) -> Interval:
+    """AUC with its percentile bootstrap interval; groups of rows (users or queries) are drawn with replacement.
+
+    O(N) for each resample. A resample without a positive or without a negative counts for nothing.
+
+    Args:
+        scores, labels: (N,) rows.
+        groups: (N,) number 0 … G − 1 of each row's group.
+        seed, n_resamples, level: see ``bootstrap_means``.
+
+    Raises:
+        DataError: one of the two classes has no row.
+    """
+    value = auc(scores, labels)
+    if np.isnan(value):
+        raise DataError("AUC needs a positive and a negative row")
+    order = np.argsort(scores, kind="stable")
+    sorted_groups, positive = groups[order], labels[order] == 1.0
+    first = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # where each run of equal scores begins
+    found = []
+    for weights in resample_weights(int(groups.max()) + 1, seed=seed, n_resamples=n_resamples):
+        for row in weights:
+            drawn = row[sorted_groups]
+            up = np.add.reduceat(np.where(positive, drawn, 0.0), first)
+            down = np.add.reduceat(np.where(positive, 0.0, drawn), first)
+            pairs = up.sum() * down.sum()
+            if pairs > 0:
+                found.append(float(up @ (np.cumsum(down) - 0.5 * down)) / pairs)
+    return percentile_interval(value, np.array(found), level)
+
+
+def ratio_interval(
+    totals: Values,
+    counts: Values,
+    *,
+    seed: int,
+    n_resamples: int = DEFAULT_RESAMPLES,
+    level: float = LEVEL,
+) -> Interval:
+    """Σ totals / Σ counts over groups with its percentile bootstrap interval: the mean of rows drawn group by group.
+
+    Args:
+        totals: (G,) sum over the rows of each group.
+        counts: (G,) number, or weight, of its rows.
+        seed, n_resamples, level: see ``bootstrap_means``.
+
+    Raises:
+        DataError: no row at all.
+    """
+    if counts.sum() <= 0:
+        raise DataError("a mean over rows needs at least one row")
+    found = [
+        (weights @ totals) / np.maximum(weights @ counts, SMALLEST)
+        for weights in resample_weights(len(totals), seed=seed, n_resamples=n_resamples)
+    ]
+    return percentile_interval(float(totals.sum() / counts.sum()), np.concatenate(found), level)
+
+
+def totals_by_group(values: Values, groups: IntArray, n_groups: int) -> Values:
+    """(G,) sum of each group's rows."""
+    return np.bincount(groups, weights=values, minlength=n_groups).astype(np.float64)
