@@ -29,6 +29,8 @@ class RankerTrainingConfig(TrainingConfig):
             error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` are of
             the day of the crawl, later than the events to predict: a leak in time.
         loss: ``softmax`` (listwise, over a query's candidates), ``bce`` (pointwise) or ``bpr`` (pairwise).
+        select_by: validation figure that decides which epoch is kept: ``ndcg`` (NDCG@10 of each query) or ``auc`` (over
+            all labelled rows), which samples with one candidate per query need, since their NDCG never changes.
         negatives: unchosen candidates drawn anew for each query and epoch.
         debias: correction of popularity bias: ``none``, ``ipw`` or ``bias_tower`` (``ranking.debias``).
         user_dropout: share of queries whose user id is hidden in a training step, so that unknown users have a
@@ -41,6 +43,7 @@ class RankerTrainingConfig(TrainingConfig):
     features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)
     metadata: tuple[MetadataName, ...] = ()
     loss: LossName = "softmax"
+    select_by: Literal["ndcg", "auc"] = "ndcg"
     negatives: PositiveInt = 100
     debias: DebiasConfig = NoDebiasConfig()
     user_dropout: float = Field(default=0.5, ge=0, le=1)

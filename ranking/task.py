@@ -12,6 +12,7 @@ import torch
 from loguru import logger
 from torch import Tensor
 
+from evaluation.pointwise import auc
 from ranking.balance import LossBalance
 from ranking.config import RankerTrainingConfig
 from ranking.debias import BiasTower, bias_inputs, exposure, inverse_propensity
@@ -34,8 +35,9 @@ QUERIES_NAMED = 5
 class RankingTask(Task):
     """Learns to put the positives of a query before its other candidates.
 
-    After each epoch NDCG@10 of the validation samples decides which state is kept. The untrained network, which keeps
-    the order of recall, counts as epoch 0. Without a positive among the validation samples there is no validation.
+    After each epoch NDCG@10 or AUC of the validation samples decides which state is kept. The untrained network, which
+    keeps the order of recall, counts as epoch 0. Without a positive among the validation samples there is no
+    validation.
 
     Args:
         network: of the ranker.
@@ -91,6 +93,9 @@ class RankingTask(Task):
         if valid is not None and not np.any(valid.labels[tasks[0]] == 1.0):
             logger.warning("none of the {:,} validation queries has a positive: no epoch is chosen by them", len(valid))
             valid = None
+        if valid is not None and config.select_by == "auc" and not np.any(valid.labels[tasks[0]] == 0.0):
+            logger.warning("no validation candidate is a negative: there is no AUC to choose an epoch by")
+            valid = None
         self.valid = valid
         self.valid_inputs = None if valid is None else encode_if_small(encoder, valid)
 
@@ -134,10 +139,13 @@ class RankingTask(Task):
         return self.valid is not None
 
     def validate(self) -> float:
-        """Mean NDCG@10 over all validation queries, of the labelled candidates alone."""
+        """Mean NDCG@10 over all validation queries, or AUC over all, of the labelled candidates alone."""
         assert self.valid is not None
         queries, candidates, labels = self.valid.queries, self.valid.candidates, self.valid.labels[self.tasks[0]]
         scores = score_queries(self.ranker, self.encoder, queries, candidates, self.device, self.valid_inputs)
+        if self.config.select_by == "auc":
+            labelled = candidates.mask & ~np.isnan(labels)
+            return auc(scores[labelled], labels[labelled])
         return stopping_ndcg(scores, labels, candidates.item_idx)
 
     def curves(self) -> dict[str, float]:

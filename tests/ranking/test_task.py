@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from loguru import logger
+from sklearn.metrics import roc_auc_score
 
 from evaluation.metrics import ndcg_of_scores
 from ranking import RANKERS, scoring, task
@@ -120,6 +121,30 @@ def test_patience_stops_and_the_best_state_comes_back(setting: Setting) -> None:
     assert restored == pytest.approx(log.best_validation)
     longer = fitted(setting, patience=3, **wild).log
     assert len(longer.loss) > len(log.loss)
+
+
+def test_single_candidates_need_auc_to_choose_an_epoch(setting: Setting) -> None:
+    """One candidate per query, positive for users of its colour: NDCG is the same whatever the network does."""
+
+    def single(samples: RankingSamples) -> RankingSamples:
+        first = samples.candidates.head(1)
+        likes = first.item_idx % 2 == samples.queries.user_idx[:, None] % 2
+        return RankingSamples(samples.queries, first, {"click": likes.astype(np.float32)})
+
+    rows = replace(setting, samples=single(setting.samples), valid=single(setting.valid))
+    options = {"loss": "bce", "epochs": 12, "features": ["user.id", "item.id"], "user_dropout": 0.0}
+    by_ndcg = fitted(rows, **options).log
+    assert (by_ndcg.best_epoch, set(by_ndcg.validation)) == (0, {by_ndcg.untrained})
+    ranker = fitted(rows, select_by="auc", patience=12, **options)
+    scores = ranker.score(rows.valid.queries, rows.valid.candidates)[:, 0]
+    assert ranker.log.best_epoch > 0
+    assert ranker.log.best_validation == pytest.approx(roc_auc_score(rows.valid.labels["click"][:, 0], scores))
+
+
+def test_without_a_negative_no_epoch_is_chosen_by_auc(setting: Setting) -> None:
+    nothing = replace(setting.valid, labels={"click": np.where(setting.valid.labels["click"] == 1.0, 1.0, NAN)})
+    log = fitted(replace(setting, valid=nothing), select_by="auc").log
+    assert (log.validation, log.best_epoch) == ([], 4)
 
 
 def test_an_untrained_network_keeps_the_order_of_recall(setting: Setting) -> None:
