@@ -7,7 +7,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from ranking.calibration import Calibration
 from reccore import (
+    Bundle,
     Candidates,
     Component,
     ConfigError,
@@ -19,6 +21,9 @@ from reccore import (
     Vocabulary,
 )
 from reccore.arrays import FloatArray
+from reccore.bundle import BundleWriter
+
+CALIBRATION = "calibration.npz"
 
 
 class BaseRanker(Component[Any]):
@@ -29,6 +34,7 @@ class BaseRanker(Component[Any]):
     """
 
     kind: ClassVar[str] = "ranking"
+    _calibration: Calibration | None = None
 
     @property
     @abstractmethod
@@ -52,7 +58,7 @@ class BaseRanker(Component[Any]):
             items: catalogue facts; statistics of the same split that the recall models saw.
             users: user facts that do not depend on events.
             vocabulary: users and items behind the indices.
-            valid: samples to choose an epoch by.
+            valid: samples to choose an epoch by, and to calibrate the scores on.
             options: seed, device, progress.
 
         Raises:
@@ -74,7 +80,17 @@ class BaseRanker(Component[Any]):
         self._vocabulary = None
         self._fit(samples, items, users, valid, options)
         self._vocabulary = vocabulary
+        self._calibration = None if valid is None else self._calibrate(valid)
         return self
+
+    def _calibrate(self, valid: RankingSamples) -> Calibration | None:
+        """Fitted on the labels of the first task; None if the config wants none, or one class has no row."""
+        labels = np.where(valid.candidates.mask, valid.labels[self.tasks[0]], np.nan)
+        labelled = ~np.isnan(labels)
+        if self.config.calibration == "none" or len(np.unique(labels[labelled])) < 2:
+            return None
+        scores = self.score(valid.queries, valid.candidates)
+        return Calibration.fit(self.config.calibration, scores[labelled], labels[labelled])
 
     def score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
         """(B, K) scores in the columns' own order, higher is better; −inf on padding. Never reorders.
@@ -104,6 +120,44 @@ class BaseRanker(Component[Any]):
         if candidates.item_idx.size and candidates.item_idx.max() >= n_items:
             raise ValueError(f"candidate index {candidates.item_idx.max()} outside the catalogue of {n_items} items")
         return queries.known_items_only(n_items)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether scores can be turned into probabilities."""
+        return self._calibration is not None
+
+    def probability(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
+        """(B, K) calibrated probabilities of the first task in the columns' own order; 0 on padding.
+
+        Non-decreasing in ``score``. They hold for candidates offered as those of training were.
+
+        Raises:
+            ConfigError: the scores were not calibrated.
+            ValueError, NotFittedError: see ``score``.
+        """
+        scores = self.score(queries, candidates)
+        return np.where(candidates.mask, self.calibrated(scores), np.float32(0.0))
+
+    def calibrated(self, scores: FloatArray) -> FloatArray:
+        """Probabilities of scores that ``score`` returned.
+
+        Raises:
+            ConfigError: the scores were not calibrated.
+        """
+        if self._calibration is None:
+            raise ConfigError(
+                f"the scores of {self.name} were not calibrated; train it with calibration = isotonic or platt, and "
+                "with validation samples that have positives and negatives"
+            )
+        return self._calibration(scores).astype(np.float32)
+
+    def _write_common(self, bundle: BundleWriter) -> None:
+        if self._calibration is not None:
+            bundle.arrays(CALIBRATION, self._calibration.to_arrays())
+
+    def _read_common(self, bundle: Bundle) -> None:
+        if CALIBRATION in bundle.manifest["files"]:
+            self._calibration = Calibration.from_arrays(bundle.arrays(CALIBRATION))
 
     @abstractmethod
     def _fit(

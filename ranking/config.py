@@ -7,13 +7,14 @@ from typing import Literal
 from pydantic import Field, PositiveInt, field_validator
 
 from dataprep.tmdb import MetadataName
+from ranking.calibration import RankerConfig
 from ranking.debias import DebiasConfig, NoDebiasConfig
 from ranking.features import DEFAULT, Choice, check_names
 from ranking.losses import LossName
 from training import TrainingConfig
 
 
-class RankerTrainingConfig(TrainingConfig):
+class RankerTrainingConfig(RankerConfig, TrainingConfig):
     """What every ranker around a torch network is trained with, besides the options of the loop; a sample is a query.
 
     ``weight_decay`` applies to tables with one row per category (ids, genres, keywords) and spares all other weights.

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from ranking import RANKERS
 from ranking.base import BaseRanker
+from ranking.calibration import RankerConfig
 from reccore import (
     Bundle,
     Candidates,
@@ -65,7 +66,7 @@ class MemberConfig(ComponentConfig):
         return RANKERS[self.model](self.model_extra)
 
 
-class EnsembleConfig(ComponentConfig):
+class EnsembleConfig(RankerConfig):
     """Options of an ensemble.
 
     Attributes:
@@ -118,6 +119,7 @@ class Ensemble(BaseRanker):
         super().fit(samples, items=items, users=users, vocabulary=vocabulary, valid=valid, options=options)
         for member in self.members:
             member._vocabulary = vocabulary  # ``_fit`` takes none
+            member._calibration = None if valid is None else member._calibrate(valid)
         return self
 
     def _fit(

@@ -19,6 +19,7 @@ from pydantic import Field, PositiveInt, field_validator
 from dataprep.tmdb import MetadataName, metadata_to_read
 from ranking.base import BaseRanker
 from ranking.boosting import ROWS_PER_CHUNK, Boosting, CandidateRows, RankingRows
+from ranking.calibration import RankerConfig
 from ranking.dense import DenseFeatures
 from ranking.features import DEFAULT, Choice, FeatureEncoder, check_names, named
 from ranking.features.recall import MERGED_LOG_RANK
@@ -29,7 +30,6 @@ from reccore import (
     ArtefactError,
     Bundle,
     Candidates,
-    ComponentConfig,
     ItemTable,
     QueryBatch,
     RankingSamples,
@@ -53,7 +53,7 @@ EXPECTED = "expected"
 """Name of the contribution that every candidate has alike: the mean score of the trees in training."""
 
 
-class LambdaMARTConfig(ComponentConfig):
+class LambdaMARTConfig(RankerConfig):
     """Options of LambdaMART.
 
     Attributes:

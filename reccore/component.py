@@ -57,6 +57,7 @@ class Component(ABC, Generic[C]):
         config = self.config.model_dump(mode="json")
         with write_bundle(Path(path), kind=self.kind, component=self.name, config=config, **facts) as bundle:
             bundle.vocabulary(vocabulary)
+            self._write_common(bundle)
             self._write(bundle)
 
     @classmethod
@@ -76,8 +77,15 @@ class Component(ABC, Generic[C]):
         """Build from an opened bundle of this class."""
         component = cls(bundle.manifest["config"])
         component._vocabulary = bundle.vocabulary()
+        component._read_common(bundle)
         component._read(bundle)
         return component
+
+    def _write_common(self, bundle: BundleWriter) -> None:
+        """Write what every component of this kind stores; nothing by default."""
+
+    def _read_common(self, bundle: Bundle) -> None:
+        """Restore what ``_write_common`` wrote."""
 
     @abstractmethod
     def _write(self, bundle: BundleWriter) -> None:
