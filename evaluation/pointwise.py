@@ -17,6 +17,7 @@ ECE          expected calibration error: Σ_b n_b/N · |mean p − mean y| over 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +25,16 @@ from scipy.stats import rankdata
 
 from evaluation.significance import DEFAULT_RESAMPLES, LEVEL, Interval, percentile_interval, resample_weights
 from reccore import DataError
-from reccore.arrays import FloatArray, IntArray
+from reccore.arrays import IntArray
 
+Floats = npt.NDArray[np.floating[Any]]
 Values = npt.NDArray[np.float64]
 
 SMALLEST = 1e-7
 CALIBRATION_BINS = 15
 
 
-def auc(scores: FloatArray, labels: FloatArray) -> float:
+def auc(scores: Floats, labels: Floats) -> float:
     """AUC of N rows; NaN where one of the two classes has no row. O(N log N)."""
     positive = labels == 1.0
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
@@ -42,7 +44,7 @@ def auc(scores: FloatArray, labels: FloatArray) -> float:
     return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def auc_per_query(scores: FloatArray, labels: FloatArray) -> Values:
+def auc_per_query(scores: Floats, labels: Floats) -> Values:
     """(B,) AUC within each query; NaN for a query without a positive or without a negative.
 
     Args:
@@ -58,7 +60,7 @@ def auc_per_query(scores: FloatArray, labels: FloatArray) -> Values:
     return np.where(pairs > 0, wins / np.maximum(pairs, 1), np.nan)
 
 
-def gauc(scores: FloatArray, labels: FloatArray, *, weighted: bool = False) -> float:
+def gauc(scores: Floats, labels: Floats, *, weighted: bool = False) -> float:
     """GAUC of (B, K) scores and labels, plain or weighted by impressions; NaN where no query has an AUC."""
     values = auc_per_query(scores, labels)
     defined = ~np.isnan(values)
@@ -68,7 +70,7 @@ def gauc(scores: FloatArray, labels: FloatArray, *, weighted: bool = False) -> f
     return float(np.average(values[defined], weights=weights[defined]))
 
 
-def log_losses(probabilities: FloatArray, labels: FloatArray) -> Values:
+def log_losses(probabilities: Floats, labels: Floats) -> Values:
     """Logloss of every row, in nats."""
     p = np.clip(np.asarray(probabilities, dtype=np.float64), SMALLEST, 1.0 - SMALLEST)
     return -np.where(labels == 1.0, np.log(p), np.log1p(-p))
@@ -89,7 +91,7 @@ class Reliability:
     count: IntArray
 
     @classmethod
-    def of(cls, probabilities: FloatArray, labels: FloatArray, bins: int = CALIBRATION_BINS) -> Reliability:
+    def of(cls, probabilities: Floats, labels: Floats, bins: int = CALIBRATION_BINS) -> Reliability:
         """Bins of equal mass.
 
         Args:
@@ -115,7 +117,7 @@ class Reliability:
         return float(np.average(np.abs(self.predicted - self.observed), weights=self.count))
 
 
-def calibration_error(probabilities: FloatArray, labels: FloatArray, bins: int = CALIBRATION_BINS) -> float:
+def calibration_error(probabilities: Floats, labels: Floats, bins: int = CALIBRATION_BINS) -> float:
     """ECE of (N,) probabilities with bins of equal mass.
 
     Raises:
@@ -125,22 +127,19 @@ def calibration_error(probabilities: FloatArray, labels: FloatArray, bins: int =
 
 
 def auc_interval(
-    scores: FloatArray,
-    labels: FloatArray,
+    scores: Floats,
+    labels: Floats,
     groups: IntArray,
     *,
     seed: int,
     n_resamples: int = DEFAULT_RESAMPLES,
     level: float = LEVEL,
 ) -> Interval:
-    """AUC with its percentile bootstrap interval; groups of rows (users or queries) are drawn with replacement.
-
-    O(N) for each resample. A resample without a positive or without a negative counts for nothing.
+    """AUC with its percentile bootstrap interval over groups of rows.
 
     Args:
-        scores, labels: (N,) rows.
-        groups: (N,) number 0 … G − 1 of each row's group.
-        seed, n_resamples, level: see ``bootstrap_means``.
+        scores, labels, groups, seed, n_resamples: see ``auc_resamples``.
+        level: see ``bootstrap_means``.
 
     Raises:
         DataError: one of the two classes has no row.
@@ -148,6 +147,23 @@ def auc_interval(
     value = auc(scores, labels)
     if np.isnan(value):
         raise DataError("AUC needs a positive and a negative row")
+    found = auc_resamples(scores, labels, groups, seed=seed, n_resamples=n_resamples)
+    return percentile_interval(value, found[~np.isnan(found)], level)
+
+
+def auc_resamples(
+    scores: Floats, labels: Floats, groups: IntArray, *, seed: int, n_resamples: int = DEFAULT_RESAMPLES
+) -> Values:
+    """(R,) AUC of each bootstrap resample; groups of rows (users or queries) are drawn with replacement.
+
+    NaN for a resample without a positive or without a negative. O(N) for each resample.
+
+    Args:
+        scores, labels: (N,) rows.
+        groups: (N,) number 0 … G − 1 of each row's group.
+        seed: of the draws; equal seeds and groups draw the same groups, so that differences are paired.
+        n_resamples: R.
+    """
     order = np.argsort(scores, kind="stable")
     sorted_groups, positive = groups[order], labels[order] == 1.0
     first = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # where each run of equal scores begins
@@ -158,9 +174,8 @@ def auc_interval(
             up = np.add.reduceat(np.where(positive, drawn, 0.0), first)
             down = np.add.reduceat(np.where(positive, 0.0, drawn), first)
             pairs = up.sum() * down.sum()
-            if pairs > 0:
-                found.append(float(up @ (np.cumsum(down) - 0.5 * down)) / pairs)
-    return percentile_interval(value, np.array(found), level)
+            found.append(float(up @ (np.cumsum(down) - 0.5 * down)) / pairs if pairs > 0 else np.nan)
+    return np.array(found)
 
 
 def ratio_interval(
