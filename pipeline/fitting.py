@@ -17,6 +17,7 @@ from evaluation.metrics import per_query_metrics
 from pipeline.builder import PIPELINE, assemble, load_channels, save
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
+from pipeline.leak_alarm import check_for_leak
 from pipeline.provenance import data_of
 from pipeline.samples import check_tasks, make_ranking_data
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
@@ -174,6 +175,8 @@ def train_ranker(
     )
     seconds = perf_counter() - started
     metrics = None
+    if len(valid) and len(stop):
+        check_for_leak(ranker, stop, data.valid, valid, seed=options.seed)
     if len(valid):
         ranked = data.valid.candidates.reordered(ranker.score(data.valid.queries, data.valid.candidates))
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
