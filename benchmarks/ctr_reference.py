@@ -25,6 +25,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+if sys.path[0] == str(Path(__file__).parent):
+    sys.path.remove(sys.path[0])  # Python puts it first, and benchmarks/ranking.py would hide the package of its name
+
 import numpy as np
 import torch
 from loguru import logger

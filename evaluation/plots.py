@@ -171,6 +171,33 @@ def plot_trade_off(
     return path
 
 
+def plot_reliability(
+    curves: Mapping[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]], path: Path, *, title: str = ""
+) -> Path:
+    """Plot the share of positives (y) against the mean predicted probability (x) of each bin; both axes logarithmic.
+
+    Args:
+        curves: system → (predicted, observed) of its bins; a bin without a positive is drawn on the lower edge.
+    """
+    require_some(curves)
+    values = np.concatenate([side for curve in curves.values() for side in curve])
+    low = max(float(values[values > 0].min(initial=1.0)) / 2, 1e-5)
+    with figure(path, (6.4, 5.2), title) as axes:
+        axes.plot([low, 1.0], [low, 1.0], color=INK, linewidth=1.0, linestyle="--", label="perfect")
+        for i, (name, (predicted, observed)) in enumerate(curves.items()):
+            style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            axes.plot(np.maximum(predicted, low), np.maximum(observed, low), label=name, markersize=5, **style)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(low, 1.0)
+        axes.set_ylim(low, 1.0)
+        axes.set_xlabel("predicted probability, mean of a bin")
+        axes.set_ylabel("share of positives")
+        axes.grid(axis="both")
+        axes.legend(loc="upper left")
+    return path
+
+
 def plot_overlap(
     names: Sequence[str],
     found: Sequence[int],

@@ -116,6 +116,10 @@ class Reliability:
         """ECE."""
         return float(np.average(np.abs(self.predicted - self.observed), weights=self.count))
 
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain values."""
+        return {name: getattr(self, name).tolist() for name in ("predicted", "observed", "count")}
+
 
 def calibration_error(probabilities: Floats, labels: Floats, bins: int = CALIBRATION_BINS) -> float:
     """ECE of (N,) probabilities with bins of equal mass.
@@ -166,7 +170,8 @@ def auc_resamples(
     """
     order = np.argsort(scores, kind="stable")
     sorted_groups, positive = groups[order], labels[order] == 1.0
-    first = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # where each run of equal scores begins
+    ordered = scores[order]
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))  # where each run of equal scores begins
     found = []
     for weights in resample_weights(int(groups.max()) + 1, seed=seed, n_resamples=n_resamples):
         for row in weights:
@@ -196,15 +201,30 @@ def ratio_interval(
     Raises:
         DataError: no row at all.
     """
+    found = ratio_resamples(totals, counts, seed=seed, n_resamples=n_resamples)
+    return percentile_interval(float(totals.sum() / counts.sum()), found, level)
+
+
+def ratio_resamples(totals: Values, counts: Values, *, seed: int, n_resamples: int = DEFAULT_RESAMPLES) -> Values:
+    """(R,) Σ totals / Σ counts of each bootstrap resample of groups; see ``ratio_interval``."""
     if counts.sum() <= 0:
         raise DataError("a mean over rows needs at least one row")
     found = [
         (weights @ totals) / np.maximum(weights @ counts, SMALLEST)
         for weights in resample_weights(len(totals), seed=seed, n_resamples=n_resamples)
     ]
-    return percentile_interval(float(totals.sum() / counts.sum()), np.concatenate(found), level)
+    return np.concatenate(found)
 
 
 def totals_by_group(values: Values, groups: IntArray, n_groups: int) -> Values:
     """(G,) sum of each group's rows."""
     return np.bincount(groups, weights=values, minlength=n_groups).astype(np.float64)
+
+
+def groups_of(user_idx: IntArray) -> IntArray:
+    """(B,) number of each query's user; every query of an unknown user is a group of its own."""
+    known = user_idx >= 0
+    group = np.zeros(len(user_idx), dtype=np.int64)
+    users, group[known] = np.unique(user_idx[known], return_inverse=True)
+    group[~known] = len(users) + np.arange(int((~known).sum()))
+    return group

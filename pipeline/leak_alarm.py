@@ -3,7 +3,11 @@
 Where the channels that offered the training candidates have seen the label events, or a feature has, a candidate's
 score gives its label away. The ranker then separates the candidates of the label window almost perfectly, on held-out
 users too, and learns little else; in use, where no score knows the answer, it orders worse than recall did. Neither
-figure shows that alone: a good ranker has a high AUC, and an honest one can lose to recall on validation.
+figure shows that alone: a good ranker has a high AUC, and an honest one can lose to recall on validation. So the alarm
+compares the AUC of held-out users with that of validation, and the ranked order with the merged one.
+
+On MovieLens-100K (DeepFM, 5 epochs, 1,500 training queries) the within-query AUC is 0.790 and 0.788; with channels that
+were fitted on the label window as well, 0.874 and 0.784.
 """
 
 from __future__ import annotations
@@ -14,13 +18,13 @@ import numpy as np
 from loguru import logger
 
 from evaluation.metrics import per_query_metrics
-from evaluation.pointwise import gauc
-from evaluation.significance import Interval, paired_bootstrap
+from evaluation.pointwise import auc_per_query, groups_of, ratio_resamples, totals_by_group
+from evaluation.significance import Interval, paired_bootstrap, percentile_interval
 from ranking.base import BaseRanker
 from reccore import Candidates, DataError, Holdout, RankingSamples
 
 ALARM_GAP = 0.05
-"""A fall of the within-query AUC from held-out users of the label window to validation that is no chance."""
+"""A fall of the within-query AUC from held-out users of the label window to validation that honest runs do not have."""
 METRIC = "ndcg@10"
 
 
@@ -36,6 +40,7 @@ class LeakFigures:
         window: GAUC (``evaluation.pointwise``) of the ranker on the label window of users it was not trained on.
         use: the same on validation, whose candidates come from the channels in use.
         window_merged, use_merged: GAUC of the merged order.
+        fall: ``window`` − ``use``, with its bootstrap interval over users.
         change: NDCG@10 of all validation queries, ranked − merged, paired over users.
     """
 
@@ -43,30 +48,27 @@ class LeakFigures:
     use: float
     window_merged: float
     use_merged: float
+    fall: Interval
     change: Interval
 
     @property
-    def falls(self) -> bool:
-        """Whether AUC falls by more than ``ALARM_GAP`` from the window to use."""
-        return self.window - self.use > ALARM_GAP
-
-    @property
     def leaks(self) -> bool:
-        """Whether AUC falls, and NDCG falls below recall's as well."""
-        return self.falls and self.change.high < 0.0
+        """Whether AUC falls by more than ``ALARM_GAP``: certainly, or while NDCG falls below recall's."""
+        return self.fall.low > ALARM_GAP or (self.fall.mean > ALARM_GAP and self.change.high < 0.0)
 
     def __str__(self) -> str:
         return (
             f"within-query AUC of the ranker {self.window:.3f} on held-out users of the label window, {self.use:.3f} "
-            f"on validation (merged order {self.window_merged:.3f} and {self.use_merged:.3f}); NDCG@10 of validation, "
-            f"ranked − merged: {self.change.mean:+.4f} [{self.change.low:+.4f}, {self.change.high:+.4f}]"
+            f"on validation, a fall of {self.fall.mean:.3f} [{self.fall.low:.3f}, {self.fall.high:.3f}] (merged order "
+            f"{self.window_merged:.3f} and {self.use_merged:.3f}); NDCG@10 of validation, ranked − merged: "
+            f"{self.change.mean:+.4f} [{self.change.low:+.4f}, {self.change.high:+.4f}]"
         )
 
 
 def check_for_leak(
     ranker: BaseRanker, stopping: RankingSamples, valid: RankingSamples, holdout: Holdout, *, seed: int = 0
 ) -> LeakFigures | None:
-    """Stop if the ranker is far better where its labels came from than where it is used, and worse than recall there.
+    """Stop if the ranker is far better where its labels came from than where it is used.
 
     Args:
         ranker: fitted.
@@ -79,28 +81,30 @@ def check_for_leak(
         The figures; None where a part has no query with a positive and a negative.
 
     Raises:
-        LeakError: both hold.
+        LeakError: see ``LeakFigures.leaks``.
     """
     task = ranker.tasks[0]
-    ranked = {name: ranker.score(part.queries, part.candidates) for name, part in _parts(stopping, valid)}
-    found = {
-        name: (_gauc(ranked[name], part, task), _gauc(_place(part.candidates), part, task))
-        for name, part in _parts(stopping, valid)
-    }
-    if any(np.isnan(value) for pair in found.values() for value in pair):
+    scores = {part: ranker.score(part.queries, part.candidates) for part in (stopping, valid)}
+    window, use = (_within_queries(scores[part], part, task) for part in (stopping, valid))
+    merged = [_within_queries(_place(part.candidates), part, task) for part in (stopping, valid)]
+    if np.isnan(window).all() or np.isnan(use).all():
         return None
     after, before = (
         per_query_metrics(candidates, holdout, (10,))[METRIC]
-        for candidates in (valid.candidates.reordered(ranked["use"]), valid.candidates)
+        for candidates in (valid.candidates.reordered(scores[valid]), valid.candidates)
     )
+    resampled = [
+        _resampled(values, part, seed + i) for i, (values, part) in enumerate(((window, stopping), (use, valid)))
+    ]
     figures = LeakFigures(
-        window=found["window"][0],
-        use=found["use"][0],
-        window_merged=found["window"][1],
-        use_merged=found["use"][1],
+        window=float(np.nanmean(window)),
+        use=float(np.nanmean(use)),
+        window_merged=float(np.nanmean(merged[0])),
+        use_merged=float(np.nanmean(merged[1])),
+        fall=percentile_interval(float(np.nanmean(window) - np.nanmean(use)), resampled[0] - resampled[1]),
         change=paired_bootstrap(after, before, seed=seed),
     )
-    logger.log("WARNING" if figures.falls else "INFO", "leak alarm: {}", figures)
+    logger.info("leak alarm: {}", figures)
     if figures.leaks:
         raise LeakError(
             f"{ranker.name} seems to know its labels: {figures}. Scores or features of the training candidates were "
@@ -111,14 +115,20 @@ def check_for_leak(
     return figures
 
 
-def _parts(window: RankingSamples, use: RankingSamples) -> tuple[tuple[str, RankingSamples], ...]:
-    return ("window", window), ("use", use)
-
-
 def _place(candidates: Candidates) -> np.ndarray:
     """(B, K) minus the place in the list."""
     return np.broadcast_to(-np.arange(candidates.k, dtype=np.float32), candidates.item_idx.shape)
 
 
-def _gauc(scores: np.ndarray, samples: RankingSamples, task: str) -> float:
-    return gauc(scores, np.where(samples.candidates.mask, samples.labels[task], np.nan))
+def _within_queries(scores: np.ndarray, samples: RankingSamples, task: str) -> np.ndarray:
+    """(B,) AUC within each query; NaN where it has none."""
+    return auc_per_query(scores, np.where(samples.candidates.mask, samples.labels[task], np.nan))
+
+
+def _resampled(values: np.ndarray, samples: RankingSamples, seed: int) -> np.ndarray:
+    """(R,) mean of each bootstrap resample of users, over the queries that have a value."""
+    defined = ~np.isnan(values)
+    group = groups_of(samples.queries.user_idx[defined])
+    n_groups = int(group.max()) + 1
+    totals, counts = (totals_by_group(part, group, n_groups) for part in (values[defined], np.ones(defined.sum())))
+    return ratio_resamples(totals, counts, seed=seed)

@@ -19,6 +19,7 @@ CURVES = {"popularity": {10: 0.1, 100: 0.4}, "two_tower": {10: 0.2, 100: 0.7}}
 BARS = {"popularity": Interval(0.04, 0.03, 0.05), "two_tower": Interval(0.08, 0.07, 0.09)}
 POINTS = {"popularity": (0.02, 0.04), "two_tower": (0.4, 0.08)}
 OVERLAP = ["mf", "popularity"]
+RELIABILITY = {"deepfm": (np.array([0.001, 0.02, 0.3]), np.array([0.0, 0.03, 0.2]))}
 TRADE_OFF = [(0.5, 0.08, 0.8), (1.0, 0.1, 0.6)]
 
 DRAWN: list[tuple[str, Callable[[Any, Path], Path], Any]] = [
@@ -26,6 +27,7 @@ DRAWN: list[tuple[str, Callable[[Any, Path], Path], Any]] = [
     ("intervals", lambda data, path: plots.plot_intervals(data, path, xlabel="NDCG@10"), BARS),
     ("against", lambda data, path: plots.plot_accuracy_against(data, path, xlabel="x", ylabel="y"), POINTS),
     ("overlap", lambda names, path: overlap(names, path), OVERLAP),
+    ("reliability", plots.plot_reliability, RELIABILITY),
     ("trade_off", lambda data, path: plots.plot_trade_off(data, path, chosen=0.5), TRADE_OFF),
 ]
 each_plot = pytest.mark.parametrize(("draw", "data"), [pytest.param(d, v, id=name) for name, d, v in DRAWN])

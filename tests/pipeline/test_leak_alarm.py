@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from evaluation.pointwise import gauc
-from pipeline.leak_alarm import LeakError, check_for_leak
+from evaluation.significance import Interval
+from pipeline.leak_alarm import LeakError, LeakFigures, check_for_leak
 from ranking.deepfm import DeepFM
 from reccore import Candidates, Holdout, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable
 from tests.helpers import checkerboard
@@ -62,7 +63,8 @@ def test_an_honest_run_passes_and_the_figures_are_those_of_the_samples() -> None
     )
     place = np.tile(-np.arange(K), (N_QUERIES, 1)).astype(np.float32)
     assert figures.use_merged == pytest.approx(gauc(place, valid.labels["click"]))
-    assert abs(figures.window - figures.use) < 0.05
+    assert figures.fall.mean == pytest.approx(figures.window - figures.use)
+    assert figures.fall.low < figures.fall.mean < figures.fall.high < 0.1
 
 
 def test_candidate_scores_that_know_the_labels_raise_the_alarm() -> None:
@@ -78,6 +80,19 @@ def test_a_high_auc_alone_is_no_alarm() -> None:
     assert figures is not None
     assert figures.window > 0.98
     assert figures.change.low > 0.0
+
+
+@pytest.mark.parametrize(
+    ("fall", "change", "leaks"),
+    [
+        ((0.09, 0.06, 0.12), (0.01, 0.00, 0.02), True),  # certainly far: whatever NDCG does
+        ((0.09, 0.03, 0.15), (0.01, 0.00, 0.02), False),  # perhaps chance, and NDCG does not fall
+        ((0.09, 0.03, 0.15), (-0.02, -0.03, -0.01), True),  # perhaps chance, but NDCG falls
+        ((0.01, -0.02, 0.04), (-0.02, -0.03, -0.01), False),  # an honest ranker that loses to recall
+    ],
+)
+def test_what_counts_as_a_leak(fall: tuple[float, ...], change: tuple[float, ...], leaks: bool) -> None:
+    assert LeakFigures(0.9, 0.8, 0.8, 0.8, Interval(*fall), Interval(*change)).leaks is leaks
 
 
 def test_without_positives_there_is_nothing_to_compare() -> None:

@@ -1,0 +1,271 @@
+"""Evaluation of rankers within the candidates of recall, beside the merged order and every channel's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from evaluation.evaluate import Comparison
+from evaluation.metrics import metric_name
+from evaluation.plots import plot_intervals, plot_reliability
+from evaluation.report import comparisons_table, markdown_table, metric_label, without_nan, write_text
+from evaluation.significance import paired_bootstrap
+from evaluation.within_candidates import WEIGHTED, WithinCandidates, measure_within
+from experiments.measuring import EvaluationJob
+from pipeline.builder import PIPELINE, assemble, load
+from pipeline.fitting import MERGED
+from pipeline.inference import RECALL_RANK, Pipeline
+from pipeline.samples import ranking_samples
+from ranking import RANKERS
+from ranking.base import BaseRanker
+from ranking.calibration import sigmoid
+from reccore import ConfigError, RankingSamples, RunOptions, Workspace
+from reccore.arrays import FloatArray
+from reccore.workspace import require
+
+RANKING_KS = (10,)
+NOT_OFFERED = -1e9
+"""Score of a candidate that a channel did not offer: below all that it did, and tied with the others."""
+NOTE = (
+    "Within the candidates of recall: a positive that recall missed is no row. AUC: over all labelled candidates. "
+    "GAUC: mean over queries of the AUC within each, plain and weighted by the number of candidates. GAUC, NDCG and "
+    "MRR are means over the queries with a positive among their candidates. Logloss (nats) and ECE (15 bins of equal "
+    "mass): of calibrated probabilities. Intervals: 95%, bootstrap over users; paired differences draw queries."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RankingEvaluation:
+    """Result of an evaluation of rankers.
+
+    Attributes:
+        systems: rankers, the merged order, and the channels.
+        comparisons: each ranker against the merged order, and against the best channel.
+        about: data, split, users, and how many positives recall offers.
+        offered, positives: positives among the candidates, and all of them.
+        report: Markdown file.
+    """
+
+    systems: Sequence[WithinCandidates]
+    comparisons: Sequence[Comparison]
+    about: str
+    offered: int
+    positives: int
+    report: Path
+
+    def table(self) -> str:
+        """All figures in one Markdown table."""
+        names = list(dict.fromkeys(name for system in self.systems for name in system.metrics))
+        rows = [[s.name, *(_figure(s, name) for name in names), _ece(s), _speed(s)] for s in self.systems]
+        labels = {"gauc": "GAUC", WEIGHTED: "GAUC by impressions", "auc": "AUC", "mrr": "MRR", "logloss": "Logloss"}
+        header = [labels.get(name, metric_label(name)) for name in names]
+        return markdown_table(["system", *header, "ECE", "candidates/s"], rows)
+
+    def calibration(self) -> str:
+        """Markdown table of the calibration error before and after, for systems with probabilities."""
+        rows = [
+            [s.name, f"{s.raw_reliability.error:.4f}", f"{s.reliability.error:.4f}"]
+            for s in self.systems
+            if s.reliability is not None and s.raw_reliability is not None
+        ]
+        return markdown_table(["system", "ECE of sigmoid(score)", "ECE calibrated"], rows) if rows else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, None instead of NaN."""
+        plain: dict[str, Any] = without_nan(
+            {
+                "about": self.about,
+                "offered": self.offered,
+                "positives": self.positives,
+                "systems": [system.to_dict() for system in self.systems],
+                "comparisons": [comparison.to_dict() for comparison in self.comparisons],
+            }
+        )
+        return plain
+
+
+def evaluate_ranking(
+    workspace: Workspace,
+    *,
+    models: Sequence[str] = (),
+    split: str = "test",
+    query_time: bool = False,
+    ks: Sequence[int] = RANKING_KS,
+    options: RunOptions,
+) -> RankingEvaluation:
+    """Measure trained rankers on the candidates of the pipeline; writes ``reports/ranking*``.
+
+    Args:
+        workspace: data root.
+        models: names under ``models/``; by default the pipeline's ranker.
+        split, query_time, ks: see ``EvaluationJob.open``.
+        options: its seed is that of the bootstrap.
+
+    Raises:
+        ConfigError: the pipeline has no ranker and none is named; or see ``EvaluationJob.open``.
+        ArtefactError, NotReadyError: a model is not trained, or on other data.
+        DataError: no candidate is a positive; or see ``EvaluationJob.open``.
+    """
+    pipeline = load(workspace.model(PIPELINE))
+    names = tuple(models) or ((pipeline.config.ranker,) if pipeline.config.ranker else ())
+    if not names:
+        raise ConfigError(
+            "the pipeline has no ranker; train one (scripts/train_ranking.py), or name one: --models NAME"
+        )
+    for name in names:
+        require(workspace.model(name), f"ranker {name!r}", f"train_ranking.py --model {name}")
+    rankers = {name: RANKERS.load(workspace.model(name)) for name in names}
+    channels = {source.name: source.channel for source in pipeline.sources}
+    job = EvaluationJob.open(
+        "ranking",
+        workspace,
+        channels,
+        [*channels, *names],
+        split=split,
+        test_file=None,
+        query_time=query_time,
+        ks=ks,
+        seed=options.seed,
+    )
+    tasks = list(dict.fromkeys(ranker.tasks[0] for ranker in rankers.values()))
+    if len(tasks) > 1:
+        raise ConfigError(f"rankers of different tasks ({', '.join(tasks)}) have no labels in common; name them apart")
+    samples = ranking_samples(_before_ranking(pipeline), job.holdout, tasks=tasks, source=split, options=options)
+    systems = [_measure_ranker(job, name, ranker, samples) for name, ranker in rankers.items()]
+    orders = {MERGED: _merged(samples), **_channels(samples, channels)}
+    systems += [_measure_order(job, name, scores, samples, tasks[0]) for name, scores in orders.items()]
+    offered = int((samples.labels[tasks[0]] == 1.0).sum())
+    return _report(job, systems, len(names), samples, offered)
+
+
+def _before_ranking(pipeline: Pipeline) -> Pipeline:
+    """The stages whose candidates the ranker scores."""
+    channels = {source.name: source.channel for source in pipeline.sources}
+    return assemble(
+        pipeline.config.before_ranking(),
+        channels=channels,
+        ranker=None,
+        items=pipeline.items,
+        histories=pipeline.histories,
+    )
+
+
+def _measure_ranker(job: EvaluationJob, name: str, ranker: BaseRanker, samples: RankingSamples) -> WithinCandidates:
+    """Figures of a ranker, with its probabilities and its speed."""
+    started = perf_counter()
+    scores = ranker.score(samples.queries, samples.candidates)
+    seconds = perf_counter() - started
+    return measure_within(
+        name,
+        scores,
+        _labels(samples, ranker.tasks[0]),
+        samples.candidates.item_idx,
+        samples.queries.user_idx,
+        probabilities=ranker.calibrated(scores) if ranker.is_calibrated else None,
+        raw_probabilities=sigmoid(scores).astype(np.float32),
+        ks=job.ks,
+        seed=job.seed,
+        examples_per_second=float(samples.candidates.counts.sum()) / max(seconds, 1e-9),
+    )
+
+
+def _measure_order(
+    job: EvaluationJob, name: str, scores: FloatArray, samples: RankingSamples, task: str
+) -> WithinCandidates:
+    item_idx, user_idx = samples.candidates.item_idx, samples.queries.user_idx
+    return measure_within(name, scores, _labels(samples, task), item_idx, user_idx, ks=job.ks, seed=job.seed)
+
+
+def _labels(samples: RankingSamples, task: str) -> FloatArray:
+    return np.where(samples.candidates.mask, samples.labels[task], np.float32(np.nan))
+
+
+def _merged(samples: RankingSamples) -> FloatArray:
+    """(B, K) minus the place in the merged list."""
+    k = samples.candidates.k
+    return np.broadcast_to(-np.arange(k, dtype=np.float32), samples.candidates.item_idx.shape)
+
+
+def _channels(samples: RankingSamples, channels: Sequence[str] | Mapping[str, Any]) -> dict[str, FloatArray]:
+    """Channel → (B, K) minus its rank of each candidate."""
+    features = samples.candidates.features
+    ranks = {name: features[RECALL_RANK + name] for name in channels if RECALL_RANK + name in features}
+    return {name: np.where(np.isnan(rank), np.float32(NOT_OFFERED), -rank) for name, rank in ranks.items()}
+
+
+def _report(
+    job: EvaluationJob, systems: Sequence[WithinCandidates], n_rankers: int, samples: RankingSamples, offered: int
+) -> RankingEvaluation:
+    """Compare, draw and write."""
+    by = metric_name("ndcg", job.ks[0])
+    rankers, merged, channels = systems[:n_rankers], systems[n_rankers], systems[n_rankers + 1 :]
+    best = sorted(channels, key=lambda system: -system.metrics[by].mean)[:1]
+    pairs = [(ranker, base, metric) for ranker in rankers for base in (merged, *best) for metric in (by, "gauc")]
+    positives = len(job.holdout.target_idx)
+    about = (
+        f"{job.prepared.source['dataset']} · {job.split} · {len(samples):,} queries, {systems[0].rows:,} labelled "
+        f"candidates, up to {samples.candidates.k} each · recall offers {offered:,} of {positives:,} positives "
+        f"({offered / max(positives, 1):.1%}) · seed {job.seed}"
+    )
+    path = job.workspace.reports / f"{job.stem}.md"
+    comparisons = [_compare(a, b, metric, job.seed) for a, b, metric in pairs]
+    result = RankingEvaluation(systems, comparisons, about, offered, positives, path)
+    figures = _figures(job, systems, by)
+    calibration = result.calibration()
+    parts = [
+        "# Rankers within the candidates of recall",
+        about,
+        result.table(),
+        NOTE,
+        *(["## Calibration", calibration] if calibration else []),
+        "## Paired comparisons",
+        comparisons_table(comparisons),
+        *(f"![{caption}]({file})" for caption, file in figures),
+    ]
+    write_text(path, "\n\n".join(parts) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(result.to_dict(), indent=2) + "\n")
+    return result
+
+
+def _compare(a: WithinCandidates, b: WithinCandidates, metric: str, seed: int) -> Comparison:
+    difference = paired_bootstrap(a.per_query[metric], b.per_query[metric], seed=seed)
+    return Comparison(a.name, b.name, metric, difference, base=b.metrics[metric].mean)
+
+
+def _figures(job: EvaluationJob, systems: Sequence[WithinCandidates], by: str) -> list[tuple[str, str]]:
+    """Draw the report's figures; returns their captions and files."""
+    folder, stem = job.workspace.reports, job.stem
+    plot_intervals(
+        {system.name: system.metrics[by] for system in systems},
+        folder / f"{stem}_ndcg.png",
+        xlabel=metric_label(by),
+        title="Orders of the same candidates",
+    )
+    curves = {}
+    for system in systems:
+        for name, curve in ((system.name, system.reliability), (f"{system.name}, sigmoid", system.raw_reliability)):
+            if curve is not None:
+                curves[name] = (curve.predicted, curve.observed)
+    plot_reliability(curves, folder / f"{stem}_reliability.png", title="Predicted and observed clicks")
+    return [
+        (f"{metric_label(by)} within the candidates", f"{stem}_ndcg.png"),
+        ("Reliability: predicted probability and share of positives", f"{stem}_reliability.png"),
+    ]
+
+
+def _figure(system: WithinCandidates, name: str) -> str:
+    return str(system.metrics[name]) if name in system.metrics else "–"
+
+
+def _ece(system: WithinCandidates) -> str:
+    return "–" if system.reliability is None else f"{system.reliability.error:.4f}"
+
+
+def _speed(system: WithinCandidates) -> str:
+    return "–" if system.examples_per_second is None else f"{system.examples_per_second:,.0f}"

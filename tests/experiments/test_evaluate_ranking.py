@@ -1,0 +1,66 @@
+"""Rankers within the candidates: the same candidates as in the pipeline, every order beside them, a report."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from experiments.evaluate_ranking import evaluate_ranking
+from pipeline import Pipeline
+from pipeline.builder import load
+from pipeline.inference import RECALL_RANK
+from pipeline.stages import RankerScorer
+from ranking import RANKERS
+from reccore import Exclusions, NotReadyError, Workspace
+from tests.pipeline.small import QUIET, before_ranking
+
+
+def test_figures_are_those_of_the_pipelines_candidates(own: Workspace, pipeline: Pipeline) -> None:
+    result = evaluate_ranking(own, split="valid", options=QUIET)
+    names = [system.name for system in result.systems]
+    assert names == ["deepfm", "merged", *(source.name for source in pipeline.sources)]
+
+    from dataprep.prepare import Prepared
+
+    holdout = Prepared.load(own.prepared).split.valid()
+    candidates = before_ranking(pipeline, holdout.queries)
+    labels = Exclusions(holdout.target_offsets, holdout.target_idx).contains(candidates.item_idx)
+    ranker = RANKERS.load(own.model("deepfm"))
+    mask = candidates.mask
+    expected = {
+        "deepfm": ranker.score(holdout.queries, candidates),
+        "itemcf": -np.nan_to_num(candidates.features[RECALL_RANK + "itemcf"], nan=1e6),
+    }
+    for system in result.systems:
+        if system.name in expected:
+            auc = roc_auc_score(labels[mask], expected[system.name][mask])
+            assert system.metrics["auc"].mean == pytest.approx(auc)
+    assert result.offered == labels.sum()
+    assert result.systems[0].reliability is not None
+    assert result.systems[0].examples_per_second is not None
+    assert all("logloss" not in system.metrics for system in result.systems[1:])  # an order has no probabilities
+
+
+def test_the_report_has_the_table_the_curve_and_the_comparisons(own: Workspace) -> None:
+    result = evaluate_ranking(own, split="test", ks=(5, 10), options=QUIET)
+    text = result.report.read_text()
+    assert result.report == own.reports / "ranking.md"
+    for part in ("GAUC by impressions", "NDCG@5", "NDCG@10", "deepfm − merged", "ECE calibrated"):
+        assert part in text
+    assert (own.reports / "ranking_reliability.png").stat().st_size > 0
+    stored = json.loads((own.reports / "ranking.json").read_text())
+    assert [system["name"] for system in stored["systems"]] == [system.name for system in result.systems]
+    assert len(stored["systems"][0]["reliability"]["calibrated"]["predicted"]) > 1
+
+
+def test_an_untrained_ranker_is_named(own: Workspace) -> None:
+    with pytest.raises(NotReadyError, match="din"):
+        evaluate_ranking(own, models=("din",), options=QUIET)
+
+
+def test_the_pipeline_scores_with_the_same_ranker(own: Workspace) -> None:
+    stages = load(own.model("pipeline")).stages
+    assert any(isinstance(stage, RankerScorer) for stage in stages)
