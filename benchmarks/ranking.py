@@ -3,11 +3,14 @@
     PYTHONPATH=. python benchmarks/ranking.py --threads 2
     PYTHONPATH=. python benchmarks/ranking.py --threads 1 --cpu_time --models deepfm,din
 
-Training: rows of one user and one film with the user's latest 50 films, ids, genres and pointwise loss, as in
-scripts/compare_ctr.py; each step is the trainer's own, with batches of 4,096 rows. Where torch-rechub is installed (pip
-install --no-deps torch-rechub), its ``CTRTrainer`` trains the same architecture on the same rows in turns with ours:
-by its own loader, which collates row by row, and from whole batches. Latency: ``score`` of one query with 500
-candidates and every default feature, whose computation is included. Figures are medians over the turns.
+Training: batches of 4,096 rows of one user and one film, with the user's latest 50 films, ids, genres and pointwise
+loss. ``--per_query`` rows share a user and a history, as the candidates of a query do; 1 for the rows of
+scripts/compare_ctr.py. The time of the trainer's steps counts. Where torch-rechub is installed (pip install --no-deps
+torch-rechub), its ``CTRTrainer`` trains the same architecture on the same rows, written out one by one, in turns with
+ours: by its own loader, which collates row by row, and from whole batches.
+
+Latency: ``score`` of one query with 500 candidates and every default feature, whose computation is included. Figures
+are medians over the turns.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +35,13 @@ import numpy as np
 import torch
 from loguru import logger
 
+import training.trainer
 from benchmarks.ctr_reference import LIBRARY, Batches, columns, synthetic_ratings, their_network
 from dataprep.prepare import Prepared
-from experiments.ctr import HISTORY, OPTIONS, SHARED, CTRData, features_of, impressions
+from experiments.ctr import HISTORY, OPTIONS, SHARED, CTRData, ImpressionRows, features_of, impressions
 from ranking import RANKERS
-from ranking.features import FeatureEncoder
 from ranking.neural import NeuralRanker
-from ranking.task import RankingTask, exempt_from_decay
-from reccore import Candidates, QueryBatch, RankingSamples, RunOptions
-from training import Trainer
+from reccore import Candidates, IdMap, QueryBatch, RankingSamples, RunOptions, Vocabulary
 
 TRAINED = ("deepfm", "din")
 CHANNELS = ("itemcf", "mf", "two_tower", "popularity")
@@ -52,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", default=",".join(TRAINED), help="models whose training is timed")
     parser.add_argument("--batch_size", type=int, default=4096)
+    parser.add_argument("--per_query", default="64,1", help="rows that share a query; several are timed in turn")
     parser.add_argument("--steps", type=int, default=10, help="of a turn")
     parser.add_argument("--repeats", type=int, default=5, help="timed turns, after an untimed one")
     parser.add_argument("--candidates", type=int, default=500)
@@ -67,66 +69,83 @@ def main() -> None:
     args.threads = args.threads or torch.get_num_threads()
     RunOptions(threads=args.threads).apply_threads()
     clock = time.process_time if args.cpu_time else time.perf_counter
+    training.trainer.perf_counter = clock
     prepared = synthetic_ratings(users, items, events)
     data = impressions(prepared)
     report = {
         **{name: getattr(args, name) for name in ("batch_size", "steps", "repeats", "candidates", "threads")},
         "cpu_time": args.cpu_time,
-        "training": {model: training_speed(data, model, args, clock) for model in args.models.split(",")},
+        "training": {
+            f"{model}, {per_query} per query": training_speed(query_rows(data, per_query, args), model, args, clock)
+            for model in args.models.split(",")
+            for per_query in map(int, args.per_query.split(","))
+        },
         "milliseconds": latencies(prepared, data, args, clock),
     }
     print(json.dumps(report) if args.json else table(report))
 
 
-def training_speed(data: CTRData, model: str, args: argparse.Namespace, clock: Clock) -> dict[str, float]:
+def query_rows(data: CTRData, per_query: int, args: argparse.Namespace) -> ImpressionRows:
+    """As many queries as the steps take, each with random films, the first of them chosen."""
+    n_queries = args.steps * args.batch_size // per_query
+    queries = data.train.samples.queries.select(np.arange(n_queries) % len(data.train))
+    rng = np.random.default_rng(0)
+    item_idx = rng.integers(0, data.train.items.n_items, (n_queries, per_query))
+    labels = np.zeros(item_idx.shape, dtype=np.float32)
+    labels[:, 0] = np.arange(n_queries) % 2 if per_query == 1 else 1.0
+    candidates = Candidates(item_idx, np.zeros(item_idx.shape, dtype=np.float32))
+    return replace(data.train, samples=RankingSamples(queries, candidates, {"click": labels}))
+
+
+def written_out(rows: ImpressionRows) -> ImpressionRows:
+    """One row for every candidate."""
+    samples = rows.samples
+    n, k = samples.candidates.item_idx.shape
+    single = Candidates(samples.candidates.item_idx.reshape(-1, 1), np.zeros((n * k, 1), dtype=np.float32))
+    labels = {"click": samples.labels["click"].reshape(-1, 1)}
+    return replace(rows, samples=RankingSamples(samples.queries.select(np.repeat(np.arange(n), k)), single, labels))
+
+
+def training_speed(rows: ImpressionRows, model: str, args: argparse.Namespace, clock: Clock) -> dict[str, float]:
     """Examples per second of ours and theirs, which take turns."""
-    contenders = {"ours": our_steps(data, model, args)}
+    contenders = {"ours": our_turn(rows, model, args)}
     if find_spec("torch_rechub") is not None:
-        contenders[f"{LIBRARY}, whole batches"] = their_steps(data, model, args, own_loader=False)
-        contenders[f"{LIBRARY}, its own loader"] = their_steps(data, model, args, own_loader=True)
+        contenders[f"{LIBRARY}, whole batches"] = their_turn(rows, model, args, clock, own_loader=False)
+        contenders[f"{LIBRARY}, its own loader"] = their_turn(rows, model, args, clock, own_loader=True)
     found: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(args.repeats + 1):
         for name, turn in contenders.items():
-            started = clock()
-            rows = turn()
-            found[name].append(rows / (clock() - started))
+            found[name].append(turn())
     return {name: round(statistics.median(speeds[1:])) for name, speeds in found.items()}
 
 
-def our_steps(data: CTRData, model: str, args: argparse.Namespace) -> Callable[[], int]:
-    """A turn of the trainer's steps."""
-    wanted = {**SHARED, **OPTIONS.get(model, {}), "batch_size": args.batch_size}
-    ranker = RANKERS[model]({"features": features_of(data.train), **wanted})
-    assert isinstance(ranker, NeuralRanker)
-    encoder = FeatureEncoder.fit(
-        data.train.samples,
-        data.train.items,
-        data.train.users,
-        features=ranker.config.features,
-        history_length=ranker._history_length,
-    )
-    network = ranker.Network(encoder, ranker.config)
-    exempt_from_decay(network)
+def our_turn(rows: ImpressionRows, model: str, args: argparse.Namespace) -> Callable[[], float]:
+    """An epoch; the trainer counts the time of its steps."""
+    per_query = rows.samples.candidates.k
+    wanted = {**SHARED, **OPTIONS.get(model, {}), "batch_size": args.batch_size // per_query, "epochs": 1}
+    tables: dict[str, Any] = {"items": rows.items, "users": rows.users}
+    vocabulary = Vocabulary(IdMap(np.arange(rows.users.n_users)), IdMap(np.arange(rows.items.n_items)))
     options = RunOptions(seed=0, device="cpu", progress=False)
-    task = RankingTask(network, encoder, data.train.samples, None, ranker.config, options)
-    trainer = Trainer(task, ranker.config, options)
-    network.train()
 
-    def turn() -> int:
-        return sum(trainer._step(batch)[0] for batch in islice(task.batches(), args.steps))
+    def turn() -> float:
+        ranker = RANKERS[model]({"features": features_of(rows), **wanted})
+        assert isinstance(ranker, NeuralRanker)
+        ranker.fit(rows.samples, vocabulary=vocabulary, options=options, **tables)
+        return ranker.log.samples_per_second * per_query
 
     return turn
 
 
-def their_steps(data: CTRData, model: str, args: argparse.Namespace, *, own_loader: bool) -> Callable[[], int]:
+def their_turn(
+    rows: ImpressionRows, model: str, args: argparse.Namespace, clock: Clock, *, own_loader: bool
+) -> Callable[[], float]:
     """A turn of ``CTRTrainer``."""
     from torch_rechub.trainers import CTRTrainer
     from torch_rechub.utils.data import TorchDataset
 
-    inputs, labels = columns(data.train), torch.from_numpy(data.train.labels)
-    kept = min(args.steps * args.batch_size, len(labels))
-    inputs, labels = {name: values[:kept] for name, values in inputs.items()}, labels[:kept]
-    trainer = CTRTrainer(their_network(model, data.train, SHARED["embedding_size"]), device="cpu")
+    single = written_out(rows)
+    inputs, labels = columns(single), torch.from_numpy(single.labels)
+    trainer = CTRTrainer(their_network(model, rows, SHARED["embedding_size"]), device="cpu")
 
     def batches() -> Any:
         if not own_loader:
@@ -135,10 +154,11 @@ def their_steps(data: CTRData, model: str, args: argparse.Namespace, *, own_load
         dataset = TorchDataset(plain, labels.numpy())
         return torch.utils.data.DataLoader(dataset, batch_size=args.batch_size, shuffle=True, num_workers=0)
 
-    def turn() -> int:
+    def turn() -> float:
+        started = clock()
         with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):  # its progress bar
             trainer.train_one_epoch(batches())
-        return kept
+        return len(labels) / (clock() - started)
 
     return turn
 
@@ -212,11 +232,11 @@ def table(report: dict[str, Any]) -> str:
     for model, speeds in report["training"].items():
         for name, speed in speeds.items():
             times = "" if name == "ours" else f"   ours is {speeds['ours'] / speed:.1f} times as fast"
-            lines.append(f"{model + ', ' + name:44}{speed:>10,}{times}")
+            lines.append(f"{model + ', ' + name:56}{speed:>10,}{times}")
     if find_spec("torch_rechub") is None:
         lines.append(f"{LIBRARY} is not installed: pip install --no-deps {LIBRARY}")
     lines.append(f"\nranking {report['candidates']} candidates of one user, milliseconds")
-    lines += [f"{name:44}{taken:>10.2f}" for name, taken in report["milliseconds"].items()]
+    lines += [f"{name:56}{taken:>10.2f}" for name, taken in report["milliseconds"].items()]
     return "\n".join(lines)
 
 
