@@ -25,6 +25,8 @@ from reccore import Candidates, DataError, Holdout, RankingSamples
 
 ALARM_GAP = 0.05
 """A fall of the within-query AUC from held-out users of the label window to validation that honest runs do not have."""
+ENOUGH_USERS = 100
+"""Of fewer held-out users a bootstrap interval says too little to stop a training by AUC alone."""
 METRIC = "ndcg@10"
 
 
@@ -41,6 +43,7 @@ class LeakFigures:
         use: the same on validation, whose candidates come from the channels in use.
         window_merged, use_merged: GAUC of the merged order.
         fall: ``window`` − ``use``, with its bootstrap interval over users.
+        users: held-out users of the label window.
         change: NDCG@10 of all validation queries, ranked − merged, paired over users.
     """
 
@@ -49,12 +52,14 @@ class LeakFigures:
     window_merged: float
     use_merged: float
     fall: Interval
+    users: int
     change: Interval
 
     @property
     def leaks(self) -> bool:
         """Whether AUC falls by more than ``ALARM_GAP``: certainly, or while NDCG falls below recall's."""
-        return self.fall.low > ALARM_GAP or (self.fall.mean > ALARM_GAP and self.change.high < 0.0)
+        certain = self.fall.low > ALARM_GAP and self.users >= ENOUGH_USERS
+        return certain or (self.fall.mean > ALARM_GAP and self.change.high < 0.0)
 
     def __str__(self) -> str:
         return (
@@ -102,6 +107,7 @@ def check_for_leak(
         window_merged=float(np.nanmean(merged[0])),
         use_merged=float(np.nanmean(merged[1])),
         fall=percentile_interval(float(np.nanmean(window) - np.nanmean(use)), resampled[0] - resampled[1]),
+        users=len(np.unique(stopping.queries.user_idx)),
         change=paired_bootstrap(after, before, seed=seed),
     )
     logger.info("leak alarm: {}", figures)

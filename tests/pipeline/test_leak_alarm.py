@@ -83,16 +83,17 @@ def test_a_high_auc_alone_is_no_alarm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fall", "change", "leaks"),
+    ("users", "fall", "change", "leaks"),
     [
-        ((0.09, 0.06, 0.12), (0.01, 0.00, 0.02), True),  # certainly far: whatever NDCG does
-        ((0.09, 0.03, 0.15), (0.01, 0.00, 0.02), False),  # perhaps chance, and NDCG does not fall
-        ((0.09, 0.03, 0.15), (-0.02, -0.03, -0.01), True),  # perhaps chance, but NDCG falls
-        ((0.01, -0.02, 0.04), (-0.02, -0.03, -0.01), False),  # an honest ranker that loses to recall
+        (100, (0.09, 0.06, 0.12), (0.01, 0.00, 0.02), True),  # certainly far: whatever NDCG does
+        (12, (0.32, 0.16, 0.46), (0.0, 0.0, 0.0), False),  # of a few users an interval proves nothing
+        (100, (0.09, 0.03, 0.15), (0.01, 0.00, 0.02), False),  # perhaps chance, and NDCG does not fall
+        (100, (0.09, 0.03, 0.15), (-0.02, -0.03, -0.01), True),  # perhaps chance, but NDCG falls
+        (100, (0.01, -0.02, 0.04), (-0.02, -0.03, -0.01), False),  # an honest ranker that loses to recall
     ],
 )
-def test_what_counts_as_a_leak(fall: tuple[float, ...], change: tuple[float, ...], leaks: bool) -> None:
-    assert LeakFigures(0.9, 0.8, 0.8, 0.8, Interval(*fall), Interval(*change)).leaks is leaks
+def test_what_counts_as_a_leak(users: int, fall: tuple[float, ...], change: tuple[float, ...], leaks: bool) -> None:
+    assert LeakFigures(0.9, 0.8, 0.8, 0.8, Interval(*fall), users, Interval(*change)).leaks is leaks
 
 
 def test_without_positives_there_is_nothing_to_compare() -> None:

@@ -78,6 +78,8 @@ def test_the_chain_from_raw_files_to_recommendations(command: Command, tmp_path:
     assert Path(ranked["pipeline"]).is_dir()
     funnel = go("evaluate_pipeline")["funnel"]
     assert (funnel["targets"], sum(funnel["fates"].values())) == (N_USERS, N_USERS)
+    within = go("evaluate_ranking", "--split", "valid")["systems"]
+    assert {system["name"] for system in within} == {"din", "merged", "popularity", "itemcf", "mf", "two_tower"}
     answer = go("recommend", "--user", user_id(1), "--k", 3)
     assert answer["user"] == user_id(1)
     assert len(answer["history"]) == N_RATINGS - 1
