@@ -28,6 +28,7 @@ from ranking import RANKERS
 from ranking.calibration import sigmoid
 from reccore import Candidates, ConfigError, Interactions, ItemTable, RankingSamples, RunOptions, UserTable, Workspace
 from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
+from reccore.workspace import require
 
 MODELS = ("lr", "fm", "deepfm", "dcnv2", "autoint", "din")
 BASELINES = ("lr", "fm")
@@ -343,13 +344,13 @@ def compare_ctr(
 
     Raises:
         ConfigError: an unknown model, an option that no model has, or data without ratings.
-        ArtefactError: no prepared data.
+        NotReadyError: no prepared data.
     """
     configs = [RANKERS[model].Config.model_fields for model in models]
     for name in settings or ():
         if not any(name in fields for fields in configs):
             raise ConfigError(f"{name!r} is an option of none of {', '.join(models)}")
-    prepared = Prepared.load(workspace.prepared)
+    prepared = Prepared.load(require(workspace.prepared, "prepared data", "prepare_two_tower_data.py"))
     data = impressions(prepared)
     results = []
     for model in models:

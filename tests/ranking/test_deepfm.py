@@ -96,7 +96,8 @@ def test_a_cross_effect_is_learnt_that_is_invisible_to_any_linear_model() -> Non
         return labelled(QueryBatch.from_histories([[]] * len(who), user_idx=who), item_idx, chosen, seed)
 
     train, valid = part(np.arange(200), 1), part(np.arange(200, 300), 2)
-    config = {"epochs": 15, "learning_rate": 0.03, "batch_size": 32, "embedding_size": 8, "patience": 15}
+    config = {"epochs": 15, "learning_rate": 0.03, "batch_size": 32, "embedding_size": 8, "patience": 15,
+              "features": ["default", "item.id"]}  # fmt: skip
     ranker = DeepFM(config).fit(
         train, items=ItemTable(n_items), users=users, vocabulary=vocabulary, valid=valid, options=QUIET
     )

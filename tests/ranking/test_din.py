@@ -15,6 +15,7 @@ from tests.ranking.samples import Setting, board_setting, labelled
 
 QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 N_ITEMS, K, LENGTH = 20, 10, 6
+IDS = ["default", "item.id"]
 
 
 def last_item_samples(n: int, seed: int) -> RankingSamples:
@@ -41,7 +42,9 @@ def fit_and_measure(ranker: DIN | DeepFM) -> float:
 
 def test_dependence_on_the_last_item_is_learnt_which_deepfm_cannot_see() -> None:
     # The rule joins pairs of ids, so it must be memorised: the default decay, meant for real data, forbids that.
-    common = {"epochs": 12, "learning_rate": 0.04, "batch_size": 32, "dropout": 0.0, "weight_decay": 1e-5}
+    common = {
+        "epochs": 12, "learning_rate": 0.04, "batch_size": 32, "dropout": 0.0, "weight_decay": 1e-5, "features": IDS,
+    }  # fmt: skip
     assert fit_and_measure(DIN({**common, "history_length": LENGTH})) > 0.7
     assert fit_and_measure(DeepFM(common)) < 0.3
 
@@ -82,7 +85,7 @@ def test_only_the_latest_events_are_attended_to() -> None:
     train = last_item_samples(64, 1)
     vocabulary = Vocabulary(IdMap(np.arange(1)), IdMap(np.arange(N_ITEMS)))
     tables: Any = {"items": ItemTable(N_ITEMS), "users": UserTable(1), "vocabulary": vocabulary}
-    config = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "history_length": 2}
+    config = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "history_length": 2, "features": IDS}
     ranker = DIN(config).fit(train, options=QUIET, **tables)
     queries = [QueryBatch.from_histories([history]) for history in ([1, 2, 3, 4], [5, 6, 3, 4], [5, 6, 4, 3])]
     one, same, other = (ranker.score(query, train.candidates.select(slice(0, 1))) for query in queries)

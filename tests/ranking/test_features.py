@@ -118,7 +118,7 @@ def test_recall_features_do_not_depend_on_the_scale_of_scores() -> None:
 def encoder() -> FeatureEncoder:
     queries = history_batch([[3, 0], [1], []], users=[0, 1, -1])
     samples = labelled(queries, np.array([[1, 2], [0, 3], [0, 1]]), np.array([0, 1, 0]))
-    return FeatureEncoder.fit(samples, ITEMS, USERS, features=["default", "user.id"], history_length=2)
+    return FeatureEncoder.fit(samples, ITEMS, USERS, features=["default", "item.id", "user.id"], history_length=2)
 
 
 def code(encoder: FeatureEncoder, block: object, side: str, name: str) -> list[int]:
@@ -192,7 +192,6 @@ def test_fields_exist_only_for_columns_that_exist() -> None:
     ):
         assert name in full
         assert name not in schema
-    assert "item.id" in schema
     assert "recall.merged.log_rank" in schema
 
 

@@ -25,6 +25,8 @@ FIRST = [
     ("evaluate_pipeline", [], "scripts/train_ranking.py"),
     ("recommend", ["--user", "1"], "scripts/train_ranking.py"),
     ("explain", ["--user", "1", "--movie", "50"], "scripts/train_ranking.py"),
+    ("evaluate_ranking", [], "scripts/train_ranking.py"),
+    ("compare_ctr", [], "scripts/prepare_two_tower_data.py"),
 ]
 
 
@@ -83,8 +85,8 @@ OPTIONS = [
     ("train_recall", ["--model", "mf", "--input", "nowhere.parquet"], "no such file: nowhere.parquet"),
     ("train_recall", ["--model", "mf", "--input", "mine/train.parquet"], "no such file: mine/train.parquet"),
     ("train_recall", ["--model", "mf", "--input", "pyproject.toml"], "not a readable Parquet file"),
-    ("train_ranking", ["--set", "task=like"], "there are no labels for the task 'like'; known: click"),
-    ("train_ranking", ["--set", "model=lambdamart"], "unknown ranking 'lambdamart'; known: deepfm, din, dcnv2"),
+    ("train_ranking", ["--set", "task=watch"], "there are no labels for the task 'watch'; known: click, like"),
+    ("train_ranking", ["--set", "model=xdeepfm"], "unknown ranking 'xdeepfm'; known: lr, fm, deep, wide_deep"),
     ("train_ranking", ["--max_queries", "0"], "max_queries: "),
     ("train_ranking", ["--set", "pipeline=3"], "pipeline: "),
     ("train_ranking", ["--set", "pipeline.chanels=[]"], "chanels: no such option"),
@@ -117,6 +119,14 @@ OPTIONS = [
     ("evaluate_pipeline", ["--split", "valid", "--test", "x.parquet"], "--split and --test exclude each other"),
     ("evaluate_pipeline", ["--test", "x.parquet"], "no such file: x.parquet"),
     ("evaluate_pipeline", ["--ks", "10,0"], "ks.1: Input should be greater than or equal to 1"),
+    ("evaluate_ranking", ["--models", "nowhere"], "ranker 'nowhere' not found at "),
+    ("evaluate_ranking", ["--models", "mf"], "is a recall bundle, a ranking bundle is needed"),
+    ("evaluate_ranking", ["--query_time"], "--query_time is for channels trained with it"),
+    ("evaluate_ranking", ["--split", "train"], "invalid choice: 'train'"),
+    ("evaluate_ranking", ["--ks", "0"], "ks.0: Input should be greater than or equal to 1"),
+    ("compare_ctr", ["--models", "svd"], "unknown ranking 'svd'; known: lr, fm"),
+    ("compare_ctr", ["--models", "lr", "--set", "hidden=[8]"], "'hidden' is an option of none of lr"),
+    ("compare_ctr", ["--seeds", "x"], "seeds.0: Input should be a valid integer"),
     # requests
     ("recommend", [], "give --user ID, --history IDS, or both"),
     ("recommend", ["--user", "4"], "user 4 is not known here"),
