@@ -14,7 +14,8 @@ from pipeline.inference import Pipeline
 from pipeline.stages import ChannelSource, Filter, Merger, RankerScorer, Request, RerankSelector, Scorer
 from pipeline.verdict import verdict
 from pipeline.views import ChannelView, Contribution, StageView
-from ranking.attribution import ITEM, contributions
+from ranking.attribution import ITEM
+from ranking.base import EXPECTED
 from ranking.features import FEATURES
 from reccore import Candidates, DataError
 
@@ -36,8 +37,8 @@ class Explanation:
         would_help: what would have had to differ, one sentence each.
         channels: what each recall channel says about the film.
         stages: the orders that the film stood in after the channels.
-        contributions: features that moved the ranker's score of the film away from that of the mean candidate, the
-            strongest first; empty if the ranker did not score it, or offers no contributions.
+        contributions: what features add to the ranker's score of the film beyond what they add to that of the mean
+            candidate, the strongest first; empty if the ranker did not score it.
     """
 
     movie_id: int
@@ -159,14 +160,21 @@ def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageV
 
 
 def ranker_contributions(passage: Passage, item: int) -> tuple[Contribution, ...]:
-    """Contributions of features to the ranker's score of the item, the strongest first, without those that are 0."""
+    """Contributions of features to the ranker's score of the item, the strongest first, without those that are 0.
+
+    Each is relative to its mean over the candidates of the request, so that they sum to the score minus the mean score.
+    """
     given = passage.to_rank
     ranker = next((stage.ranker for stage, _ in passage.later if isinstance(stage, RankerScorer)), None)
     place = None if given is None else place_of(given, item)
     if ranker is None or given is None or place is None:
         return ()
-    values = contributions(ranker, passage.request.queries, given) or {}
-    found = [Contribution(name, float(of_all[0, place - 1]), meaning(name)) for name, of_all in values.items()]
+    values = ranker.contributions(passage.request.queries, given)
+    found = [
+        Contribution(name, float(of_all[0, place - 1] - of_all[0, given.mask[0]].mean()), meaning(name))
+        for name, of_all in values.items()
+        if name != EXPECTED
+    ]
     return tuple(sorted((one for one in found if one.value), key=lambda one: -abs(one.value)))
 
 

@@ -24,13 +24,15 @@ from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 
 CALIBRATION = "calibration.npz"
+EXPECTED = "expected"
+"""Name of the contribution that belongs to no feature: the score before the candidate's own features count."""
 
 
 class BaseRanker(Component[Any]):
     """Scores the candidates of recall for a query, with everything known about user, item and both.
 
     Built with the item and user tables, so that a loaded ranker needs no training data. Subclasses
-    implement ``tasks``, ``_fit`` and ``_score``; arguments are validated here.
+    implement ``tasks``, ``_fit``, ``_score`` and ``_contributions``; arguments are validated here.
     """
 
     kind: ClassVar[str] = "ranking"
@@ -105,21 +107,13 @@ class BaseRanker(Component[Any]):
     def contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]:
         """How much each feature adds to each score: name → (B, K), 0 on padding. Their sum is the score.
 
+        ``EXPECTED`` is the part that all candidates of a query have alike. Costs some hundred times as much as scoring.
+
         Raises:
-            ConfigError: this ranker cannot divide its scores among features.
             ValueError: rows of queries and candidates differ in number.
             NotFittedError: before ``fit`` or ``load``.
         """
         return self._contributions(self._known(queries, candidates), candidates)
-
-    def _known(self, queries: QueryBatch, candidates: Candidates) -> QueryBatch:
-        """The queries without history items outside the catalogue, after checking both arguments."""
-        n_items = len(self.vocabulary.items)
-        if len(queries) != len(candidates):
-            raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
-        if candidates.item_idx.size and candidates.item_idx.max() >= n_items:
-            raise ValueError(f"candidate index {candidates.item_idx.max()} outside the catalogue of {n_items} items")
-        return queries.known_items_only(n_items)
 
     @property
     def is_calibrated(self) -> bool:
@@ -151,6 +145,15 @@ class BaseRanker(Component[Any]):
             )
         return self._calibration(scores).astype(np.float32)
 
+    def _known(self, queries: QueryBatch, candidates: Candidates) -> QueryBatch:
+        """The queries without history items outside the catalogue, after checking both arguments."""
+        n_items = len(self.vocabulary.items)
+        if len(queries) != len(candidates):
+            raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
+        if candidates.item_idx.size and candidates.item_idx.max() >= n_items:
+            raise ValueError(f"candidate index {candidates.item_idx.max()} outside the catalogue of {n_items} items")
+        return queries.known_items_only(n_items)
+
     def _write_common(self, bundle: BundleWriter) -> None:
         if self._calibration is not None:
             bundle.arrays(CALIBRATION, self._calibration.to_arrays())
@@ -172,5 +175,5 @@ class BaseRanker(Component[Any]):
     @abstractmethod
     def _score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray: ...
 
-    def _contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]:
-        raise ConfigError(f"{self.name} does not divide its scores among features; lambdamart does")
+    @abstractmethod
+    def _contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]: ...

@@ -198,7 +198,7 @@ class Ensemble(BaseRanker):
         return total.astype(np.float32)
 
     def _contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]:
-        """Weighted sums of the members' contributions, if all of them have some."""
+        """Sums of the members' contributions, each times what the member's scores are multiplied by."""
         found: dict[str, FloatArray] = {}
         for factor, member in zip(self._factors, self.members, strict=True):
             for name, values in member._contributions(queries, candidates).items():

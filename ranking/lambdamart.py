@@ -17,7 +17,7 @@ from loguru import logger
 from pydantic import Field, PositiveInt, field_validator
 
 from dataprep.tmdb import MetadataName, metadata_to_read
-from ranking.base import BaseRanker
+from ranking.base import EXPECTED, BaseRanker
 from ranking.boosting import ROWS_PER_CHUNK, Boosting, CandidateRows, RankingRows
 from ranking.calibration import RankerConfig
 from ranking.dense import DenseFeatures
@@ -49,8 +49,6 @@ BIN_QUERIES = 4096
 """Bins of the columns are cut by the rows of at most this many training queries, evenly spaced."""
 DRAWN_TOGETHER = 4096
 """Queries whose candidates are drawn at once."""
-EXPECTED = "expected"
-"""Name of the contribution that every candidate has alike: the mean score of the trees in training."""
 
 
 class LambdaMARTConfig(RankerConfig):
@@ -255,7 +253,7 @@ class LambdaMART(BaseRanker):
         """SHAP values of the trees (Lundberg et al.: From local explanations to global understanding, 2020).
 
         The values of all columns of one bag or list are added up. What ``init`` adds counts for
-        ``recall.merged.log_rank``. Takes some 100 times as long as scoring.
+        ``recall.merged.log_rank``, and the mean score of the trees in training for ``EXPECTED``.
         """
         names = [*dict.fromkeys(column.field for column in self._features.columns), MERGED_LOG_RANK, EXPECTED]
         found = {name: np.zeros(candidates.item_idx.shape, dtype=np.float32) for name in names}

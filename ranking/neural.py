@@ -11,6 +11,7 @@ import torch
 from loguru import logger
 
 from dataprep.tmdb import metadata_to_read
+from ranking.attribution import integrated_gradients
 from ranking.balance import FixedBalanceConfig, LossBalance
 from ranking.base import BaseRanker
 from ranking.config import NeuralRankerConfig, RankerTrainingConfig
@@ -96,6 +97,9 @@ class NeuralRanker(BaseRanker):
 
     def _score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
         return score_queries(self._network, self._encoder, queries, candidates, torch.device("cpu"))
+
+    def _contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]:
+        return integrated_gradients(self._network, self._encoder, queries, candidates)
 
     def _write(self, bundle: BundleWriter) -> None:
         self._encoder.write(bundle)

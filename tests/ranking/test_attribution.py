@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ranking import RANKERS
-from ranking.attribution import ITEM, contributions, integrated_gradients
-from ranking.base import BaseRanker
+from ranking.attribution import ITEM, integrated_gradients
+from ranking.base import EXPECTED
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.neural import NeuralRanker
 from reccore import Candidates, RunOptions
@@ -49,22 +49,21 @@ def mean_score_at_mean_pair(ranker: NeuralRanker, setting: Setting, candidates: 
 
 
 @pytest.mark.parametrize("model", NEURAL)
-def test_contributions_add_up_to_the_difference_of_scores(setting: Setting, model: str) -> None:
+def test_contributions_add_up_to_the_score(setting: Setting, model: str) -> None:
     tables: Any = setting.tables()
     ranker: Any = RANKERS[model](options_of(model, SMALL)).fit(setting.samples, options=QUIET, **tables)
     candidates = with_padding(setting.valid.candidates)
-    found = contributions(ranker, setting.valid.queries, candidates)
-    assert found is not None
+    found = ranker.contributions(setting.valid.queries, candidates)
     total = np.sum(list(found.values()), axis=0)
     scores = ranker.score(setting.valid.queries, candidates)
     base = mean_score_at_mean_pair(ranker, setting, candidates)
     mask = candidates.mask
-    np.testing.assert_allclose(total[mask], (scores - base[:, None])[mask], atol=0.02)
+    np.testing.assert_allclose(total[mask], scores[mask], atol=0.02)
+    np.testing.assert_allclose(found[EXPECTED][mask], np.broadcast_to(base[:, None], mask.shape)[mask], atol=1e-4)
     assert np.std((scores - base[:, None])[mask]) > 0.5
-    assert np.isnan(total[~mask]).all()
-    np.testing.assert_allclose(np.nansum(found[ITEM], axis=1), 0, atol=1e-3)
-    alone = contributions(ranker, setting.valid.queries.select(slice(3, 4)), candidates.select(slice(3, 4)))
-    assert alone is not None
+    assert not any(values[~mask].any() for values in found.values())
+    np.testing.assert_allclose(found[ITEM].sum(axis=1), 0, atol=1e-3)
+    alone = ranker.contributions(setting.valid.queries.select(slice(3, 4)), candidates.select(slice(3, 4)))
     for name, values in alone.items():
         np.testing.assert_allclose(values[0], found[name][3], atol=1e-4)
 
@@ -101,20 +100,4 @@ def test_a_ranker_without_pair_features_has_the_item_alone(setting: Setting) -> 
 
     samples = setting.valid
     encoder = FeatureEncoder.fit(samples, setting.items, setting.users, features=["item.id"])
-    assert list(integrated_gradients(OfItem(), encoder, samples.queries, samples.candidates)) == [ITEM]
-
-
-class OtherKind(BaseRanker):
-    """A ranker that is no network."""
-
-    tasks = ("click",)
-
-    def _score(self, *_: Any) -> FloatArray:
-        raise NotImplementedError
-
-    _fit = _write = _read = _score  # type: ignore[assignment]
-
-
-def test_a_ranker_of_another_kind_offers_none(setting: Setting) -> None:
-    other = OtherKind.__new__(OtherKind)
-    assert contributions(other, setting.valid.queries, setting.valid.candidates) is None
+    assert list(integrated_gradients(OfItem(), encoder, samples.queries, samples.candidates)) == [EXPECTED, ITEM]

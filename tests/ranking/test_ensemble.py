@@ -92,12 +92,18 @@ def test_members_have_seeds_of_their_own(setting: Setting, mixed: Ensemble) -> N
     assert mixed.tasks == ("click",)
 
 
-def test_contributions_are_averaged_where_every_member_has_some(setting: Setting, mixed: Ensemble) -> None:
-    trees = fitted(setting, {**TREES, "seeds": 2}, {**TREES, "features": ["recall.*"]})
-    found = trees.contributions(setting.valid.queries, setting.valid.candidates)
-    np.testing.assert_allclose(np.sum(list(found.values()), axis=0), scores(trees, setting), atol=1e-5)
-    with pytest.raises(ConfigError, match="deepfm does not divide"):
-        mixed.contributions(setting.valid.queries, setting.valid.candidates)
+def test_contributions_are_those_of_the_members_and_sum_to_the_score(setting: Setting, mixed: Ensemble) -> None:
+    asked = (setting.valid.queries, setting.valid.candidates)
+    found = mixed.contributions(*asked)
+    np.testing.assert_allclose(np.sum(list(found.values()), axis=0), scores(mixed, setting), atol=0.01)
+    *trees, network = (member.contributions(*asked) for member in mixed.members)
+    in_all = {*trees[0], *trees[1], *network}
+    assert set(found) == in_all
+    assert {"item", "item.genres"} <= in_all  # the network's and the trees' names of what is known of the item
+    one, two, three = mixed._factors
+    expected = one * trees[0]["item.genres"] + two * trees[1]["item.genres"]
+    np.testing.assert_allclose(found["item.genres"], expected, atol=1e-6)
+    np.testing.assert_allclose(found["item"], three * network["item"], atol=1e-6)
 
 
 def test_a_member_can_be_loaded_alone(setting: Setting, mixed: Ensemble, tmp_path: Path) -> None:

@@ -13,13 +13,12 @@ import pytest
 import torch
 
 from ranking import boosting, lambdamart
+from ranking.base import EXPECTED
 from ranking.boosting import Boosting
-from ranking.deepfm import DeepFM
-from ranking.lambdamart import EXPECTED, LambdaMART
+from ranking.lambdamart import LambdaMART
 from ranking.losses import listwise_softmax
 from reccore import (
     ArtefactError,
-    ConfigError,
     IdMap,
     ItemTable,
     QueryBatch,
@@ -147,13 +146,6 @@ def test_contributions_of_a_single_split_by_hand() -> None:
     np.testing.assert_allclose(found[EXPECTED], in_training.mean(), rtol=1e-4)
     np.testing.assert_allclose(found["item.year"], scores(ranker, setting) - in_training.mean(), atol=1e-6)
     assert not any(values.any() for name, values in found.items() if name not in (EXPECTED, "item.year"))
-
-
-def test_other_rankers_say_that_they_have_none(setting: Setting) -> None:
-    tables: Any = setting.tables()
-    ranker = DeepFM({"epochs": 1}).fit(setting.samples, options=QUIET, **tables)
-    with pytest.raises(ConfigError, match="deepfm does not divide its scores among features; lambdamart does"):
-        ranker.contributions(setting.valid.queries, setting.valid.candidates)
 
 
 @pytest.mark.parametrize(
