@@ -27,25 +27,36 @@ NOT_OF_A_ROW = {
 }
 
 
-def read_rows(folder: Path, settings: Mapping[str, Any]) -> list[Row]:
-    """The rows of a folder, in the order of their names, with the given settings merged over each.
+def read_settings(folder: Path) -> dict[Path, dict[str, Any]]:
+    """The TOML files of a folder, one per row, in the order of their names.
 
     A file whose name starts with _ or . is not a row.
 
     Raises:
-        ConfigError: no such folder, no TOML file in it, or an invalid row; the message names the file and the option.
+        ConfigError: no such folder, no TOML file in it, or an option that does not belong to a row.
     """
-    from experiments.runs import Row
-
     if not folder.is_dir():
         raise ConfigError(f"--configs {folder} is not a folder; give one that holds a TOML file for every row")
     files = sorted(folder.glob("[!._]*.toml"))
     if not files:
         raise ConfigError(f"--configs {folder} holds no TOML file; put one there for every row")
-    rows = []
+    found = {}
     for file in files:
-        row = deep_merge(read_toml(file), settings)
-        for option in NOT_OF_A_ROW.keys() & row.keys():
+        found[file] = read_toml(file)
+        for option in NOT_OF_A_ROW.keys() & found[file].keys():
             raise ConfigError(f"{file}: {option} is not an option of a row; {NOT_OF_A_ROW[option]}")
-        rows.append(Row.parse(file.stem, row, source=str(file)))
-    return rows
+    return found
+
+
+def read_rows(folder: Path, settings: Mapping[str, Any]) -> list[Row]:
+    """The rows of a folder, in the order of their names, with the given settings merged over each.
+
+    Raises:
+        ConfigError: see ``read_settings``; or an invalid row. The message names the file and the option.
+    """
+    from experiments.runs import Row
+
+    return [
+        Row.parse(file.stem, deep_merge(values, settings), source=str(file))
+        for file, values in read_settings(folder).items()
+    ]

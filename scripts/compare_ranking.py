@@ -1,0 +1,80 @@
+"""Compare rankers on one data root: NDCG@10 of the same candidates, over several seeds, beside the best channel.
+
+Every TOML file of a folder is a ranker, with the options of train_ranking.py --config except those of the pipeline,
+which are the same for all: --set pipeline.channels=..., or --pipeline FILE.toml with a table [pipeline]. The channels
+are those trained under models/. What is measured is kept under <data_dir>/comparisons/ and not repeated.
+
+    PYTHONPATH=. python scripts/compare_ranking.py --pipeline configs/ml-100k/ranker.toml
+    PYTHONPATH=. python scripts/compare_ranking.py --only deepfm,lambdamart --seeds 0 --split valid
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from ranking import MAX_QUERIES, SHORT_HISTORIES
+from reccore import ComponentConfig, ConfigError
+from scripts._cli import Names, parse_command, run
+from scripts._rows import Seeds, read_settings
+from scripts._settings import read_toml
+
+if TYPE_CHECKING:
+    from experiments.compare_ranking import RankerRow
+
+
+class CompareRankingSettings(ComponentConfig):
+    """Options of the command."""
+
+    configs: Path = Field(default=Path("configs/ranking"), description="folder of TOML files, one per ranker")
+    pipeline: Path | None = Field(default=None, description="TOML file whose table [pipeline] names the channels")
+    only: Names = Field(default=(), description="rankers of the folder to compare, separated by commas (default: all)")
+    seeds: Seeds = Field(
+        default=(0, 1, 2), description="seeds of training, separated by commas; --seed is for the bootstrap"
+    )
+    split: Literal["valid", "test"] = Field(default="test", description="which held-out events")
+    max_queries: int | None = Field(default=MAX_QUERIES, ge=1, description="greatest number of training queries")
+    short_histories: float = Field(
+        default=SHORT_HISTORIES, ge=0, le=1, description="share of queries that are added with a history cut short"
+    )
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of each library (default: its own)")
+    name: str = Field(default="rankers", description="of the report and of the folder under comparisons/")
+
+
+def main(argv: list[str] | None = None) -> None:
+    command = parse_command(argv, __doc__, CompareRankingSettings)
+    job = command.settings
+    rows = _rows(job.configs, job.only)
+    pipeline = {} if job.pipeline is None else read_toml(job.pipeline).get("pipeline", {})
+    from experiments.compare_ranking import compare_ranking
+
+    comparison, report = compare_ranking(
+        command.workspace,
+        rows,
+        pipeline,
+        seeds=job.seeds,
+        split=job.split,
+        max_queries=job.max_queries,
+        short_histories=job.short_histories,
+        name=job.name,
+        options=replace(command.options, threads=job.threads),
+    )
+    result = {"report": str(report), "best_channel": comparison.channel, "rows": comparison.to_dict()}
+    command.emit(result, f"{comparison.to_markdown()}\nreport: {report}")
+
+
+def _rows(folder: Path, only: Names) -> list[RankerRow]:
+    from experiments.compare_ranking import RankerRow
+
+    rows = [RankerRow.parse(path.stem, values, source=str(path)) for path, values in read_settings(folder).items()]
+    names = [row.name for row in rows]
+    for unknown in (name for name in only if name not in names):
+        raise ConfigError(f"--only names no ranker {unknown!r}; the folder has {', '.join(names)}")
+    return [row for row in rows if not only or row.name in only]
+
+
+if __name__ == "__main__":
+    run(main)
