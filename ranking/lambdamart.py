@@ -54,6 +54,9 @@ DRAWN_TOGETHER = 4096
 class LambdaMARTConfig(RankerConfig):
     """Options of LambdaMART.
 
+    The defaults are careful, for some thousands of label queries: with 15 leaves of 50 rows and little penalty it was
+    hardly better than the merged order on users kept out (MovieLens-100K, NDCG@10 .169 against .177).
+
     Attributes:
         task: the labels to learn.
         features: as for neural rankers, except that ``user.id`` and ``item.id`` are read only if they are named.
@@ -84,11 +87,11 @@ class LambdaMARTConfig(RankerConfig):
     trees_per_round: PositiveInt = 10
     patience: PositiveInt = 5
     learning_rate: float = Field(default=0.05, gt=0)
-    num_leaves: int = Field(default=15, ge=2)
-    min_data_in_leaf: PositiveInt = 50
-    l2: float = Field(default=1.0, ge=0)
+    num_leaves: int = Field(default=7, ge=2)
+    min_data_in_leaf: PositiveInt = 200
+    l2: float = Field(default=10.0, ge=0)
     truncation: PositiveInt = 30
-    column_share: float = Field(default=0.7, gt=0, le=1)
+    column_share: float = Field(default=0.3, gt=0, le=1)
     row_share: float = Field(default=0.8, gt=0, le=1)
 
     @field_validator("features")

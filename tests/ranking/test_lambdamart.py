@@ -138,7 +138,14 @@ def test_contributions_sum_to_the_score(setting: Setting) -> None:
 def test_contributions_of_a_single_split_by_hand() -> None:
     """The feature of the split adds what its leaf differs from the mean of the leaves over the training rows."""
     setting = decided_by_year(np.arange(1950, 1990), lambda years: years.argmax(axis=1))
-    one = {"trees": 1, "num_leaves": 2, "init": "none", "row_share": 1.0, "features": ["item.year", "recall.*"]}
+    one = {
+        "trees": 1,
+        "num_leaves": 2,
+        "init": "none",
+        "row_share": 1.0,
+        "column_share": 1.0,
+        "features": ["item.year", "recall.*"],
+    }
     ranker = fitted(setting, valid=False, **one)
     in_training = ranker.score(setting.samples.queries, setting.samples.candidates)
     assert len(np.unique(in_training)) == 2
@@ -162,7 +169,7 @@ def test_contributions_of_a_single_split_by_hand() -> None:
         {"min_data_in_leaf": 40},
         {"l2": 5.0},
         {"truncation": 1},
-        {"column_share": 0.3},
+        {"column_share": 0.8},
         {"row_share": 0.3},
     ],
 )
