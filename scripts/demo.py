@@ -25,7 +25,7 @@ from scripts.recommend import answer_text
 
 DATASET = "ml-100k"
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / DATASET
-CHANNELS = ("popularity", "itemcf", "mf", "two_tower")
+CHANNELS = ("popularity", "itemcf", "mf", "two_tower", "markov", "usercf")
 DATA_ROOMS = ("reccore", "dataprep")
 RECALL_ROOMS = (*DATA_ROOMS, "training", "recall")
 ALL_ROOMS = (*RECALL_ROOMS, "evaluation", "ranking", "rerank", "pipeline", "experiments")
