@@ -11,13 +11,15 @@ from ranking.calibration import RankerConfig
 from ranking.debias import DebiasConfig, NoDebiasConfig
 from ranking.features import DEFAULT, Choice, check_names
 from ranking.losses import LossName
-from training import TrainingConfig
+from training import AverageConfig, TrainingConfig
 
 
 class RankerTrainingConfig(RankerConfig, TrainingConfig):
     """What every ranker around a torch network is trained with, besides the options of the loop; a sample is a query.
 
     ``weight_decay`` applies to tables with one row per category (ids, genres, keywords) and spares all other weights.
+    ``average`` evens out the last hundred steps: without it the best epoch of a few thousand queries is often the first
+    or second (ml-latest-small, NDCG@10 of users kept out: .100 without, .103 with it).
 
     Attributes:
         features: names of features (``ranking.features``), wildcards such as ``recall.*``, and ``default`` for the
@@ -40,6 +42,7 @@ class RankerTrainingConfig(RankerConfig, TrainingConfig):
 
     batch_size: PositiveInt = 64
     learning_rate: float = Field(default=1e-3, gt=0)
+    average: AverageConfig | None = AverageConfig(decay=0.99, every=1)
     schedule: Literal["cosine", "constant"] = "constant"
     features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)
     metadata: tuple[MetadataName, ...] = ()
