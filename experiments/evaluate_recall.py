@@ -14,7 +14,7 @@ from evaluation.report import markdown_table, metric_label
 from experiments import RECALL_KS
 from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
 from experiments.merge_findings import MergeFindings
-from pipeline.fitting import MERGED
+from pipeline.stages import MERGED
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, RRFConfig, merge
 from recall.similarity import ItemSimilarityRecall

@@ -13,7 +13,7 @@ from evaluation.metrics import metric_name
 from evaluation.overlap import HitOverlap, hit_overlap
 from evaluation.report import comparisons_table, markdown_table, metric_label
 from experiments.measuring import EvaluationJob
-from pipeline.fitting import MERGED
+from pipeline.stages import MERGED
 from reccore import Candidates
 
 RECALL_AT = (20, 100)

@@ -16,6 +16,7 @@ from pipeline.stage_configs import (
     RankStage,
     RerankStage,
     SeenStage,
+    ShortHistory,
     StageConfig,
     TopStage,
 )
@@ -35,6 +36,7 @@ class ChainConfig(ComponentConfig):
         merge: how the channels' lists become one.
         candidates: number of candidates to keep after the merge.
         ranker: name of a trained ranker, or None for the merged order.
+        short_history: which queries take another order than the ranker's; None = none.
         latest: numbers n; the ranker also sees how every candidate fits the latest n events alone, by channels of the
             item-to-item family and by item vectors.
         rerank: method and options of the reranker, or None to take the first candidates.
@@ -47,7 +49,14 @@ class ChainConfig(ComponentConfig):
     candidates: int = Field(default=200, ge=1)
     latest: tuple[PositiveInt, ...] = (1, 3, 10)
     ranker: str | None = "deepfm"
+    short_history: ShortHistory | None = None
     rerank: RerankStage | None = RerankStage()
+
+    @model_validator(mode="after")
+    def _rule_has_a_ranker(self) -> ChainConfig:
+        if self.ranker is None and self.short_history is not None:
+            raise ValueError("short_history takes the place of a ranker's order; give a ranker, or leave it out")
+        return self
 
     def stages(self) -> list[ComponentConfig]:
         """The stages in order."""
@@ -59,7 +68,7 @@ class ChainConfig(ComponentConfig):
         if self.ranker is None:
             return [SeenStage()]
         latest = [MatchStage(latest=self.latest), ClosenessStage(latest=self.latest)] if self.latest else []
-        return [MatchStage(), *latest, SeenStage(), RankStage(model=self.ranker)]
+        return [MatchStage(), *latest, SeenStage(), RankStage(model=self.ranker, short_history=self.short_history)]
 
 
 class PipelineConfig(ComponentConfig):

@@ -150,7 +150,7 @@ def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageV
     for stage, after in passage.later:
         if isinstance(stage, Filter) and place_of(before, item) is not None and place_of(after, item) is None:
             views.append(StageView(stage.role, stage.name, None, int(after.counts[0]), int(after.counts[0])))
-        elif isinstance(stage, Scorer):
+        elif isinstance(stage, Scorer) and not stage.bypassed(request).any():
             views.append(StageView.in_order(stage.role, stage.name, after, item, k))
         elif isinstance(stage, RerankSelector):
             whole = stage.reranker.rerank(request.queries, before, max(before.k, 1))
@@ -165,11 +165,11 @@ def ranker_contributions(passage: Passage, item: int) -> tuple[Contribution, ...
     Each is relative to its mean over the candidates of the request, so that they sum to the score minus the mean score.
     """
     given = passage.to_rank
-    ranker = next((stage.ranker for stage, _ in passage.later if isinstance(stage, RankerScorer)), None)
+    scorer = next((stage for stage, _ in passage.later if isinstance(stage, RankerScorer)), None)
     place = None if given is None else place_of(given, item)
-    if ranker is None or given is None or place is None:
+    if scorer is None or given is None or place is None or scorer.bypassed(passage.request).any():
         return ()
-    values = ranker.contributions(passage.request.queries, given)
+    values = scorer.ranker.contributions(passage.request.queries, given)
     found = [
         Contribution(name, float(of_all[0, place - 1] - of_all[0, given.mask[0]].mean()), meaning(name))
         for name, of_all in values.items()

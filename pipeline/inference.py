@@ -12,12 +12,20 @@ import numpy as np
 
 from pipeline.config import PipelineConfig
 from pipeline.history import EventLike, HistoryStore, history_query, raw_ids
-from pipeline.stages import MERGE_SCORE, RANK_SCORE, ChannelSource, Merger, Request, RerankSelector, Stage
+from pipeline.stages import (
+    MERGE_SCORE,
+    RANK_SCORE,
+    RECALL_RANK,
+    ChannelSource,
+    Merger,
+    Request,
+    RerankSelector,
+    Stage,
+)
 from pipeline.trace import Trace
 from reccore import Candidates, DataError, Exclusions, ItemTable, QueryBatch, Vocabulary
 from rerank.base import BaseReranker
 
-RECALL_RANK = "recall_rank."
 RECALL_SCORE = "recall_score."
 STAGE_SCORES = (("merge", MERGE_SCORE), ("rank", RANK_SCORE))
 
@@ -132,6 +140,7 @@ class Pipeline:
         for stage in self.stages:
             with trace.record(stage.role, stage.name, int(candidates.counts.sum()), degrade=degrade) as entry:
                 candidates = stage.apply(request, candidates)
+                entry.bypassed = int(stage.bypassed(request).sum())
             entry.count(candidates)
             yield stage, candidates
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, PositiveInt
 
 from pipeline.match import ClosenessHydrator, LatestHydrator, MatchHydrator
-from pipeline.stages import RankerScorer, RerankSelector, SeenFilter, Stage, TopSelector
+from pipeline.stages import MERGED, RankerScorer, RerankSelector, SeenFilter, Stage, TopSelector
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
 from recall.embedding import EmbeddingRecall
@@ -155,20 +155,40 @@ class SeenStage(StageConfig):
         return [SeenFilter()]
 
 
+class ShortHistory(ComponentConfig):
+    """The order of candidates for users with a short history, in place of the ranker's.
+
+    Attributes:
+        below: queries with fewer known events take the order.
+        order: ``merged``, or the name of a channel, whose candidates come first in its order.
+    """
+
+    below: int = Field(ge=1)
+    order: str = MERGED
+
+
 class RankStage(StageConfig):
     """Orders candidates by a ranker.
 
     Attributes:
         model: name of a trained ranker, a folder under ``models/``.
+        short_history: which queries take another order, and which; None = the ranker orders all.
     """
 
     kind: Literal["rank"] = "rank"
     model: str = "deepfm"
+    short_history: ShortHistory | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        rule = self.short_history
+        return () if rule is None or rule.order == MERGED else (rule.order,)
 
     def build(self, parts: Parts) -> Sequence[Stage]:
         if parts.ranker is None:
             raise ConfigError(f"the pipeline has a stage for ranker {self.model!r}, and no ranker is given")
-        return [RankerScorer(parts.ranker)]
+        rule = self.short_history
+        return [RankerScorer(parts.ranker) if rule is None else RankerScorer(parts.ranker, rule.below, rule.order)]
 
 
 class RerankStage(StageConfig):

@@ -15,13 +15,17 @@ import numpy as np
 
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
-from recall.merge import MergeConfig, merge
+from recall.merge import MergeConfig, RRFConfig, merge
 from reccore import Candidates, Exclusions, QueryBatch
 from reccore.arrays import BoolArray, FloatArray
 from rerank.base import BaseReranker
 
 MERGE_SCORE = "merge_score"
 RANK_SCORE = "rank_score"
+RECALL_RANK = "recall_rank."
+MERGED = "merged"
+"""Name of the channels' merged list in options and reports."""
+PLACE_OFFSET = RRFConfig().k0
 
 
 @dataclass(eq=False)
@@ -87,6 +91,10 @@ class Stage(ABC):
     role: ClassVar[str]
     name: str
 
+    def bypassed(self, request: Request) -> BoolArray:
+        """(B,) True for the queries that the stage leaves to the stages around it, by a rule of its options."""
+        return np.zeros(len(request.queries), dtype=bool)
+
     @abstractmethod
     def apply(self, request: Request, candidates: Candidates) -> Candidates:
         """The candidates to pass on."""
@@ -148,13 +156,46 @@ class SeenFilter(Filter):
 
 
 class RankerScorer(Scorer):
-    """Scores with a trained ranker."""
+    """Scores with a trained ranker, and queries with a short history by another order.
 
-    def __init__(self, ranker: BaseRanker) -> None:
+    Args:
+        ranker: fitted.
+        least_events: of the catalogue, in the history of a query that the ranker scores.
+        order: of the candidates of queries with fewer events: ``merged``, or the name of a channel, whose candidates
+            come first in its order and the others after them in the merged order.
+    """
+
+    def __init__(self, ranker: BaseRanker, least_events: int = 0, order: str = MERGED) -> None:
         self.name, self.ranker = ranker.name, ranker
+        self.least_events, self.order = least_events, order
+
+    def bypassed(self, request: Request) -> BoolArray:
+        known = request.queries.known_items_only(len(self.ranker.vocabulary.items))
+        short: BoolArray = known.lengths < self.least_events
+        return short
 
     def score(self, request: Request, candidates: Candidates) -> FloatArray:
-        return self.ranker.score(request.queries, candidates)
+        bypassed = self.bypassed(request)
+        if not bypassed.any():
+            return self.ranker.score(request.queries, candidates)
+        score = candidates.score if self.order == MERGED else channel_first(candidates, self.order)
+        rows = np.flatnonzero(~bypassed)
+        if len(rows):
+            score = score.copy()
+            score[rows] = self.ranker.score(request.queries.select(rows), candidates.select(rows))
+        return score
+
+
+def channel_first(candidates: Candidates, channel: str) -> FloatArray:
+    """(B, K) scores that put what a channel offered first, in its order, and the others after that as they stand.
+
+    The score of place p is 1 / (``PLACE_OFFSET`` + p), as reciprocal-rank fusion of one channel gives it.
+    """
+    rank = candidates.features[RECALL_RANK + channel]
+    order = np.argsort(np.where(np.isnan(rank), np.inf, rank), axis=1, kind="stable")  # (B, K) columns, best first
+    place = np.argsort(order, axis=1, kind="stable") + 1
+    score: FloatArray = np.where(candidates.mask, 1.0 / (PLACE_OFFSET + place), -np.inf).astype(np.float32)
+    return score
 
 
 class RerankSelector(Selector):

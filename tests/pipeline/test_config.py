@@ -41,6 +41,9 @@ CHAIN: list[dict[str, Any]] = [
         ({"rerank": {"trade_off": 2}}, "trade_off: .*got 2"),
         ({"rerank": {"lambda": 1}}, "lambda: no such option"),
         ({"rerank": {"similarity": {"channel": "bert"}}}, "'rerank' needs channel 'bert', which is not among"),
+        ({"short_history": {"below": 3, "order": "bert"}}, "'rank' needs channel 'bert', which is not among"),
+        ({"short_history": {"below": 0}}, "below: .*got 0"),
+        ({"ranker": None, "short_history": {"below": 3}}, "give a ranker, or leave it out"),
         ({"channels": ["popularity", "mf"]}, "'rerank' needs channel 'two_tower', which is not among"),
         ({"stages": [], "candidates": 7}, "leave out candidates, or leave out stages"),
         ({"stages": [{"kind": "cache"}]}, "unknown kind 'cache'|'cache'"),
@@ -78,6 +81,7 @@ def test_the_short_form_equals_its_list_of_stages() -> None:
         "candidates": 25,
         "merge": {"weights": {"mf": 2.0}},
         "ranker": "din",
+        "short_history": {"below": 4, "order": "mf"},
         "latest": [2, 5],
         "rerank": {"trade_off": 0.6, "similarity": {"kind": "genres"}},
     }
@@ -89,7 +93,7 @@ def test_the_short_form_equals_its_list_of_stages() -> None:
         {"kind": "match", "latest": [2, 5]},
         {"kind": "closeness", "latest": [2, 5]},
         {"kind": "seen"},
-        {"kind": "rank", "model": "din"},
+        {"kind": "rank", "model": "din", "short_history": {"below": 4, "order": "mf"}},
         {"kind": "rerank", "method": "mmr", "trade_off": 0.6, "similarity": {"kind": "genres"}},
     ]
     assert PipelineConfig.parse(short) == PipelineConfig.parse({"stages": stages})
@@ -127,6 +131,7 @@ CASES: dict[str, tuple[Any, Check]] = {
     "candidates": (5, lambda a, t, a0, t0: t.stages[4].items_out * 25 == t0.stages[4].items_out * 5),
     "latest": ([], lambda a, t, a0, t0: "itemcf.latest" in names(t0) and "itemcf.latest" not in names(t)),
     "ranker": (None, lambda a, t, a0, t0: {"score", "hydrate"}.isdisjoint(r.stage for r in t.stages)),
+    "short_history": ({"below": 99}, lambda a, t, a0, t0: t.stages[-2].bypassed == t.queries),
     "rerank": ({"trade_off": 0.1}, lambda a, t, a0, t0: different(a, a0)),
     "rerank none": (None, lambda a, t, a0, t0: names(t)[-1] == "top" and different(a, a0)),
     "rerank by other vectors": ({"similarity": {"channel": "mf"}}, lambda a, t, a0, t0: different(a, a0)),
