@@ -6,97 +6,68 @@ every user kept out asks with the first N events as history. Targets are all lat
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared
-from evaluation.evaluate import Comparison, Evaluation, compare, leaderboard
-from evaluation.plots import plot_curves
-from evaluation.report import comparisons_table, markdown_table, metric_label, without_nan, write_text
-from evaluation.significance import LEVEL
+from evaluation.evaluate import Evaluation
 from experiments.measuring import measure, trained
+from experiments.new_users_report import BASE, K, NewUsersResult
 from pipeline.builder import load_channels
 from pipeline.provenance import data_of
 from recall.base import BaseRecall
 from recall.popularity import Popularity
-from reccore import ConfigError, DataError, Holdout, Interactions, RunOptions, TrainingData, Workspace
+from reccore import ConfigError, DataError, Holdout, Interactions, RunOptions, Workspace
 from reccore.arrays import BoolArray, IntArray, offsets_from_lengths, ragged_positions
 
 SHARE = 0.1
-K = 10
-METRIC = f"ndcg@{K}"
-BASE = "popularity"
 STEM = "new_users"
 
 
 @dataclass(frozen=True, eq=False)
-class NewUsersResult:
-    """Results by channel and number of events.
+class NewUsers:
+    """Users who are kept out of training, and their queries.
 
     Attributes:
-        about: data, users, targets in one line.
-        lengths: N, ascending.
-        evaluations: N → evaluation of every channel, on the same users.
-        report: Markdown file; None before it is written.
+        users: all users kept out, sorted.
+        prepared: the data set without their events; vocabulary and catalogue do not change.
+        holdouts: N → one query of the first N events for every user with a target after the greatest N.
+        about: data, users and targets in one line.
     """
 
+    users: IntArray
+    prepared: Prepared
+    holdouts: Mapping[int, Holdout]
     about: str
-    lengths: tuple[int, ...]
-    evaluations: Mapping[int, Mapping[str, Evaluation]]
-    seed: int
-    report: Path
 
-    @property
-    def names(self) -> list[str]:
-        """Channels, the best at the smallest N first."""
-        return [evaluation.name for evaluation in leaderboard(self.evaluations[self.lengths[0]].values(), METRIC)]
-
-    def comparisons(self, n: int) -> list[Comparison]:
-        """Every other channel − popularity, paired over users."""
-        found = self.evaluations[n]
-        names = [name for name in self.names if name != BASE]
-        return [
-            replace(compare(found[name], found[BASE], METRIC, seed=self.seed), a=f"{name}, N={n}") for name in names
+    @classmethod
+    def draw(
+        cls, prepared: Prepared, lengths: Sequence[int], split: str, min_rating: float | None, options: RunOptions
+    ) -> NewUsers:
+        """Keep a tenth of the users out; arguments and errors are those of ``evaluate_new_users``."""
+        events = prepared.split.interactions
+        users = new_users(events, max(lengths), split, options)
+        holdouts = {n: first_events(events, users, n, min_rating) for n in sorted(set(lengths))}
+        some = np.all([holdout.target_counts > 0 for holdout in holdouts.values()], axis=0)
+        if not some.any():
+            raise DataError(f"none of the {len(users)} users kept out has a target after {max(lengths)} events")
+        targets = "every later event" if min_rating is None else f"later events rated {min_rating:g} or more"
+        about = [
+            str(prepared.source["dataset"]),
+            f"{int(some.sum()):,} users absent from training ({split} users)",
+            f"targets: {targets}",
+            "full catalogue ranked, given films filtered",
+            f"seed {options.seed}",
         ]
-
-    def table(self) -> str:
-        """NDCG@10 by channel and N."""
-        rows = [[name, *(str(self.evaluations[n][name].metrics[METRIC]) for n in self.lengths)] for name in self.names]
-        return markdown_table([metric_label(METRIC), *(f"N = {n}" for n in self.lengths)], rows)
-
-    def differences(self) -> str:
-        """Differences to popularity by N."""
-        return comparisons_table([comparison for n in self.lengths for comparison in self.comparisons(n)])
-
-    def to_markdown(self) -> str:
-        """The report for people."""
-        note = (
-            f"Means over users with {LEVEL:.0%} bootstrap intervals. Every user has one query for each N: the first N "
-            "events are the history, which is not offered again."
+        return cls(
+            users=users,
+            prepared=without_users(prepared, users),
+            holdouts={n: holdout.select(np.flatnonzero(some)) for n, holdout in holdouts.items()},
+            about=" · ".join(about),
         )
-        lines = ["# New users", "", self.about, "", self.table(), "", note, ""]
-        if len(self.names) > 1:
-            lines += ["## Against popularity", "", self.differences(), ""]
-        return "\n".join([*lines, f"![{metric_label(METRIC)} by events given]({STEM}.png)", ""])
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report for programs."""
-        by_length = [
-            {
-                "events": n,
-                "evaluations": [self.evaluations[n][name].to_dict() for name in self.names],
-                "against_popularity": [comparison.to_dict() for comparison in self.comparisons(n)],
-            }
-            for n in self.lengths
-        ]
-        plain: dict[str, Any] = without_nan({"about": self.about, "seed": self.seed, "new_users": by_length})
-        return plain
 
 
 def evaluate_new_users(
@@ -123,7 +94,6 @@ def evaluate_new_users(
         ConfigError: a channel that reads the query's time.
         DataError: no user has enough events, or no ratings with ``min_rating``.
     """
-    lengths = tuple(sorted(set(lengths)))
     channels = load_channels(workspace, tuple(names) if names else trained(workspace, "recall"))
     readers = [name for name, channel in channels.items() if channel.query_time]
     if readers and names:
@@ -131,36 +101,22 @@ def evaluate_new_users(
             f"{', '.join(readers)} reads the query's time, which --new_users does not offer; leave it out"
         )
     prepared = data_of(workspace, tuple(channels))
-    chosen = new_users(prepared.split.interactions, max(lengths), split, options)
-    holdouts = {n: first_events(prepared.split.interactions, chosen, n, min_rating) for n in lengths}
-    some = np.all([holdout.target_counts > 0 for holdout in holdouts.values()], axis=0)
-    if not some.any():
-        raise DataError(f"none of the {len(chosen)} users kept out has a target after {max(lengths)} events")
-    holdouts = {n: holdout.select(np.flatnonzero(some)) for n, holdout in holdouts.items()}
-    data = without_users(prepared, chosen)
-    evaluations: dict[int, dict[str, Evaluation]] = {n: {} for n in lengths}
+    given = NewUsers.draw(prepared, lengths, split, min_rating, options)
+    data = given.prepared.training_data()
+    evaluations: dict[int, dict[str, Evaluation]] = {n: {} for n in given.holdouts}
     models: dict[str, BaseRecall] = {BASE: Popularity(), **channels}
     for name, channel in models.items():
         if name in readers:
             continue
-        logger.info("fitting {} again without {} users", name, len(chosen))
+        logger.info("fitting {} again without {} users", name, len(given.users))
         refitted = channel.refit(data, options)
-        for n, holdout in holdouts.items():
+        for n, holdout in given.holdouts.items():
             evaluations[n][name] = measure(
                 name, refitted.retrieve(holdout.queries, K), holdout, data, (K,), options.seed
             )
-    targets = "every later event" if min_rating is None else f"later events rated {min_rating:g} or more"
-    about = " · ".join(
-        [
-            str(prepared.source["dataset"]),
-            f"{int(some.sum()):,} users absent from training ({split} users)",
-            f"targets: {targets}",
-            "full catalogue ranked, given films filtered",
-            f"seed {options.seed}",
-        ]
-    )
-    result = NewUsersResult(about, lengths, evaluations, options.seed, workspace.reports / f"{STEM}.md")
-    _write(result, workspace.reports)
+    report = workspace.reports / f"{STEM}.md"
+    result = NewUsersResult(given.about, tuple(given.holdouts), evaluations, options.seed, report)
+    result.write()
     return result
 
 
@@ -204,21 +160,15 @@ def first_events(events: Interactions, users: IntArray, n: int, min_rating: floa
     return Holdout(queries, offsets_from_lengths(counts), events.item_idx[at[kept]])
 
 
-def without_users(prepared: Prepared, users: IntArray) -> TrainingData:
-    """The fit split without all events of the given users; vocabulary and catalogue do not change."""
-    stops = prepared.split.fit_stop.copy()
-    stops[users] = 0
-    return prepared.training_data(prepared.split.interactions.first(stops))
-
-
-def _write(result: NewUsersResult, folder: Path) -> None:
-    plot_curves(
-        {name: {n: result.evaluations[n][name].mean(METRIC) for n in result.lengths} for name in result.names},
-        folder / f"{STEM}.png",
-        xlabel="events that the user has given",
-        ylabel=metric_label(METRIC),
-        title="Users who are absent from training",
+def without_users(prepared: Prepared, users: IntArray) -> Prepared:
+    """The data set without all events of the given users; vocabulary and catalogue do not change."""
+    split = prepared.split
+    kept = split.interactions.lengths.copy()
+    kept[users] = 0
+    others = replace(
+        split,
+        interactions=split.interactions.first(kept),
+        fit_stop=np.minimum(split.fit_stop, kept),
+        valid_stop=np.minimum(split.valid_stop, kept),
     )
-    write_text(result.report, result.to_markdown())
-    text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(folder / f"{STEM}.json", text + "\n")
+    return replace(prepared, split=others)

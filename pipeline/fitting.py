@@ -19,12 +19,23 @@ from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.leak_alarm import check_for_leak
 from pipeline.provenance import data_of
-from pipeline.samples import check_tasks, make_ranking_data
+from pipeline.samples import RankingData, check_tasks, make_ranking_data, stored_refits
+from pipeline.stages import MERGED
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
+from ranking.base import BaseRanker
 from recall import CHANNELS
 from recall.graph.files import read_item_graph
 from recall.neural.channel import NeuralRecall
-from reccore import Candidates, ConfigError, DataError, Holdout, RunOptions, Workspace
+from reccore import (
+    Candidates,
+    ConfigError,
+    DataError,
+    Holdout,
+    RankingSamples,
+    RunOptions,
+    Vocabulary,
+    Workspace,
+)
 from reccore.bundle import file_sha256, read_manifest
 from reccore.workspace import require
 from training.checkpointing import drop_checkpoint, has_checkpoint
@@ -32,8 +43,6 @@ from training.checkpointing import drop_checkpoint, has_checkpoint
 VALIDATION_KS = (10, 100)
 VALIDATION_QUERIES = 5_000
 """Enough to choose an epoch or a setting; evaluation uses all users."""
-MERGED = "merged"
-"""Name of the channels' merged list in reports."""
 RESERVED_NAMES = (PIPELINE, MERGED)
 
 
@@ -148,7 +157,7 @@ def train_ranker(
     valid = validation_sample(prepared, options, query_time=query_time)
     data = make_ranking_data(
         prepared,
-        workspace,
+        stored_refits(workspace, options),
         channels,
         config,
         valid,
@@ -157,22 +166,8 @@ def train_ranker(
         short_histories=short_histories,
         options=options,
     )
-    stopping = data.early_stopping_mask
-    train, stop = (data.train.select(np.flatnonzero(part)) for part in (~stopping, stopping))
-    if not all(np.any(labels == 1.0) for labels in train.labels.values()):
-        raise DataError(
-            f"recall offers none of the {len(train):,} events that the ranker is to learn from; users need at "
-            "least 5 fit events, and channels must offer enough (pipeline.per_channel, pipeline.candidates)"
-        )
     started = perf_counter()
-    ranker.fit(
-        train,
-        items=data.window_data.items,
-        users=data.window_data.users,
-        vocabulary=prepared.vocabulary,
-        valid=stop if len(stop) else None,
-        options=with_files,
-    )
+    train, stop = fit_ranker(ranker, data, prepared.vocabulary, with_files)
     seconds = perf_counter() - started
     metrics = None
     if len(valid) and len(stop):
@@ -180,7 +175,9 @@ def train_ranker(
     if len(valid):
         ranked = data.valid.candidates.reordered(ranker.score(data.valid.queries, data.valid.candidates))
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
-    ranker.save(path, seed=options.seed, data=prepared.provenance, metrics=metrics, query_time=query_time)
+    facts = {"data": prepared.provenance, "metrics": metrics, "query_time": query_time}
+    drawn = {"max_queries": max_queries, "short_histories": short_histories}
+    ranker.save(path, seed=options.seed, samples=drawn, **facts)
     drop_checkpoint(workspace.checkpoint(name))
     pipeline = assemble(
         config,
@@ -203,6 +200,32 @@ def train_ranker(
         "training": (read_manifest(path) or {}).get("training"),
         "validation": metrics,
     }
+
+
+def fit_ranker(
+    ranker: BaseRanker, data: RankingData, vocabulary: Vocabulary, options: RunOptions
+) -> tuple[RankingSamples, RankingSamples]:
+    """Fit a ranker on the label window; returns the samples that it learnt from and those that chose the epoch.
+
+    Raises:
+        DataError: recall offers no positive to learn from.
+    """
+    stopping = data.early_stopping_mask
+    train, stop = (data.train.select(np.flatnonzero(part)) for part in (~stopping, stopping))
+    if not all(np.any(labels == 1.0) for labels in train.labels.values()):
+        raise DataError(
+            f"recall offers none of the {len(train):,} events that the ranker is to learn from; users need at "
+            "least 5 fit events, and channels must offer enough (pipeline.per_channel, pipeline.candidates)"
+        )
+    ranker.fit(
+        train,
+        items=data.window_data.items,
+        users=data.window_data.users,
+        vocabulary=vocabulary,
+        valid=stop if len(stop) else None,
+        options=options,
+    )
+    return train, stop
 
 
 def pipeline_of_ranker(settings: Mapping[str, Any], ranker: str) -> PipelineConfig:

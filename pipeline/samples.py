@@ -7,9 +7,10 @@ history; later events of the window have no label there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from loguru import logger
@@ -46,6 +47,9 @@ STOP_SHARE = 0.2
 LIKED_FROM = 4.0
 """Least rating of a film that counts as liked."""
 REFITTED = "label_window"
+
+Refit: TypeAlias = Callable[[str, BaseRecall, TrainingData], BaseRecall]
+"""From the name of a channel, the channel and other events to the same channel fitted on these events."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +227,7 @@ class RankingData:
 
 def make_ranking_data(
     prepared: Prepared,
-    workspace: Workspace,
+    refit_channel: Refit,
     channels: Mapping[str, BaseRecall],
     config: PipelineConfig,
     valid: Holdout,
@@ -236,6 +240,16 @@ def make_ranking_data(
     """Refit the channels without the label window and collect candidates from them; ``valid`` uses the originals.
 
     If a channel reads the query's time, every query of the window carries it, as those of ``valid`` must.
+
+    Args:
+        prepared: events, of which the fit split is used.
+        refit_channel: fits a channel on the events before the label window, such as ``stored_refits``.
+        channels: fitted channels by name.
+        config: of the pipeline that the ranker is for.
+        valid: validation queries; none for a ranker whose validation figures nobody needs.
+        tasks: names of tasks, see ``LABELLERS``.
+        max_queries, short_histories: see ``label_window``.
+        options: seed, progress.
     """
     query_time = any(channel.query_time for channel in channels.values())
     window = label_window(
@@ -244,7 +258,7 @@ def make_ranking_data(
     for task in tasks:  # labels that cannot be made fail before the channels are fitted again
         LABELLERS[task](Candidates.empty(len(window.holdout), 0), window.holdout, None)
     window_data = prepared.training_data(prepared.split.interactions.first(window.start))
-    refitted = {name: refit(channel, window_data, workspace.model(name), options) for name, channel in channels.items()}
+    refitted = {name: refit_channel(name, channel, window_data) for name, channel in channels.items()}
 
     def before_ranking(models: Mapping[str, BaseRecall], data: TrainingData) -> Pipeline:
         histories = FrozenHistoryStore(data.interactions, data.vocabulary)
@@ -273,6 +287,11 @@ def early_stopping_users(user_idx: IntArray, options: RunOptions) -> BoolArray:
     users = np.unique(user_idx)
     chosen = options.generator("stopping_users").permutation(users)[: int(len(users) * STOP_SHARE)]
     return np.isin(user_idx, chosen)
+
+
+def stored_refits(workspace: Workspace, options: RunOptions) -> Refit:
+    """Refits that are stored beside the trained channels of a data root, see ``refit``."""
+    return lambda name, channel, data: refit(channel, data, workspace.model(name), options)
 
 
 def refit(channel: BaseRecall, data: TrainingData, model: Path, options: RunOptions) -> BaseRecall:

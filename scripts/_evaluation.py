@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from reccore import ComponentConfig
 from scripts._cli import Lengths
+
+if TYPE_CHECKING:
+    from experiments.new_users_report import NewUsersResult
 
 
 class EvaluationSettings(ComponentConfig):
@@ -27,10 +30,38 @@ class EvaluationSettings(ComponentConfig):
         return self
 
 
+class NewUsersSettings(EvaluationSettings):
+    """Options of an evaluation that can also measure users who are absent from training."""
+
+    with_new_users: ClassVar[frozenset[str]] = frozenset({"new_users", "min_rating", "split"})
+    """Options that ``--new_users`` reads."""
+    new_users: Lengths = Field(
+        default=(), description="measure users absent from training after these numbers of events, such as 1,3,5,10"
+    )
+    min_rating: float | None = Field(default=None, description="with --new_users: lowest rating of a target")
+
+    @model_validator(mode="after")
+    def _fits_new_users(self) -> Self:
+        if not self.new_users:
+            for name in ("min_rating", "short_histories"):
+                if getattr(self, name, None) is not None:
+                    raise ValueError(f"--{name} belongs to --new_users; add it, or leave out --{name}")
+            return self
+        unused = self.model_fields_set - self.with_new_users
+        if unused:
+            raise ValueError(f"--new_users has no use for {', '.join(sorted(unused))}; leave that out")
+        return self
+
+
 def lengths(default: tuple[int, ...]) -> Lengths:
     """The field ``ks`` with its default."""
     ks: Lengths = Field(default=default, description="list lengths, separated by commas")
     return ks
+
+
+def new_users_text(result: NewUsersResult) -> str:
+    """The tables on new users for people."""
+    return "\n\n".join([result.about, result.table(), result.differences(), f"report: {result.report}"])
 
 
 def metrics_to_show(ks: Sequence[int], shown: Sequence[str]) -> Sequence[str]:

@@ -10,15 +10,24 @@ Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
 
 A pipeline with a channel trained with --query_time is measured with --query_time: every query then carries the
 time of the event to predict. The results are labelled and written to separate reports.
+
+--new_users measures users who are absent from training at every stage, as evaluate_recall.py does for channels: a tenth
+of the users is kept out, channels, ranker and reranker are fitted again on the others, and each user kept out asks with
+the first N events. The ranker learns from as many short histories as it was trained with, or --short_histories.
+
+    PYTHONPATH=. python scripts/evaluate_pipeline.py --new_users 1,3,5,10
+    PYTHONPATH=. python scripts/evaluate_pipeline.py --new_users 1,3 --short_histories 0 --min_rating 4 --split valid
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
 
 from experiments import PIPELINE_KS
-from scripts._cli import Lengths, parse_command, run
-from scripts._evaluation import EvaluationSettings, lengths, metrics_to_show
+from scripts._cli import Invocation, Lengths, parse_command, run
+from scripts._evaluation import NewUsersSettings, lengths, metrics_to_show, new_users_text
 
 if TYPE_CHECKING:
     from experiments.measuring import EvaluationResult
@@ -26,15 +35,22 @@ if TYPE_CHECKING:
 SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
 
 
-class EvaluatePipelineSettings(EvaluationSettings):
+class EvaluatePipelineSettings(NewUsersSettings):
     """Options of the command."""
 
+    with_new_users: ClassVar[frozenset[str]] = NewUsersSettings.with_new_users | {"short_histories"}
     ks: Lengths = lengths(PIPELINE_KS)
+    short_histories: float | None = Field(
+        default=None, ge=0, le=1, description="with --new_users: as for train_ranking.py (default: as trained)"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, EvaluatePipelineSettings)
     job = command.settings
+    if job.new_users:
+        _new_users(command)
+        return
     from experiments.evaluate_pipeline import evaluate_pipeline
 
     result = evaluate_pipeline(
@@ -46,6 +62,21 @@ def main(argv: list[str] | None = None) -> None:
         seed=command.options.seed,
     )
     command.emit({**result.data, "report": str(result.report)}, pipeline_text(result))
+
+
+def _new_users(command: Invocation[EvaluatePipelineSettings]) -> None:
+    from experiments.new_users_pipeline import evaluate_new_users_pipeline
+
+    job = command.settings
+    result = evaluate_new_users_pipeline(
+        command.workspace,
+        job.new_users,
+        split=job.split or "test",
+        min_rating=job.min_rating,
+        short_histories=job.short_histories,
+        options=command.options,
+    )
+    command.emit({**result.to_dict(), "report": str(result.report)}, new_users_text(result))
 
 
 def pipeline_text(result: EvaluationResult) -> str:

@@ -22,14 +22,14 @@ users. Targets are all later events, or those with --min_rating.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from experiments import RECALL_KS
 from recall.merge import MergeConfig, RRFConfig
 from scripts._cli import Invocation, Lengths, Names, parse_command, run
-from scripts._evaluation import EvaluationSettings, lengths, metrics_to_show
+from scripts._evaluation import NewUsersSettings, lengths, metrics_to_show, new_users_text
 
 if TYPE_CHECKING:
     from experiments.measuring import EvaluationResult
@@ -37,30 +37,17 @@ if TYPE_CHECKING:
 SHOWN = ("hit_rate@10", "ndcg@10", "hit_rate@50", "hit_rate@200", "hit_rate@500")
 
 
-class EvaluateRecallSettings(EvaluationSettings):
+class EvaluateRecallSettings(NewUsersSettings):
     """Options of the command."""
+
+    with_new_users: ClassVar[frozenset[str]] = NewUsersSettings.with_new_users | {"models"}
 
     models: Annotated[Names, Field(min_length=1)] | None = Field(
         default=None, description="channels by name, separated by commas (default: all trained)"
     )
     ks: Lengths = lengths(RECALL_KS)
     include_seen: bool = Field(default=False, description="let channels offer films of the history again")
-    new_users: Lengths = Field(
-        default=(), description="measure users absent from training after these numbers of events, such as 1,3,5,10"
-    )
-    min_rating: float | None = Field(default=None, description="with --new_users: lowest rating of a target")
     merge: MergeConfig = RRFConfig()
-
-    @model_validator(mode="after")
-    def _fits_new_users(self) -> Self:
-        if not self.new_users:
-            if self.min_rating is not None:
-                raise ValueError("--min_rating belongs to --new_users; add it, or leave out --min_rating")
-            return self
-        unused = {"test", "ks", "query_time", "include_seen", "merge"} & self.model_fields_set
-        if unused:
-            raise ValueError(f"--new_users has no use for {', '.join(sorted(unused))}; leave that out")
-        return self
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -97,8 +84,7 @@ def _new_users(command: Invocation[EvaluateRecallSettings]) -> None:
         min_rating=job.min_rating,
         options=command.options,
     )
-    parts = [result.about, result.table(), result.differences(), f"report: {result.report}"]
-    command.emit({**result.to_dict(), "report": str(result.report)}, "\n\n".join(parts))
+    command.emit({**result.to_dict(), "report": str(result.report)}, new_users_text(result))
 
 
 def _text(result: EvaluationResult) -> str:

@@ -48,7 +48,14 @@ def ranking_data(prepared: Prepared, folder: Path) -> samples.RankingData:
     for name, channel in channels.items():
         channel.save(workspace.model(name))
     return samples.make_ranking_data(
-        prepared, workspace, channels, PLAIN, prepared.split.valid(), tasks=["click"], max_queries=None, options=QUIET
+        prepared,
+        samples.stored_refits(workspace, QUIET),
+        channels,
+        PLAIN,
+        prepared.split.valid(),
+        tasks=["click"],
+        max_queries=None,
+        options=QUIET,
     )
 
 

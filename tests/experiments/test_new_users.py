@@ -59,11 +59,14 @@ def test_users_of_valid_and_test_differ_and_the_seed_draws_them() -> None:
 
 def test_training_knows_nothing_of_the_users_kept_out(prepared: Prepared) -> None:
     users = np.array([2, 5])
-    data = without_users(prepared, users)
+    others = without_users(prepared, users)
+    data = others.training_data()
     lengths = prepared.split.fit_stop.copy()
     lengths[users] = 0
     assert data.interactions.lengths.tolist() == lengths.tolist()
     np.testing.assert_array_equal(data.items.statistics["count"], data.interactions.item_counts())
+    assert not others.split.interactions.lengths[users].any()
+    assert not np.isin(users, others.split.valid().queries.user_idx).any()
 
 
 def test_the_figures_are_those_of_refitted_channels(
@@ -98,7 +101,7 @@ def test_the_figures_are_those_of_refitted_channels(
     assert {path.name for path in own.reports.glob("new_users*")} == {f"new_users{e}" for e in (".md", ".json", ".png")}
     report = json.loads((own.reports / "new_users.json").read_text())
     assert report == result.to_dict()
-    assert [c["b"] for part in report["new_users"] for c in part["against_popularity"]] == ["popularity"] * 2
+    assert [c["b"] for part in report["new_users"] for c in part["comparisons"]] == ["popularity"] * 2
     assert result.table() in (own.reports / "new_users.md").read_text()
 
 
@@ -108,7 +111,7 @@ def test_popularity_is_measured_even_if_it_is_not_trained(own: Workspace, prepar
     assert "(valid users) · targets: later events rated 3 or more" in result.about
     users = new_users(prepared.split.interactions, 1, "valid", QUIET)
     holdout = first_events(prepared.split.interactions, users, 1, 3.0)
-    offer = Popularity().fit(without_users(prepared, users)).retrieve(holdout.queries, 10)
+    offer = Popularity().fit(without_users(prepared, users).training_data()).retrieve(holdout.queries, 10)
     np.testing.assert_array_equal(
         result.evaluations[1]["popularity"].per_query["ndcg@10"],
         per_query_metrics(offer, holdout, (10,))["ndcg@10"],

@@ -17,7 +17,7 @@ from pipeline import load
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
 from pipeline.fitting import train_channel, train_ranker
-from pipeline.samples import label_window, make_ranking_data
+from pipeline.samples import label_window, make_ranking_data, stored_refits
 from recall.base import BaseRecall
 from reccore import ConfigError, DataError, QueryBatch, Workspace
 from scripts._settings import deep_merge
@@ -119,7 +119,9 @@ def test_the_ranker_learns_from_queries_with_the_query_time(space: Workspace) ->
     channels = load_channels(space, CHANNELS)
     config = PipelineConfig.parse({**PIPELINE, "ranker": "deepfm"})
     valid = prepared.split.valid(query_time=True)
-    found = make_ranking_data(prepared, space, channels, config, valid, tasks=["click"], max_queries=20, options=QUIET)
+    found = make_ranking_data(
+        prepared, stored_refits(space, QUIET), channels, config, valid, tasks=["click"], max_queries=20, options=QUIET
+    )
     queries = found.train.queries
     target = fit.user_offsets[queries.user_idx] + queries.lengths  # the event after each history
     np.testing.assert_array_equal(queries.as_of, fit.timestamp[target])

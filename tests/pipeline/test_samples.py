@@ -20,7 +20,7 @@ from pipeline.builder import assemble, load_channels
 from pipeline.fitting import train_channel, train_ranker, validation_sample
 from pipeline.history import FrozenHistoryStore
 from pipeline.provenance import check_protocol
-from pipeline.samples import label, label_likes, label_window, make_ranking_data, refit
+from pipeline.samples import label, label_likes, label_window, make_ranking_data, refit, stored_refits
 from ranking.neural import NeuralRanker
 from recall import CHANNELS
 from recall.popularity import Popularity
@@ -185,7 +185,9 @@ def data(trained: Workspace, prepared: Prepared, tmp_path_factory: pytest.TempPa
     space = small.copy_of(trained.root, tmp_path_factory.mktemp("ranking"))
     channels = load_channels(space, CONFIG.channels)
     valid = prepared.split.valid()
-    return make_ranking_data(prepared, space, channels, CONFIG, valid, tasks=["click"], max_queries=None, options=QUIET)
+    return make_ranking_data(
+        prepared, stored_refits(space, QUIET), channels, CONFIG, valid, tasks=["click"], max_queries=None, options=QUIET
+    )
 
 
 def test_the_channels_that_offer_training_candidates_have_not_seen_the_labels(
@@ -217,11 +219,11 @@ def test_a_leak_would_show(trained: Workspace, prepared: Prepared, tmp_path: Pat
     channels["mf"].save(space.model("mf"))
     valid = prepared.split.valid()
     honest = make_ranking_data(
-        prepared, space, channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
+        prepared, stored_refits(space, QUIET), channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
     )
     monkeypatch.setattr(samples, "refit", lambda channel, *rest: channel)
     leaking = make_ranking_data(
-        prepared, space, channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
+        prepared, stored_refits(space, QUIET), channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
     )
     assert leaking.train.missed.sum() < honest.train.missed.sum() - 20
 

@@ -60,6 +60,8 @@ OPTIONS = [
     ("evaluate_recall", ["--split", "train"], "invalid choice: 'train'"),
     ("evaluate_recall", ["--min_rating", "4"], "--min_rating belongs to --new_users"),
     ("evaluate_recall", ["--new_users", "1,3", "--include_seen"], "--new_users has no use for include_seen"),
+    ("evaluate_pipeline", ["--short_histories", "0"], "--short_histories belongs to --new_users"),
+    ("evaluate_pipeline", ["--new_users", "1", "--ks", "5"], "--new_users has no use for ks"),
     ("evaluate_recall", ["--new_users", "0"], "new_users.0: Input should be greater than or equal to 1"),
     ("recommend", ["--user", "anna"], "invalid int value: 'anna'"),
     # options of the run
