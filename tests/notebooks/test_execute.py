@@ -9,7 +9,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from notebooks.execute import main
+from notebooks.execute import FOLDER, main
+from pipeline.fitting import train_channel
+from reccore import RunOptions, Workspace
 from scripts._cli import run
 from tests.notebooks.roots import bare_root
 
@@ -17,6 +19,23 @@ from tests.notebooks.roots import bare_root
 def write(path: Path, *cells: str) -> Path:
     nbformat.write(new_notebook(cells=[new_code_cell(source) for source in cells]), path)
     return path
+
+
+def train_channels(space: Workspace) -> None:
+    """Small channels, as the notebook of ranking finds them trained."""
+    settings = {
+        "popularity": {},
+        "itemcf": {},
+        "mf": {"embedding_size": 4, "epochs": 2},
+        "two_tower": {"embedding_size": 4, "batch_size": 64, "epochs": 1},
+    }
+    for name, options in settings.items():
+        train_channel(space, name, options, options=RunOptions(progress=False))
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    """Files under a folder and what they hold."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def prepared_folder(folder: Path) -> str:
@@ -73,12 +92,26 @@ def test_the_notebooks_run_on_data_without_ratings_times_titles_and_genres(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = bare_root(tmp_path)
+    train_channels(space)
+    models = stored(space.models)
     capsys.readouterr()
     monkeypatch.setenv("MOVIELENS_REC_EPOCHS", "1")
     monkeypatch.setenv("MOVIELENS_REC_MAX_EVENTS", "500")  # thins the users too
     main(["--data_dir", str(space.root)])
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["01_explore_data.ipynb", "02_recall_comparison.ipynb"]
+    assert names == ["01_explore_data.ipynb", "02_recall_comparison.ipynb", "03_ranking_and_funnel.ipynb"]
     figures = {path.name for path in (space.reports / "notebooks").iterdir()}
     assert {"long_tail.png", "activity.png", "bands.png", "ndcg.png", "hit_rate.png", "map_genres.png"} <= figures
+    assert {"leak.png", "ranking_ndcg.png", "funnel.png", "oracle.png", "slices.png"} <= figures
     assert not {"genres.png", "durations.png", "map_years.png"} & figures
+    assert stored(space.models) == models, "a notebook changed trained models"
+
+
+def test_the_notebook_of_ranking_names_the_command_that_trains_a_missing_channel(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = bare_root(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run(main, ["--data_dir", str(space.root), str(FOLDER / "03_ranking_and_funnel.ipynb")])
+    assert ended.value.code == 1
+    assert "scripts/train_recall.py --model popularity" in capsys.readouterr().err

@@ -32,8 +32,12 @@ def allowed() -> set[str]:
     return {*sys.stdlib_module_names, *ours, *(IMPORT_NAMES.get(name, name) for name in names)}
 
 
-def test_both_are_there() -> None:
-    assert [path.name for path in NOTEBOOKS] == ["01_explore_data.ipynb", "02_recall_comparison.ipynb"]
+def test_all_are_there() -> None:
+    assert [path.name for path in NOTEBOOKS] == [
+        "01_explore_data.ipynb",
+        "02_recall_comparison.ipynb",
+        "03_ranking_and_funnel.ipynb",
+    ]
 
 
 @each_notebook
