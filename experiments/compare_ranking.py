@@ -21,8 +21,10 @@ from evaluation.stored import read_evaluation, write_evaluation
 from experiments.measuring import choose_holdout, measure, report_stem
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
+from pipeline.fitting import fit_ranker
 from pipeline.provenance import data_of
-from pipeline.samples import RankingData, make_ranking_data
+from pipeline.samples import RankingData, make_ranking_data, stored_refits
+from pipeline.stages import MERGED
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from recall.base import BaseRecall
 from recall.merge import merge
@@ -31,7 +33,6 @@ from reccore.arrays import FloatArray
 
 KS = (10, 20, 100)
 HEADLINE, BESIDE = "ndcg@10", "hit_rate@10"
-MERGED = "merged"
 FOLDER = "rankers"
 
 
@@ -223,7 +224,7 @@ class RankerRuns:
         tasks = dict.fromkeys(task for row in rows for task in RANKERS[row.model](row.config).tasks)
         return make_ranking_data(
             self.prepared,
-            self.workspace,
+            stored_refits(self.workspace, options),
             self.channels,
             self.config,
             self.holdout,
@@ -235,17 +236,9 @@ class RankerRuns:
 
     def _run(self, row: RankerRow, data: RankingData, options: RunOptions) -> tuple[Evaluation, float]:
         """Fit a ranker and measure its order of the holdout's candidates; and the minutes of fitting."""
-        stopping = data.early_stopping_mask
-        train, stop = (data.train.select(np.flatnonzero(part)) for part in (~stopping, stopping))
         started = perf_counter()
-        ranker = RANKERS[row.model](row.config).fit(
-            train,
-            items=data.window_data.items,
-            users=data.window_data.users,
-            vocabulary=self.prepared.vocabulary,
-            valid=stop if len(stop) else None,
-            options=options,
-        )
+        ranker = RANKERS[row.model](row.config)
+        fit_ranker(ranker, data, self.prepared.vocabulary, options)
         minutes = (perf_counter() - started) / 60
         candidates = data.valid.candidates
         return self.measure(row.name, candidates.reordered(ranker.score(data.valid.queries, candidates))), minutes

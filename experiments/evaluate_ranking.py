@@ -19,9 +19,9 @@ from evaluation.significance import paired_bootstrap
 from evaluation.within_candidates import WEIGHTED, WithinCandidates, measure_within
 from experiments.measuring import EvaluationJob
 from pipeline.builder import PIPELINE, assemble, load
-from pipeline.fitting import MERGED
-from pipeline.inference import RECALL_RANK, Pipeline
+from pipeline.inference import Pipeline
 from pipeline.samples import ranking_samples
+from pipeline.stages import MERGED, RECALL_RANK
 from ranking import RANKERS
 from ranking.base import BaseRanker
 from ranking.calibration import sigmoid
