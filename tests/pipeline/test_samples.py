@@ -308,6 +308,8 @@ def test_results_of_the_jobs(own: Workspace) -> None:
     ranked = train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=50, short_histories=0.2, options=QUIET)
     assert ranked["training_queries"] + ranked["stopping_queries"] == 60
     assert ranked["stopping_queries"] > 0
+    drawn = json.loads((own.model("deepfm") / "manifest.json").read_text())["samples"]
+    assert drawn == {"max_queries": 50, "short_histories": 0.2}
     assert set(ranked["validation"]) == {"recall", "ranking"}
 
 

@@ -45,6 +45,10 @@ def test_new_users(command: Command, own: Workspace) -> None:
         assert part in ended.out
     found = command("evaluate_recall", *root, "--new_users", "3", "--json").json
     assert [part["events"] for part in found["new_users"]] == [3]
+    ended = command("evaluate_pipeline", "--data_dir", own.root, "--new_users", "1", "--short_histories", "0")
+    assert ended.code == 0, ended.err
+    for part in ("after reranking, N=1 − popularity", f"report: {own.reports / 'new_users_pipeline.md'}"):
+        assert part in ended.out
 
 
 def test_the_chain_from_raw_files_to_recommendations(command: Command, tmp_path: Path) -> None:
