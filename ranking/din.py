@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from ranking.config import NeuralRankerConfig
-from ranking.features import FeatureEncoder, RankingInputs
+from ranking.features import DEFAULT, Choice, FeatureEncoder, RankingInputs
 from ranking.layers import MLP, ActivationName, AttentionPooling, SplitLinear, lookup
 from ranking.layers.fields import INIT_STD
 from ranking.network import FieldNetwork
@@ -25,12 +25,14 @@ class DINConfig(NeuralRankerConfig):
     """Options of DIN, besides those of every neural ranker.
 
     Attributes:
+        features: as for every ranker; film ids are among them by default, since the attention compares films by them.
         history_length: T, how many of the latest events the attention reads.
         attention_hidden: width of the activation unit. Training holds a few tensors of
             batch_size × (negatives + positives) × attention_hidden × history_length floats.
         activation: of the deep part's layers; ``dice`` is the paper's. The activation unit keeps its PReLU.
     """
 
+    features: tuple[Choice, ...] = Field(default=(DEFAULT, "item.id"), min_length=1)
     history_length: PositiveInt = 50
     attention_hidden: PositiveInt = 16
     activation: ActivationName = "relu"
