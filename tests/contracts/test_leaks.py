@@ -64,7 +64,7 @@ def check_statistics_know_only_the_fit_split() -> None:
     before = prepared_of(world(), LeaveLastN(2))
     others = prepared_of(changed(world(), after(world(), before.split.fit_stop)), LeaveLastN(2))
     one, other = (prepared.training_data().items.statistics for prepared in (before, others))
-    sensible(set(one) == set(other) == {"count", "mean_rating", "recent_count"})
+    sensible({"count", "mean_rating", "rating_variance", "recent_count", "previous_count"} == set(one) == set(other))
     for name, values in one.items():
         np.testing.assert_array_equal(other[name], values, err_msg=name)
 

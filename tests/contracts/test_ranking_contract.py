@@ -21,7 +21,7 @@ DEEP: dict[str, Any] = {**COMMON, "hidden": [16, 8], "embedding_size": 4}
 SMALL: dict[str, dict[str, Any]] = {
     "lr": COMMON,
     "fm": {**COMMON, "embedding_size": 4},
-    "deep": DEEP,
+    "deep": {**DEEP, "learning_rate": 0.03, "average": None},
     "wide_deep": {**DEEP, "cross_events": 4, "cross_buckets_log2": 8},
     "deepfm": DEEP,
     "dcn": DEEP,

@@ -224,7 +224,7 @@ def test_flags_beat_set_and_set_beats_the_file(command: Command, own: Workspace,
 def test_the_pipelines_options_in_the_file(command: Command, own: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text(
-        'model = "deepfm"\nmax_queries = 20\nepochs = 1\n'
+        'model = "deepfm"\nmax_queries = 20\nshort_histories = 0\nepochs = 1\n'
         '[pipeline]\nchannels = ["popularity", "mf"]\ncandidates = 12\n'
         '[pipeline.rerank]\ntrade_off = 0.9\nsimilarity.channel = "mf"\n'
     )
@@ -293,8 +293,8 @@ def tiny_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         lines = [f"{key} = {value}" for key, value in values.items()]
         (configs / f"{name}.toml").write_text("\n".join(lines))
 
-    for name, settings in small.CHANNELS.items():
-        write(name, {"model": name, **settings})
+    for name in demo.CHANNELS:
+        write(name, {"model": name, **small.CHANNELS.get(name, {})})
     write("ranker", {"model": "deepfm", **small.RANKER})
     with (configs / "ranker.toml").open("a") as file:
         file.write("\n[pipeline]\n" + "\n".join(f"{key} = {value}" for key, value in small.PIPELINE.items()) + "\n")
@@ -322,7 +322,7 @@ def test_the_demo_and_which_steps_it_repeats(command: Command, tiny_demo: Path, 
     ):
         assert part in first.out
     assert str(root / "reports" / "pipeline.md") in first.out
-    steps = ["download", "preprocess", "prepare", "popularity", "itemcf", "mf", "two_tower"]
+    steps = ["download", "preprocess", "prepare", *demo.CHANNELS]
     steps += ["ranking and pipeline", "evaluate recall", "evaluate pipeline"]
     again = command(*argv, "--json").json
     assert (again["seconds"], again["up_to_date"]) == ({}, steps)
