@@ -83,14 +83,16 @@ def channel_score(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
 
 @feature("recall.{channel}.match", side="pair", kind="number", members=matches_of, default=True)
 def match(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
-    """The channel's score of every candidate, offered or not; ``latest<n>``: by the latest n events alone; ``mean<n>``
-    and ``max<n>``: cosine of item vectors with the latest n events."""
+    """The channel's score of every candidate, offered or not.
+
+    ``latest<n>``: by the latest n events alone; ``mean<n>``, ``max<n>``: cosines of item vectors with those events.
+    """
     return batch.once(standard_scores).get(MATCH_PREFIX + fitted.member, batch.once(nowhere))
 
 
 @feature("recall.{channel}.centred", side="pair", kind="number", members=matches_of, default=True)
 def centred(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
-    """The match minus the mean over the candidates, in the channel's own unit.
+    """The channel's score minus its mean over the candidates, in the channel's own unit.
 
     Unlike the standardised match it keeps how sharply a channel tells the candidates of a query apart.
     """
@@ -99,7 +101,10 @@ def centred(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
 
 @feature("recall.{channel}.log_share", side="pair", kind="number", members=sums_of, default=True)
 def log_share(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
-    """log of the candidate's share of a non-negative match over all candidates, as if it were a probability."""
+    """log of the candidate's share of the channel's scores of all candidates, as if it were a probability.
+
+    Only of channels whose scores are never negative.
+    """
     values = batch.candidates.features.get(MATCH_PREFIX + fitted.member)
     if values is None:
         return batch.once(nowhere)
