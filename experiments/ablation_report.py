@@ -11,7 +11,7 @@ import numpy as np
 
 from evaluation.evaluate import Comparison
 from evaluation.report import markdown_table, metric_label, without_nan
-from evaluation.significance import LEVEL, paired_bootstrap
+from evaluation.significance import LEVEL
 from experiments.ablation_runs import BESIDE, HEADLINE, KS, AblationResult, Job
 from experiments.results import RowResult
 from experiments.tie_audit import TieAudit
@@ -54,10 +54,7 @@ class Ablation:
 
     def comparison(self, result: RowResult[AblationResult], metric: str = HEADLINE) -> Comparison:
         """Row − baseline, paired over users."""
-        base = self.baseline
-        seed = self.job.options.seed
-        difference = paired_bootstrap(result.per_user(metric), base.per_user(metric), seed=seed)
-        return Comparison(result.row.name, base.row.name, metric, difference, base=base.mean(metric))
+        return result.minus(self.baseline, metric, self.job.options.seed)
 
     def verdict(self, result: RowResult[AblationResult]) -> str:
         """Whether the row is better or worse than the baseline, in words."""

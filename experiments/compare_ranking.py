@@ -10,15 +10,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared
 from evaluation.evaluate import Comparison, Evaluation, holdout_digest, leaderboard
 from evaluation.report import EvaluationProtocol, comparisons_table, markdown_table, metric_label, write_text
-from evaluation.significance import bootstrap_mean, paired_bootstrap
 from evaluation.stored import read_evaluation, write_evaluation
 from experiments.measuring import choose_holdout, measure, report_stem
+from experiments.results import RowResult, RunResult
+from experiments.runs import Row, Run
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
 from pipeline.fitting import fit_ranker
@@ -28,63 +28,12 @@ from pipeline.stages import MERGED
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from recall.base import BaseRecall
 from recall.merge import merge
-from reccore import Bundle, Candidates, ConfigError, Holdout, RunOptions, Workspace
-from reccore.arrays import FloatArray
+from reccore import Bundle, Candidates, ConfigError, Holdout, RunOptions, TrainingData, Workspace
 
+Result = RowResult[RunResult]
 KS = (10, 20, 100)
 HEADLINE, BESIDE = "ndcg@10", "hit_rate@10"
 FOLDER = "rankers"
-
-
-@dataclass(frozen=True)
-class RankerRow:
-    """One line of the table: a registered ranker with its options."""
-
-    name: str
-    model: str
-    config: Mapping[str, Any]
-
-    @classmethod
-    def parse(cls, name: str, settings: Mapping[str, Any], *, source: str) -> RankerRow:
-        """Check ``model`` and its options.
-
-        Raises:
-            ConfigError: unknown model, unknown option or value out of range; names the ``source``.
-        """
-        options = dict(settings)
-        model = options.pop("model", None)
-        if model is None:
-            raise ConfigError(f"{source}: model is missing; known: {', '.join(RANKERS)}")
-        try:
-            return cls(name, model, RANKERS[model](options).config.model_dump(mode="json"))
-        except ConfigError as error:
-            raise ConfigError(f"{source}: {error}") from error
-
-
-@dataclass(frozen=True, eq=False)
-class RankerResult:
-    """A ranker, a channel or the merged list over all seeds.
-
-    Attributes:
-        name: of the line.
-        evaluations: one per seed, on the same users.
-        minutes: of one training, mean over the seeds; None for what is not trained here.
-    """
-
-    name: str
-    evaluations: Sequence[Evaluation]
-    minutes: float | None = None
-
-    def per_user(self, metric: str) -> FloatArray:
-        """(B,) each user's mean over the seeds."""
-        mean: FloatArray = np.mean([e.per_query[metric] for e in self.evaluations], axis=0, dtype=np.float64)
-        return mean
-
-    def cell(self, metric: str, seed: int) -> str:
-        """Mean with interval over users, and the standard deviation over seeds."""
-        means = [evaluation.mean(metric) for evaluation in self.evaluations]
-        spread = f" ± {np.std(means, ddof=1):.4f}" if len(means) > 1 else ""
-        return f"{bootstrap_mean(self.per_user(metric), seed=seed)}{spread}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,49 +42,45 @@ class RankingComparison:
 
     Attributes:
         protocol: data, split and users.
-        results: all lines.
+        results: all lines: rankers, the merged list and the best channel, which are not trained here.
         channel: name of the best single channel.
         seeds: of the rankers.
     """
 
     protocol: EvaluationProtocol
-    results: Sequence[RankerResult]
+    results: Sequence[Result]
     channel: str
     seeds: tuple[int, ...]
 
     @cached_property
-    def rows(self) -> list[RankerResult]:
+    def rows(self) -> list[Result]:
         """The best NDCG@10 first; equal ones by name."""
-        return sorted(self.results, key=lambda row: (-float(row.per_user(HEADLINE).mean()), row.name))
+        return sorted(self.results, key=lambda result: (-result.mean(HEADLINE), result.row.name))
+
+    @property
+    def base(self) -> Result:
+        """The best single channel."""
+        return next(result for result in self.results if result.row.name == self.channel)
 
     @property
     def comparisons(self) -> list[Comparison]:
-        """Every ranker − the best channel, paired over users."""
-        base = next(row for row in self.results if row.name == self.channel).per_user(HEADLINE)
+        """Every other line − the best channel, paired over users."""
         return [
-            Comparison(
-                row.name,
-                self.channel,
-                HEADLINE,
-                paired_bootstrap(row.per_user(HEADLINE), base, seed=self.protocol.seed),
-                base=float(base.mean()),
-            )
-            for row in self.rows
-            if row.name != self.channel
+            result.minus(self.base, HEADLINE, self.protocol.seed) for result in self.rows if result is not self.base
         ]
 
     def table(self) -> str:
         """The Markdown table."""
         header = ["order by", metric_label(HEADLINE), metric_label(BESIDE), "× best channel", "minutes"]
-        base = float(next(row for row in self.results if row.name == self.channel).per_user(HEADLINE).mean())
+        base = self.base.mean(HEADLINE)
         lines = [
             [
-                row.name,
-                *(row.cell(metric, self.protocol.seed) for metric in (HEADLINE, BESIDE)),
-                f"{row.per_user(HEADLINE).mean() / base:.3f}" if base else "–",
-                "–" if row.minutes is None else f"{row.minutes:.1f}",
+                result.row.name,
+                *(result.cell(metric, self.protocol.seed) for metric in (HEADLINE, BESIDE)),
+                f"{result.mean(HEADLINE) / base:.3f}" if base else "–",
+                f"{result.minutes:.1f}" if is_trained(result) else "–",
             ]
-            for row in self.rows
+            for result in self.rows
         ]
         return markdown_table(header, lines)
 
@@ -143,12 +88,12 @@ class RankingComparison:
         """The lines for programs."""
         return [
             {
-                "name": row.name,
-                "ndcg@10": [evaluation.mean(HEADLINE) for evaluation in row.evaluations],
-                "hit_rate@10": [evaluation.mean(BESIDE) for evaluation in row.evaluations],
-                "minutes": row.minutes,
+                "name": result.row.name,
+                HEADLINE: result.per_seed(HEADLINE).tolist(),
+                BESIDE: result.per_seed(BESIDE).tolist(),
+                "minutes": result.minutes if is_trained(result) else None,
             }
-            for row in self.rows
+            for result in self.rows
         ]
 
     def to_markdown(self) -> str:
@@ -159,6 +104,11 @@ class RankingComparison:
         )
         parts = ["# Rankers", self.protocol.line(), self.table(), note, "## Against the best channel"]
         return "\n\n".join([*parts, comparisons_table(self.comparisons), ""])
+
+
+def is_trained(result: Result) -> bool:
+    """Whether the line is a ranker, whose training was timed."""
+    return "seconds" in result.runs[0].facts
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,29 +148,31 @@ class RankerRuns:
             "samples": [self.max_queries, self.short_histories],
         }
 
-    def of_seed(self, rows: Sequence[RankerRow], seed: int) -> dict[str, tuple[Evaluation, float]]:
-        """Name of the row → its evaluation and minutes; candidates are collected only where something is missing."""
-        found, data = {}, None
+    @cached_property
+    def table(self) -> TrainingData:
+        """The fit split, whose counts and genres figures are of."""
+        return self.prepared.training_data()
+
+    def of_seed(self, rows: Sequence[Row], seed: int) -> list[RunResult]:
+        """A result of each row; candidates are collected only where something is missing."""
+        found, data = [], None
         options = replace(self.options, seed=seed)
-        for row in rows:
-            path = self.folder / f"{row.name}-seed{seed}-{self.split}.npz"
-            basis = json.dumps({**self.basis, "model": row.model, "config": row.config, "seed": seed}, sort_keys=True)
+        for run in (Run(row, seed) for row in rows):
+            path = self.folder / f"{run.name}-{self.split}.npz"
+            about = {**self.basis, "model": run.row.model, "config": run.row.config, "seed": seed}
+            basis = json.dumps(about, sort_keys=True)
             stored = read_evaluation(path) if path.is_file() else None
-            if stored is not None and stored[1]["basis"] == basis:
-                found[row.name] = stored[0], stored[1]["minutes"]
-                continue
-            if data is None:
-                data = self._data(rows, options)
-            evaluation, minutes = self._run(row, data, options)
-            write_evaluation(path, evaluation, {"basis": basis, "minutes": minutes})
-            found[row.name] = evaluation, minutes
-            value = evaluation.mean(HEADLINE)
-            logger.info(
-                "{}, seed {}: {} {:.4f}, {:.1f} minutes", row.name, seed, metric_label(HEADLINE), value, minutes
-            )
+            if stored is None or stored[1]["basis"] != basis:
+                if data is None:
+                    data = self._data(rows, options)
+                stored = self._measured(run.row, data, options, basis)
+                write_evaluation(path, *stored)
+                value = stored[0].mean(HEADLINE)
+                logger.info("{}: {} {:.4f}, {:.0f} seconds", run, metric_label(HEADLINE), value, stored[1]["seconds"])
+            found.append(RunResult(run, *stored))
         return found
 
-    def _data(self, rows: Sequence[RankerRow], options: RunOptions) -> RankingData:
+    def _data(self, rows: Sequence[Row], options: RunOptions) -> RankingData:
         tasks = dict.fromkeys(task for row in rows for task in RANKERS[row.model](row.config).tasks)
         return make_ranking_data(
             self.prepared,
@@ -234,17 +186,20 @@ class RankerRuns:
             options=options,
         )
 
-    def _run(self, row: RankerRow, data: RankingData, options: RunOptions) -> tuple[Evaluation, float]:
-        """Fit a ranker and measure its order of the holdout's candidates; and the minutes of fitting."""
+    def _measured(
+        self, row: Row, data: RankingData, options: RunOptions, basis: str
+    ) -> tuple[Evaluation, dict[str, Any]]:
+        """Fit a ranker and measure its order of the holdout's candidates; and the seconds of fitting."""
         started = perf_counter()
         ranker = RANKERS[row.model](row.config)
         fit_ranker(ranker, data, self.prepared.vocabulary, options)
-        minutes = (perf_counter() - started) / 60
+        seconds = perf_counter() - started
         candidates = data.valid.candidates
-        return self.measure(row.name, candidates.reordered(ranker.score(data.valid.queries, candidates))), minutes
+        ranked = candidates.reordered(ranker.score(data.valid.queries, candidates))
+        return self.measure(row.name, ranked), {"basis": basis, "seconds": seconds}
 
     def measure(self, name: str, offer: Candidates) -> Evaluation:
-        return measure(name, offer, self.holdout, self.prepared.training_data(), KS, self.options.seed)
+        return measure(name, offer, self.holdout, self.table, KS, self.options.seed)
 
     def before_ranking(self) -> tuple[Evaluation, Evaluation]:
         """The merged list, and the best single channel."""
@@ -260,7 +215,7 @@ class RankerRuns:
 
 def compare_ranking(
     workspace: Workspace,
-    rows: Sequence[RankerRow],
+    rows: Sequence[Row],
     pipeline_settings: Mapping[str, Any],
     *,
     seeds: Sequence[int],
@@ -299,12 +254,11 @@ def compare_ranking(
         workspace, config, channels, prepared, holdout, split, folder, max_queries, short_histories, options
     )
     by_seed = [runs.of_seed(rows, seed) for seed in seeds]
+    results = [RowResult(row, of_row) for row, of_row in zip(rows, zip(*by_seed, strict=True), strict=True)]
     merged, best = runs.before_ranking()
-    lines = [
-        RankerResult(row.name, [found[row.name][0] for found in by_seed], _mean([f[row.name][1] for f in by_seed]))
-        for row in rows
-    ]
-    lines += [RankerResult(MERGED, [merged]), RankerResult(best.name, [best])]
+    for evaluation in (merged, best):
+        row = Row(evaluation.name, evaluation.name, {})
+        results.append(RowResult(row, [RunResult(Run(row, options.seed), evaluation, {})]))
     protocol = EvaluationProtocol(
         dataset=str(prepared.source["dataset"]),
         split=label,
@@ -313,11 +267,7 @@ def compare_ranking(
         tied_share=merged.tied_share,
         seed=options.seed,
     )
-    comparison = RankingComparison(protocol, lines, best.name, tuple(seeds))
+    comparison = RankingComparison(protocol, results, best.name, tuple(seeds))
     path = workspace.reports / f"{report_stem(f'compare_{name}', split, None, query_time=query_time)}.md"
     write_text(path, comparison.to_markdown())
     return comparison, path
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))

@@ -19,7 +19,7 @@ from evaluation.report import (
     without_nan,
     write_text,
 )
-from evaluation.significance import LEVEL, Interval, bootstrap_mean, paired_bootstrap
+from evaluation.significance import LEVEL
 from experiments.compare_runs import BESIDE, HEADLINE, KS
 from experiments.results import RowResult, RunResult
 from experiments.tie_audit import TieAudit
@@ -66,25 +66,11 @@ class RecallComparison:
         """Results, the best NDCG@10 first; equal ones by name."""
         return sorted(self.results, key=lambda result: (-result.mean(HEADLINE), result.row.name))
 
-    def interval(self, result: Result, metric: str) -> Interval:
-        """Over users, of each user's mean over the seeds."""
-        return bootstrap_mean(result.per_user(metric), seed=self.protocol.seed)
-
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """The best channel − each other one, paired over users."""
         best, *others = self.rows
-        values = best.per_user(HEADLINE)
-        return [
-            Comparison(
-                best.row.name,
-                other.row.name,
-                HEADLINE,
-                paired_bootstrap(values, other.per_user(HEADLINE), seed=self.protocol.seed),
-                base=other.mean(HEADLINE),
-            )
-            for other in others
-        ]
+        return [best.minus(other, HEADLINE, self.protocol.seed) for other in others]
 
     def table(self) -> str:
         """The Markdown table."""
@@ -96,7 +82,7 @@ class RecallComparison:
         return [
             result.row.name,
             str(len(result.runs)),
-            *(self._with_interval(result, metric) for metric in (HEADLINE, BESIDE)),
+            *(result.cell(metric, self.protocol.seed) for metric in (HEADLINE, BESIDE)),
             *(f"{result.mean(metric):.4f}" for metric in RECALLS),
             f"{result.mean(coverage):.1%}",
             f"{result.mean(popularity):,.0f}",
@@ -104,10 +90,6 @@ class RecallComparison:
             f"{result.fact('peak_bytes') / 1e6:,.0f}",
             f"{result.fact('queries_per_second'):,.0f}",
         ]
-
-    def _with_interval(self, result: Result, metric: str) -> str:
-        spread = result.spread(metric)
-        return str(self.interval(result, metric)) + ("" if spread is None else f" ± {spread:.4f}")
 
     def about(self) -> str:
         """One line: data, split, users, seeds, machine."""
@@ -159,7 +141,7 @@ class RecallComparison:
             metrics[name] = {"mean": result.mean(name), "spread": result.spread(name)}
             metrics[name]["seeds"] = result.per_seed(name).tolist()
         for name in (HEADLINE, BESIDE):
-            interval = self.interval(result, name)
+            interval = result.interval(name, self.protocol.seed)
             metrics[name] |= {"low": interval.low, "high": interval.high}
         return {
             "name": result.row.name,

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.evaluate import Evaluation
+from evaluation.evaluate import Comparison, Evaluation
+from evaluation.significance import Interval, bootstrap_mean, paired_bootstrap
 from experiments.runs import Row, Run
 
 
@@ -64,6 +65,20 @@ class RowResult(Generic[R]):
     def fact(self, name: str) -> float:
         """A number among the facts of the runs, mean over the seeds."""
         return float(np.mean([run.facts[name] for run in self.runs]))
+
+    def cell(self, metric: str, seed: int) -> str:
+        """Mean with its interval over users, and the standard deviation over the seeds; ``seed`` of the bootstrap."""
+        spread = self.spread(metric)
+        return str(self.interval(metric, seed)) + ("" if spread is None else f" ± {spread:.4f}")
+
+    def interval(self, metric: str, seed: int) -> Interval:
+        """Over users, of each user's mean over the seeds; ``seed`` of the bootstrap."""
+        return bootstrap_mean(self.per_user(metric), seed=seed)
+
+    def minus(self, other: RowResult[R], metric: str, seed: int) -> Comparison:
+        """This row − another, paired over users; ``seed`` of the bootstrap."""
+        difference = paired_bootstrap(self.per_user(metric), other.per_user(metric), seed=seed)
+        return Comparison(self.row.name, other.row.name, metric, difference, base=other.mean(metric))
 
     @property
     def minutes(self) -> float:

@@ -20,6 +20,7 @@ from pipeline.fitting import train_channel
 from recall import CHANNELS
 from reccore import Bundle, ConfigError, RecommenderError, ResumeError, RunOptions, Workspace
 from reccore.bundle import read_manifest
+from reccore.component import Registry
 from reccore.memory import peak_memory_bytes
 from training.checkpointing import has_checkpoint
 
@@ -29,8 +30,8 @@ class Row:
     """One line of the table.
 
     Attributes:
-        name: of the line and, with the seed, of its bundles.
-        model: registered name of the channel.
+        name: of the line and, with the seed, of its bundles or measurements.
+        model: registered name of the channel or ranker.
         config: all its options.
         query_time: whether its queries carry the time of the event to predict.
     """
@@ -41,13 +42,14 @@ class Row:
     query_time: bool = False
 
     @classmethod
-    def parse(cls, name: str, settings: Mapping[str, Any], *, source: str) -> Row:
-        """Check the settings of a row: ``model`` and the options of that channel.
+    def parse(cls, name: str, settings: Mapping[str, Any], *, source: str, registry: Registry[Any] = CHANNELS) -> Row:
+        """Check the settings of a row: ``model`` and the options of that component.
 
         Args:
             name: of the row.
-            settings: as ``train_recall.py --config`` takes them.
+            settings: as ``train_recall.py --config``, or for rankers ``train_ranking.py --config``, takes them.
             source: named in errors, such as the file.
+            registry: of the components that rows are made of.
 
         Raises:
             ConfigError: unknown model, unknown option or value out of range.
@@ -55,10 +57,11 @@ class Row:
         options = dict(settings)
         try:
             if "model" not in options:
-                raise ConfigError(f"model is missing; known: {', '.join(CHANNELS)}")
+                raise ConfigError(f"model is missing; known: {', '.join(registry)}")
             model = options.pop("model")
-            channel = CHANNELS[model](options)
-            return cls(name, model, channel.config.model_dump(mode="json"), channel.query_time)
+            component = registry[model](options)
+            config = component.config.model_dump(mode="json")
+            return cls(name, model, config, getattr(component, "query_time", False))
         except ConfigError as error:
             raise ConfigError(f"{source}: {error}") from error
 

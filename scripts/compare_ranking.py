@@ -12,18 +12,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from ranking import MAX_QUERIES, SHORT_HISTORIES
-from reccore import ComponentConfig, ConfigError
+from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
+from reccore import ComponentConfig
 from scripts._cli import Names, parse_command, run
-from scripts._rows import Seeds, read_settings
+from scripts._rows import Seeds, read_rows
 from scripts._settings import read_toml
-
-if TYPE_CHECKING:
-    from experiments.compare_ranking import RankerRow
 
 
 class CompareRankingSettings(ComponentConfig):
@@ -47,7 +44,7 @@ class CompareRankingSettings(ComponentConfig):
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, CompareRankingSettings)
     job = command.settings
-    rows = _rows(job.configs, job.only)
+    rows = read_rows(job.configs, {}, only=job.only, registry=RANKERS)
     pipeline = {} if job.pipeline is None else read_toml(job.pipeline).get("pipeline", {})
     from experiments.compare_ranking import compare_ranking
 
@@ -64,16 +61,6 @@ def main(argv: list[str] | None = None) -> None:
     )
     result = {"report": str(report), "best_channel": comparison.channel, "rows": comparison.to_dict()}
     command.emit(result, f"{comparison.to_markdown()}\nreport: {report}")
-
-
-def _rows(folder: Path, only: Names) -> list[RankerRow]:
-    from experiments.compare_ranking import RankerRow
-
-    rows = [RankerRow.parse(path.stem, values, source=str(path)) for path, values in read_settings(folder).items()]
-    names = [row.name for row in rows]
-    for unknown in (name for name in only if name not in names):
-        raise ConfigError(f"--only names no ranker {unknown!r}; the folder has {', '.join(names)}")
-    return [row for row in rows if not only or row.name in only]
 
 
 if __name__ == "__main__":

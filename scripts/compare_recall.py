@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from reccore import ComponentConfig, ConfigError
+from reccore import ComponentConfig
 from scripts._cli import Names, parse_command, run
 from scripts._rows import Seeds, read_rows
 
 if TYPE_CHECKING:
     from experiments.compare_report import RecallComparison
-    from experiments.runs import Row
 
 
 class CompareRecallSettings(ComponentConfig):
@@ -49,7 +48,7 @@ class CompareRecallSettings(ComponentConfig):
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, CompareRecallSettings)
     job = command.settings
-    rows = _chosen(read_rows(job.configs, {}), job.only)
+    rows = read_rows(job.configs, {}, only=job.only)
     from experiments.compare_recall import compare_recall
 
     comparison, report = compare_recall(
@@ -65,13 +64,6 @@ def main(argv: list[str] | None = None) -> None:
         command=shlex.join(["python", "scripts/compare_recall.py", *(sys.argv[1:] if argv is None else argv)]),
     )
     command.emit({**comparison.to_dict(), "report": str(report)}, _text(comparison, report))
-
-
-def _chosen(rows: list[Row], only: Names) -> list[Row]:
-    names = [row.name for row in rows]
-    for unknown in (name for name in only if name not in names):
-        raise ConfigError(f"--only names no channel {unknown!r}; the folder has {', '.join(names)}")
-    return [row for row in rows if not only or row.name in only]
 
 
 def _text(comparison: RecallComparison, report: Path) -> str:

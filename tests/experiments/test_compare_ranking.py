@@ -11,15 +11,17 @@ import pytest
 from dataprep.prepare import Prepared
 from evaluation.metrics import per_query_metrics
 from experiments import compare_ranking as module
-from experiments.compare_ranking import RankerRow, compare_ranking
+from experiments.compare_ranking import compare_ranking
+from experiments.runs import Row
 from pipeline.builder import load
+from ranking import RANKERS
 from reccore import ConfigError, Workspace
 from tests.pipeline import small
 from tests.pipeline.small import PIPELINE, QUIET, RANKER
 
 ROWS = [
-    RankerRow.parse("deepfm", {"model": "deepfm", **RANKER}, source="here"),
-    RankerRow.parse("trees", {"model": "lambdamart", "trees": 4, "min_data_in_leaf": 5}, source="here"),
+    Row.parse("deepfm", {"model": "deepfm", **RANKER}, source="here", registry=RANKERS),
+    Row.parse("trees", {"model": "lambdamart", "trees": 4, "min_data_in_leaf": 5}, source="here", registry=RANKERS),
 ]
 
 
@@ -30,11 +32,11 @@ def root(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Worksp
 
 def test_all_rankers_order_the_candidates_of_one_pipeline(root: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     comparison, report = compare_ranking(root, ROWS, PIPELINE, seeds=(0, 1), max_queries=60, options=QUIET)
-    by_name = {row.name: row for row in comparison.results}
+    by_name = {result.row.name: result for result in comparison.results}
     assert set(by_name) == {"deepfm", "trees", "merged", comparison.channel}
-    assert [len(by_name[name].evaluations) for name in ("deepfm", "trees", "merged")] == [2, 2, 1]
+    assert [len(by_name[name].runs) for name in ("deepfm", "trees", "merged")] == [2, 2, 1]
     # A ranker reorders the merged candidates, so it finds the same films among all of them.
-    merged = by_name["merged"].evaluations[0]
+    merged = by_name["merged"].runs[0].evaluation
     for name in ("deepfm", "trees"):
         np.testing.assert_array_equal(by_name[name].per_user("hit_rate@100"), merged.per_query["hit_rate@100"])
     holdout = Prepared.load(root.prepared).split.test()
@@ -64,9 +66,9 @@ def test_all_rankers_order_the_candidates_of_one_pipeline(root: Workspace, monke
 
 def test_rows_that_no_ranker_takes_name_their_file() -> None:
     with pytest.raises(ConfigError, match=r"x\.toml: model is missing; known: .*deepfm"):
-        RankerRow.parse("x", {}, source="x.toml")
+        Row.parse("x", {}, source="x.toml", registry=RANKERS)
     with pytest.raises(ConfigError, match=r"x\.toml: .*epoch"):
-        RankerRow.parse("x", {"model": "deepfm", "epoch": 1}, source="x.toml")
+        Row.parse("x", {"model": "deepfm", "epoch": 1}, source="x.toml", registry=RANKERS)
 
 
 def test_seeds_differ(root: Workspace, tmp_path: Path) -> None:
