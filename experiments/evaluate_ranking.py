@@ -138,7 +138,7 @@ def evaluate_ranking(
         raise ConfigError(f"rankers of different tasks ({', '.join(tasks)}) have no labels in common; name them apart")
     samples = ranking_samples(_before_ranking(pipeline), job.holdout, tasks=tasks, source=split, options=options)
     systems = [_measure_ranker(job, name, ranker, samples) for name, ranker in rankers.items()]
-    orders = {MERGED: _merged(samples), **_channels(samples, channels)}
+    orders = {MERGED: samples.candidates.place_scores, **_channels(samples, channels)}
     systems += [_measure_order(job, name, scores, samples, tasks[0]) for name, scores in orders.items()]
     offered = int((samples.labels[tasks[0]] == 1.0).sum())
     return _report(job, systems, len(names), samples, offered)
@@ -164,7 +164,7 @@ def _measure_ranker(job: EvaluationJob, name: str, ranker: BaseRanker, samples: 
     return measure_within(
         name,
         scores,
-        _labels(samples, ranker.tasks[0]),
+        samples.labels_of(ranker.tasks[0]),
         samples.candidates.item_idx,
         samples.queries.user_idx,
         probabilities=ranker.calibrated(scores) if ranker.is_calibrated else None,
@@ -179,17 +179,7 @@ def _measure_order(
     job: EvaluationJob, name: str, scores: FloatArray, samples: RankingSamples, task: str
 ) -> WithinCandidates:
     item_idx, user_idx = samples.candidates.item_idx, samples.queries.user_idx
-    return measure_within(name, scores, _labels(samples, task), item_idx, user_idx, ks=job.ks, seed=job.seed)
-
-
-def _labels(samples: RankingSamples, task: str) -> FloatArray:
-    return np.where(samples.candidates.mask, samples.labels[task], np.float32(np.nan))
-
-
-def _merged(samples: RankingSamples) -> FloatArray:
-    """(B, K) minus the place in the merged list."""
-    k = samples.candidates.k
-    return np.broadcast_to(-np.arange(k, dtype=np.float32), samples.candidates.item_idx.shape)
+    return measure_within(name, scores, samples.labels_of(task), item_idx, user_idx, ks=job.ks, seed=job.seed)
 
 
 def _channels(samples: RankingSamples, channels: Sequence[str] | Mapping[str, Any]) -> dict[str, FloatArray]:

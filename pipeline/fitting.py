@@ -170,10 +170,11 @@ def train_ranker(
     train, stop = fit_ranker(ranker, data, prepared.vocabulary, with_files)
     seconds = perf_counter() - started
     metrics = None
-    if len(valid) and len(stop):
-        check_for_leak(ranker, stop, data.valid, valid, seed=options.seed)
     if len(valid):
-        ranked = data.valid.candidates.reordered(ranker.score(data.valid.queries, data.valid.candidates))
+        scores = ranker.score(data.valid.queries, data.valid.candidates)
+        if len(stop):
+            check_for_leak(ranker, stop, data.valid, scores, valid, seed=options.seed)
+        ranked = data.valid.candidates.reordered(scores)
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
     facts = {"data": prepared.provenance, "metrics": metrics, "query_time": query_time}
     drawn = {"max_queries": max_queries, "short_histories": short_histories}

@@ -21,7 +21,8 @@ from evaluation.metrics import per_query_metrics
 from evaluation.pointwise import auc_per_query, groups_of, ratio_resamples, totals_by_group
 from evaluation.significance import Interval, paired_bootstrap, percentile_interval
 from ranking.base import BaseRanker
-from reccore import Candidates, DataError, Holdout, RankingSamples
+from reccore import DataError, Holdout, RankingSamples
+from reccore.arrays import FloatArray
 
 ALARM_GAP = 0.05
 """A fall of the within-query AUC from held-out users of the label window to validation that honest runs do not have."""
@@ -71,7 +72,13 @@ class LeakFigures:
 
 
 def check_for_leak(
-    ranker: BaseRanker, stopping: RankingSamples, valid: RankingSamples, holdout: Holdout, *, seed: int = 0
+    ranker: BaseRanker,
+    stopping: RankingSamples,
+    valid: RankingSamples,
+    valid_scores: FloatArray,
+    holdout: Holdout,
+    *,
+    seed: int = 0,
 ) -> LeakFigures | None:
     """Stop if the ranker is far better where its labels came from than where it is used.
 
@@ -79,6 +86,7 @@ def check_for_leak(
         ranker: fitted.
         stopping: samples of the label window of users that the ranker was not trained on.
         valid: samples of the validation split, from the channels in use.
+        valid_scores: (B, K) the ranker's scores of its candidates.
         holdout: the queries and targets of ``valid``; targets that recall missed count as misses.
         seed: of the bootstrap.
 
@@ -89,14 +97,14 @@ def check_for_leak(
         LeakError: see ``LeakFigures.leaks``.
     """
     task = ranker.tasks[0]
-    scores = {part: ranker.score(part.queries, part.candidates) for part in (stopping, valid)}
-    window, use = (_within_queries(scores[part], part, task) for part in (stopping, valid))
-    merged = [_within_queries(_place(part.candidates), part, task) for part in (stopping, valid)]
+    window = _within_queries(ranker.score(stopping.queries, stopping.candidates), stopping, task)
+    use = _within_queries(valid_scores, valid, task)
+    merged = [_within_queries(part.candidates.place_scores, part, task) for part in (stopping, valid)]
     if np.isnan(window).all() or np.isnan(use).all():
         return None
     after, before = (
         per_query_metrics(candidates, holdout, (10,))[METRIC]
-        for candidates in (valid.candidates.reordered(scores[valid]), valid.candidates)
+        for candidates in (valid.candidates.reordered(valid_scores), valid.candidates)
     )
     resampled = [
         _resampled(values, part, seed + i) for i, (values, part) in enumerate(((window, stopping), (use, valid)))
@@ -121,14 +129,9 @@ def check_for_leak(
     return figures
 
 
-def _place(candidates: Candidates) -> np.ndarray:
-    """(B, K) minus the place in the list."""
-    return np.broadcast_to(-np.arange(candidates.k, dtype=np.float32), candidates.item_idx.shape)
-
-
 def _within_queries(scores: np.ndarray, samples: RankingSamples, task: str) -> np.ndarray:
     """(B,) AUC within each query; NaN where it has none."""
-    return auc_per_query(scores, np.where(samples.candidates.mask, samples.labels[task], np.nan))
+    return auc_per_query(scores, samples.labels_of(task))
 
 
 def _resampled(values: np.ndarray, samples: RankingSamples, seed: int) -> np.ndarray:

@@ -87,7 +87,7 @@ class BaseRanker(Component[Any]):
 
     def _calibrate(self, valid: RankingSamples) -> Calibration | None:
         """Fitted on the labels of the first task; None if the config wants none, or one class has no row."""
-        labels = np.where(valid.candidates.mask, valid.labels[self.tasks[0]], np.nan)
+        labels = valid.labels_of(self.tasks[0])
         labelled = ~np.isnan(labels)
         if self.config.calibration == "none" or len(np.unique(labels[labelled])) < 2:
             return None

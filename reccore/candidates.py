@@ -57,6 +57,11 @@ class Candidates:
         counts: IntArray = self.mask.sum(axis=1, dtype=np.int64)
         return counts
 
+    @property
+    def place_scores(self) -> FloatArray:
+        """(B, K) 0, −1, −2, …: scores of the columns' own order."""
+        return np.broadcast_to(-np.arange(self.k, dtype=np.float32), self.item_idx.shape)
+
     def validate(self) -> None:
         """Check what the constructor does not check, because it costs time.
 

@@ -137,6 +137,10 @@ class RankingSamples:
     def __len__(self) -> int:
         return len(self.queries)
 
+    def labels_of(self, task: str) -> FloatArray:
+        """(B, K) float32 labels of a task, NaN on padding whatever is stored there."""
+        return np.where(self.candidates.mask, self.labels[task], np.float32(np.nan)).astype(np.float32)
+
     def select(self, rows: IntArray) -> RankingSamples:
         """The given queries."""
         return RankingSamples(
