@@ -14,23 +14,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from reccore import ComponentConfig
 from reccore.arrays import FloatArray
 
 Values = npt.NDArray[np.float64]
 CalibrationKind = Literal["isotonic", "platt", "none"]
-
-
-class RankerConfig(ComponentConfig):
-    """Base of the configuration of every ranker.
-
-    Attributes:
-        calibration: how scores become click probabilities (``BaseRanker.probability``), fitted on the validation
-            samples: ``isotonic`` (a step-wise linear function, for thousands of labels), ``platt`` (a logistic curve
-            of two parameters, for few), or ``none``.
-    """
-
-    calibration: CalibrationKind = "isotonic"
 
 
 def sigmoid(scores: FloatArray) -> Values:

@@ -1,4 +1,4 @@
-"""Options of the rankers around a torch network, as far as several of them share these."""
+"""Options that several rankers share."""
 
 from __future__ import annotations
 
@@ -7,19 +7,28 @@ from typing import Literal
 from pydantic import Field, PositiveInt, field_validator
 
 from dataprep.tmdb import MetadataName
-from ranking.calibration import RankerConfig
+from ranking.calibration import CalibrationKind
 from ranking.debias import DebiasConfig, NoDebiasConfig
 from ranking.features import DEFAULT, Choice, check_names
 from ranking.losses import LossName
+from reccore import ComponentConfig
 from training import AverageConfig, TrainingConfig
 
 
-class RankerTrainingConfig(RankerConfig, TrainingConfig):
-    """What every ranker around a torch network is trained with, besides the options of the loop; a sample is a query.
+class RankerConfig(ComponentConfig):
+    """Base of the configuration of every ranker.
 
-    ``weight_decay`` applies to tables with one row per category (ids, genres, keywords) and spares all other weights.
-    ``average`` evens out the last hundred steps: without it the best epoch of a few thousand queries is often the first
-    or second (ml-latest-small, NDCG@10 of users kept out: .100 without, .103 with it).
+    Attributes:
+        calibration: how scores become click probabilities (``BaseRanker.probability``), fitted on the validation
+            samples: ``isotonic`` (a step-wise linear function, for thousands of labels), ``platt`` (a logistic curve
+            of two parameters, for few), or ``none``.
+    """
+
+    calibration: CalibrationKind = "isotonic"
+
+
+class FeatureRankerConfig(RankerConfig):
+    """Options of a ranker that reads the features of a ``FeatureEncoder``.
 
     Attributes:
         features: names of features (``ranking.features``), wildcards such as ``recall.*``, and ``default`` for the
@@ -31,6 +40,26 @@ class RankerTrainingConfig(RankerConfig, TrainingConfig):
         metadata: features of TMDb to read (``dataprep.tmdb``), such as ``director``, ``keywords``, ``overview``; an
             error where they were not prepared. ``vote_average``, ``vote_count``, ``popularity`` and ``revenue`` are of
             the day of the crawl, later than the events to predict: a leak in time.
+    """
+
+    features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)
+    metadata: tuple[MetadataName, ...] = ()
+
+    @field_validator("features")
+    @classmethod
+    def _features_exist(cls, names: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        check_names(names)
+        return names
+
+
+class RankerTrainingConfig(FeatureRankerConfig, TrainingConfig):
+    """What every ranker around a torch network is trained with, besides the options of the loop; a sample is a query.
+
+    ``weight_decay`` applies to tables with one row per category (ids, genres, keywords) and spares all other weights.
+    ``average`` evens out the last hundred steps: without it the best epoch of a few thousand queries is often the first
+    or second (ml-latest-small, NDCG@10 of users kept out: .100 without, .103 with it).
+
+    Attributes:
         loss: ``softmax`` (listwise, over a query's candidates), ``bce`` (pointwise) or ``bpr`` (pairwise).
         select_by: validation figure that decides which epoch is kept: ``ndcg`` (NDCG@10 of each query) or ``auc`` (over
             all labelled rows), which samples with one candidate per query need, since their NDCG never changes.
@@ -44,19 +73,11 @@ class RankerTrainingConfig(RankerConfig, TrainingConfig):
     learning_rate: float = Field(default=1e-3, gt=0)
     average: AverageConfig | None = AverageConfig(decay=0.99, every=1)
     schedule: Literal["cosine", "constant"] = "constant"
-    features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)
-    metadata: tuple[MetadataName, ...] = ()
     loss: LossName = "softmax"
     select_by: Literal["ndcg", "auc"] = "ndcg"
     negatives: PositiveInt = 100
     debias: DebiasConfig = NoDebiasConfig()
     user_dropout: float = Field(default=0.5, ge=0, le=1)
-
-    @field_validator("features")
-    @classmethod
-    def _features_exist(cls, names: tuple[Choice, ...]) -> tuple[Choice, ...]:
-        check_names(names)
-        return names
 
 
 class SingleTaskConfig(RankerTrainingConfig):

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from ranking import RANKERS
 from ranking.base import BaseRanker
-from ranking.calibration import RankerConfig
+from ranking.config import RankerConfig
 from reccore import (
     Bundle,
     Candidates,

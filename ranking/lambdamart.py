@@ -14,18 +14,17 @@ import lightgbm
 import numpy as np
 import torch
 from loguru import logger
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt
 
-from dataprep.tmdb import MetadataName, metadata_to_read
+from dataprep.tmdb import metadata_to_read
 from ranking.base import EXPECTED, BaseRanker
 from ranking.boosting import ROWS_PER_CHUNK, Boosting, CandidateRows, RankingRows
-from ranking.calibration import RankerConfig
+from ranking.config import FeatureRankerConfig
 from ranking.dense import DenseFeatures
-from ranking.features import DEFAULT, Choice, FeatureEncoder, check_names, named
+from ranking.features import FeatureEncoder, named
 from ranking.features.recall import MERGED_LOG_RANK
 from ranking.losses import LOSSES
-from ranking.sampling import sample_columns, usable_rows
-from ranking.task import samples_digest
+from ranking.sampling import sample_columns, training_inputs, usable_rows
 from reccore import (
     ArtefactError,
     Bundle,
@@ -40,7 +39,6 @@ from reccore.arrays import BoolArray, FloatArray
 from reccore.bundle import BundleWriter
 from reccore.threads import n_threads
 from training import TrainingLog
-from training.checkpointing import digest
 
 TREES = "trees.txt"
 LISTWISE = LOSSES["softmax"]
@@ -51,16 +49,15 @@ DRAWN_TOGETHER = 4096
 """Queries whose candidates are drawn at once."""
 
 
-class LambdaMARTConfig(RankerConfig):
+class LambdaMARTConfig(FeatureRankerConfig):
     """Options of LambdaMART.
 
-    The defaults are careful, for some thousands of label queries: with 15 leaves of 50 rows and little penalty it was
-    hardly better than the merged order on users kept out (MovieLens-100K, NDCG@10 .169 against .177).
+    ``user.id`` and ``item.id`` are read only if ``features`` names them in full. The other defaults are careful, for
+    some thousands of label queries: with 15 leaves of 50 rows and little penalty it was hardly better than the merged
+    order on users kept out (MovieLens-100K, NDCG@10 .169 against .177).
 
     Attributes:
         task: the labels to learn.
-        features: as for neural rankers, except that ``user.id`` and ``item.id`` are read only if they are named.
-        metadata: features of TMDb to read, as for neural rankers.
         expand: a bag or list of at most so many values gets a column for each; larger ones are left out.
         negatives: unchosen candidates drawn for each training query, once.
         init: ``merged`` starts from −log(place in the merged list) and learns corrections to it; ``none`` from 0.
@@ -78,8 +75,6 @@ class LambdaMARTConfig(RankerConfig):
     """
 
     task: str = "click"
-    features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)
-    metadata: tuple[MetadataName, ...] = ()
     expand: PositiveInt = 64
     negatives: PositiveInt = 100
     init: Literal["merged", "none"] = "merged"
@@ -93,12 +88,6 @@ class LambdaMARTConfig(RankerConfig):
     truncation: PositiveInt = 30
     column_share: float = Field(default=0.3, gt=0, le=1)
     row_share: float = Field(default=0.8, gt=0, le=1)
-
-    @field_validator("features")
-    @classmethod
-    def _features_exist(cls, names: tuple[Choice, ...]) -> tuple[Choice, ...]:
-        check_names(names)
-        return names
 
     def parameters(self) -> dict[str, Any]:
         """Parameters of LightGBM, without seeds."""
@@ -193,7 +182,7 @@ class LambdaMART(BaseRanker):
 
     def _drawn(self, samples: RankingSamples, options: RunOptions) -> BoolArray:
         """(B, K) the candidates to learn from."""
-        labels = np.where(samples.candidates.mask, samples.labels[self.config.task], np.nan).astype(np.float32)
+        labels = samples.labels_of(self.config.task)
         chosen, draws = np.zeros(labels.shape, dtype=bool), options.torch_generator("negatives")
         for start in range(0, len(labels), DRAWN_TOGETHER):
             part = slice(start, start + DRAWN_TOGETHER)
@@ -203,7 +192,7 @@ class LambdaMART(BaseRanker):
 
     def _validation_rows(self, valid: RankingSamples, train: RankingRows) -> RankingRows | None:
         """All labelled candidates of the queries with a positive among them."""
-        labels = np.where(valid.candidates.mask, valid.labels[self.config.task], np.nan)
+        labels = valid.labels_of(self.config.task)
         usable = usable_rows(labels[:, :, None], LISTWISE)
         if len(usable) == 0:
             logger.warning("none of the {:,} validation queries has a positive: all rounds are kept", len(valid))
@@ -236,14 +225,8 @@ class LambdaMART(BaseRanker):
 
     def _identity(self, samples: RankingSamples, valid: RankingSamples | None, options: RunOptions) -> dict[str, Any]:
         """What training reads, for the checkpoint's identity."""
-        return {
-            "config": self.config.model_dump(mode="json"),
-            "seed": options.seed,
-            "items": digest(self._encoder.tables.items.to_arrays()),
-            "users": digest(self._encoder.tables.users.to_arrays()),
-            "samples": samples_digest(samples),
-            "validation": "none" if valid is None else samples_digest(valid),
-        }
+        read = training_inputs(self._encoder, samples, valid)
+        return {"config": self.config.model_dump(mode="json"), "seed": options.seed, **read}
 
     def _score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
         scores = np.tile(self._start(candidates.k), (len(queries), 1))

@@ -17,13 +17,13 @@ from ranking.base import BaseRanker
 from ranking.config import NeuralRankerConfig, RankerTrainingConfig
 from ranking.features import FeatureEncoder
 from ranking.network import RankingNetwork
+from ranking.sampling import training_inputs
 from ranking.scoring import score_queries
-from ranking.task import RankingTask, samples_digest
+from ranking.task import RankingTask
 from reccore import Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 from training import Trainer, TrainingLog
-from training.checkpointing import digest
 
 WEIGHTS = "network.safetensors"
 
@@ -79,21 +79,13 @@ class NeuralRanker(BaseRanker):
             task = RankingTask(
                 self._network, self._encoder, samples, valid, self.tasks, self._balance(), self.config, options
             )
-            identity = None if options.checkpoint_dir is None else self._fingerprints(samples, valid)
+            identity = None
+            if options.checkpoint_dir is not None:
+                identity = {"ranker": self.name, **training_inputs(self._encoder, samples, valid)}
             self.log = Trainer(task, self.config, options, identity=identity).run()
         self._network.cpu()
         if self.log.best_epoch == 0:
             logger.warning("{}: no epoch was better on validation than the merged order, which stays", self.name)
-
-    def _fingerprints(self, samples: RankingSamples, valid: RankingSamples | None) -> dict[str, str]:
-        """What training reads, for the checkpoint's identity."""
-        return {
-            "ranker": self.name,
-            "items": digest(self._encoder.tables.items.to_arrays()),
-            "users": digest(self._encoder.tables.users.to_arrays()),
-            "samples": samples_digest(samples),
-            "validation": "none" if valid is None else samples_digest(valid),
-        }
 
     def _score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
         return score_queries(self._network, self._encoder, queries, candidates, torch.device("cpu"))

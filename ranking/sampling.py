@@ -1,14 +1,20 @@
-"""What every ranker's training reads of its samples: usable queries, drawn candidates, and the stopping metric."""
+"""What every ranker's training shares: usable queries, drawn candidates, the stopping metric, and fingerprints."""
 
 from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from evaluation.metrics import ndcg_of_scores
+from ranking.features import FeatureEncoder
 from ranking.losses import RankingLoss
+from reccore import RankingSamples
 from reccore.arrays import FloatArray, IntArray
+from training.checkpointing import digest
 
 NDCG_AT = 10
 
@@ -46,3 +52,22 @@ def stopping_ndcg(scores: FloatArray, labels: FloatArray, item_idx: IntArray) ->
         item_idx: (B, K), -1 = no item.
     """
     return float(ndcg_of_scores(np.where(np.isnan(labels), -np.inf, scores), labels, item_idx, NDCG_AT).mean())
+
+
+def training_inputs(encoder: FeatureEncoder, samples: RankingSamples, valid: RankingSamples | None) -> dict[str, str]:
+    """Fingerprints of everything that a training reads, for the identity of its checkpoints."""
+    return {
+        "items": digest(encoder.tables.items.to_arrays()),
+        "users": digest(encoder.tables.users.to_arrays()),
+        "samples": samples_digest(samples),
+        "validation": "none" if valid is None else samples_digest(valid),
+    }
+
+
+def samples_digest(samples: RankingSamples) -> str:
+    """Fingerprint of everything that samples hold."""
+    arrays: dict[str, Any] = {f"label {task}": labels for task, labels in samples.labels.items()}
+    arrays |= {f"feature {name}": values for name, values in samples.candidates.features.items()}
+    for part in (samples, samples.queries, samples.candidates):
+        arrays |= {field.name: getattr(part, field.name) for field in fields(part)}
+    return digest({name: values for name, values in arrays.items() if isinstance(values, np.ndarray)})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +22,6 @@ from ranking.sampling import sample_columns, stopping_ndcg, usable_rows
 from ranking.scoring import score_queries
 from reccore import RankingSamples, RunOptions
 from training import Task
-from training.checkpointing import digest
 
 MAX_ENCODED_BYTES = 2 * 1024**3
 """Samples whose encoded inputs are larger than this are encoded batch by batch instead of once."""
@@ -72,8 +69,7 @@ class RankingTask(Task):
         self.ranker, self.objective = network, TrainingObjective(network, loss, balance, tower)
         self.objective.exempt_from_decay()
         self.network = self.objective
-        labels = np.stack([samples.labels[task] for task in tasks], axis=2)  # (N, K, S)
-        labels = np.where(samples.candidates.mask[:, :, None], labels, np.nan).astype(np.float32)
+        labels = np.stack([samples.labels_of(task) for task in tasks], axis=2)  # (N, K, S)
         self.rows = usable_rows(labels, loss)
         self.samples = samples.select(self.rows)
         self.n_samples, self.n_batches = len(self.rows), math.ceil(len(self.rows) / config.batch_size)
@@ -162,12 +158,3 @@ def encode_if_small(encoder: FeatureEncoder, samples: RankingSamples) -> Ranking
     if encoder.encode(first.queries, first.candidates).nbytes * len(samples) > MAX_ENCODED_BYTES:
         return None
     return encoder.encode(samples.queries, samples.candidates)
-
-
-def samples_digest(samples: RankingSamples) -> str:
-    """Fingerprint of everything that samples hold."""
-    arrays: dict[str, Any] = {f"label {task}": labels for task, labels in samples.labels.items()}
-    arrays |= {f"feature {name}": values for name, values in samples.candidates.features.items()}
-    for part in (samples, samples.queries, samples.candidates):
-        arrays |= {field.name: getattr(part, field.name) for field in fields(part)}
-    return digest({name: values for name, values in arrays.items() if isinstance(values, np.ndarray)})
