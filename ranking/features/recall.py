@@ -6,6 +6,8 @@ serving differ a little from those whose candidates the ranker was trained on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -78,7 +80,7 @@ def reciprocal_rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
 @feature("recall.{channel}.score", side="pair", kind="number", members=channels_of, default=True)
 def channel_score(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """The channel's score of the candidates it offered."""
-    return batch.once(standard_scores).get(SCORE_PREFIX + fitted.member, batch.once(nowhere))
+    return _column(batch, standard_scores, SCORE_PREFIX + fitted.member)
 
 
 @feature("recall.{channel}.match", side="pair", kind="number", members=matches_of, default=True)
@@ -87,7 +89,7 @@ def match(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
 
     ``latest<n>``: by the latest n events alone; ``mean<n>``, ``max<n>``: cosines of item vectors with those events.
     """
-    return batch.once(standard_scores).get(MATCH_PREFIX + fitted.member, batch.once(nowhere))
+    return _column(batch, standard_scores, MATCH_PREFIX + fitted.member)
 
 
 @feature("recall.{channel}.centred", side="pair", kind="number", members=matches_of, default=True)
@@ -96,7 +98,7 @@ def centred(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
 
     Unlike the standardised match it keeps how sharply a channel tells the candidates of a query apart.
     """
-    return batch.once(centred_matches).get(fitted.member, batch.once(nowhere))
+    return _column(batch, centred_scores, MATCH_PREFIX + fitted.member)
 
 
 @feature("recall.{channel}.log_share", side="pair", kind="number", members=sums_of, default=True)
@@ -114,18 +116,6 @@ def log_share(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     return np.where(batch.candidates.mask, np.log(share + LEAST_SHARE), np.nan).astype(np.float32)
 
 
-def centred_matches(batch: FeatureBatch) -> dict[str, FloatArray]:
-    """Member → (B, K) matches minus their mean over the row."""
-    found = {}
-    for name, values in batch.candidates.features.items():
-        if name.startswith(MATCH_PREFIX):
-            valid = batch.candidates.mask & np.isfinite(values)
-            count = np.maximum(valid.sum(axis=1, keepdims=True), 1)
-            mean = np.where(valid, values, 0.0).sum(axis=1, keepdims=True) / count
-            found[name.removeprefix(MATCH_PREFIX)] = np.where(valid, values - mean, np.nan).astype(np.float32)
-    return found
-
-
 def nowhere(batch: FeatureBatch) -> FloatArray:
     """(B, K) of NaN, for a channel that says nothing."""
     return np.full(batch.candidates.mask.shape, np.nan, dtype=np.float32)
@@ -141,8 +131,8 @@ def ranks(batch: FeatureBatch) -> dict[str, FloatArray]:
     }
 
 
-def standard_scores(batch: FeatureBatch) -> dict[str, FloatArray]:
-    """Name of the column → (B, K) standardised scores, of all channels' scores and matches together."""
+def centred_scores(batch: FeatureBatch) -> dict[str, FloatArray]:
+    """Name of the column → (B, K) scores and matches of all channels minus their mean over the row; NaN = none."""
     columns = {
         name: values
         for name, values in batch.candidates.features.items()
@@ -151,7 +141,13 @@ def standard_scores(batch: FeatureBatch) -> dict[str, FloatArray]:
     if not columns:
         return {}
     values = np.stack(list(columns.values()))  # (C, B, K)
-    return dict(zip(columns, standardised(values, batch.candidates.mask & np.isfinite(values)), strict=True))
+    return dict(zip(columns, centre(values, batch.candidates.mask & np.isfinite(values)), strict=True))
+
+
+def standard_scores(batch: FeatureBatch) -> dict[str, FloatArray]:
+    """The same columns in units of their deviation over the row."""
+    found = batch.once(centred_scores)
+    return dict(zip(found, scaled(np.stack(list(found.values()))), strict=True)) if found else {}
 
 
 def offers(batch: FeatureBatch) -> dict[str, BoolArray]:
@@ -165,14 +161,29 @@ def offers(batch: FeatureBatch) -> dict[str, BoolArray]:
 
 
 def _rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
-    return batch.once(ranks).get(fitted.member, batch.once(nowhere))
+    return _column(batch, ranks, fitted.member)
+
+
+def _column(batch: FeatureBatch, columns: Callable[[FeatureBatch], dict[str, FloatArray]], name: str) -> FloatArray:
+    """One of the columns that are computed together; NaN everywhere for a channel that has none."""
+    return batch.once(columns).get(name, batch.once(nowhere))
 
 
 def standardised(values: npt.NDArray[np.float32], valid: BoolArray) -> FloatArray:
     """Zero mean and unit deviation over the valid slots of the last axis; NaN elsewhere, 0 where a row is constant."""
+    return scaled(centre(values, valid))
+
+
+def centre(values: npt.NDArray[np.float32], valid: BoolArray) -> FloatArray:
+    """Values minus their mean over the valid slots of the last axis; NaN elsewhere."""
     counts = np.maximum(valid.sum(axis=-1, keepdims=True), 1)
     clean = np.where(valid, values, 0.0).astype(np.float64)
-    centred = np.where(valid, clean - clean.sum(axis=-1, keepdims=True) / counts, 0.0)
-    deviation = np.sqrt((centred**2).sum(axis=-1, keepdims=True) / counts)
-    scaled = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-12)
-    return np.where(valid, scaled, np.nan).astype(np.float32)
+    return np.where(valid, clean - clean.sum(axis=-1, keepdims=True) / counts, np.nan).astype(np.float32)
+
+
+def scaled(centred: FloatArray) -> FloatArray:
+    """Centred values in units of their deviation over the last axis; NaN stays, 0 where a row is constant."""
+    squares = np.where(np.isnan(centred), 0.0, centred.astype(np.float64) ** 2)
+    counts = np.maximum((~np.isnan(centred)).sum(axis=-1, keepdims=True), 1)
+    deviation = np.sqrt(squares.sum(axis=-1, keepdims=True) / counts)
+    return np.where(deviation > 1e-12, centred / np.maximum(deviation, 1e-12), centred * 0.0).astype(np.float32)
