@@ -168,9 +168,9 @@ class FeatureEncoder:
             return bucket_codes(values, self.state[field.name]["boundaries"])
         if field.kind != "number":
             return values
-        mean, deviation = self.state[field.name]["scale"]
-        scaled = np.clip((values - mean) / deviation, -CLIP, CLIP)
-        return np.where(np.isfinite(values), scaled, self.missing_number).astype(np.float32)
+        numbers = np.array(values, dtype=np.float32)[..., None]
+        self._standardise(numbers, [field])
+        return numbers[..., 0]
 
     def _standardise(self, values: FloatArray, fields: Sequence[FeatureField]) -> None:
         """Standardise numbers (…, P) in place, one field a column; what is not finite becomes ``missing_number``."""
