@@ -18,6 +18,7 @@ from dataprep.labels import pairs_of_lists
 from dataprep.own_features import with_own_items, with_own_users
 from dataprep.parquet import read_optional
 from dataprep.splits import LeaveLastN, Split, SplitProtocol, parse_protocol
+from dataprep.table_hashes import check_tables, table_hashes
 from dataprep.tags import TagEvents, with_tags
 from dataprep.title_vectors import TITLE, title_vectors
 from dataprep.tmdb import with_tmdb
@@ -55,7 +56,8 @@ class Prepared:
         items: the catalogue, without statistics and tags, which depend on the events a model may see.
         users: the users.
         vocabulary: raw ids of the indices.
-        source: origin of the data: ``dataset``, ``input`` (a path or None), ``tie_order``, ``fingerprint``.
+        source: origin of the data: ``dataset``, ``input`` (a path or None), ``tie_order``, ``fingerprint`` and, of
+            processed tables, ``tables`` (file → SHA-256).
         tags: all tags, or None; ``training_data`` selects those a model may see.
     """
 
@@ -138,7 +140,21 @@ def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prep
         raise DataError(
             f"{about} is damaged ({error!r}); run PYTHONPATH=. python scripts/run_preprocessing.py"
         ) from error
+    source["tables"] = table_hashes(workspace.processed)
     return _prepare(path, workspace, protocol or LeaveLastN(1), source)
+
+
+def load_prepared(folder: Path) -> Prepared:
+    """The prepared data of a folder below ``processed/``, if the tables it was made from are unchanged.
+
+    Raises:
+        NotReadyError: there is no prepared data.
+        ArtefactError: the tables changed since; names the command.
+    """
+    prepared = Prepared.load(require(folder, "prepared data", "prepare_two_tower_data.py"))
+    if "tables" in prepared.source:
+        check_tables(folder.parent, prepared.source["tables"], prepared.split.protocol)
+    return prepared
 
 
 def prepare_file(path: Path, workspace: Workspace, protocol: SplitProtocol) -> Prepared:
@@ -158,14 +174,14 @@ def load_for_training(workspace: Workspace, input_path: Path | None, protocol: s
 
     Raises:
         NotReadyError: there is no prepared data.
+        ArtefactError: the tables it was made from changed since.
         ConfigError: ``--input`` is the prepared fit split and ``--protocol`` a protocol other than its own or none.
         DataError: the input is not a valid file of events.
     """
     if input_path is not None and not _is_prepared_train(input_path):
         return prepare_file(input_path, workspace, parse_protocol(protocol or "leave_one_out"))
     folder = input_path.parent if input_path is not None else workspace.prepared
-    require(folder, "prepared data", "prepare_two_tower_data.py")
-    prepared = Prepared.load(folder)
+    prepared = load_prepared(folder)
     if protocol is None or protocol == prepared.split.protocol:
         return prepared
     if input_path is None:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from loguru import logger
 
-from dataprep.prepare import Prepared
+from dataprep.prepare import Prepared, load_prepared
 from evaluation.pointwise import auc, auc_resamples, log_losses, ratio_interval, totals_by_group
 from evaluation.report import markdown_table, without_nan, write_text
 from evaluation.significance import Interval, percentile_interval
@@ -28,7 +28,6 @@ from ranking import RANKERS
 from ranking.calibration import sigmoid
 from reccore import Candidates, ConfigError, Interactions, ItemTable, RankingSamples, RunOptions, UserTable, Workspace
 from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
-from reccore.workspace import require
 
 MODELS = ("lr", "fm", "deepfm", "dcnv2", "autoint", "din")
 BASELINES = ("lr", "fm")
@@ -350,7 +349,7 @@ def compare_ctr(
     for name in settings or ():
         if not any(name in fields for fields in configs):
             raise ConfigError(f"{name!r} is an option of none of {', '.join(models)}")
-    prepared = Prepared.load(require(workspace.prepared, "prepared data", "prepare_two_tower_data.py"))
+    prepared = load_prepared(workspace.prepared)
     data = impressions(prepared)
     results = []
     for model in models:

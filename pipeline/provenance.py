@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataprep.prepare import Prepared, prepare_file
+from dataprep.prepare import Prepared, load_prepared, prepare_file
 from dataprep.splits import parse_protocol
+from dataprep.table_hashes import TMDB, changed_tables
 from reccore import ArtefactError, Workspace
 from reccore.bundle import read_manifest
-from reccore.workspace import require
 
 
 def data_of(workspace: Workspace, names: Sequence[str]) -> Prepared:
     """The data that the given models were fitted on, under the protocol they were fitted with.
 
     Raises:
-        ArtefactError: the models were fitted on different data.
+        ArtefactError: the models were fitted on different data, or its tables changed since.
+        NotReadyError: there is no prepared data.
         DataError: the file they were fitted on is gone.
     """
     facts = (read_manifest(workspace.model(names[0])) or {}).get("data")
@@ -29,7 +30,7 @@ def data_of(workspace: Workspace, names: Sequence[str]) -> Prepared:
     if facts["input"] is not None:
         prepared = prepare_file(Path(facts["input"]), workspace, protocol)
     else:
-        prepared = Prepared.load(require(workspace.prepared, "prepared data", "prepare_two_tower_data.py"))
+        prepared = load_prepared(workspace.prepared)
         if prepared.split.protocol != protocol.name:
             prepared = prepared.resplit(protocol)
     check_protocol(workspace, names, prepared)
@@ -42,20 +43,36 @@ def check_protocol(workspace: Workspace, names: Sequence[str], prepared: Prepare
     The catalogue of a file given as ``--input`` also holds the movies that the data root lists. The same file can
     therefore get another vocabulary later, whose indices have other meanings.
     """
+    at_hand = prepared.provenance
     for name in names:
         manifest = read_manifest(workspace.model(name)) or {}
         data = manifest.get("data", {})
-        at_hand = prepared.provenance
+        mend = f"train it again with {train_command(name, manifest)}, or leave it out"
         if any(data.get(fact) != at_hand[fact] for fact in ("fingerprint", "protocol")):
-            raise ArtefactError(
-                f"{name} was fitted on {_describe(data)}, not on {_describe(at_hand)}; "
-                f"train {name} again on that, or leave it out"
-            )
+            raise ArtefactError(f"{name} was fitted on {_describe(data)}, not on {_describe(at_hand)}; {mend}")
+        changed = _changed(data, at_hand)
+        if changed:
+            raise ArtefactError(f"{name} was fitted before {', '.join(changed)} changed; {mend}")
         if manifest.get("vocabulary") != prepared.vocabulary.fingerprint:
             raise ArtefactError(
                 f"{name} was fitted with vocabulary {str(manifest.get('vocabulary'))[:12]}; with the movies that "
-                f"{workspace.processed} lists now it is {prepared.vocabulary}; train {name} again, or leave it out"
+                f"{workspace.processed} lists now it is {prepared.vocabulary}; {mend}"
             )
+
+
+def train_command(name: str, manifest: Mapping[str, Any]) -> str:
+    """The command that trains the model of a manifest again under its name, with default options."""
+    script = "train_ranking.py" if manifest.get("kind") == "ranking" else "train_recall.py"
+    model = str(manifest.get("component", "MODEL"))
+    named = "" if model == name else f" --name {name}"
+    return f"PYTHONPATH=. python scripts/{script} --model {model}{named}"
+
+
+def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Tables that differ between two states of processed data; metadata of TMDb may be added at any time."""
+    if "tables" not in then or "tables" not in now:  # of a file given as --input
+        return []
+    return [name for name in changed_tables(then["tables"], now["tables"]) if not name.startswith(TMDB)]
 
 
 def _describe(data: Mapping[str, Any]) -> str:

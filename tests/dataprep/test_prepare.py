@@ -15,6 +15,7 @@ import pytest
 from dataprep.prepare import Prepared, item_table, load_for_training, prepare, read_holdout, user_table
 from dataprep.preprocess import preprocess_own
 from dataprep.splits import GlobalTime, LeaveLastN, NoSplit
+from dataprep.table_hashes import table_hashes
 from evaluation.metrics import per_query_metrics
 from pipeline.fitting import train_channel
 from recall import CHANNELS
@@ -112,6 +113,7 @@ def test_save_and_load_round_trip(workspace: Workspace) -> None:
             "tie_order": "file",
             "fingerprint": "f00d",
             "input": None,
+            "tables": table_hashes(workspace.processed),
         }
     )
     assert again.vocabulary.fingerprint == prepared.vocabulary.fingerprint

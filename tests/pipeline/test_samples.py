@@ -404,7 +404,10 @@ def test_a_file_with_another_catalogue_is_refused(tmp_path: Path) -> None:
     check_protocol(own, ("popularity",), prepare_file(events, own, NoSplit()))
     small.write_raw(own.raw / "ml-tiny")
     preprocess(own.raw / "ml-tiny", own.processed, options=QUIET)
-    with pytest.raises(ArtefactError, match=r"popularity was fitted with vocabulary .* train popularity again"):
+    with pytest.raises(
+        ArtefactError,
+        match=r"with vocabulary .* again with .*train_recall\.py --model popularity",
+    ):
         check_protocol(own, ("popularity",), prepare_file(events, own, NoSplit()))
 
 
