@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, leaderboard
 from evaluation.metrics import METRICS, metric_name
 from evaluation.significance import LEVEL
-from reccore import ConfigError
+from reccore import ArtefactError, ConfigError
 
 LABELS = {
     "hit_rate": "HitRate",
@@ -32,7 +33,34 @@ LISTS_NOTE = (
     "split. Novelty: self-information of an offered item in bits. Diversity: mean of 1 − cosine of the genres over "
     "all pairs in a list."
 )
+SAME_WITH_ONE_TARGET = {"recall": "hit_rate", "map": "mrr"}
+"""Metric → metric of the same value where every query has one target."""
 HEADLINE = ("hit_rate@10", "ndcg@10", "recall@100")
+
+
+class UnwrittenReport(ArtefactError):
+    """A report could not be written.
+
+    Attributes:
+        result: what was measured, so that a command can print it before it fails.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+@contextmanager
+def keeping(result: Any, report: Path) -> Iterator[None]:
+    """Raise ``UnwrittenReport`` with the result if the block cannot write the files of ``report``."""
+    try:
+        yield
+    except OSError as error:
+        raise UnwrittenReport(
+            f"the report {report} cannot be written: {error.strerror or error}; the results stand above, so free "
+            "space or make the folder writable before the next run",
+            result,
+        ) from error
 
 
 def metric_label(metric: str) -> str:
@@ -106,6 +134,8 @@ class Report:
 
     def to_markdown(self, headline: Sequence[str] = HEADLINE) -> str:
         """The report as Markdown: intervals for the headline metrics, means for all, lists, comparisons."""
+        same = same_metrics(self.evaluations)
+        headline = [metric_name(same.get(name, name), int(k)) for name, _, k in (m.partition("@") for m in headline)]
         shown = measured_metrics(self.evaluations, headline)
         lines = [f"# {self.title}", "", self.protocol.line(), ""]
         lines += [self.ties, ""] if self.ties else []
@@ -118,8 +148,10 @@ class Report:
         for caption, file in self.figures:
             lines += [f"![{caption}]({file})", ""]
         lines += ["## Every metric at every K", ""]
-        for metric in METRICS:
-            lines += [f"### {LABELS[metric]}", "", curve_table(self.evaluations, metric), ""]
+        for metric in (metric for metric in METRICS if metric not in same):
+            equals = [LABELS[other] for other, shown_as in same.items() if shown_as == metric]
+            also = f", which is {equals[0]} too: every query has one target" if equals else ""
+            lines += [f"### {LABELS[metric]}{also}", "", curve_table(self.evaluations, metric), ""]
         lines += ["## The lists", "", LISTS_NOTE, "", lists_table(self.evaluations), ""]
         lines += ["## Unanswered queries and unknown targets", "", answers_table(self.evaluations), ""]
         return "\n".join(lines)
@@ -155,6 +187,11 @@ def ordered(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
         raise ConfigError("a report needs at least one evaluation")
     common = measured_metrics(evaluations, (ORDER_BY,)) or [metric_name("ndcg", min(evaluations[0].ks))]
     return leaderboard(evaluations, by=common[0])
+
+
+def same_metrics(evaluations: Sequence[Evaluation]) -> dict[str, str]:
+    """Metric → metric of equal value that is shown in its place; empty if a query has several targets."""
+    return SAME_WITH_ONE_TARGET if all(e.targets == e.queries for e in evaluations) else {}
 
 
 def measured_metrics(evaluations: Sequence[Evaluation], wanted: Sequence[str]) -> list[str]:

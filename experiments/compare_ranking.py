@@ -16,6 +16,7 @@ from dataprep.prepare import Prepared
 from evaluation.evaluate import Comparison, Evaluation, holdout_digest, leaderboard
 from evaluation.report import EvaluationProtocol, comparisons_table, markdown_table, metric_label, write_text
 from evaluation.stored import read_evaluation, write_evaluation
+from experiments.funnel import RECALL
 from experiments.measuring import choose_holdout, measure, report_stem
 from experiments.results import RowResult, RunResult
 from experiments.runs import Row, Run
@@ -24,7 +25,6 @@ from pipeline.config import PipelineConfig
 from pipeline.fitting import fit_ranker
 from pipeline.provenance import data_of
 from pipeline.samples import RankingData, make_ranking_data, stored_refits
-from pipeline.stages import MERGED
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from recall.base import BaseRecall
 from recall.merge import merge
@@ -210,7 +210,7 @@ class RankerRuns:
         merge_stage = self.config.merge
         merged = merge(merge_stage.method, offers, merge_stage.k, fill=merge_stage.fill)
         single = [self.measure(name, offer) for name, offer in offers.items()]
-        return self.measure(MERGED, merged), leaderboard(single, HEADLINE)[0]
+        return self.measure(RECALL, merged), leaderboard(single, HEADLINE)[0]
 
 
 def compare_ranking(

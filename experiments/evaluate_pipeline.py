@@ -12,14 +12,20 @@ from evaluation.plots import plot_intervals, plot_trade_off
 from evaluation.report import metric_label
 from evaluation.significance import Interval
 from experiments import PIPELINE_KS
-from experiments.funnel import RANKING, Funnel, funnel_text, measure_funnel, orders_of
+from experiments.funnel import RANKING, RECALL, Funnel, funnel_text, measure_funnel, orders_of
 from experiments.measuring import EvaluationJob, EvaluationResult
+from experiments.merge_findings import merge_text
 from experiments.slices import SliceRow, slice_rows, slices_of, slices_table
 from experiments.trade_off import trade_off_curve, trade_off_table
 from pipeline.builder import PIPELINE, load
 from pipeline.fates import Passage
 from pipeline.inference import Pipeline
 from reccore import Workspace
+
+NOT_OF_THE_CHANNELS = (
+    'They are the candidates of the ranker. The row "merged" of evaluate_recall.py is another merge: of the channels '
+    "and by the options that were named there."
+)
 
 
 def evaluate_pipeline(
@@ -71,12 +77,13 @@ def evaluate_pipeline(
         [*measured, *channels],
         comparisons,
         sections=[
+            ("What is merged", f"{_merged(pipeline)} {NOT_OF_THE_CHANNELS}"),
             ("The funnel", funnel_text(funnel)),
             ("Slices", slices_table(slices, chain.name, job.by)),
             *([("The reranker's trade-off", trade_off_table(curve))] if curve else []),
             ("One pass over all users", f"```\n{trace}\n```"),
         ],
-        figures=_figures(job, pipeline, [*channels, *measured], funnel, slices, curve),
+        draw=lambda: _figures(job, pipeline, [*channels, *measured], funnel, slices, curve),
         facts={
             "best_channel": best.name,
             "funnel": funnel.to_dict(),
@@ -87,6 +94,11 @@ def evaluate_pipeline(
         trace=trace,
         ties=job.audit_ties(measured[-1].name, lambda given: pipeline.run(given, max(job.ks))[0]),
     )
+
+
+def _merged(pipeline: Pipeline) -> str:
+    stage = pipeline.config.merge
+    return merge_text(RECALL, stage.method, pipeline.config.channels)
 
 
 def _figures(

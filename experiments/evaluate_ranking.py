@@ -14,14 +14,15 @@ import numpy as np
 from evaluation.evaluate import Comparison
 from evaluation.metrics import metric_name
 from evaluation.plots import plot_intervals, plot_reliability
-from evaluation.report import comparisons_table, markdown_table, metric_label, without_nan, write_text
+from evaluation.report import comparisons_table, keeping, markdown_table, metric_label, without_nan, write_text
 from evaluation.significance import paired_bootstrap
 from evaluation.within_candidates import WEIGHTED, WithinCandidates, measure_within
+from experiments.funnel import RECALL
 from experiments.measuring import EvaluationJob
 from pipeline.builder import PIPELINE, assemble, load
 from pipeline.inference import Pipeline
 from pipeline.samples import ranking_samples
-from pipeline.stages import MERGED, RECALL_RANK
+from pipeline.stages import RECALL_RANK
 from ranking import RANKERS
 from ranking.base import BaseRanker
 from ranking.calibration import sigmoid
@@ -36,7 +37,8 @@ NOTE = (
     "Within the candidates of recall: a positive that recall missed is no row. AUC: over all labelled candidates. "
     "GAUC: mean over queries of the AUC within each, plain and weighted by the number of candidates. GAUC, NDCG and "
     "MRR are means over the queries with a positive among their candidates. Logloss (nats) and ECE (15 bins of equal "
-    "mass): of calibrated probabilities. Intervals: 95%, bootstrap over users; paired differences draw queries."
+    "mass): of calibrated probabilities. After recall: the pipeline's merged order of "
+    "these candidates. Intervals: 95%, bootstrap over users; paired differences draw queries."
 )
 
 
@@ -138,7 +140,7 @@ def evaluate_ranking(
         raise ConfigError(f"rankers of different tasks ({', '.join(tasks)}) have no labels in common; name them apart")
     samples = ranking_samples(_before_ranking(pipeline), job.holdout, tasks=tasks, source=split, options=options)
     systems = [_measure_ranker(job, name, ranker, samples) for name, ranker in rankers.items()]
-    orders = {MERGED: samples.candidates.place_scores, **_channels(samples, channels)}
+    orders = {RECALL: samples.candidates.place_scores, **_channels(samples, channels)}
     systems += [_measure_order(job, name, scores, samples, tasks[0]) for name, scores in orders.items()]
     offered = int((samples.labels[tasks[0]] == 1.0).sum())
     return _report(job, systems, len(names), samples, offered)
@@ -206,7 +208,6 @@ def _report(
     path = job.workspace.reports / f"{job.stem}.md"
     comparisons = [_compare(a, b, metric, job.seed) for a, b, metric in pairs]
     result = RankingEvaluation(systems, comparisons, about, offered, positives, path)
-    figures = _figures(job, systems, by)
     calibration = result.calibration()
     parts = [
         "# Rankers within the candidates of recall",
@@ -216,10 +217,11 @@ def _report(
         *(["## Calibration", calibration] if calibration else []),
         "## Paired comparisons",
         comparisons_table(comparisons),
-        *(f"![{caption}]({file})" for caption, file in figures),
     ]
-    write_text(path, "\n\n".join(parts) + "\n")
-    write_text(path.with_suffix(".json"), json.dumps(result.to_dict(), indent=2) + "\n")
+    with keeping(result, path):
+        figures = [f"![{caption}]({file})" for caption, file in _figures(job, systems, by)]
+        write_text(path, "\n\n".join([*parts, *figures]) + "\n")
+        write_text(path.with_suffix(".json"), json.dumps(result.to_dict(), indent=2) + "\n")
     return result
 
 

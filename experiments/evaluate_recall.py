@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
+
 from dataprep.splits import LastThree
 from evaluation.evaluate import Evaluation, leaderboard
 from evaluation.metrics import metric_name
@@ -13,7 +15,7 @@ from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals,
 from evaluation.report import markdown_table, metric_label
 from experiments import RECALL_KS
 from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
-from experiments.merge_findings import MergeFindings
+from experiments.merge_findings import MergeFindings, merge_text
 from pipeline.stages import MERGED
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, RRFConfig, merge
@@ -22,6 +24,10 @@ from reccore import Candidates, Exclusions, QueryBatch, Workspace
 
 PUBLISHED_K = 20
 LAST_FILM = " (last film)"
+NOT_THE_PIPELINES = (
+    'The pipeline merges by options of its own; its merged candidates are called "after recall" in the reports of '
+    "evaluate_pipeline.py and evaluate_ranking.py."
+)
 SIDE_BY_SIDE = "Films of the history offered again, and filtered"
 
 
@@ -37,11 +43,14 @@ def evaluate_recall(
     ks: Sequence[int] = RECALL_KS,
     seed: int = 0,
 ) -> EvaluationResult:
-    """Compare trained channels and their merge; writes ``reports/recall*``.
+    """Compare trained channels, and the merge of named ones; writes ``reports/recall*``.
+
+    Without names every trained channel is measured and none is merged, so that a channel left in ``models/`` by an
+    experiment changes no figure of the others.
 
     Args:
         workspace: data root.
-        names: see ``channels_to_evaluate``.
+        names: channels to measure and to merge; see ``channels_to_evaluate``.
         split, test_file, query_time, ks, seed: see ``EvaluationJob.open``.
         include_seen: let channels offer items of the history.
         merging: how the channels are merged, by default reciprocal-rank fusion with equal weights.
@@ -50,6 +59,8 @@ def evaluate_recall(
         ConfigError, ArtefactError, DataError: see ``EvaluationJob.open``.
     """
     channels = channels_to_evaluate(workspace, names, query_time=query_time)
+    if not names and len(channels) > 1:
+        logger.info("no merge: name its channels by --models or in --config, such as --models {}", ",".join(channels))
     job = EvaluationJob.open(
         "recall",
         workspace,
@@ -61,13 +72,14 @@ def evaluate_recall(
         ks=ks,
         seed=seed,
     )
-    merging = merging or RRFConfig()
+    merging = (merging or RRFConfig()) if names and len(channels) > 1 else None
     offers, evaluations = _measure_all(job, channels, merging, include_seen)
     sections: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
     plain = [evaluation for evaluation in evaluations if not evaluation.name.endswith(LAST_FILM)]
     findings = MergeFindings.of(job, plain, offers) if MERGED in offers else None
-    if findings is not None:
+    if findings is not None and merging is not None:
+        sections.append(("What is merged", f"{merge_text(MERGED, merging, tuple(channels))} {NOT_THE_PIPELINES}"))
         sections.append(("What merging adds", findings.markdown()))
         facts["merging"] = findings.to_dict()
     if job.prepared.split.protocol == LastThree().name:
@@ -77,13 +89,14 @@ def evaluate_recall(
         facts["other_seen"] = {"seen_filtered": include_seen, "evaluations": [e.to_dict() for e in other]}
     best = evaluations[0].name
     needed = channels if best == MERGED else {name: channels[name] for name in (best.removesuffix(LAST_FILM),)}
-    ties = job.audit_ties(best, lambda queries: _offers(job, needed, merging, include_seen, queries)[best])
+    merge_again = merging if best == MERGED else None
+    ties = job.audit_ties(best, lambda queries: _offers(job, needed, merge_again, include_seen, queries)[best])
     return job.report(
         "Recall channels",
         evaluations,
         [job.compare(evaluations[0], other) for other in evaluations[1:]],
         sections=sections,
-        figures=_figures(workspace.reports, job.stem, evaluations, findings, min(job.ks)),
+        draw=lambda: _figures(workspace.reports, job.stem, evaluations, findings, min(job.ks)),
         facts=facts,
         seen_filtered=not include_seen,
         ties=ties,
@@ -91,7 +104,7 @@ def evaluate_recall(
 
 
 def _measure_all(
-    job: EvaluationJob, channels: Mapping[str, BaseRecall], merging: MergeConfig, include_seen: bool
+    job: EvaluationJob, channels: Mapping[str, BaseRecall], merging: MergeConfig | None, include_seen: bool
 ) -> tuple[dict[str, Candidates], list[Evaluation]]:
     """Candidates and figures of all channels and their merge; the figures come the best first."""
     offers = _offers(job, channels, merging, include_seen, job.holdout.queries)
@@ -101,11 +114,11 @@ def _measure_all(
 def _offers(
     job: EvaluationJob,
     channels: Mapping[str, BaseRecall],
-    merging: MergeConfig,
+    merging: MergeConfig | None,
     include_seen: bool,
     queries: QueryBatch,
 ) -> dict[str, Candidates]:
-    """What the channels and their merge offer.
+    """What the channels offer, and their merge if there is one.
 
     Under ``last_three`` an item-to-item channel answers a second time from the last film of the history alone, as
     MetaSpore's do.
@@ -113,7 +126,7 @@ def _offers(
     k = max(job.ks)
     exclude = Exclusions.nothing(len(queries)) if include_seen else Exclusions.of_history(queries)
     offers = {name: channel.retrieve(queries, k, exclude=exclude) for name, channel in channels.items()}
-    if len(offers) > 1:
+    if merging is not None:
         fill = "popularity" if "popularity" in offers else None
         offers[MERGED] = merge(merging, offers, k, fill=fill)
     if job.prepared.split.protocol == LastThree().name:

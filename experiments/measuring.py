@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,15 +13,27 @@ from loguru import logger
 from dataprep.prepare import Prepared, read_holdout
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, compare, evaluate_candidates
 from evaluation.metrics import check_ks, metric_name
-from evaluation.report import EvaluationProtocol, Report
+from evaluation.report import EvaluationProtocol, Report, keeping
 from experiments.tie_audit import TieAudit, audit_ties
 from pipeline.builder import load_channels
 from pipeline.provenance import data_of
 from pipeline.trace import Trace
 from recall.base import BaseRecall
-from reccore import Candidates, ConfigError, DataError, Holdout, NotReadyError, QueryBatch, TrainingData, Workspace
-from reccore.bundle import read_manifest
+from reccore import (
+    ArtefactError,
+    Candidates,
+    ConfigError,
+    DataError,
+    Holdout,
+    NotReadyError,
+    QueryBatch,
+    TrainingData,
+    Workspace,
+)
+from reccore.bundle import MANIFEST, read_manifest
 
+LEAST_EVENTS = 3
+"""Of a user of whom leave_one_out holds any event out."""
 QUERY_TIME = (
     "Every query carried the time of the event to predict. It was read by {}, and by what builds on them. "
     "These figures do not compare with those of a report without query time."
@@ -145,7 +157,7 @@ class EvaluationJob:
         comparisons: Sequence[Comparison],
         *,
         sections: Sequence[tuple[str, str]] = (),
-        figures: Sequence[tuple[str, str]] = (),
+        draw: Callable[[], Sequence[tuple[str, str]]] = tuple,
         facts: Mapping[str, Any] | None = None,
         seen_filtered: bool = True,
         trace: Trace | None = None,
@@ -153,8 +165,11 @@ class EvaluationJob:
     ) -> EvaluationResult:
         """Write the report.
 
-        The arguments are those of ``Report``, ``EvaluationProtocol`` and ``EvaluationResult``; ``ties`` is the audit of
-        the order of ties.
+        The arguments are those of ``Report``, ``EvaluationProtocol`` and ``EvaluationResult``; ``draw`` writes the
+        figures and returns them; ``ties`` is the audit of the order of ties.
+
+        Raises:
+            UnwrittenReport: the files cannot be written; has the result.
         """
         queries = len(self.holdout) if self.prepared.split.targets.one_per_query else None
         protocol = EvaluationProtocol(
@@ -174,7 +189,6 @@ class EvaluationJob:
             evaluations=evaluations,
             comparisons=comparisons,
             sections=[*sections, *query_time],
-            figures=figures,
             facts={
                 "reads_query_time": list(self.readers),
                 "tie_audit": None if ties is None else ties.to_dict(),
@@ -182,24 +196,42 @@ class EvaluationJob:
             },
             ties=None if ties is None else ties.line(),
         )
-        markdown, _ = report.write(self.workspace.reports, self.stem)
-        return EvaluationResult(evaluations, comparisons, protocol, markdown, report.to_dict(), report.sections, trace)
+        path = self.workspace.reports / f"{self.stem}.md"
+        result = EvaluationResult(evaluations, comparisons, protocol, path, report.to_dict(), report.sections, trace)
+        with keeping(result, path):
+            replace(report, figures=draw()).write(self.workspace.reports, self.stem)
+        return result
 
 
 def trained(workspace: Workspace, kind: str) -> tuple[str, ...]:
-    """Names of the trained models of one kind, sorted.
+    """Names of the trained models of one kind, sorted; a folder without a manifest is no model, and a warning says so.
 
     Raises:
         NotReadyError: there is none.
+        ArtefactError: a manifest cannot be read, so that nobody knows of which kind the model is.
     """
     folders = sorted(path for path in workspace.models.glob("[!.]*") if path.is_dir())
-    names = tuple(path.name for path in folders if (read_manifest(path) or {}).get("kind") == kind)
+    names = tuple(path.name for path in folders if _kind_of(path) == kind)
     if not names:
         command = "train_recall.py --model popularity" if kind == "recall" else "train_ranking.py"
         raise NotReadyError(
             f"no {kind} model under {workspace.models}; run first: PYTHONPATH=. python scripts/{command}"
         )
     return names
+
+
+def _kind_of(folder: Path) -> str | None:
+    """Kind of the model in a folder; None without a manifest."""
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        return str(manifest.get("kind"))
+    if (folder / MANIFEST).exists():
+        raise ArtefactError(
+            f"{folder / MANIFEST} is damaged, so the model is neither taken nor left out; train {folder.name} again, "
+            "delete its folder, or name the models to take: --models A,B"
+        )
+    logger.warning("left out: {} has no {}, so it is no model", folder, MANIFEST)
+    return None
 
 
 def channels_to_evaluate(
@@ -211,7 +243,7 @@ def channels_to_evaluate(
 
     Raises:
         NotReadyError: a channel is not trained.
-        ArtefactError: channels of different vocabularies.
+        ArtefactError: a damaged channel, or channels of different vocabularies.
     """
     channels = load_channels(workspace, tuple(names) if names else trained(workspace, "recall"))
     plain = {name: channel for name, channel in channels.items() if not channel.query_time}
@@ -259,10 +291,18 @@ def choose_holdout(
     holdout = choose(query_time=query_time)
     if len(holdout) == 0:
         raise DataError(
-            f"protocol {prepared.split.protocol} leaves no {split} events; train with --protocol leave_one_out, "
-            "or evaluate on a held-out file of your own: --test FILE"
+            f"protocol {prepared.split.protocol} leaves no {split} events; {_advice(prepared)}, or evaluate on "
+            "a held-out file of your own: --test FILE"
         )
     return holdout, prepared.split.label(split)
+
+
+def _advice(prepared: Prepared) -> str:
+    """What gives the split events; another protocol cannot where the users have too few."""
+    longest = int(prepared.split.interactions.lengths.max(initial=0))
+    if longest >= LEAST_EVENTS:
+        return "train with --protocol leave_one_out"
+    return f"leave_one_out needs users with {LEAST_EVENTS} events, and none here has more than {longest}: add data"
 
 
 def report_stem(what: str, split: str, test_file: Path | None, *, query_time: bool = False) -> str:

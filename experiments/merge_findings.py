@@ -14,10 +14,25 @@ from evaluation.overlap import HitOverlap, hit_overlap
 from evaluation.report import comparisons_table, markdown_table, metric_label
 from experiments.measuring import EvaluationJob
 from pipeline.stages import MERGED
+from recall.merge import MergeConfig
 from reccore import Candidates
 
 RECALL_AT = (20, 100)
 OVERLAP_AT = 100
+
+
+def merge_text(name: str, config: MergeConfig, channels: Sequence[str]) -> str:
+    """One sentence on a row of a report that is a merge: of which channels, and by which options."""
+    options = config.model_dump(mode="json", exclude_defaults=True) | {"kind": config.kind}
+    shown = ", ".join(f"{option} {_option_text(value)}" for option, value in options.items() if option != "kind")
+    return f'"{name}": {", ".join(channels)} merged by {config.kind} ({shown or "default options, equal weights"}).'
+
+
+def _option_text(value: Any) -> str:
+    """An option of a merge; a table of weights in one line."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={number:g}" for key, number in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True, eq=False)

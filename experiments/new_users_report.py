@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluation.evaluate import Comparison, Evaluation, compare, leaderboard
 from evaluation.plots import plot_curves
-from evaluation.report import comparisons_table, markdown_table, metric_label, without_nan, write_text
+from evaluation.report import comparisons_table, keeping, markdown_table, metric_label, without_nan, write_text
 from evaluation.significance import LEVEL
 
 K = 10
@@ -98,7 +98,15 @@ class NewUsersResult:
         return plain
 
     def write(self) -> None:
-        """Write Markdown, JSON and the plot."""
+        """Write Markdown, JSON and the plot.
+
+        Raises:
+            UnwrittenReport: they cannot be written.
+        """
+        with keeping(self, self.report):
+            self._write()
+
+    def _write(self) -> None:
         plot_curves(
             {name: {n: self.evaluations[n][name].mean(METRIC) for n in self.lengths} for name in self.names},
             self.report.with_suffix(".png"),

@@ -14,7 +14,7 @@ from loguru import logger
 
 from evaluation.evaluate import Comparison, Evaluation, leaderboard
 from evaluation.metrics import METRICS
-from evaluation.report import metric_label, write_text
+from evaluation.report import UnwrittenReport, metric_label, write_text
 from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
 from experiments.merge_search import MergeObjective, MergeWeights, search
 from recall.merge import MergeConfig, merge
@@ -46,7 +46,7 @@ class MergeTuning:
 def tune_merge(
     workspace: Workspace,
     *,
-    names: Sequence[str] | None = None,
+    names: Sequence[str],
     kind: str = "rrf",
     metrics: Sequence[str] = TUNE_METRICS,
     per_channel: int = 300,
@@ -60,7 +60,7 @@ def tune_merge(
 
     Args:
         workspace: data root.
-        names, query_time: see ``channels_to_evaluate``.
+        names, query_time: see ``channels_to_evaluate``; the channels to merge are always named.
         kind: method of merging, ``rrf`` (with k0) or ``scores`` (with margin).
         metrics: what to raise; the mean of their relative changes counts.
         per_channel: number of candidates to retrieve from each channel.
@@ -70,6 +70,7 @@ def tune_merge(
     Raises:
         ConfigError: fewer than two channels, or an unknown metric.
         ArtefactError, DataError: see ``EvaluationJob.open``.
+        UnwrittenReport: the files cannot be written; has the result.
     """
     ks = _list_lengths(metrics)
     channels = channels_to_evaluate(workspace, names, query_time=query_time)
@@ -103,15 +104,24 @@ def tune_merge(
     evaluations = leaderboard((job.measure(name, offer) for name, offer in {**offers, **lists}.items()), job.by)
     comparisons = _comparisons(job, evaluations, tuple(offers), metrics)
     text = verdict(comparisons, metrics)
-    result = job.report(
-        "Merge tuning",
-        evaluations,
-        comparisons,
-        sections=[("Tuned weights", f"{text}\n\n```toml\n{_toml(best, 'merge')}```")],
-        facts={"config": best.model_dump(mode="json"), "verdict": text},
-    )
-    recall_toml, pipeline_toml = _write_toml(workspace.reports, best, tuple(offers), fill, per_channel, text)
-    return MergeTuning(best, result, recall_toml, pipeline_toml)
+    files = workspace.reports / "merge_recall.toml", workspace.reports / "merge_pipeline.toml"
+
+    def write_toml() -> Sequence[tuple[str, str]]:
+        _write_toml(*files, best, tuple(offers), fill, per_channel, text)
+        return ()
+
+    try:
+        result = job.report(
+            "Merge tuning",
+            evaluations,
+            comparisons,
+            sections=[("Tuned weights", f"{text}\n\n```toml\n{_toml(best, 'merge')}```")],
+            draw=write_toml,
+            facts={"config": best.model_dump(mode="json"), "verdict": text},
+        )
+    except UnwrittenReport as error:
+        raise UnwrittenReport(str(error), MergeTuning(best, error.result, *files)) from error
+    return MergeTuning(best, result, *files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,16 +220,20 @@ def verdict(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> str:
 
 
 def _write_toml(
-    folder: Path, config: MergeConfig, names: Sequence[str], fill: str | None, per_channel: int, text: str
-) -> tuple[Path, Path]:
+    recall: Path,
+    pipeline: Path,
+    config: MergeConfig,
+    names: Sequence[str],
+    fill: str | None,
+    per_channel: int,
+    text: str,
+) -> None:
     """Write the options for ``evaluate_recall.py`` and for ``train_ranking.py``."""
     head = f"# Written by scripts/tune_merge.py. {text}\n"
     channels = json.dumps(list(names), ensure_ascii=False)
-    recall, pipeline = folder / "merge_recall.toml", folder / "merge_pipeline.toml"
     write_text(recall, f"{head}models = {channels}\n\n{_toml(config, 'merge')}")
     table = f"[pipeline]\nchannels = {channels}\nper_channel = {per_channel}\nfill = {json.dumps(fill or 'null')}\n"
     write_text(pipeline, f"{head}{table}\n{_toml(config, 'pipeline.merge')}")
-    return recall, pipeline
 
 
 def _toml(config: MergeConfig, table: str) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from reccore import ComponentConfig
-from scripts._cli import Lengths
+from scripts._cli import Invocation, Lengths
 
 if TYPE_CHECKING:
     from experiments.new_users_report import NewUsersResult
+
+R = TypeVar("R")
 
 
 class EvaluationSettings(ComponentConfig):
@@ -59,9 +61,35 @@ def lengths(default: tuple[int, ...]) -> Lengths:
     return ks
 
 
+def new_users_data(result: NewUsersResult) -> dict[str, Any]:
+    """The results on new users for programs."""
+    return {**result.to_dict(), "report": str(result.report)}
+
+
 def new_users_text(result: NewUsersResult) -> str:
     """The tables on new users for people."""
     return "\n\n".join([result.about, result.table(), result.differences(), f"report: {result.report}"])
+
+
+def emit_result(
+    command: Invocation[Any],
+    evaluate: Callable[[], R],
+    data: Callable[[R], Mapping[str, Any]],
+    text: Callable[[R], str],
+) -> None:
+    """Evaluate and print the result.
+
+    Raises:
+        UnwrittenReport: the report cannot be written; the result is printed before.
+    """
+    from evaluation.report import UnwrittenReport
+
+    try:
+        result = evaluate()
+    except UnwrittenReport as error:
+        command.emit(data(error.result), text(error.result))
+        raise
+    command.emit(data(result), text(result))
 
 
 def metrics_to_show(ks: Sequence[int], shown: Sequence[str]) -> Sequence[str]:

@@ -21,13 +21,14 @@ the first N events. The ranker learns from as many short histories as it was tra
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from experiments import PIPELINE_KS
 from scripts._cli import Invocation, Lengths, parse_command, run
-from scripts._evaluation import NewUsersSettings, lengths, metrics_to_show, new_users_text
+from scripts._evaluation import NewUsersSettings, emit_result, lengths, metrics_to_show, new_users_data, new_users_text
 
 if TYPE_CHECKING:
     from experiments.measuring import EvaluationResult
@@ -53,7 +54,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     from experiments.evaluate_pipeline import evaluate_pipeline
 
-    result = evaluate_pipeline(
+    evaluate = partial(
+        evaluate_pipeline,
         command.workspace,
         split=job.split or "test",
         test_file=job.test,
@@ -61,14 +63,15 @@ def main(argv: list[str] | None = None) -> None:
         ks=job.ks,
         seed=command.options.seed,
     )
-    command.emit({**result.data, "report": str(result.report)}, pipeline_text(result))
+    emit_result(command, evaluate, lambda result: {**result.data, "report": str(result.report)}, pipeline_text)
 
 
 def _new_users(command: Invocation[EvaluatePipelineSettings]) -> None:
     from experiments.new_users_pipeline import evaluate_new_users_pipeline
 
     job = command.settings
-    result = evaluate_new_users_pipeline(
+    evaluate = partial(
+        evaluate_new_users_pipeline,
         command.workspace,
         job.new_users,
         split=job.split or "test",
@@ -76,7 +79,7 @@ def _new_users(command: Invocation[EvaluatePipelineSettings]) -> None:
         short_histories=job.short_histories,
         options=command.options,
     )
-    command.emit({**result.to_dict(), "report": str(result.report)}, new_users_text(result))
+    emit_result(command, evaluate, new_users_data, new_users_text)
 
 
 def pipeline_text(result: EvaluationResult) -> str:

@@ -9,13 +9,17 @@ JSON report and plots to <data_dir>/reports/.
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from reccore import ComponentConfig
 from scripts._cli import Lengths, Names, parse_command, run
-from scripts._evaluation import lengths
+from scripts._evaluation import emit_result, lengths
+
+if TYPE_CHECKING:
+    from experiments.evaluate_ranking import RankingEvaluation
 
 
 class EvaluateRankingSettings(ComponentConfig):
@@ -30,10 +34,10 @@ class EvaluateRankingSettings(ComponentConfig):
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, EvaluateRankingSettings)
     job = command.settings
-    from evaluation.report import comparisons_table
     from experiments.evaluate_ranking import evaluate_ranking
 
-    result = evaluate_ranking(
+    evaluate = partial(
+        evaluate_ranking,
         command.workspace,
         models=job.models,
         split=job.split,
@@ -41,11 +45,14 @@ def main(argv: list[str] | None = None) -> None:
         ks=job.ks,
         options=command.options,
     )
+    emit_result(command, evaluate, lambda result: {**result.to_dict(), "report": str(result.report)}, _text)
+
+
+def _text(result: RankingEvaluation) -> str:
+    from evaluation.report import comparisons_table
+
     shown = [result.about, result.table(), result.calibration(), comparisons_table(result.comparisons)]
-    command.emit(
-        {**result.to_dict(), "report": str(result.report)},
-        "\n\n".join([*filter(None, shown), f"report: {result.report}"]),
-    )
+    return "\n\n".join([*filter(None, shown), f"report: {result.report}"])
 
 
 if __name__ == "__main__":

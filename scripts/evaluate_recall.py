@@ -1,6 +1,7 @@
-"""Compare every trained recall channel, and their merge, over the whole catalogue.
+"""Compare every trained recall channel over the whole catalogue, or the named ones and their merge.
 
-Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
+Writes a Markdown and a JSON report and plots to <data_dir>/reports/. Channels are named by --models or by `models` in
+the file of --config; only named ones are merged, as [merge] of that file says.
 
     PYTHONPATH=. python scripts/evaluate_recall.py
     PYTHONPATH=. python scripts/evaluate_recall.py --models itemcf,two_tower --split valid
@@ -22,14 +23,15 @@ users. Targets are all later events, or those with --min_rating.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from experiments import RECALL_KS
 from recall.merge import MergeConfig, RRFConfig
 from scripts._cli import Invocation, Lengths, Names, parse_command, run
-from scripts._evaluation import NewUsersSettings, lengths, metrics_to_show, new_users_text
+from scripts._evaluation import NewUsersSettings, emit_result, lengths, metrics_to_show, new_users_data, new_users_text
 
 if TYPE_CHECKING:
     from experiments.measuring import EvaluationResult
@@ -43,11 +45,17 @@ class EvaluateRecallSettings(NewUsersSettings):
     with_new_users: ClassVar[frozenset[str]] = NewUsersSettings.with_new_users | {"models"}
 
     models: Annotated[Names, Field(min_length=1)] | None = Field(
-        default=None, description="channels by name, separated by commas (default: all trained)"
+        default=None, description="channels by name, separated by commas (default: all trained, without a merge)"
     )
     ks: Lengths = lengths(RECALL_KS)
     include_seen: bool = Field(default=False, description="let channels offer films of the history again")
     merge: MergeConfig = RRFConfig()
+
+    @model_validator(mode="after")
+    def _merges_named_channels(self) -> Self:
+        if "merge" in self.model_fields_set and self.models is None:
+            raise ValueError("merge has no use without the channels to merge; name them: --models A,B")
+        return self
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -58,7 +66,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     from experiments.evaluate_recall import evaluate_recall
 
-    result = evaluate_recall(
+    evaluate = partial(
+        evaluate_recall,
         command.workspace,
         names=job.models,
         split=job.split or "test",
@@ -69,14 +78,15 @@ def main(argv: list[str] | None = None) -> None:
         ks=job.ks,
         seed=command.options.seed,
     )
-    command.emit({**result.data, "report": str(result.report)}, _text(result))
+    emit_result(command, evaluate, lambda result: {**result.data, "report": str(result.report)}, _text)
 
 
 def _new_users(command: Invocation[EvaluateRecallSettings]) -> None:
     from experiments.new_users import evaluate_new_users
 
     job = command.settings
-    result = evaluate_new_users(
+    evaluate = partial(
+        evaluate_new_users,
         command.workspace,
         job.new_users,
         names=job.models,
@@ -84,7 +94,7 @@ def _new_users(command: Invocation[EvaluateRecallSettings]) -> None:
         min_rating=job.min_rating,
         options=command.options,
     )
-    command.emit({**result.to_dict(), "report": str(result.report)}, new_users_text(result))
+    emit_result(command, evaluate, new_users_data, new_users_text)
 
 
 def _text(result: EvaluationResult) -> str:

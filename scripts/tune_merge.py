@@ -1,8 +1,7 @@
 """Learn the weights of the merge on the validation split, and check them on users they were not learnt from.
 
-    PYTHONPATH=. python scripts/tune_merge.py
     PYTHONPATH=. python scripts/tune_merge.py --models itemcf,mf,two_tower --metrics recall@100
-    PYTHONPATH=. python scripts/tune_merge.py --kind scores
+    PYTHONPATH=. python scripts/tune_merge.py --models itemcf,mf,two_tower --kind scores
     PYTHONPATH=. python scripts/evaluate_recall.py --config data/reports/merge_recall.toml
     PYTHONPATH=. python scripts/train_ranking.py --config data/reports/merge_pipeline.toml
 
@@ -13,12 +12,14 @@ report and two TOML files to <data_dir>/reports/, for evaluate_recall.py and for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from reccore import ComponentConfig
+from reccore import ComponentConfig, ConfigError
 from scripts._cli import Names, parse_command, run
+from scripts._evaluation import emit_result
 
 if TYPE_CHECKING:
     from experiments.tune_merge import MergeTuning
@@ -28,7 +29,7 @@ class TuneMergeSettings(ComponentConfig):
     """Options of the command."""
 
     models: Annotated[Names, Field(min_length=1)] | None = Field(
-        default=None, description="channels by name, separated by commas (default: all trained)"
+        default=None, description="channels to merge by name, separated by commas"
     )
     kind: Literal["rrf", "scores"] = Field(default="rrf", description="method of merging")
     metrics: Names = Field(
@@ -42,9 +43,12 @@ class TuneMergeSettings(ComponentConfig):
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, TuneMergeSettings)
     job = command.settings
+    if job.models is None:
+        raise ConfigError("name the channels whose merge is to be tuned, such as --models popularity,itemcf,two_tower")
     from experiments.tune_merge import tune_merge
 
-    tuning = tune_merge(
+    evaluate = partial(
+        tune_merge,
         command.workspace,
         names=job.models,
         kind=job.kind,
@@ -54,8 +58,12 @@ def main(argv: list[str] | None = None) -> None:
         query_time=job.query_time,
         seed=command.options.seed,
     )
+    emit_result(command, evaluate, _data, _text)
+
+
+def _data(tuning: MergeTuning) -> dict[str, Any]:
     files = {"recall_toml": str(tuning.recall_toml), "pipeline_toml": str(tuning.pipeline_toml)}
-    command.emit({**tuning.result.data, "report": str(tuning.result.report), **files}, _text(tuning))
+    return {**tuning.result.data, "report": str(tuning.result.report), **files}
 
 
 def _text(tuning: MergeTuning) -> str:

@@ -108,6 +108,28 @@ def test_headline_shows_only_metrics_of_all_systems() -> None:
     assert "–" in text  # recall@100 of b in the table of every K
 
 
+def test_metrics_that_are_equal_with_one_target_are_shown_once() -> None:
+    text = report().to_markdown()
+    headings = re.findall(r"^### (.*)$", text, re.MULTILINE)
+    assert headings == [
+        "HitRate, which is Recall too: every query has one target",
+        "Precision",
+        "NDCG",
+        "MRR, which is MAP too: every query has one target",
+    ]
+    header = next(line for line in text.splitlines() if line.startswith("| system"))
+    assert [cell.strip() for cell in header.strip("|").split("|")] == ["system", "HitRate@10", "NDCG@10", "HitRate@100"]
+    assert {"recall@10", "map@10"} <= report().to_dict()["evaluations"][0]["metrics"].keys()
+
+
+def test_metrics_that_differ_with_several_targets_are_all_shown() -> None:
+    holdout = Holdout(QueryBatch.from_histories([[]]), np.array([0, 2]), np.array([1, 2]))
+    offered = Candidates(np.array([[1, 3]]), np.array([[2.0, 1.0]], dtype=np.float32))
+    found = evaluate_candidates("a", offered, holdout, item_counts=np.arange(4), ks=(1, 2), n_resamples=10)
+    text = Report("t", EvaluationProtocol("toy", "s", 1), [found]).to_markdown()
+    assert re.findall(r"^### (.*)$", text, re.MULTILINE) == ["HitRate", "Recall", "Precision", "NDCG", "MAP", "MRR"]
+
+
 def test_without_k_of_ten_the_smallest_k_orders() -> None:
     found = report_module.ordered([evaluation("poor", 3, ks=(2, 5)), evaluation("good", 1, ks=(2, 5))])
     assert [e.name for e in found] == ["good", "poor"]

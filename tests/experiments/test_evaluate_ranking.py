@@ -21,7 +21,7 @@ from tests.pipeline.small import QUIET, before_ranking
 def test_figures_are_those_of_the_pipelines_candidates(own: Workspace, pipeline: Pipeline) -> None:
     result = evaluate_ranking(own, split="valid", options=QUIET)
     names = [system.name for system in result.systems]
-    assert names == ["deepfm", "merged", *(source.name for source in pipeline.sources)]
+    assert names == ["deepfm", "after recall", *(source.name for source in pipeline.sources)]
 
     from dataprep.prepare import Prepared
 
@@ -48,7 +48,7 @@ def test_the_report_has_the_table_the_curve_and_the_comparisons(own: Workspace) 
     result = evaluate_ranking(own, split="test", ks=(5, 10), options=QUIET)
     text = result.report.read_text()
     assert result.report == own.reports / "ranking.md"
-    for part in ("GAUC by impressions", "NDCG@5", "NDCG@10", "deepfm − merged", "ECE calibrated"):
+    for part in ("GAUC by impressions", "NDCG@5", "NDCG@10", "deepfm − after recall", "ECE calibrated"):
         assert part in text
     assert (own.reports / "ranking_reliability.png").stat().st_size > 0
     stored = json.loads((own.reports / "ranking.json").read_text())

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loguru import logger
 
 from dataprep.prepare import Prepared
 from dataprep.splits import LastThree
@@ -24,6 +25,7 @@ from pipeline.provenance import data_of
 from pipeline.stages import Request
 from pipeline.trace import Trace
 from recall import CHANNELS
+from recall.merge import RRFConfig
 from reccore import (
     ArtefactError,
     DataError,
@@ -43,7 +45,7 @@ NAMES = ["itemcf", "mf", "popularity", "two_tower"]
 def evaluated(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A copy in which both reports were written."""
     space = small.copy_of(trained.root, tmp_path_factory.mktemp("evaluated"))
-    evaluate_recall(space)
+    evaluate_recall(space, names=NAMES)
     evaluate_pipeline(space)
     return space
 
@@ -312,6 +314,39 @@ def test_names_of_trained_models(own: Workspace, tmp_path: Path) -> None:
         trained(Workspace(tmp_path / "nothing"), "recall")
     with pytest.raises(NotReadyError, match=r"scripts/train_ranking\.py"):
         trained(Workspace(tmp_path / "nothing"), "ranking")
+
+
+def test_a_damaged_manifest_is_an_error_and_a_folder_without_one_a_warning(own: Workspace) -> None:
+    (own.models / "notes").mkdir()
+    said: list[str] = []
+    sink = logger.add(said.append, format="{message}")
+    assert trained(own, "recall") == tuple(NAMES)
+    logger.remove(sink)
+    assert [line for line in said if "notes has no manifest.json, so it is no model" in line]
+    (own.model("mf") / "manifest.json").write_text("{")
+    with pytest.raises(ArtefactError, match=r"mf/manifest\.json is damaged.*train mf again, delete its"):
+        evaluate_recall(own)
+    assert {e.name for e in evaluate_recall(own, names=["itemcf"]).evaluations} == {"itemcf"}
+
+
+def test_only_named_channels_are_merged(own: Workspace) -> None:
+    """A channel that an experiment left behind is measured, and changes no other row."""
+    named = evaluate_recall(own, names=["mf", "popularity"], merging=RRFConfig(weights={"mf": 2.0}))
+    assert '"merged": mf, popularity merged by rrf (weights mf=2)' in named.report.read_text()
+    assert {e.name for e in named.evaluations} == {"mf", "popularity", "merged"}
+    every = evaluate_recall(own)
+    assert {e.name for e in every.evaluations} == set(NAMES)
+    assert "merging" not in every.data
+
+
+def test_reports_say_which_merge_is_meant(evaluated: Workspace) -> None:
+    recall, whole = ((evaluated.reports / f"{stem}.md").read_text() for stem in ("recall", "pipeline"))
+    channels = "popularity, itemcf, mf, two_tower"
+    assert '"merged": itemcf, mf, popularity, two_tower merged by rrf (default options, equal weights).' in recall
+    assert '"after recall" in the reports of evaluate_pipeline.py' in recall
+    assert f'"after recall": {channels} merged by rrf (' in whole
+    assert "| merged " not in whole
+    assert "| after recall " not in recall
 
 
 def test_other_protocols_than_the_prepared_one(own: Workspace) -> None:

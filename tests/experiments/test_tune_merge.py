@@ -19,11 +19,12 @@ from reccore.arrays import IntArray
 from scripts._settings import read_toml
 from scripts.evaluate_recall import EvaluateRecallSettings
 
+NAMES = ("itemcf", "mf", "popularity", "two_tower")
 METRICS = ("ndcg@10", "recall@20")
 
 
 def test_the_files_hold_the_tuned_options(own: Workspace) -> None:
-    tuning = tune_merge(own, metrics=METRICS, per_channel=30)
+    tuning = tune_merge(own, names=NAMES, metrics=METRICS, per_channel=30)
     assert isinstance(tuning.config, RRFConfig)
     settings = EvaluateRecallSettings.parse(read_toml(tuning.recall_toml))
     assert settings.merge == tuning.config
@@ -36,15 +37,15 @@ def test_the_files_hold_the_tuned_options(own: Workspace) -> None:
     assert len(tuning.result.comparisons) == 2 * 5
     assert tuning.result.protocol.split == "leave_one_out (valid)"
     assert tuning.result.data["verdict"] in tuning.result.report.read_text()
-    assert tune_merge(own, metrics=METRICS, per_channel=30).config == tuning.config
+    assert tune_merge(own, names=NAMES, metrics=METRICS, per_channel=30).config == tuning.config
 
 
 def test_figures_are_those_of_the_evaluation(own: Workspace) -> None:
     """Equal and tuned weights over lists of the same length, measured by ``evaluate_recall``."""
-    tuning = tune_merge(own, metrics=METRICS, per_channel=20)
+    tuning = tune_merge(own, names=NAMES, metrics=METRICS, per_channel=20)
     by_name = {e.name: e for e in tuning.result.evaluations}
     for name, config in ((EQUAL, None), (TUNED, tuning.config)):
-        measured = evaluate_recall(own, split="valid", merging=config, ks=(10, 20))
+        measured = evaluate_recall(own, names=NAMES, split="valid", merging=config, ks=(10, 20))
         merged = next(e for e in measured.evaluations if e.name == "merged")
         for metric in METRICS:
             assert by_name[name].mean(metric) == pytest.approx(merged.mean(metric))
@@ -109,6 +110,6 @@ def test_wrong_use(own: Workspace) -> None:
         tune_merge(own, names=["mf"])
     for metric in ("f1@10", "ndcg", "ndcg@0", "ndcg@ten"):
         with pytest.raises(ConfigError, match=f"unknown metric '{metric}'; write NAME@K with a NAME of hit_rate"):
-            tune_merge(own, metrics=(metric,))
+            tune_merge(own, names=NAMES, metrics=(metric,))
     with pytest.raises(ConfigError, match="no metric to raise"):
-        tune_merge(own, metrics=())
+        tune_merge(own, names=NAMES, metrics=())

@@ -67,7 +67,7 @@ def test_validation_in_training_equals_that_of_the_report(space: Workspace) -> N
 def test_a_report_with_query_time_is_labelled_and_a_separate_file(space: Workspace) -> None:
     plain = evaluate_recall(space)
     timed = evaluate_recall(space, query_time=True)
-    assert {e.name for e in plain.evaluations} == {"popularity", "itemcf", "mf", "two_tower", "merged"}
+    assert {e.name for e in plain.evaluations} == {"popularity", "itemcf", "mf", "two_tower"}
     assert {e.name for e in timed.evaluations} == {e.name for e in plain.evaluations} | {READER}
     assert (plain.report.name, timed.report.name) == ("recall.md", "recall_query_time.md")
     for measured, seen in ((plain, False), (timed, True)):
@@ -80,7 +80,7 @@ def test_a_report_with_query_time_is_labelled_and_a_separate_file(space: Workspa
         assert ("query time not seen" in text) is not seen
     # Who does not read it has the same figures on either.
     by_name = {e.name: e for e in timed.evaluations}
-    for evaluation in (e for e in plain.evaluations if e.name != "merged"):
+    for evaluation in plain.evaluations:
         for metric, values in evaluation.per_query.items():
             np.testing.assert_array_equal(by_name[evaluation.name].per_query[metric], values)
 

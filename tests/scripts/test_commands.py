@@ -73,7 +73,7 @@ def test_the_chain_from_raw_files_to_recommendations(command: Command, tmp_path:
         assert go("train_recall", "--model", model, "--input", train)["validation"]["ndcg@10"] >= 0
     assert go("train_recall", "--model", "mf", "--embedding_size", 8)["config"]["embedding_size"] == 8
     assert go("train_recall", "--model", "two_tower", *TWO_TOWER)["config"]["epochs"] == 2
-    names = {e["name"] for e in go("evaluate_recall")["evaluations"]}
+    names = {e["name"] for e in go("evaluate_recall", "--models", ",".join(small.CHANNELS))["evaluations"]}
     assert names == {"popularity", "itemcf", "mf", "two_tower", "merged"}
     ranked = go(
         "train_ranking", "--model", "din", "--epochs", 1, "--max_queries", 40, "--set", "pipeline.candidates=25"
@@ -83,7 +83,7 @@ def test_the_chain_from_raw_files_to_recommendations(command: Command, tmp_path:
     funnel = go("evaluate_pipeline")["funnel"]
     assert (funnel["targets"], sum(funnel["fates"].values())) == (N_USERS, N_USERS)
     within = go("evaluate_ranking", "--split", "valid")["systems"]
-    assert {system["name"] for system in within} == {"din", "merged", "popularity", "itemcf", "mf", "two_tower"}
+    assert {system["name"] for system in within} == {"din", "after recall", "popularity", "itemcf", "mf", "two_tower"}
     answer = go("recommend", "--user", user_id(1), "--k", 3)
     assert answer["user"] == user_id(1)
     assert len(answer["history"]) == N_RATINGS - 1
@@ -236,7 +236,16 @@ def test_the_pipelines_options_in_the_file(command: Command, own: Workspace, tmp
     assert [stage["name"] for stage in stored["stages"] if stage["kind"] == "channel"] == ["popularity", "mf"]
     assert (by_kind["merge"]["k"], by_kind["rerank"]["trade_off"]) == (11, 0.9)
     assert result["training_queries"] + result["stopping_queries"] == 20
-    merge = command("evaluate_recall", "--data_dir", own.root, "--set", "merge.weights.mf=1e6", "--json").json
+    merge = command(
+        "evaluate_recall",
+        "--data_dir",
+        own.root,
+        "--models",
+        "popularity,mf",
+        "--set",
+        "merge.weights.mf=1e6",
+        "--json",
+    ).json
     by_name = {e["name"]: e["metrics"]["ndcg@10"] for e in merge["evaluations"]}
     assert by_name["merged"] == by_name["mf"]
 
@@ -370,10 +379,22 @@ def test_a_reader_that_closes_the_pipe(trained: Workspace) -> None:
 
 def test_tuned_weights_are_taken_by_the_commands_that_merge(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root)
-    text = command("tune_merge", *root, "--metrics", "ndcg@10", "--per_channel", 30).out
+    text = command(
+        "tune_merge", *root, "--models", "itemcf,mf,popularity,two_tower", "--metrics", "ndcg@10", "--per_channel", 30
+    ).out
     for part in ("| tuned on the other half ", "NDCG@10", "tuned weights are ", "[merge.weights]", "merge_recall.toml"):
         assert part in text
-    tuned = command("tune_merge", *root, "--metrics", "ndcg@10", "--per_channel", 30, "--json").json
+    tuned = command(
+        "tune_merge",
+        *root,
+        "--models",
+        "itemcf,mf,popularity,two_tower",
+        "--metrics",
+        "ndcg@10",
+        "--per_channel",
+        30,
+        "--json",
+    ).json
     recall = command("evaluate_recall", *root, "--config", tuned["recall_toml"], "--json")
     assert {e["name"] for e in recall.json["evaluations"]} == {"itemcf", "mf", "popularity", "two_tower", "merged"}
     ranked = command(

@@ -36,7 +36,7 @@ STEPS = [
     ("train_ranking", []),
     ("evaluate_pipeline", []),
     ("evaluate_ranking", []),
-    ("tune_merge", []),
+    ("tune_merge", ["--models", "itemcf,mf"]),
     ("build_index", ["--model", "two_tower"]),
     ("compare_ctr", []),
 ]
