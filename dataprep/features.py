@@ -16,8 +16,11 @@ from scipy import sparse
 
 from reccore import Interactions, ItemTable, QueryBatch
 from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
+from reccore.compilation import announce_compilation
 
 TOP_GENRES = 3
+
+announce_compilation()
 
 
 @dataclass(frozen=True, eq=False)

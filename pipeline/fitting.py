@@ -36,7 +36,7 @@ from reccore import (
     Vocabulary,
     Workspace,
 )
-from reccore.bundle import file_sha256, read_manifest
+from reccore.bundle import check_writable, file_sha256, read_manifest
 from reccore.workspace import require
 from training.checkpointing import drop_checkpoint, has_checkpoint
 
@@ -68,6 +68,9 @@ def train_channel(
         item_graph: file with an item–item graph for a channel that propagates over one; else unused.
         options: seed, device, checkpoints.
 
+    Raises:
+        ArtefactError: the data is stale, or ``models/`` cannot be written, which is checked before the fit.
+
     Returns:
         Plain values: path, config, seconds, the log of the epochs (None for a channel without them), validation
         metrics (None without a split).
@@ -82,6 +85,7 @@ def train_channel(
         require(input_path, "prepared data", "prepare_two_tower_data.py")
     prepared = load_for_training(workspace, input_path, protocol)
     valid = validation_sample(prepared, options, query_time=channel.query_time)
+    check_writable(workspace.models)
     started = perf_counter()
     # Under last_three networks learn from liked events alone, as MetaSpore's do; other channels from all.
     liked = prepared.split.liked_fit() if isinstance(channel, NeuralRecall) else None
@@ -151,6 +155,7 @@ def train_ranker(
             f"the channels were fitted under {prepared.split.protocol}, so the ranker cannot be under {protocol}; "
             f"train them with --protocol {protocol} first"
         )
+    check_writable(workspace.models)
     items = prepared.training_data().items.with_columns(())  # models store the columns they read in their own bundles
     reranker = None if config.rerank is None else config.rerank.fit(channels, items, prepared.vocabulary)
     query_time = any(channel.query_time for channel in channels.values())

@@ -228,7 +228,7 @@ class Boosting:
         )
         state = checkpoints.read() if self.options.resume else None
         if state is None:
-            checkpoints.discard()
+            checkpoints.set_aside()
             return checkpoints
         try:
             self.load_state_dict(state)

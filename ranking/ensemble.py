@@ -172,7 +172,7 @@ class Ensemble(BaseRanker):
             every_minutes=options.checkpoint_minutes,
         )
         if not options.resume or checkpoints.read() is None:
-            checkpoints.discard()
+            checkpoints.set_aside()
             for folder in self._checkpoint_folders(options):
                 drop_checkpoint(folder)
         return checkpoints

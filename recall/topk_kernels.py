@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from reccore.compilation import announce_compilation
+
 # Items compared before those kept are packed: fits the first-level cache.
 STEP = 1024
 # Fewer scores are not worth sampling; of more, about SAMPLE are read.
 SAMPLED_FROM, SAMPLE = 1024, 512
 LOWEST = np.float32(np.finfo(np.float32).min)
 NONE = np.iinfo(np.int64).min  # sorts below every key
+
+announce_compilation()
 
 
 @njit(nogil=True, cache=True)

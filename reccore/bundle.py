@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import lock_descriptor
 from safetensors import SafetensorError
 
 from reccore.errors import ArtefactError
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.npz"
+MEND = "make it again or restore it from a copy"
+_SMALLEST_FILE = 4096
 _LIBRARIES = ("numpy", "torch", "pyarrow", "faiss-cpu", "implicit", "lightgbm", "safetensors")
 
 
@@ -105,13 +109,58 @@ def recover_bundle(path: Path) -> None:
             shutil.rmtree(previous, ignore_errors=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Check before long work that its result can be stored; the folder is created.
+
+    Raises:
+        ArtefactError: the disk is full or read-only, or the folder belongs to someone else.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x" * _SMALLEST_FILE)
+    except OSError as error:
+        raise ArtefactError(
+            f"{folder} cannot be written: {error.strerror or error}; free space or choose another --data_dir"
+        ) from error
+
+
+def remove_abandoned(path: Path) -> None:
+    """Delete the temporary folders beside ``path`` of runs that were killed; a run that still writes holds its own."""
+    for temporary in path.parent.glob(f".{path.name}.*.tmp"):
+        with contextlib.suppress(OSError), _held(temporary) as is_mine:
+            if is_mine:
+                shutil.rmtree(temporary)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Lock a folder until the block or the process ends; yields whether nobody else holds it.
+
+    Raises:
+        OSError: the file system cannot lock a folder, as on Windows.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield lock_descriptor(handle, blocking=False)
+    finally:
+        os.close(handle)
+
+
 @contextlib.contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder, which replaces ``path`` if the block ends without an error."""
+    """Yield a temporary sibling folder, which replaces ``path`` if the block ends without an error.
+
+    The folder is locked meanwhile, so that ``remove_abandoned`` of another process keeps it.
+    """
+    remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         temporary.mkdir(parents=True)
-        yield temporary
+        with contextlib.ExitStack() as lock:
+            with contextlib.suppress(OSError):
+                lock.enter_context(_held(temporary))
+            yield temporary
         if path.exists():
             path.rename(path.with_name(f".{path.name}.previous"))
         temporary.rename(path)
@@ -185,7 +234,7 @@ class Bundle:
         except FileNotFoundError as error:
             raise ArtefactError(f"no bundle at {path}") from error
         except (OSError, ValueError) as error:
-            raise ArtefactError(f"{path / MANIFEST} cannot be read: {error}") from error
+            raise ArtefactError(f"{path / MANIFEST} cannot be read: {error}; {MEND}") from error
         if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
             raise ArtefactError(f"{path} does not have format {FORMAT_VERSION}; write it again with this version")
         if kind is not None and manifest.get("kind") != kind:
@@ -195,9 +244,9 @@ class Bundle:
         for name, expected in manifest["files"].items():
             file = path / name
             if not file.is_file():
-                raise ArtefactError(f"{path} is damaged: {name} is missing")
+                raise ArtefactError(f"{path} is damaged: {name} is missing; {MEND}")
             if file_sha256(file) != expected:
-                raise ArtefactError(f"{path} is damaged: {name} does not have the hash of the manifest")
+                raise ArtefactError(f"{path} is damaged: {name} does not have the hash of the manifest; {MEND}")
         return cls(path, manifest)
 
     @property
@@ -250,7 +299,7 @@ class Bundle:
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """Manifest of a bundle, without verifying its files; None if there is no bundle."""
+    """Manifest of a bundle, without verifying its files; None if there is none that can be read."""
     recover_bundle(path)
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))

@@ -12,6 +12,9 @@ from reccore.errors import ConfigError
 UNKNOWN = "extra_forbidden"
 """Pydantic's type of the error for an unknown option."""
 
+TABLE_EXPECTED = ("model_type", "model_attributes_type", "dict_type", "mapping_type")
+"""Pydantic's types of the error for a plain value in place of a table."""
+
 
 class ComponentConfig(BaseModel):
     """Base class of all configurations."""
@@ -29,7 +32,7 @@ class ComponentConfig(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             found = error.errors()
-            message = f"{cls.__name__}: {'; '.join(map(_problem, found))}"
+            message = "; ".join(map(_problem, found))
             if any(problem["type"] == UNKNOWN for problem in found):  # the names do not help with a wrong value
                 message += f". Known options: {', '.join(cls.model_fields)}"
             raise ConfigError(message) from error
@@ -57,5 +60,13 @@ def _problem(error: Mapping[str, Any]) -> str:
     if error["type"] == "union_tag_invalid":
         context = error["ctx"]
         return f"{where}.kind: unknown kind {context['tag']!r}; known: {context['expected_tags']}"
-    message = "no such option" if error["type"] == UNKNOWN else str(error["msg"]).removeprefix("Value error, ")
-    return f"{where}: {message} (got {error['input']!r})"
+    return f"{where}: {_requirement(error)} (got {error['input']!r})"
+
+
+def _requirement(error: Mapping[str, Any]) -> str:
+    """What pydantic's error demands, without the names of classes."""
+    if error["type"] == UNKNOWN:
+        return "no such option"
+    if error["type"] in TABLE_EXPECTED:
+        return "must be a table of options"
+    return str(error["msg"]).removeprefix("Value error, ")

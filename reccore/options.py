@@ -43,7 +43,7 @@ class RunOptions:
         checkpoint_dir: folder for checkpoints of a training that takes epochs; None = no checkpoints.
         checkpoint_minutes: time between checkpoints, in addition to the one after each epoch; changes no result.
         resume: continue from the checkpoint in ``checkpoint_dir``, if there is one, to the same result as without
-            the interruption. Without ``resume`` an existing checkpoint is discarded.
+            the interruption. Without ``resume`` an existing checkpoint is set aside.
         log_dir: folder for TensorBoard curves, with one subfolder per training; None = no curves.
     """
 

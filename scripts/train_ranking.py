@@ -70,16 +70,15 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _text(result: dict[str, Any]) -> str:
+    from training.training_log import training_text
+
     lines = [
         f"{result['model']} trained on {result['training_queries']:,} queries in {result['seconds']:.1f} s, "
         f"saved to {result['path']}; pipeline at {result['pipeline']}"
     ]
     trainings = result["training"]
     for epochs in trainings if isinstance(trainings, list) else [trainings]:  # an ensemble has one for each member
-        lines.append(
-            f"{len(epochs['loss'])} epochs, the best is epoch {epochs['best_epoch']}: "
-            f"{epochs['minutes']:.1f} minutes, {epochs['samples_per_second']:,.0f} queries/s"
-        )
+        lines.append(training_text(epochs, "queries"))
     for stage, values in (result["validation"] or {}).items():
         lines.append(f"validation after {stage}: " + ", ".join(f"{n} {v:.4f}" for n, v in values.items()))
     return "\n".join(lines)

@@ -104,14 +104,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _text(result: dict[str, Any]) -> str:
+    from training.training_log import training_text
+
     validation = result["validation"]
     lines = [f"{result['model']} trained in {result['seconds']:.1f} s, saved to {result['path']}"]
     if result["training"] is not None:
-        epochs = result["training"]
-        lines.append(
-            f"{len(epochs['loss'])} epochs, the best is epoch {epochs['best_epoch']}: "
-            f"{epochs['minutes']:.1f} minutes, {epochs['samples_per_second']:,.0f} samples/s"
-        )
+        lines.append(training_text(result["training"], "samples"))
     if validation is None:
         lines.append(f"no validation: protocol {result['protocol']} has no validation events")
     else:

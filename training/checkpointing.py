@@ -14,7 +14,7 @@ import numpy as np
 from loguru import logger
 from torch import Tensor
 
-from reccore.bundle import Bundle, read_manifest, write_bundle
+from reccore.bundle import Bundle, read_manifest, remove_abandoned, write_bundle
 from reccore.errors import ArtefactError, ResumeError
 
 KIND = "checkpoint"
@@ -22,6 +22,7 @@ LAYOUT = 1
 """Version of the state; increased when the meaning of a trainer's state changes."""
 STATE = "state.json"
 TENSORS = "state.safetensors"
+SET_ASIDE = ".unfinished"
 MAX_DIFFERENCES = 5
 
 Tree: TypeAlias = Any
@@ -53,8 +54,7 @@ class Checkpoints:
             raise ArtefactError(f"{folder} exists and is not a checkpoint; move it away")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            for torn in folder.parent.glob(f".{folder.name}.*.tmp"):  # of a run that was killed while writing
-                shutil.rmtree(torn)
+            remove_abandoned(folder)
         except OSError as error:
             raise ArtefactError(f"no checkpoints can be written to {folder}: {error}") from error
 
@@ -114,15 +114,28 @@ class Checkpoints:
             )
         return _unpack(written, tensors)
 
-    def discard(self) -> None:
-        """Remove the checkpoint, if there is one, with a line in the log."""
+    def set_aside(self) -> None:
+        """Move the checkpoint of an unfinished training, if there is one, beside; it replaces the last one set aside.
+
+        Raises:
+            ArtefactError: it cannot be moved.
+        """
         manifest = read_manifest(self.folder)
-        if manifest is not None:
-            logger.warning(
-                "the checkpoint of an unfinished training ({}) is discarded; --resume would have continued from it",
-                manifest.get("where"),
-            )
-        drop_checkpoint(self.folder)
+        if manifest is None:
+            return
+        kept = self.folder.with_name(f"{self.folder.name}{SET_ASIDE}")
+        try:
+            drop_checkpoint(kept)
+            self.folder.rename(kept)
+        except OSError as error:
+            raise ArtefactError(f"{self.folder} cannot be moved to {kept}: {error}; move it away") from error
+        logger.warning(
+            "the checkpoint of an unfinished training ({}) is kept at {}. To continue that training, stop this one, "
+            "rename the folder to {} and run its command with --resume",
+            manifest.get("where"),
+            kept,
+            self.folder.name,
+        )
 
 
 def drop_checkpoint(folder: Path) -> None:

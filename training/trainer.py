@@ -223,7 +223,7 @@ class Trainer:
         return {"learning_rate": float(self.schedule.get_last_lr()[0]), **self.task.curves()}
 
     def _open_checkpoints(self) -> bool:
-        """Resume from the checkpoint, or discard it; whether training was resumed."""
+        """Resume from the checkpoint, or set it aside; whether training was resumed."""
         if self.options.checkpoint_dir is None:
             return False
         self.checkpoints = Checkpoints(
@@ -234,7 +234,7 @@ class Trainer:
         )
         state = self.checkpoints.read() if self.options.resume else None
         if state is None:
-            self.checkpoints.discard()
+            self.checkpoints.set_aside()
             return False
         try:
             self.load_state_dict(state)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from loguru import logger
 
@@ -36,13 +38,14 @@ class TrainingLog:
     def show(self, unit: str) -> None:
         """Log one line at the end of a training."""
         best = self.best_validation
-        took = f"{self.minutes:.1f} minutes" if self.minutes >= 1 else f"{60 * self.minutes:.0f} seconds"
-        logger.info(
-            "{} epochs in {}, best epoch {}{}; {:,.0f} {}/s",
-            len(self.loss),
-            took,
-            self.best_epoch,
-            "" if best is None else f" (validation {best:.4f})",
-            self.samples_per_second,
-            unit,
-        )
+        logger.info("{}{}", training_text(vars(self), unit), "" if best is None else f" (validation {best:.4f})")
+
+
+def training_text(log: Mapping[str, Any], unit: str) -> str:
+    """Epochs, time and speed of a ``TrainingLog``, or of what a manifest keeps of one."""
+    n, minutes = len(log["loss"]), log["minutes"]
+    took = f"{minutes:.1f} minutes" if minutes >= 1 else f"{60 * minutes:.1f} seconds"
+    return (
+        f"{n} epoch{'' if n == 1 else 's'} in {took}, {log['samples_per_second']:,.0f} {unit}/s, "
+        f"the best is epoch {log['best_epoch']}"
+    )

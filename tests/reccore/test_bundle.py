@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 
 from reccore import ArtefactError, Bundle, IdMap, Vocabulary, write_bundle
-from reccore.bundle import file_sha256, read_manifest
+from reccore.bundle import check_writable, file_sha256, read_manifest, remove_abandoned, replace_folder
 
 VOCABULARY = Vocabulary(IdMap(np.array([1, 5])), IdMap(np.array([10, 20, 30])))
 
@@ -206,6 +209,48 @@ def test_a_full_disk_leaves_the_old_bundle(
     monkeypatch.undo()
     assert value_of(tmp_path / "b") == 1.0
     assert others_in(tmp_path) == {"b"}
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from pathlib import Path
+from reccore.bundle import replace_folder
+with replace_folder(Path({str(tmp_path / "b")!r})) as folder:
+    (folder / "half.npz").write_text("x")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).resolve().parents[2], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.glob(".b.*.tmp")
+    other = tmp_path / ".other.12345678.tmp"
+    other.mkdir()
+    write(tmp_path / "b", 1.0)
+    assert not left.exists()
+    assert others_in(tmp_path) == {"b", other.name}
+
+
+def test_a_writer_that_is_at_work_keeps_its_folder(tmp_path: Path) -> None:
+    with replace_folder(tmp_path / "b") as folder:
+        (folder / "x").write_text("1")
+        remove_abandoned(tmp_path / "b")
+        assert (folder / "x").read_text() == "1"
+    assert (tmp_path / "b" / "x").read_text() == "1"
+
+
+def test_a_folder_is_checked_before_long_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable(tmp_path / "new" / "models")
+    assert list((tmp_path / "new" / "models").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtefactError, match=r"file/models cannot be written: .*; free space or choose another"):
+        check_writable(tmp_path / "file" / "models")
+
+    def read_only(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    with pytest.raises(ArtefactError, match="cannot be written: Read-only file system"):
+        check_writable(tmp_path / "new")
 
 
 def test_a_folder_that_is_not_a_bundle_is_not_replaced(tmp_path: Path) -> None:

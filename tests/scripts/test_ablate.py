@@ -61,7 +61,7 @@ WRONG = [
     (["--baseline", "plain", "--input", "nowhere.parquet"], "no such file: nowhere.parquet"),
     (["--baseline", "plain", "--protocol", "random"], "unknown protocol 'random'"),
     (["--baseline", "plain", "--protocol", "none"], "protocol none leaves no valid events"),
-    (["--baseline", "plain", "--set", "factors=3"], "plain.toml: MFConfig: factors: no such option"),
+    (["--baseline", "plain", "--set", "factors=3"], "plain.toml: factors: no such option"),
 ]
 
 
@@ -77,7 +77,7 @@ ROWS = [
     ('extends = "thin.toml"', "No such file"),
     ("epochs = 3", "row.toml: model is missing"),
     ('model = "svd"', "row.toml: unknown recall 'svd'"),
-    ('model = "mf"\nfactors = 3', "row.toml: MFConfig: factors: no such option (got 3)"),
+    ('model = "mf"\nfactors = 3', "row.toml: factors: no such option (got 3)"),
     ('model = "mf"\nseed = 3', "row.toml: seed is not an option of a row; give --seeds"),
     ('model = "mf"\nname = "x"', "row.toml: name is not an option of a row; rows are named after their files"),
 ]

@@ -121,7 +121,7 @@ WRONG = [
         "unknown index 'scann'; known: auto, flat, ivf, hnsw, pq, ann",
     ),
     (["--model", "two_tower", "--set", "nprobe=3"], "nprobe: no such option"),
-    (["--model", "two_tower", "--set", "index_options.nprobe=3"], "AutoConfig: nprobe: no such option"),
+    (["--model", "two_tower", "--set", "index_options.nprobe=3"], "nprobe: no such option"),
     (["--model", "two_tower", "--index", "ivf", "--set", "index_options.lists=3"], "lists: no such option"),
     (["--model", "two_tower", "--name", "a/b"], "not a usable model name"),
 ]

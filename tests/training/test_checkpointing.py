@@ -144,14 +144,20 @@ def test_leftovers_of_a_killed_writer_are_removed_and_strangers_left_alone(tmp_p
         checkpoints(tmp_path / "file" / "c")
 
 
-def test_discarding_says_what_is_lost(tmp_path: Path, heard: list[str]) -> None:
+def test_a_checkpoint_set_aside_can_be_taken_up_again(tmp_path: Path, heard: list[str]) -> None:
     store = checkpoints(tmp_path / "c")
-    store.discard()
+    store.set_aside()
     assert heard == []
-    store.write({"x": 1}, "epoch 3, 17 of 40 batches")
-    store.discard()
-    assert any("(epoch 3, 17 of 40 batches) is discarded; --resume" in line for line in heard)
+    for epoch in (3, 4):
+        store.write({"x": epoch}, f"epoch {epoch}, 17 of 40 batches")
+        store.set_aside()
+    kept = tmp_path / "c.unfinished"
+    assert any(f"(epoch 4, 17 of 40 batches) is kept at {kept}" in line and "--resume" in line for line in heard)
     assert not has_checkpoint(tmp_path / "c")
+    store.write({"x": 5}, "epoch 1")
+    drop_checkpoint(tmp_path / "c")  # as at the end of the new training
+    kept.rename(tmp_path / "c")
+    assert store.read() == {"x": 4}
 
 
 def test_a_checkpoint_is_due_after_the_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

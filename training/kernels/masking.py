@@ -10,7 +10,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from reccore.compilation import announce_compilation
 from training.kernels.parallel import parallel_for
+
+announce_compilation()
 
 
 @dataclass(frozen=True, eq=False)

@@ -348,7 +348,7 @@ def test_contradictions(wrong: dict[str, Any], why: str) -> None:
     ],
 )
 def test_a_kind_lacks_the_options_of_another(wrong: dict[str, Any], unknown: str) -> None:
-    with pytest.raises(ConfigError, match=rf"TwoTowerConfig: {unknown}: no such option"):
+    with pytest.raises(ConfigError, match=rf"^{unknown}: no such option"):
         TwoTower(nested(wrong))
 
 
@@ -394,7 +394,7 @@ def test_the_fused_softmax_is_used_and_trains_the_same(
     ],
 )
 def test_values_out_of_range(wrong: dict[str, Any], where: str) -> None:
-    with pytest.raises(ConfigError, match=f"TwoTowerConfig: {where}"):
+    with pytest.raises(ConfigError, match=f"^{where}"):
         TwoTower(nested(wrong))
 
 
