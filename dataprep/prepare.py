@@ -137,8 +137,9 @@ def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prep
         manifest = json.loads(about.read_text(encoding="utf-8"))
         source = {name: manifest[name] for name in ("dataset", "tie_order", "fingerprint")} | {"input": None}
     except (ValueError, KeyError, TypeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise DataError(
-            f"{about} is damaged ({error!r}); run PYTHONPATH=. python scripts/run_preprocessing.py"
+            f"{about} is damaged ({reason}); run PYTHONPATH=. python scripts/run_preprocessing.py"
         ) from error
     source["tables"] = table_hashes(workspace.processed)
     return _prepare(path, workspace, protocol or LeaveLastN(1), source)

@@ -8,6 +8,8 @@ TOML file, and the file before the field's default.
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
 import os
 import re
@@ -32,6 +34,7 @@ from scripts._settings import read_settings
 
 COMMAND = re.compile(r"PYTHONPATH=\. python scripts/[\w/]+\.py(?! --data_dir)")
 DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 MAX_SEED = 2**32 - 1  # the greatest that every library takes
 
 S = TypeVar("S", bound=ComponentConfig)
@@ -126,7 +129,8 @@ class Invocation(Generic[S]):
     def emit(self, result: Mapping[str, Any], text: str) -> None:
         """Print the result: as JSON with ``--json``, else the text."""
         if self.as_json:
-            print(json.dumps(result, ensure_ascii=False, allow_nan=False, default=str))
+            plain_ascii = "utf" not in (sys.stdout.encoding or "").lower()
+            print(json.dumps(result, ensure_ascii=plain_ascii, allow_nan=False, default=str))
         else:
             print(text)
 
@@ -253,7 +257,12 @@ def with_data_dir(sentence: str, argv: list[str] | None) -> str:
 
 
 def run(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:
-    """Run a command: logs go to stderr; an error that a user can mend is one sentence and exit code 2."""
+    """Run a command: logs go to stderr; an error that a user can mend is one sentence and exit code 2.
+
+    Characters that the encoding of stdout lacks are printed as ``?``; ``--json`` writes them as JSON's own escapes.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     logger.remove()
     logger.add(sys.stderr, level="INFO", format="<dim>{time:HH:mm:ss}</dim> {message}")
     try:
@@ -268,3 +277,15 @@ def run(main: Callable[[list[str] | None], None], argv: list[str] | None = None)
     except BrokenPipeError:  # the reader has closed the pipe, as in `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's flush at exit cannot fail
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(f"error: {_disk_sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _disk_sentence(error: OSError) -> str:
+    where = "a file" if error.filename is None else str(error.filename)
+    return (
+        f"{where} cannot be written or read: {error.strerror}; free space, or give a folder of your own by --data_dir"
+    )
