@@ -1,6 +1,7 @@
 # make demo    the whole chain on MovieLens-100K, from download to recommendations
 # make test    the test suite
 # make lint    style, types and the order of the rooms
+# make docs    the documentation as a site in site/, with the notebooks that make notebooks has run
 # Everything runs in .venv, which the first target makes.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PYTHONPATH := .
 
-.PHONY: demo test test-slow lint notebooks clean
+.PHONY: demo test test-slow lint notebooks docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python scripts/demo.py
@@ -26,7 +27,10 @@ lint: $(VENV)/installed
 	$(BIN)/lint-imports --no-cache
 
 notebooks: demo
-	$(BIN)/python notebooks/execute.py --data_dir data
+	$(BIN)/python notebooks/execute.py --data_dir data --html build/notebooks
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 $(VENV)/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,5 +40,5 @@ $(VENV)/installed: requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) site build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -115,3 +117,18 @@ def test_the_notebook_of_ranking_names_the_command_that_trains_a_missing_channel
         run(main, ["--data_dir", str(space.root), str(FOLDER / "03_ranking_and_funnel.ipynb")])
     assert ended.value.code == 1
     assert "scripts/train_recall.py --model popularity" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("nbconvert") is None, reason="nbconvert is not installed")
+def test_an_executed_copy_has_the_outputs_and_loads_nothing(tmp_path: Path) -> None:
+    data = prepared_folder(tmp_path)
+    drawn = "import base64\nfrom IPython.display import Image\nImage(base64.b64decode('iVBORw0KGgo='), format='png')"
+    path = write(tmp_path / "shown.ipynb", "print('seven ' * 2)", drawn)
+    before = path.read_bytes()
+    main(["--data_dir", data, "--html", str(tmp_path / "html"), str(path)])
+    page = (tmp_path / "html" / "shown.html").read_text(encoding="utf-8")
+    assert "seven seven" in page
+    assert "data:image/png;base64,iVBORw0KGgo=" in page
+    assert re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"(?!data:)[^\"]*\"", page) == []
+    assert "cdnjs" not in page
+    assert path.read_bytes() == before
