@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 from evaluation.exploration import Bands
 from evaluation.figure_style import COLOURS, INK, figure, require_some
 from evaluation.significance import Interval
+from evaluation.system_style import series_colours
 from reccore import DataError
 from reccore.arrays import FloatArray, IntArray
 
@@ -140,11 +141,12 @@ def plot_durations(series: Mapping[str, npt.NDArray[Any]], path: Path, *, ylabel
     longest = max(float(np.max(values, initial=1.0)) for values in series.values())
     ticks = [time for time in (*TIMES, *LONG_TIMES) if time[1] <= 1.05 * longest]
     with figure(path, (7.2, 3.8), title) as axes:
-        for i, (name, values) in enumerate(series.items()):
+        colours = series_colours(series)
+        for name, values in series.items():
             require_some(values.tolist())
             at = np.sort(np.maximum(values, 0.5))
             shares = np.arange(1, len(at) + 1) / len(at)
-            axes.step(at, shares, where="post", color=COLOURS[i % len(COLOURS)], linewidth=2.0, label=name)
+            axes.step(at, shares, where="post", color=colours[name], linewidth=2.0, label=name)
         axes.set_xscale("log")
         axes.set_xlim(0.5, max(longest * 1.3, 2.0))
         axes.set_ylim(0, 1)
@@ -154,7 +156,7 @@ def plot_durations(series: Mapping[str, npt.NDArray[Any]], path: Path, *, ylabel
         axes.set_ylabel(ylabel)
         axes.grid(axis="both")
         if len(series) > 1:
-            axes.legend(loc="lower right")
+            axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return path
 
 
@@ -182,10 +184,11 @@ def plot_groups(
     if any(list(values) != labels for values in groups.values()):
         raise DataError("every series needs the same labels")
     width = 0.8 / len(groups)
+    colours = series_colours(groups)
     with figure(path, (8.4, 3.8), title) as axes:
         for i, (name, values) in enumerate(groups.items()):
             at = np.arange(len(labels)) + (i - (len(groups) - 1) / 2) * width
-            _bars(axes, at, list(values.values()), 0.9 * width, COLOURS[i % len(COLOURS)], name)
+            _bars(axes, at, list(values.values()), 0.9 * width, colours[name], name)
         axes.set_xticks(range(len(labels)), labels, fontsize=10.0 if len(labels) <= 7 else 8.0)
         axes.tick_params(axis="x", length=0)
         if percent:

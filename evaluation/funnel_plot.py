@@ -79,7 +79,7 @@ def plot_oracles(
         axes.set_xlim(0, 1.08)
         axes.set_xlabel(metric)
         axes.grid(axis="x")
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
         axes.spines["left"].set_visible(False)
     return path
 
@@ -121,7 +121,3 @@ def plot_slices(
         axes.grid(axis="x", color=FAINT)
         axes.spines["left"].set_visible(False)
     return path
-
-
-def _signed(value: float, _: int) -> str:
-    return f"{value:+.2f}".replace("-", "−") if value else "0"

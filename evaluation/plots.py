@@ -18,9 +18,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from evaluation.figure_style import COLOURS, INK, MARKERS, figure, require_some
+from evaluation.figure_style import COLOURS, INK, figure, require_some
 from evaluation.label_placement import label_points
 from evaluation.significance import Interval
+from evaluation.system_style import system_styles
 
 LONG_NAME = 11  # letters of a name that fit side by side below the cells of an overlap
 
@@ -44,10 +45,11 @@ def plot_curves(
     """
     require_some(curves)
     with figure(path, (7.2, 4.4), title) as axes:
-        for i, (name, curve) in enumerate(curves.items()):
-            ks = sorted(curve)
-            style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-            axes.plot(ks, [curve[k] for k in ks], label=name, linewidth=1.8, markersize=5, **style)
+        styles = system_styles(curves)
+        for name, curve in curves.items():
+            ks, style = sorted(curve), styles[name]
+            values = [curve[k] for k in ks]
+            axes.plot(ks, values, label=name, linewidth=1.8, markersize=5, color=style.colour, marker=style.marker)
         ks = sorted({k for curve in curves.values() for k in curve})
         if log_k:
             axes.set_xscale("log")
@@ -67,16 +69,18 @@ def plot_curves(
 
 
 def plot_intervals(bars: Mapping[str, Interval], path: Path, *, xlabel: str, title: str = "") -> Path:
-    """Plot means as horizontal bars with their intervals, the best on top."""
+    """Plot means as horizontal bars in the systems' colours with their intervals, the best on top."""
     require_some(bars)
     rows = sorted(bars.items(), key=lambda bar: bar[1].mean)
     with figure(path, (7.2, 1.2 + 0.42 * len(rows)), title) as axes:
         means = [interval.mean for _, interval in rows]
         below = [interval.mean - interval.low for _, interval in rows]
         above = [interval.high - interval.mean for _, interval in rows]
-        colours = [COLOURS[0] if i == len(rows) - 1 else "#8FB8D3" for i in range(len(rows))]
-        axes.barh(range(len(rows)), means, color=colours, height=0.62)
-        axes.errorbar(means, range(len(rows)), xerr=[below, above], fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+        styles = system_styles(bars)
+        axes.barh(range(len(rows)), means, color=[styles[name].colour for name, _ in rows], height=0.62)
+        for colour, width in (("white", 3.2), (INK, 1.2)):  # with an edge of white, so that it shows on any bar
+            spread: dict[str, Any] = {"xerr": [below, above], "ecolor": colour, "elinewidth": width, "capsize": 3}
+            axes.errorbar(means, range(len(rows)), fmt="none", **spread)
         for y, (_, interval) in enumerate(rows):
             axes.annotate(
                 f"{interval.mean:.3f}", (interval.high, y), xytext=(6, 0), textcoords="offset points", va="center"
@@ -106,11 +110,11 @@ def plot_accuracy_against(
     """
     require_some(points)
     many = len(points) > len(COLOURS)
-    colours = [COLOURS[i % len(COLOURS)] for i in range(len(points))]
+    styles = system_styles(points)
     with figure(path, (9.0, 6.4) if many else (6.4, 4.6), title) as axes:
-        for i, (x, y) in enumerate(points.values()):
-            marker = MARKERS[i % len(MARKERS)]
-            axes.plot([x], [y], marker=marker, markersize=9, color=colours[i], linestyle="none", clip_on=False)
+        for name, (x, y) in points.items():
+            style = styles[name]
+            axes.plot([x], [y], style.marker, markersize=9, color=style.colour, clip_on=False)
         if log_x:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -120,7 +124,7 @@ def plot_accuracy_against(
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.grid(axis="both")
-        label_points(axes, points, colours)
+        label_points(axes, points, [style.colour for style in styles.values()])
     return path
 
 
@@ -156,8 +160,9 @@ def plot_trade_off(
             label.set(ha="center", bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5})
             if chosen is not None and value == chosen:
                 ring: dict[str, Any] = {"markersize": 14, "markerfacecolor": "none", "markeredgewidth": 1.8}
-                axes.plot([diversity], [accuracy], "o", color=COLOURS[1], label=f"chosen: λ={value:g}", **ring)
-                axes.legend(loc="lower left")
+                axes.plot([diversity], [accuracy], "o", color=COLOURS[1], **ring)
+                label.set_text(f"chosen: λ={value:g}")
+                label.set_color(COLOURS[1])
         axes.margins(0.12)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
@@ -182,11 +187,12 @@ def plot_reliability(
     require_some(curves)
     values = np.concatenate([side for curve in curves.values() for side in curve])
     low = max(float(values[values > 0].min(initial=1.0)) / 2, 1e-5)
-    with figure(path, (6.4, 5.2), title) as axes:
+    with figure(path, (7.6, 5.2), title) as axes:
         axes.plot([low, 1.0], [low, 1.0], color=INK, linewidth=1.0, linestyle="--", label="perfect")
-        for i, (name, (predicted, observed)) in enumerate(curves.items()):
-            style: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-            axes.plot(np.maximum(predicted, low), np.maximum(observed, low), label=name, markersize=5, **style)
+        styles = system_styles(curves)
+        for name, (predicted, observed) in curves.items():
+            at, style = (np.maximum(predicted, low), np.maximum(observed, low)), styles[name]
+            axes.plot(*at, label=name, markersize=5, color=style.colour, marker=style.marker)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(low, 1.0)
@@ -194,7 +200,7 @@ def plot_reliability(
         axes.set_xlabel("predicted probability, mean of a bin")
         axes.set_ylabel("share of positives")
         axes.grid(axis="both")
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return path
 
 

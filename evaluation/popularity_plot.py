@@ -16,8 +16,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from evaluation.figure_style import COLOURS, INK, MARKERS, figure, require_some
+from evaluation.figure_style import INK, figure, require_some
 from evaluation.metrics import item_rows
+from evaluation.system_style import system_styles
 from reccore import Candidates, DataError
 from reccore.arrays import IntArray
 
@@ -101,7 +102,7 @@ def plot_popularity(
         [true, *([targets] if targets is not None else []), *(np.ravel(o) for o in offered.values())]
     )
     low, high = float(every[every > 0].min()) / 2.2, min(1.0, float(every.max()) * 1.6)
-    with figure(path, (7.4, 5.6), title) as axes:
+    with figure(path, (9.0, 5.6), title) as axes:
         axes.plot([low, high], [low, high], color="#BBBBBB", linewidth=1.2, label="as popular as in training")
         if targets is not None:
             _line(
@@ -114,9 +115,9 @@ def plot_popularity(
                 linestyle=(0, (4, 2)),
                 label="held-out films",
             )
-        for i, (name, shares) in enumerate(offered.items()):
-            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "label": name}
-            _line(axes, true, np.atleast_2d(shares), low, **style)
+        for name, style in system_styles(offered).items():
+            drawn = {"color": style.colour, "marker": style.marker, "label": name}
+            _line(axes, true, np.atleast_2d(offered[name]), low, **drawn)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(float(true.min()) / 1.6, min(1.0, float(true.max()) * 1.6))
@@ -128,7 +129,7 @@ def plot_popularity(
         axes.grid(axis="both")
         for x, text in ((true[0], "least popular"), (true[-1], "most popular")):
             axes.annotate(text, (x, low), (0, 6), textcoords="offset points", ha="center", fontsize=8.5, color=INK)
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return path
 
 

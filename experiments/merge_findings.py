@@ -25,7 +25,7 @@ def merge_text(name: str, config: MergeConfig, channels: Sequence[str]) -> str:
     """One sentence on a row of a report that is a merge: of which channels, and by which options."""
     options = config.model_dump(mode="json", exclude_defaults=True) | {"kind": config.kind}
     shown = ", ".join(f"{option} {_option_text(value)}" for option, value in options.items() if option != "kind")
-    return f'"{name}": {", ".join(channels)} merged by {config.kind} ({shown or "default options, equal weights"}).'
+    return f'"{name}": {", ".join(channels)} merged by {config.kind} ({shown or "default options"}).'
 
 
 def _option_text(value: Any) -> str:

@@ -88,7 +88,7 @@ def test_trade_off_runs_from_relevance_only_and_rings_the_choice(drawn: list[Axe
     curve, ring = drawn[0].get_lines()
     assert curve.get_xydata().tolist() == [[0.6, 0.1], [0.8, 0.08]]
     assert ring.get_xydata().tolist() == [[0.8, 0.08]]
-    assert texts(drawn[0]) == ["λ=1", "λ=0.5"]
+    assert texts(drawn[0]) == ["λ=1", "chosen: λ=0.5"]
 
 
 def test_overlap_has_a_number_in_every_cell_that_has_a_value(drawn: list[Axes], tmp_path: Path) -> None:

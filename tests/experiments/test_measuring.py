@@ -342,7 +342,7 @@ def test_only_named_channels_are_merged(own: Workspace) -> None:
 def test_reports_say_which_merge_is_meant(evaluated: Workspace) -> None:
     recall, whole = ((evaluated.reports / f"{stem}.md").read_text() for stem in ("recall", "pipeline"))
     channels = "popularity, itemcf, mf, two_tower"
-    assert '"merged": itemcf, mf, popularity, two_tower merged by rrf (default options, equal weights).' in recall
+    assert '"merged": itemcf, mf, popularity, two_tower merged by rrf (default options).' in recall
     assert '"after recall" in the reports of evaluate_pipeline.py' in recall
     assert f'"after recall": {channels} merged by rrf (' in whole
     assert "| merged " not in whole
