@@ -14,8 +14,14 @@ every user and, with --plot, a plot of popularity to <data_dir>/reports/.
 
 from __future__ import annotations
 
-import shlex
 import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/ablate.py", file=sys.stderr)
+    sys.exit(2)
+
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 

@@ -13,6 +13,13 @@ the lists in use; the pipeline's is pipeline.per_channel (300).
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/build_index.py", file=sys.stderr)
+    sys.exit(2)
+
 from typing import Annotated, Any
 
 from pydantic import Field

@@ -9,6 +9,13 @@ Each user's last ten ratings are test, the ten before choose the epoch; AUC and 
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/compare_ctr.py", file=sys.stderr)
+    sys.exit(2)
+
 from dataclasses import replace
 
 from pydantic import Field

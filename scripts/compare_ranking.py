@@ -10,6 +10,15 @@ are those trained under models/. What is measured is kept under <data_dir>/compa
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print(
+        "error: run it from the repository's root, as PYTHONPATH=. python scripts/compare_ranking.py", file=sys.stderr
+    )
+    sys.exit(2)
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal

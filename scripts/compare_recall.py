@@ -13,8 +13,14 @@ and a JSON report and two plots to <data_dir>/reports/.
 
 from __future__ import annotations
 
-import shlex
 import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/compare_recall.py", file=sys.stderr)
+    sys.exit(2)
+
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal

@@ -8,6 +8,13 @@ A second run repeats only what is out of date: each step records its inputs, opt
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/demo.py", file=sys.stderr)
+    sys.exit(2)
+
 import json
 from collections.abc import Mapping
 from functools import partial

@@ -9,6 +9,13 @@ files into raw/<dataset>/. Terms of use of the data: https://grouplens.org/datas
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/download_data.py", file=sys.stderr)
+    sys.exit(2)
+
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 

@@ -21,6 +21,15 @@ the first N events. The ranker learns from as many short histories as it was tra
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print(
+        "error: run it from the repository's root, as PYTHONPATH=. python scripts/evaluate_pipeline.py", file=sys.stderr
+    )
+    sys.exit(2)
+
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 

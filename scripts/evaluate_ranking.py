@@ -9,6 +9,15 @@ JSON report and plots to <data_dir>/reports/.
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print(
+        "error: run it from the repository's root, as PYTHONPATH=. python scripts/evaluate_ranking.py", file=sys.stderr
+    )
+    sys.exit(2)
+
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 

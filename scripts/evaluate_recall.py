@@ -23,6 +23,15 @@ users. Targets are all later events, or those with --min_rating.
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print(
+        "error: run it from the repository's root, as PYTHONPATH=. python scripts/evaluate_recall.py", file=sys.stderr
+    )
+    sys.exit(2)
+
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 

@@ -11,6 +11,13 @@ place in the list; what would have had to differ; and which features moved the r
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/explain.py", file=sys.stderr)
+    sys.exit(2)
+
 from typing import TYPE_CHECKING
 
 from pydantic import Field

@@ -6,6 +6,13 @@ log: 31,000 users with nine events each over 24,000 items.
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/make_synthetic.py", file=sys.stderr)
+    sys.exit(2)
+
 from typing import Literal
 
 from pydantic import Field

@@ -8,6 +8,16 @@ Writes <data_dir>/processed/two_tower/.
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print(
+        "error: run it from the repository's root, as PYTHONPATH=. python scripts/prepare_two_tower_data.py",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
 import numpy as np
 from pydantic import Field
 

@@ -13,6 +13,13 @@ A film of --history is ID, ID:RATING, ID@TIME or ID:RATING@TIME, with the time i
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/recommend.py", file=sys.stderr)
+    sys.exit(2)
+
 from typing import TYPE_CHECKING
 
 from pydantic import Field

@@ -12,6 +12,15 @@ docs/data.md describes all columns.
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print(
+        "error: run it from the repository's root, as PYTHONPATH=. python scripts/run_preprocessing.py", file=sys.stderr
+    )
+    sys.exit(2)
+
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -15,6 +15,13 @@ Options of the pipeline (channels, merge, reranker …) are given in the table [
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/train_ranking.py", file=sys.stderr)
+    sys.exit(2)
+
 from typing import Annotated, Any
 
 from pydantic import Field

@@ -20,6 +20,13 @@ have the flags below.
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/train_recall.py", file=sys.stderr)
+    sys.exit(2)
+
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

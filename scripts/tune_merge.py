@@ -12,6 +12,13 @@ report and two TOML files to <data_dir>/reports/, for evaluate_recall.py and for
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/tune_merge.py", file=sys.stderr)
+    sys.exit(2)
+
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 

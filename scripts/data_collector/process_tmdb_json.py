@@ -6,6 +6,16 @@ rejects.parquet. docs/tmdb.md describes the tables.
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print(
+        "error: run it from the repository's root, as PYTHONPATH=. python scripts/data_collector/process_tmdb_json.py",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain

@@ -7,6 +7,16 @@ After Ctrl-C or any other stop, the same command resumes. The key is TMDB_API_KE
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print(
+        "error: run it from the repository's root, as PYTHONPATH=. python scripts/data_collector/run_batch_crawl.py",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
