@@ -19,7 +19,7 @@ from pydantic import Field
 from dataprep.prepare import Prepared
 from pipeline.provenance import data_of
 from recall.two_tower import TwoTower
-from reccore import ComponentConfig, DataError, Holdout, QueryBatch
+from reccore import ComponentConfig, DataError, Holdout, QueryBatch, RawId
 from reccore.arrays import IntArray
 from reccore.workspace import require
 from scripts._cli import parse_command, run
@@ -51,7 +51,7 @@ class UserPage:
         n_ranked: films in that ranking.
     """
 
-    user: int
+    user: RawId
     n_seen: int
     latest: list[int]
     offered: list[int]
@@ -135,7 +135,7 @@ def _film(item: int, prepared: Prepared) -> str:
 
 
 def _title(item: int, prepared: Prepared) -> str:
-    return prepared.items.label(item, int(prepared.vocabulary.items.ids[item]))
+    return prepared.items.label(item, prepared.vocabulary.items.raw_id(item))
 
 
 def _cut(text: str, width: int) -> str:
@@ -146,7 +146,7 @@ def to_dict(pages: list[UserPage], prepared: Prepared) -> Mapping[str, Any]:
     """The pages as JSON-able values with raw ids."""
 
     def film(item: int) -> dict[str, Any]:
-        raw = int(prepared.vocabulary.items.ids[item])
+        raw = prepared.vocabulary.items.raw_id(item)
         return {"movieId": raw, "title": _title(item, prepared), "genres": prepared.items.genres_of(item)}
 
     return {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.fates import FATES, Fate, Passage, place_of
-from pipeline.history import EventLike, raw_ids
+from pipeline.history import EventLike, encode_ids
 from pipeline.inference import Pipeline
 from pipeline.stages import ChannelSource, Filter, Merger, RankerScorer, Request, RerankSelector, Scorer
 from pipeline.verdict import verdict
@@ -17,7 +17,7 @@ from pipeline.views import ChannelView, Contribution, StageView
 from ranking.attribution import ITEM
 from ranking.base import EXPECTED
 from ranking.features import FEATURES
-from reccore import Candidates, DataError
+from reccore import Candidates, DataError, RawId
 
 OF_ITEM = "What the ranker knows of the film itself, and how it fits the history."
 
@@ -41,7 +41,7 @@ class Explanation:
             candidate, the strongest first; empty if the ranker did not score it.
     """
 
-    movie_id: int
+    movie_id: RawId
     title: str
     genres: tuple[str, ...]
     fate: Fate
@@ -60,12 +60,12 @@ class Explanation:
 
 def explain(
     pipeline: Pipeline,
-    movie: int,
+    movie: RawId,
     *,
-    user: int | None = None,
+    user: RawId | None = None,
     history: Sequence[EventLike] | None = None,
     k: int = 10,
-    exclude: Sequence[int] = (),
+    exclude: Sequence[RawId] = (),
     as_of: int | None = None,
 ) -> Explanation:
     """Follow a film through the request that ``pipeline.recommend`` would answer with the same arguments.
@@ -81,7 +81,7 @@ def explain(
     Raises:
         DataError: the film is not in the catalogue; and as ``Pipeline.recommend``.
     """
-    item = int(pipeline.vocabulary.items.encode(raw_ids("movie", [movie]))[0])
+    item = int(encode_ids("movie", [movie], pipeline.vocabulary.items)[0])
     if item < 0:
         raise DataError(
             f"movie {movie} is not in the catalogue of this pipeline ({len(pipeline.vocabulary.items):,} films), so no "
@@ -95,8 +95,8 @@ def explain(
     place = place_of(passage.final, item)
     why, would_help = verdict(pipeline, passage, item, fate, channels, stages)
     return Explanation(
-        movie_id=movie,
-        title=pipeline.items.label(item, movie),
+        movie_id=pipeline.vocabulary.items.raw_id(item),
+        title=pipeline.items.label(item, pipeline.vocabulary.items.raw_id(item)),
         genres=tuple(pipeline.items.genres_of(item)),
         fate=fate,
         place=place,

@@ -13,10 +13,10 @@ from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from reccore import DataError, Interactions, QueryBatch, Vocabulary
+from reccore import DataError, IdMap, Interactions, QueryBatch, RawId, Vocabulary, parse_raw_id
 from reccore.arrays import IntArray
 
-_EVENT_TEXT = re.compile(r"(?P<movie_id>-?\d+)(:(?P<rating>-?\d+(\.\d+)?))?(@(?P<time>-?\d+))?")
+_EVENT_TEXT = re.compile(r"(?P<movie_id>[^:@\s][^:@]*)(:(?P<rating>-?\d+(\.\d+)?))?(@(?P<time>-?\d+))?")
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,17 @@ class Event:
         DataError: an id or time that is no whole number of 64 bits, or a rating that is no finite number.
     """
 
-    movie_id: int
+    movie_id: RawId
     rating: float | None = None
     time: int | None = None
 
     def __post_init__(self) -> None:
-        raw_ids("history", [self.movie_id])
+        if not isinstance(self.movie_id, str):
+            whole_numbers("history", [self.movie_id])
         if self.rating is not None and not (isinstance(self.rating, Real) and math.isfinite(self.rating)):
             raise DataError(f"the rating of movie {self.movie_id} must be a finite number, got {self.rating!r}")
         if self.time is not None:
-            raw_ids(f"the time of movie {self.movie_id}", [self.time])
+            whole_numbers(f"the time of movie {self.movie_id}", [self.time])
 
     @classmethod
     def of(cls, value: EventLike) -> Event:
@@ -72,16 +73,18 @@ class Event:
             raise DataError(f"an event is written ID, ID:RATING or ID:RATING@TIME, got {text!r}")
         rating, time = found["rating"], found["time"]
         return cls(
-            int(found["movie_id"]), None if rating is None else float(rating), None if time is None else int(time)
+            parse_raw_id(found["movie_id"]),
+            None if rating is None else float(rating),
+            None if time is None else int(time),
         )
 
 
-EventLike: TypeAlias = int | Sequence[Any] | Mapping[str, Any] | Event
+EventLike: TypeAlias = RawId | Sequence[Any] | Mapping[str, Any] | Event
 
 
 def history_query(
     history: Sequence[EventLike], vocabulary: Vocabulary, user_idx: IntArray
-) -> tuple[QueryBatch, tuple[int, ...]]:
+) -> tuple[QueryBatch, tuple[RawId, ...]]:
     """A batch of one query with the given history, and the raw ids that are not in the catalogue.
 
     Events are oldest first; where they have times, these decide the order. Unknown films are left out. An event without
@@ -96,7 +99,7 @@ def history_query(
         raise DataError(f"{len(timed)} of {len(events)} events of the history have a time; give it for all or for none")
     if timed:
         events.sort(key=lambda event: event.time or 0)
-    idx = vocabulary.items.encode(raw_ids("history", [event.movie_id for event in events]))
+    idx = encode_ids("history", [event.movie_id for event in events], vocabulary.items)
     known = [(event, item) for event, item in zip(events, idx.tolist(), strict=True) if item >= 0]
     ratings = [math.nan if event.rating is None else event.rating for event, _ in known]
     query = QueryBatch.from_histories(
@@ -111,7 +114,7 @@ def history_query(
 class HistoryStore(Protocol):
     """Where the pipeline reads the history of a user who comes without one."""
 
-    def history(self, users: Sequence[int]) -> QueryBatch:
+    def history(self, users: Sequence[RawId]) -> QueryBatch:
         """One query per user with the user's events, oldest first.
 
         Args:
@@ -139,16 +142,30 @@ class FrozenHistoryStore:
         """Write the events into a folder."""
         self.interactions.save(folder)
 
-    def history(self, users: Sequence[int]) -> QueryBatch:
+    def history(self, users: Sequence[RawId]) -> QueryBatch:
         """One query per user, see ``HistoryStore``."""
-        idx = self.vocabulary.users.encode(raw_ids("user", users))
+        idx = encode_ids("user", users, self.vocabulary.users)
         if (idx < 0).any():
             raise DataError(f"user {users[int(idx.argmin())]} is not known here; give a history instead")
         return self.interactions.queries(idx)
 
 
-def raw_ids(what: str, values: Sequence[int]) -> IntArray:
-    """(n,) int64 of raw ids.
+def encode_ids(what: str, values: Sequence[RawId], ids: IdMap) -> IntArray:
+    """(n,) dense indices of raw ids, -1 for those that ``ids`` does not hold.
+
+    Raises:
+        DataError: a value that cannot be such an id: text where ids are whole numbers, or neither text nor a whole
+            number of 64 bits; ``what`` names the values.
+    """
+    given = [parse_raw_id(value) if isinstance(value, str) else value for value in values]
+    if not ids.is_text:
+        return ids.encode(whole_numbers(what, given))
+    whole_numbers(what, [value for value in given if not isinstance(value, str)])
+    return ids.encode(np.array(given, dtype=object))
+
+
+def whole_numbers(what: str, values: Sequence[Any]) -> IntArray:
+    """(n,) int64.
 
     Raises:
         DataError: a value that is no whole number of 64 bits; ``what`` names the values.
@@ -156,4 +173,4 @@ def raw_ids(what: str, values: Sequence[int]) -> IntArray:
     try:
         return np.array([operator.index(value) for value in values], dtype=np.int64)
     except (TypeError, OverflowError):
-        raise DataError(f"{what} must hold whole numbers of at most 64 bits, got {values!r}") from None
+        raise DataError(f"{what} must hold whole numbers of at most 64 bits, got {list(values)!r}") from None

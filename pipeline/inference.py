@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import PipelineConfig
-from pipeline.history import EventLike, HistoryStore, history_query, raw_ids
+from pipeline.history import EventLike, HistoryStore, encode_ids, history_query
 from pipeline.stages import (
     MERGE_SCORE,
     RANK_SCORE,
@@ -23,7 +23,7 @@ from pipeline.stages import (
     Stage,
 )
 from pipeline.trace import Trace
-from reccore import Candidates, DataError, Exclusions, ItemTable, QueryBatch, Vocabulary
+from reccore import Candidates, DataError, Exclusions, ItemTable, QueryBatch, RawId, Vocabulary
 from rerank.base import BaseReranker
 
 RECALL_SCORE = "recall_score."
@@ -42,7 +42,7 @@ class Recommendation:
         scores: score of each stage: ``recall.<channel>``, ``merge``, ``rank``, ``final``.
     """
 
-    movie_id: int
+    movie_id: RawId
     title: str
     genres: tuple[str, ...]
     channels: dict[str, int]
@@ -65,8 +65,8 @@ class Answer:
 
     items: tuple[Recommendation, ...]
     trace: Trace
-    history: tuple[int, ...]
-    unknown: tuple[int, ...]
+    history: tuple[RawId, ...]
+    unknown: tuple[RawId, ...]
 
 
 class Pipeline:
@@ -147,10 +147,10 @@ class Pipeline:
     def recommend(
         self,
         *,
-        user: int | None = None,
+        user: RawId | None = None,
         history: Sequence[EventLike] | None = None,
         k: int = 10,
-        exclude: Sequence[int] = (),
+        exclude: Sequence[RawId] = (),
         as_of: int | None = None,
         degrade: bool = False,
     ) -> Answer:
@@ -178,12 +178,12 @@ class Pipeline:
     def request(
         self,
         *,
-        user: int | None = None,
+        user: RawId | None = None,
         history: Sequence[EventLike] | None = None,
         k: int = 10,
-        exclude: Sequence[int] = (),
+        exclude: Sequence[RawId] = (),
         as_of: int | None = None,
-    ) -> tuple[Request, tuple[int, ...]]:
+    ) -> tuple[Request, tuple[RawId, ...]]:
         """The request for one user that ``recommend`` answers, and the raw ids of the history that are unknown.
 
         Arguments and errors are those of ``recommend``.
@@ -192,15 +192,15 @@ class Pipeline:
             raise DataError(f"k must be at least 1, got {k}")
         query, unknown = self._query(user, history)
         query = self._with_query_time(query, as_of)
-        more = self.vocabulary.items.encode(raw_ids("exclude", exclude))
+        more = encode_ids("exclude", exclude, self.vocabulary.items)
         excluded = np.concatenate([query.history_idx, more])
         return Request(query, k, Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)), unknown
 
-    def _query(self, user: int | None, history: Sequence[EventLike] | None) -> tuple[QueryBatch, tuple[int, ...]]:
+    def _query(self, user: RawId | None, history: Sequence[EventLike] | None) -> tuple[QueryBatch, tuple[RawId, ...]]:
         """The request as a batch of one, and the raw movie ids that are not in the catalogue."""
         if history is not None:
             users = self.vocabulary.users
-            user_idx = np.full(1, -1, dtype=np.int64) if user is None else users.encode(raw_ids("user", [user]))
+            user_idx = np.full(1, -1, dtype=np.int64) if user is None else encode_ids("user", [user], users)
             return history_query(history, self.vocabulary, user_idx)
         if user is None:
             raise DataError("give a user, a history, or both")
@@ -222,7 +222,7 @@ class Pipeline:
         known = {name: value for name, value in features.items() if np.isfinite(value)}
         scores = {f"recall.{n.removeprefix(RECALL_SCORE)}": v for n, v in known.items() if n.startswith(RECALL_SCORE)}
         scores |= {stage: known[name] for stage, name in STAGE_SCORES if name in known}
-        movie_id = int(self.vocabulary.items.decode(item))
+        movie_id = self.vocabulary.items.raw_id(item)
         return Recommendation(
             movie_id=movie_id,
             title=self.items.label(item, movie_id),

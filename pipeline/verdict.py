@@ -156,7 +156,7 @@ def _most_similar(pipeline: Pipeline, final: Candidates, item: int) -> tuple[str
         return None
     cosine = vectors[chosen] @ vectors[item]
     best = int(chosen[int(cosine.argmax())])
-    return pipeline.items.label(best, int(pipeline.vocabulary.items.decode(best))), float(cosine.max())
+    return pipeline.items.label(best, pipeline.vocabulary.items.raw_id(best)), float(cosine.max())
 
 
 def _sufficient_trade_off(pipeline: Pipeline, passage: Passage, item: int) -> float | None:

@@ -26,7 +26,7 @@ from reccore.options import RunOptions
 from reccore.queries import PaddedHistory, QueryBatch
 from reccore.samples import Holdout, RankingSamples, TrainingData
 from reccore.tables import ItemTable, UserTable
-from reccore.vocabulary import IdMap, Vocabulary
+from reccore.vocabulary import IdMap, RawId, Vocabulary, parse_raw_id
 from reccore.workspace import Workspace
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "PaddedHistory",
     "QueryBatch",
     "RankingSamples",
+    "RawId",
     "RecommenderError",
     "ResumeError",
     "RunOptions",
@@ -55,6 +56,7 @@ __all__ = [
     "UserTable",
     "Vocabulary",
     "Workspace",
+    "parse_raw_id",
     "top_k",
     "write_bundle",
 ]

@@ -24,7 +24,7 @@ from filelock import lock_descriptor
 from safetensors import SafetensorError
 
 from reccore.errors import ArtefactError
-from reccore.vocabulary import IdMap, Vocabulary
+from reccore.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ class BundleWriter:
 
     def vocabulary(self, vocabulary: Vocabulary) -> None:
         """Store the vocabulary and its fingerprint."""
-        self.arrays(VOCABULARY, {"users": vocabulary.users.ids, "items": vocabulary.items.ids})
+        self.arrays(VOCABULARY, vocabulary.to_arrays())
         self.manifest["vocabulary"] = vocabulary.fingerprint
 
 
@@ -294,8 +294,7 @@ class Bundle:
 
     def vocabulary(self) -> Vocabulary:
         """The vocabulary stored with the bundle."""
-        ids = self.arrays(VOCABULARY)
-        return Vocabulary(IdMap(ids["users"]), IdMap(ids["items"]))
+        return Vocabulary.from_arrays(self.arrays(VOCABULARY))
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:

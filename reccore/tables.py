@@ -10,6 +10,7 @@ import numpy as np
 
 from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths
 from reccore.labels import Labels
+from reccore.vocabulary import RawId
 
 UNKNOWN_YEAR = 0
 _MAPPINGS = ("numbers", "vectors", "statistics")
@@ -88,7 +89,7 @@ class ItemTable:
             own=self.own.intersection(names),
         )
 
-    def label(self, item: int, movie_id: int | None = None) -> str:
+    def label(self, item: int, movie_id: RawId | None = None) -> str:
         """Title and year for display; without a title, the raw id if it is given, else the index."""
         title = "" if self.title is None else str(self.title[item])
         year = 0 if self.year is None else int(self.year[item])

@@ -29,6 +29,7 @@ from pydantic.fields import FieldInfo
 from reccore.config import ComponentConfig
 from reccore.errors import RecommenderError
 from reccore.options import RunOptions
+from reccore.vocabulary import parse_raw_id
 from reccore.workspace import Workspace
 from scripts._settings import read_settings
 
@@ -59,9 +60,17 @@ def _check_device(value: str) -> str:
     return value
 
 
+def _read_raw_id(value: Any) -> Any:
+    if isinstance(value, str):
+        return parse_raw_id(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise ValueError("must be text or a whole number of 64 bits")
+    return value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
 Lengths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(split_commas)]
-RawId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+RawId = Annotated[str | int, BeforeValidator(_read_raw_id)]
 RawIds = Annotated[tuple[RawId, ...], BeforeValidator(split_commas)]
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import Field
 
 from reccore import Bundle, ComponentConfig, DataError, RunOptions, Workspace
-from scripts._cli import RawId, parse_command, run
+from scripts._cli import parse_command, run
 from scripts._settings import read_toml
 from scripts._steps import Step, StepRunner
 from scripts.recommend import answer_text
@@ -42,7 +42,7 @@ SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
 class DemoSettings(ComponentConfig):
     """Options of the command."""
 
-    user: RawId = Field(default=1, description="whose recommendations to show")
+    user: int = Field(default=1, ge=1, description="whose recommendations to show")
 
 
 def main(argv: list[str] | None = None) -> None:

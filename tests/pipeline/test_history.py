@@ -24,13 +24,15 @@ NOBODY = np.array([-1])
         ("50:5", Event(50, 5.0)),
         (" 172:4.5@881250949", Event(172, 4.5, 881250949)),
         ("172@881250949", Event(172, None, 881250949)),
+        ("sku-7 b:4@60", Event("sku-7 b", 4.0, 60)),
+        ("007", Event("007")),
     ],
 )
 def test_events_from_text(text: str, event: Event) -> None:
     assert Event.parse(text) == event
 
 
-@pytest.mark.parametrize("text", ["", "x", "5:", "5@", "5:4:3", "5:nan", "5.5", "5 6"])
+@pytest.mark.parametrize("text", ["", "x:", "5:", "5@", "5:4:3", "5:nan", ":5", "@6"])
 def test_text_that_is_no_event(text: str) -> None:
     with pytest.raises(DataError, match="an event is written ID, ID:RATING or ID:RATING@TIME"):
         Event.parse(text)

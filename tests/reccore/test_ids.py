@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reccore import IdMap, Vocabulary
+from reccore import IdMap, Vocabulary, parse_raw_id
 
 RAW = st.lists(st.integers(-(2**63), 2**63 - 1))
 
@@ -19,6 +19,30 @@ def test_encode_is_the_rank_and_decode_undoes_it(known: list[int], given_ids: li
     assert len(ids) == len(place)
     assert ids.encode(np.array(given_ids, dtype=np.int64)).tolist() == [place.get(raw, -1) for raw in given_ids]
     assert ids.decode(ids.encode(np.array(known, dtype=np.int64))).tolist() == known
+
+
+TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"])))
+
+
+@given(known=TEXTS, given_ids=TEXTS)
+def test_text_ids_are_ranked_and_stored(known: list[str], given_ids: list[str]) -> None:
+    ids = IdMap.of(np.array(known, dtype=object))
+    place = {raw: rank for rank, raw in enumerate(sorted(set(known)))}
+    assert ids.encode(np.array(given_ids, dtype=object)).tolist() == [place.get(raw, -1) for raw in given_ids]
+    if known:
+        assert ids.decode(ids.encode(np.array(known, dtype=object))).tolist() == known
+        assert IdMap.from_arrays("users", ids.to_arrays("users")).ids.tolist() == ids.ids.tolist()
+
+
+def test_numbers_and_their_texts_are_the_same_ids() -> None:
+    whole, text = IdMap.of(np.array([7, 12])), IdMap.of(np.array(["12", "7", "a", "007"], dtype=object))
+    assert whole.encode(np.array(["12", "07", "a", "9" * 20, "7"])).tolist() == [1, -1, -1, -1, 0]
+    assert text.encode(np.array([7, 12, 13])).tolist() == [2, 1, -1]
+    assert text.raw_id(0) == "007"
+    assert whole.raw_id(1) == 12
+    assert IdMap.of(np.array([7]), np.array(["a"], dtype=object)).ids.tolist() == ["7", "a"]
+    assert parse_raw_id("12") == 12
+    assert [parse_raw_id(text) for text in ("012", "1.0", "9" * 20, "x")] == ["012", "1.0", "9" * 20, "x"]
 
 
 def test_of_joins_arrays_and_keeps_shapes() -> None:
@@ -47,3 +71,12 @@ def test_fingerprints_differ_between_vocabularies() -> None:
     assert fingerprint([1, 2], [3]) == fingerprint([2, 1], [3])
     others = [([1], [2, 3]), ([1, 2], [4]), ([3], [1, 2]), ([1, 2, 3], [])]
     assert len({fingerprint([1, 2], [3]), *(fingerprint(*other) for other in others)}) == 5
+
+
+def test_fingerprints_of_text_ids_differ() -> None:
+    def fingerprint(*users: str) -> str:
+        items = IdMap.of(np.array([1]))
+        return Vocabulary(IdMap.of(np.array(users, dtype=object)), items).fingerprint
+
+    assert fingerprint("a", "b") == fingerprint("b", "a")
+    assert len({fingerprint("a", "bc"), fingerprint("ab", "c"), fingerprint("abc"), fingerprint("a", "b", "c")}) == 4
