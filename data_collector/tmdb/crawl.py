@@ -53,6 +53,9 @@ class CrawlReport:
         posters: images of the requested size on the disk; None if posters were not requested.
         posters_absent: images that do not exist at TMDb.
         posters_failed: images for which all attempts of the last run failed.
+        requested: movies and images requested in this run.
+        given_up: those of them for which all attempts failed.
+        reason: of one of these failures; None without any.
     """
 
     folder: Path
@@ -69,6 +72,14 @@ class CrawlReport:
     posters: int | None = None
     posters_absent: int | None = None
     posters_failed: int | None = None
+    requested: int = 0
+    given_up: int = 0
+    reason: str | None = None
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether this run requested something and nothing came."""
+        return 0 < self.requested == self.given_up
 
 
 def crawl(
@@ -127,7 +138,8 @@ class _Crawl:
         parameters = {"language": config.language, "append_to_response": APPENDED}
         self._client = Client(address, self._limiter, connections=config.workers, key=key, parameters=parameters)
         self._started = now()
-        self._faults = 0
+        self._faults = self._requested = self._given_up = 0
+        self._reason: str | None = None
 
     def run(self, tmdb_ids: list[int], n_unlinked: int) -> CrawlReport:
         """Fetch movies, then posters."""
@@ -184,6 +196,9 @@ class _Crawl:
             raise ServiceDownError(f"{host} does not answer ({error}): {standing}") from None
         finally:
             self._faults += pool.faults
+            self._requested += len(keys)
+            self._given_up += pool.given_up
+            self._reason = pool.example or self._reason
         if self._interrupted():
             logger.info("stopped: {}", _standing(pool.left, fetcher.unit, len(keys) + settled))
             raise KeyboardInterrupt
@@ -221,6 +236,9 @@ class _Crawl:
             without_tmdb_id=n_unlinked,
             faults=self._faults,
             seconds=round(now() - self._started, 1),
+            requested=self._requested,
+            given_up=self._given_up,
+            reason=self._reason,
             **posters,
         )
 

@@ -90,6 +90,12 @@ class WorkerPool:
         workers: number of threads.
         is_alive: whether the service answers.
         stop: set it to finish the requests in flight and start no others. The pool sets it on Ctrl-C and on errors.
+
+    Attributes:
+        given_up: items for which all attempts failed.
+        example: key and error of one of them.
+        faults: failed attempts.
+        left: items that are not settled yet.
     """
 
     def __init__(self, workers: int, is_alive: Callable[[], bool], stop: threading.Event) -> None:
@@ -106,8 +112,8 @@ class WorkerPool:
         self._running: dict[Future[None], _Job | None] = {}  # None: the probe of a service that is down
         self._finished: queue.SimpleQueue[Future[None]] = queue.SimpleQueue()
         self._error: BaseException | None = None
-        self._given_up = 0
-        self._example = ""
+        self.given_up = 0
+        self.example = ""
         self.faults = 0
         self.left = 0
 
@@ -141,13 +147,13 @@ class WorkerPool:
             if self._running:  # a second Ctrl-C: do not wait for the requests in flight
                 self._stop_all()
             executor.shutdown(wait=not self._running, cancel_futures=True)
-        if self._given_up:
+        if self.given_up:
             logger.warning(
                 "{:,} of {:,} {}s failed, such as {}; the same command tries them again",
-                self._given_up,
+                self.given_up,
                 len(keys),
                 fetcher.unit,
-                self._example,
+                self.example,
             )
         if self._error is not None:
             raise self._error
@@ -212,8 +218,8 @@ class WorkerPool:
                 self._fail(error)
                 return
             self.left -= 1
-            self._given_up += 1
-            self._example = f"{job.key} ({fault})"
+            self.given_up += 1
+            self.example = f"{job.key} ({fault})"
             return
         longest = min(BACKOFF_SECONDS * 2.0 ** max(job.attempts - 1, 0), LONGEST_BACKOFF_SECONDS)
         wait = longest * random.uniform(0.5, 1.0) if fault.wait is None else fault.wait

@@ -21,6 +21,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from data_collector.tmdb.config import CrawlConfig
+from reccore.errors import DataError
 from scripts._cli import facts_text, parse_command, run
 
 if TYPE_CHECKING:
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Parse, crawl, print the report."""
+    """Parse, crawl, print the report.
+
+    Raises:
+        DataError: every request of this run failed.
+    """
     command = parse_command(argv, __doc__, CrawlConfig)
     from data_collector.tmdb.crawl import api_address, crawl
     from data_collector.tmdb.key import read_key
@@ -37,6 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     api_address(config.base_url)  # before the key is read, so that a wrong address is not reported as a missing key
     report = crawl(command.workspace, read_key(), config, command.options)
     command.emit(asdict(report), _text(report))
+    if report.all_failed:
+        raise DataError(
+            f"all {report.requested:,} requests failed, such as {report.reason}; run the same command again later"
+        )
 
 
 def _text(report: CrawlReport) -> str:

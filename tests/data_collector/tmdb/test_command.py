@@ -146,6 +146,22 @@ def test_failed_movies_are_counted_with_an_example(
     assert "failed" not in capsys.readouterr().err
 
 
+def test_a_run_in_which_everything_failed_ends_with_the_reason(
+    tmdb: TmdbServer, space: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_links(space, [1, 2])
+    for movie in (1, 2):
+        tmdb.scripts[f"/3/movie/{movie}"] = ["422"]
+    with pytest.raises(SystemExit) as stopped:
+        run("--data_dir", space.root, "--base_url", tmdb.url, "--json")
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["failed"] == 2
+    assert re.search(r"error: all 2 requests failed, such as [12] \(the server answered 422", printed.err)
+    run("--data_dir", space.root, "--base_url", tmdb.url)  # nothing is wrong any more
+    run("--data_dir", space.root, "--base_url", tmdb.url)  # nothing is left to request
+
+
 def test_ctrl_c_finishes_the_requests_in_flight_and_prints_the_state(
     tmdb: TmdbServer, space: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
