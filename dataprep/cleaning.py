@@ -22,8 +22,9 @@ _NO_GENRE = ("", "(no genres listed)", "unknown", "unkonwn")
 _NO_TITLE = ("unknown", "unkonwn")
 
 _DATE = (
-    r"^(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ](?P<time>[0-9]{2}:[0-9]{2})(?P<seconds>:[0-9]{2})?(?:\.[0-9]+)?)?"
-    r"(?:Z|[+]00:?00)?$"
+    r"^(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[T ](?P<time>[0-9]{2}:[0-9]{2})(?P<seconds>:[0-9]{2})?(?:[.,](?P<fraction>[0-9]+))?)?"
+    r" ?(?:Z|UTC|(?P<sign>[+-])(?P<hours>[0-9]{2}):?(?P<minutes>[0-9]{2})?)?$"
 )
 
 # Lower ends and names of the age groups in the README of ml-1m.
@@ -68,6 +69,18 @@ def split_genres(texts: pa.Array, separator: str) -> pa.Array:
     return clean_genres(pc.split_pattern(texts, separator))
 
 
+def split_genre_texts(texts: pa.Array) -> pa.Array:
+    """Genre lists of a column of texts: ``A|B``, ``A, B``, ``A; B``, ``[A, B]`` or ``['A', 'B']``.
+
+    The separator is one for the whole column: a bar if one occurs, else a semicolon, else a comma.
+    """
+    inside = pc.utf8_trim(pc.utf8_trim_whitespace(texts), "[]")
+    separator = next((one for one in "|;" if pc.any(pc.match_substring(inside, one)).as_py()), ",")
+    lists = pc.split_pattern(inside, separator)
+    names = pc.utf8_trim(pc.utf8_trim_whitespace(pc.list_flatten(lists)), "\"'")
+    return clean_genres(pa.ListArray.from_arrays(lists.offsets, names))
+
+
 def clean_genres(lists: pa.ListArray) -> pa.Array:
     """Trim every name and drop the names that mean "no genre"; a null list becomes an empty one."""
     names = pc.utf8_trim_whitespace(pc.list_flatten(lists))
@@ -97,12 +110,21 @@ def age_groups(ages: pa.Array) -> pa.Array:
 
 
 def parse_dates(texts: pa.Array) -> pa.Array:
-    """(n,) int64 Unix seconds of ISO 8601 dates and times in UTC; null for any other text."""
+    """(n,) int64 microseconds since 1970 of ISO 8601 dates and times, in UTC without an offset; null for other text."""
     parts = pc.extract_regex(pc.utf8_trim_whitespace(texts), _DATE)
-    minutes = pc.if_else(pc.equal(pc.struct_field(parts, "time"), ""), "00:00", pc.struct_field(parts, "time"))
-    seconds = pc.if_else(pc.equal(pc.struct_field(parts, "seconds"), ""), ":00", pc.struct_field(parts, "seconds"))
-    plain = pc.binary_join_element_wise(pc.struct_field(parts, "date"), " ", minutes, seconds, "")
-    return pc.strptime(plain, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True).cast(pa.int64())
+
+    def part(name: str, default: str) -> pa.Array:
+        found = pc.struct_field(parts, name)
+        return pc.if_else(pc.equal(found, ""), default, found)
+
+    plain = pc.binary_join_element_wise(
+        pc.struct_field(parts, "date"), " ", part("time", "00:00"), part("seconds", ":00"), ""
+    )
+    seconds = pc.strptime(plain, format="%Y-%m-%d %H:%M:%S", unit="s", error_is_null=True).cast(pa.int64())
+    minutes = pc.add(pc.multiply(part("hours", "0").cast(pa.int64()), 60), part("minutes", "0").cast(pa.int64()))
+    ahead = pc.multiply(minutes, pc.if_else(pc.equal(part("sign", "+"), "-"), -60, 60))
+    micros = pc.utf8_slice_codeunits(pc.utf8_rpad(part("fraction", "0"), 6, "0"), 0, 6).cast(pa.int64())
+    return pc.add(pc.multiply(pc.subtract(seconds, ahead), 10**6), micros)
 
 
 def tie_hash(user: IntArray, movie: IntArray) -> npt.NDArray[np.uint64]:

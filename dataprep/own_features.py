@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from loguru import logger
 
+from dataprep import ids as raw_ids
 from dataprep import schema
 from dataprep.labels import frequent_labels, pairs_of_lists
 from dataprep.parquet import read_optional
@@ -95,7 +96,7 @@ def _read(path: Path, key: str, ids: IdMap) -> OwnColumns:
     if table is None:
         return own
     row = np.full(len(ids), -1, dtype=np.int64)
-    place = ids.encode(table[key].to_numpy())
+    place = raw_ids.encode(ids, table[key])
     row[place[place >= 0]] = np.flatnonzero(place >= 0)
     for name in table.column_names:
         if name == key:

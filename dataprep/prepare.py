@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from loguru import logger
 
-from dataprep.events import read_events, to_interactions, warn_about_ties, write_events
+from dataprep import ids
+from dataprep.events import read_event_file, read_events, to_interactions, write_events
 from dataprep.features import item_statistics
 from dataprep.labels import pairs_of_lists
 from dataprep.own_features import with_own_items, with_own_users
 from dataprep.parquet import read_optional
+from dataprep.readers.own import EventFile
 from dataprep.splits import LeaveLastN, Split, SplitProtocol, parse_protocol
 from dataprep.table_hashes import check_tables, table_hashes
 from dataprep.tags import TagEvents, with_tags
@@ -37,7 +39,6 @@ from reccore import (
     write_bundle,
 )
 from reccore.arrays import offsets_from_lengths
-from reccore.bundle import file_sha256
 from reccore.workspace import require
 
 TRAIN_FILE = "train.parquet"
@@ -142,7 +143,7 @@ def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prep
             f"{about} is damaged ({reason}); run PYTHONPATH=. python scripts/run_preprocessing.py"
         ) from error
     source["tables"] = table_hashes(workspace.processed)
-    return _prepare(path, workspace, protocol or LeaveLastN(1), source)
+    return _prepare(read_events(path), workspace, protocol or LeaveLastN(1), source)
 
 
 def load_prepared(folder: Path) -> Prepared:
@@ -158,15 +159,26 @@ def load_prepared(folder: Path) -> Prepared:
     return prepared
 
 
-def prepare_file(path: Path, workspace: Workspace, protocol: SplitProtocol) -> Prepared:
-    """Prepare a Parquet file of interactions with raw ids; titles and genres come from the data root, if it has any."""
-    if not path.is_file():
-        raise DataError(f"no such file: {path}")
-    source = {"dataset": path.stem, "tie_order": "file", "input": str(path.resolve()), "fingerprint": file_sha256(path)}
-    return _prepare(path, workspace, protocol, source)
+def prepare_file(file: EventFile, workspace: Workspace, protocol: SplitProtocol) -> Prepared:
+    """Prepare a file of events with raw ids; titles and genres come from the data root, if it has any.
+
+    Raises:
+        ConfigError, DataError: as ``read_event_file``.
+    """
+    if not file.path.is_file():
+        raise DataError(f"no such file: {file.path}")
+    ours = _is_prepared_train(file.path)
+    events = read_events(file.path) if ours else read_event_file(file)
+    source = {
+        "dataset": file.name,
+        "tie_order": "file",
+        "fingerprint": file.fingerprint,
+        **file.facts,
+    }
+    return _prepare(events, workspace, protocol, source, None if ours else file.path)
 
 
-def load_for_training(workspace: Workspace, input_path: Path | None, protocol: str | None) -> Prepared:
+def load_for_training(workspace: Workspace, given: EventFile | None, protocol: str | None) -> Prepared:
     """The data of a training command.
 
     Without ``--input``, or with the prepared ``train.parquet``, this is the prepared data, split again if
@@ -179,39 +191,43 @@ def load_for_training(workspace: Workspace, input_path: Path | None, protocol: s
         ConfigError: ``--input`` is the prepared fit split and ``--protocol`` a protocol other than its own or none.
         DataError: the input is not a valid file of events.
     """
-    if input_path is not None and not _is_prepared_train(input_path):
-        return prepare_file(input_path, workspace, parse_protocol(protocol or "leave_one_out"))
-    folder = input_path.parent if input_path is not None else workspace.prepared
+    if given is not None and not _is_prepared_train(given.path):
+        return prepare_file(given, workspace, parse_protocol(protocol or "leave_one_out"))
+    folder = given.path.parent if given is not None else workspace.prepared
     prepared = load_prepared(folder)
     if protocol is None or protocol == prepared.split.protocol:
         return prepared
-    if input_path is None:
+    if given is None:
         return prepared.resplit(parse_protocol(protocol))
     if protocol != "none":
         raise ConfigError(
-            f"{input_path} is the fit split of {prepared.split.protocol}; leave out --input to split the data by "
+            f"{given.path} is the fit split of {prepared.split.protocol}; leave out --input to split the data by "
             f"{protocol}, or set --protocol none to train on the whole file"
         )
     # Train on the whole fit split and on none of the held-out events.
-    return prepare_file(input_path, workspace, parse_protocol("none"))
+    return prepare_file(given, workspace, parse_protocol("none"))
 
 
 def _is_prepared_train(path: Path) -> bool:
     return path.name == TRAIN_FILE and (path.parent / "cuts.npz").is_file()
 
 
-def _prepare(path: Path, workspace: Workspace, protocol: SplitProtocol, source: dict[str, Any]) -> Prepared:
-    events = read_events(path)
+def _prepare(
+    events: pa.Table,
+    workspace: Workspace,
+    protocol: SplitProtocol,
+    source: dict[str, Any],
+    path: Path | None = None,
+) -> Prepared:
+    """The prepared data; ties are reported of the file ``path``."""
     movies = read_optional(workspace.processed / "movies.parquet", MOVIE_COLUMNS)
     people = read_optional(workspace.processed / "users.parquet", ("userId",))
     tags = read_optional(workspace.processed / "tags.parquet", TAG_COLUMNS)
     vocabulary = Vocabulary(
-        users=IdMap.of(events["userId"].to_numpy()),
-        items=IdMap.of(events["movieId"].to_numpy(), *([movies["movieId"].to_numpy()] if movies else [])),
+        users=IdMap.of(ids.distinct(events["userId"])),
+        items=IdMap.of(ids.distinct(events["movieId"]), *([ids.values(movies["movieId"])] if movies else [])),
     )
-    interactions = to_interactions(events, vocabulary)
-    if source["input"] is not None and "position" not in events.column_names and not _is_prepared_train(path):
-        warn_about_ties(path, interactions)
+    interactions = to_interactions(events, vocabulary, path=path)
     items = with_tmdb(item_table(movies, vocabulary.items), vocabulary.items, workspace.processed)
     prepared = Prepared(
         split=protocol.split(interactions),
@@ -238,7 +254,7 @@ def item_table(movies: pa.Table | None, items: IdMap) -> ItemTable:
     """
     if movies is None or len(movies) == 0:
         return ItemTable(n_items=len(items))
-    listed, first = np.unique(movies["movieId"].to_numpy(), return_index=True)
+    listed, first = np.unique(ids.values(movies["movieId"]), return_index=True)
     at = IdMap(listed).encode(items.ids)
     aligned = movies.take(pa.array(first[np.maximum(at, 0)], mask=at < 0))
     names, row, genre_idx = pairs_of_lists(aligned["genres"].combine_chunks())
@@ -259,7 +275,7 @@ def user_table(people: pa.Table | None, users: IdMap) -> UserTable:
     """Align a users table (userId, gender, age, occupation) with the vocabulary."""
     if people is None:
         return UserTable(n_users=len(users))
-    idx = users.encode(people["userId"].to_numpy())
+    idx = ids.encode(users, people["userId"])
     categories, category_names = {}, {}
     for name in (c for c in USER_CATEGORIES if c in people.column_names):
         labels = people[name].cast(pa.string())
@@ -273,7 +289,7 @@ def user_table(people: pa.Table | None, users: IdMap) -> UserTable:
     return UserTable(len(users), categories, category_names)
 
 
-def read_holdout(path: Path, prepared: Prepared, *, query_time: bool = False) -> Holdout:
+def read_holdout(file: EventFile, prepared: Prepared, *, query_time: bool = False) -> Holdout:
     """Queries and targets of a held-out file, one query per user and one target per row.
 
     The history of a query is the user's fit and validation events in ``prepared``, empty for an unknown user. An
@@ -281,22 +297,22 @@ def read_holdout(path: Path, prepared: Prepared, *, query_time: bool = False) ->
     time of its targets.
 
     Raises:
-        DataError: not a valid file of events; or ``query_time`` without a column timestamp.
+        ConfigError, DataError: as ``read_event_file``; or ``query_time`` without a column timestamp.
     """
-    table = read_events(path)
-    raw_users = table["userId"].to_numpy()
+    table = read_event_file(file)
+    raw_users = ids.numbers(table["userId"])
     order = np.argsort(raw_users, kind="stable")
-    ids, counts = np.unique(raw_users, return_counts=True)
-    users = prepared.vocabulary.users.encode(ids)
+    counts = np.unique(raw_users, return_counts=True)[1]
+    users = prepared.vocabulary.users.encode(ids.distinct(table["userId"]))
     events = prepared.split.history()
     known = users >= 0
     queries = events.queries(np.where(known, users, 0), np.where(known, events.lengths[np.where(known, users, 0)], 0))
-    targets = prepared.vocabulary.items.encode(table["movieId"].to_numpy()[order])
+    targets = ids.encode(prepared.vocabulary.items, table["movieId"])[order]
     queries = replace(queries, user_idx=users)
     offsets = offsets_from_lengths(counts)
     if query_time:
         if "timestamp" not in table.column_names:
-            raise DataError(f"--query_time needs a column timestamp, and {path} has {', '.join(table.column_names)}")
+            raise DataError(f"--query_time needs a column for the time, and {file.path} has none")
         earliest = np.minimum.reduceat(table["timestamp"].to_numpy()[order], offsets[:-1])
         queries = replace(queries, as_of=earliest)
     rating = table["rating"].to_numpy()[order].astype(np.float32) if "rating" in table.column_names else None

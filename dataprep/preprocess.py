@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from dataprep import schema
 from dataprep.readers.layouts import find_layout, source_files
-from dataprep.readers.own import read_own
+from dataprep.readers.own import EventFile, SideFile, read_own, same_ids, used_files
 from dataprep.readers.own_vectors import VectorSource, with_vectors
 from dataprep.tables import PreprocessReport, write_tables
 from reccore.bundle import file_sha256
@@ -50,9 +51,9 @@ def preprocess(
 
 
 def preprocess_own(
-    interactions: Path,
-    items: Path | None,
-    users: Path | None,
+    interactions: EventFile,
+    items: SideFile | None,
+    users: SideFile | None,
     out: Path,
     *,
     item_vectors: Sequence[VectorSource] = (),
@@ -65,20 +66,23 @@ def preprocess_own(
     Repeated (user, item) events are kept. Without ``items`` every movie gets a row without title.
 
     Raises:
-        DataError: as ``preprocess``; or ids are not whole numbers.
+        ConfigError: columns that cannot be named so.
+        DataError: as ``preprocess``.
     """
     options = options or RunOptions()
     _check_share(max_reject_share)
     data = read_own(interactions, items, users, options.progress)
     data = with_vectors(data, item_vectors, user_vectors, options.progress)
-    files = [path for path in (interactions, items, users) if path is not None]
-    fingerprint = source_fingerprint([*files, *_files(item_vectors, user_vectors)])
-    return write_tables(data, out, interactions.stem, fingerprint, max_reject_share, options)
+    files = [*used_files(interactions, items, users), *_files(item_vectors, user_vectors)]
+    reading = [asdict(file) | {"path": None} for file in (interactions, items, users) if file is not None]
+    fingerprint = source_fingerprint(files, reading)
+    return write_tables(same_ids(data), out, interactions.name, fingerprint, max_reject_share, options)
 
 
-def source_fingerprint(files: Sequence[Path]) -> str:
-    """SHA-256 over the names, sizes and contents of the source files and the format version of the tables."""
-    facts = [[path.name, path.stat().st_size, file_sha256(path)] for path in files]
+def source_fingerprint(files: Sequence[Path], reading: Sequence[object] = ()) -> str:
+    """SHA-256 over names, sizes and contents of the source files, how they are read, and the tables' format version."""
+    facts: list[object] = [[path.name, path.stat().st_size, file_sha256(path)] for path in files]
+    facts += reading
     return hashlib.sha256(json.dumps([schema.FORMAT_VERSION, facts]).encode()).hexdigest()
 
 

@@ -67,9 +67,23 @@ REJECTS_SCHEMA = pa.schema(
 )
 
 
-def ratings_schema(*, dataset: str, tie_order: str, has_rating: bool, has_time: bool) -> pa.Schema:
+def with_id_type(schema: pa.Schema, key: str, kind: pa.DataType) -> pa.Schema:
+    """The schema with another type of the ids ``key``, whose columns hold text in data with such ids."""
+    return schema.set(schema.get_field_index(key), pa.field(key, kind, nullable=False))
+
+
+def ratings_schema(
+    *,
+    dataset: str,
+    tie_order: str,
+    has_rating: bool,
+    has_time: bool,
+    user_type: pa.DataType | None = None,
+    item_type: pa.DataType | None = None,
+) -> pa.Schema:
     """Schema of ``ratings.parquet``; ``rating`` and ``timestamp`` are absent if the data has none."""
-    fields = [pa.field("userId", pa.int64(), nullable=False), pa.field("movieId", pa.int64(), nullable=False)]
+    kinds = {"userId": user_type or pa.int64(), "movieId": item_type or pa.int64()}
+    fields = [pa.field(name, kind, nullable=False) for name, kind in kinds.items()]
     if has_rating:
         fields.append(pa.field("rating", pa.float32(), nullable=False))
     if has_time:

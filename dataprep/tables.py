@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,23 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from loguru import logger
 
-from dataprep import schema
+from dataprep import ids, schema
 from dataprep.cleaning import repeated_ids, repeated_pairs, tie_hash, user_chunks
 from dataprep.readers.own_columns import described
 from dataprep.readers.raw import RawData, RawTable
-from reccore.arrays import IntArray
+from dataprep.readers.times import FRACTION
+from dataprep.ties import Ties
 from reccore.errors import DataError
 from reccore.options import RunOptions
 from reccore.progress import progress
 
 CHUNK_ROWS = 1 << 20
 COMPRESSION = "zstd"
+POSITION = "position"
+OWN_LAYOUT = "own"
 _INCOMING = ".incoming"
+_MOST = 0.5
+_DICTIONARY_BYTES = 64 << 20  # ids of text stay a dictionary in the file
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def write_tables(
     Raises:
         DataError: too many rejected rows, no rows left, or the tables cannot be written.
     """
-    ratings, position = _group_by_user(data.ratings, unique=data.unique_pairs)
+    ratings, order = _group_by_user(data.ratings, unique=data.unique_pairs)
     movies = _first_of_each(data.movies, "movieId")
     users = _first_of_each(data.users, "userId")
     links = _first_of_each(data.links, "movieId")
@@ -90,7 +96,7 @@ def write_tables(
     if not len(ratings.lines):
         raise DataError(f"{ratings.path}: no rows are left; {len(ratings.rejects):,} were rejected")
 
-    rated = np.sort(pc.unique(ratings.table["movieId"]).to_numpy())
+    rated = ids.distinct(ratings.table["movieId"])
     catalogue, added = _with_rated(movies, rated)
     optional = {
         name: raw.table
@@ -99,7 +105,7 @@ def write_tables(
     }
     own = ((schema.ITEM_FEATURES, data.item_features), (schema.USER_FEATURES, data.user_features))
     optional |= {name: table for name, table in own if table is not None}
-    report = _report(data, dataset, fingerprint, ratings, len(rated), added, tables, has_position=position is not None)
+    report = _report(data, dataset, fingerprint, ratings, len(rated), added, tables, has_position=POSITION in order)
     for name, table in {schema.MOVIES: catalogue, **optional}.items():
         report.rows[name.removesuffix(".parquet")] = len(table)
 
@@ -109,7 +115,7 @@ def write_tables(
     try:
         incoming.mkdir(parents=True)
         _write_side_tables(incoming, tables, {schema.MOVIES: catalogue, **optional})
-        _write_ratings(ratings, position, incoming / schema.RATINGS, report, options)
+        ties = _write_ratings(ratings, order, incoming / schema.RATINGS, report, options)
         (incoming / schema.MANIFEST).write_text(json.dumps(asdict(report), indent=2), encoding="utf-8")
         _move_into_place(incoming, out)
     except OSError as error:
@@ -118,6 +124,8 @@ def write_tables(
         shutil.rmtree(incoming, ignore_errors=True)
         if not existed and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
+    if data.layout == OWN_LAYOUT and report.has_time and not report.has_position:
+        ties.warn(ratings.path)
     if report.movies_without_record:
         logger.warning("{:,} rated movies are not in the movies file; they are kept without a title", added)
     return report
@@ -134,7 +142,7 @@ def _report(
     *,
     has_position: bool,
 ) -> PreprocessReport:
-    users = ratings.table["userId"].to_numpy()
+    users = ids.numbers(ratings.table["userId"])
     return PreprocessReport(
         dataset=dataset,
         layout=data.layout,
@@ -153,44 +161,43 @@ def _report(
     )
 
 
-def _group_by_user(raw: RawTable, *, unique: bool) -> tuple[RawTable, np.ndarray | None]:
+def _group_by_user(raw: RawTable, *, unique: bool) -> tuple[RawTable, dict[str, np.ndarray]]:
     """Sort rows by user, stably, and with ``unique`` reject later rows of a repeated (user, movie).
 
-    Returns the ratings and their ``position`` column (n,), or None without one.
+    Returns the ratings, and those of their columns (n,) that only order events of equal time, the last one first.
     """
-    users = raw.table["userId"].to_numpy()
+    users = ids.numbers(raw.table["userId"])
     if np.any(users[1:] < users[:-1]):
         order = np.argsort(users, kind="stable")
         raw.table, raw.lines = raw.table.take(pa.array(order)), raw.lines[order]
         users = users[order]
     if unique:
-        repeated = repeated_pairs(users, raw.table["movieId"].to_numpy(), CHUNK_ROWS)
+        repeated = repeated_pairs(users, ids.numbers(raw.table["movieId"]), CHUNK_ROWS)
         raw = raw.reject(repeated, "repeated (userId, movieId)")
-    if "position" not in raw.table.column_names:
-        return raw, None
-    position = raw.table["position"].to_numpy()
-    raw.table = raw.table.drop_columns("position")
-    return raw, position
+    finer = {name: raw.table[name].to_numpy() for name in (POSITION, FRACTION) if name in raw.table.column_names}
+    raw.table = raw.table.drop_columns(list(finer))
+    return raw, finer
 
 
 def _first_of_each(raw: RawTable | None, key: str) -> RawTable | None:
     if raw is None:
         return None
-    return raw.reject(repeated_ids(raw.table[key].to_numpy()), f"repeated {key}")
+    return raw.reject(repeated_ids(ids.numbers(raw.table[key])), f"repeated {key}")
 
 
-def _with_rated(listed: RawTable | None, rated: IntArray) -> tuple[pa.Table, int]:
+def _with_rated(listed: RawTable | None, rated: npt.NDArray[Any]) -> tuple[pa.Table, int]:
     """Movies sorted by id, with a row without title for every unlisted rated movie, and the number of those."""
-    movies = schema.MOVIES_SCHEMA.empty_table() if listed is None else listed.table
-    missing = np.setdiff1d(rated, movies["movieId"].to_numpy(), assume_unique=True)
+    target = schema.with_id_type(schema.MOVIES_SCHEMA, "movieId", ids.array_of(rated).type)
+    movies = target.empty_table() if listed is None else listed.table
+    missing = np.setdiff1d(rated, ids.values(movies["movieId"]), assume_unique=True)
     blank = pa.table(
         [
-            pa.array(missing, pa.int64()),
+            ids.array_of(missing),
             pa.array([""] * len(missing), pa.string()),
             pa.nulls(len(missing), pa.int16()),
             pa.array([[]] * len(missing), pa.list_(pa.string())),
         ],
-        schema=schema.MOVIES_SCHEMA,
+        schema=target,
     )
     return pa.concat_tables([movies, blank]).sort_by("movieId"), len(missing)
 
@@ -206,9 +213,14 @@ def _check_rejects(raw: RawTable, max_share: float) -> None:
         f"line {line}: {reason}: {text!r}" for line, reason, text in zip(lines[:3], reasons, texts, strict=False)
     )
     share = n_rejected / raw.n_seen
+    way_out = (
+        f"to continue without them, give --max_reject_share {math.ceil(share * 1000) / 1000:g}"
+        if share < _MOST
+        else "most rows are invalid, so look at the separator, the columns and the units of the file"
+    )
     raise DataError(
         f"{raw.path}: {n_rejected:,} of {raw.n_seen:,} rows ({share:.1%}) are invalid, more than {max_share:.1%}: "
-        f"{counts}. First: {examples}. To continue without them, raise --max_reject_share above {share:.3f}"
+        f"{counts}. First: {examples}; {way_out}"
     )
 
 
@@ -228,32 +240,47 @@ def _write_side_tables(folder: Path, read: Sequence[RawTable], tables: Mapping[s
 
 
 def _write_ratings(
-    ratings: RawTable, position: np.ndarray | None, path: Path, report: PreprocessReport, options: RunOptions
-) -> None:
-    """Sort by (user, time, tie order) and write, in chunks of whole users."""
+    ratings: RawTable, order_by: Mapping[str, np.ndarray], path: Path, report: PreprocessReport, options: RunOptions
+) -> Ties:
+    """Sort by (user, time, tie order) and write, in chunks of whole users; returns the ties."""
+    table = ratings.table
     target = schema.ratings_schema(
-        dataset=report.dataset, tie_order=report.tie_order, has_rating=report.has_rating, has_time=report.has_time
+        dataset=report.dataset,
+        tie_order=report.tie_order,
+        has_rating=report.has_rating,
+        has_time=report.has_time,
+        user_type=table["userId"].type,
+        item_type=table["movieId"].type,
     )
-    columns = {name: ratings.table[name].to_numpy() for name in target.names}
+    encoded = {name: ids.as_text(table[name]) for name in ("userId", "movieId") if ids.is_text(table[name])}
+    columns = {name: (encoded[name].indices if name in encoded else table[name]).to_numpy() for name in target.names}
     users, movies, times = columns["userId"], columns["movieId"], columns.get("timestamp")
-    n_rows = len(users)
+    n_rows, ties = len(users), Ties()
     with (
-        pq.ParquetWriter(path, target, compression=COMPRESSION) as writer,
+        pq.ParquetWriter(path, target, compression=COMPRESSION, dictionary_pagesize_limit=_DICTIONARY_BYTES) as writer,
         progress("sort and write ratings", n_rows, unit="rows", enabled=options.progress) as advance,
     ):
         for part in user_chunks(users, CHUNK_ROWS):
             keys: list[Any] = []
             if report.tie_order == schema.TIE_HASH:
                 keys.append(tie_hash(users[part], movies[part]))
-            if position is not None:
-                keys.append(position[part])
+            keys += [values[part] for values in order_by.values()]
             if times is not None:
                 keys.append(times[part])
             # Stable; without keys the rows are already in order.
             order = np.lexsort((*keys, users[part])) if keys else slice(None)
-            chunk = [pa.array(values[part][order]) for values in columns.values()]
+            chunk = [_array(values[part][order], encoded.get(name)) for name, values in columns.items()]
+            if times is not None:
+                when = [times, *(order_by[name] for name in order_by if name == FRACTION)]
+                ties += Ties.of(users[part], [values[part][order] for values in when], movies[part][order])
             writer.write_table(pa.table(chunk, schema=target), row_group_size=part.stop - part.start)
             advance(part.stop - part.start)
+    return ties
+
+
+def _array(values: np.ndarray, texts: pa.DictionaryArray | None) -> pa.Array:
+    """The values, or the texts whose places they are."""
+    return pa.array(values) if texts is None else pa.DictionaryArray.from_arrays(pa.array(values), texts.dictionary)
 
 
 def _move_into_place(incoming: Path, out: Path) -> None:

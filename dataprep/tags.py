@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataprep import ids
 from dataprep.labels import frequent_labels
 from reccore import Interactions, ItemTable, Vocabulary
 from reccore.arrays import BoolArray, IntArray
@@ -65,8 +66,8 @@ class TagEvents:
         normal = np.array([normalise(text) for text in distinct.to_pylist()], dtype=object)
         names, code = np.unique(normal.astype(np.str_), return_inverse=True)
         tag_idx = code[pc.index_in(table["tag"], value_set=distinct).to_numpy()].astype(np.int64)
-        user_idx = vocabulary.users.encode(table["userId"].to_numpy())
-        item_idx = vocabulary.items.encode(table["movieId"].to_numpy())
+        user_idx = ids.encode(vocabulary.users, table["userId"])
+        item_idx = ids.encode(vocabulary.items, table["movieId"])
         every = cls(tuple(names.tolist()), user_idx, item_idx, tag_idx, table["timestamp"].to_numpy().astype(np.int64))
         known = every.select((user_idx >= 0) & (item_idx >= 0) & (names != "")[tag_idx])
         by_time = known.select(np.argsort(known.timestamp, kind="stable"))

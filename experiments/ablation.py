@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataprep.prepare import load_for_training
+from dataprep.readers.own import EventFile
 from evaluation.popularity_plot import bucket_shares, plot_popularity, popularity_buckets
 from evaluation.report import write_text
 from experiments.ablation_report import Ablation
@@ -30,7 +31,7 @@ def ablate(
     *,
     baseline: str | None,
     seeds: Sequence[int],
-    input_path: Path | None = None,
+    input_file: EventFile | None = None,
     protocol: str | None = None,
     split: str = "valid",
     plot: Sequence[str] = (),
@@ -46,7 +47,7 @@ def ablate(
         rows: to compare.
         baseline: name of the row to compare the others with.
         seeds: every row is trained with each.
-        input_path, protocol: data to learn from, as for ``train_channel``.
+        input_file, protocol: data to learn from, as for ``train_channel``.
         split: ``valid`` to choose a row, ``test`` to report the chosen one.
         plot: rows whose offers are plotted against popularity.
         jobs: number of runs to train at the same time.
@@ -65,12 +66,12 @@ def ablate(
     options.torch_device()  # a missing device fails here instead of in every row
     runs = RunsWorkspace(workspace.root, name, "ablations")
     workspace.model(name)
-    prepared = load_for_training(workspace, input_path, protocol)
+    prepared = load_for_training(workspace, input_file, protocol)
     holdout, label = choose_holdout(prepared, split, None)
     timed = None
     if any(row.query_time for row in rows):
         timed = (prepared.split.test if split == "test" else prepared.split.valid)(query_time=True)
-    job = Job(runs, input_path, protocol, options, prepared, holdout, timed, jobs)
+    job = Job(runs, input_file, protocol, options, prepared, holdout, timed, jobs)
     rows = sorted(rows, key=lambda row: (row.name != baseline, row.name))
     results, failures = run_all(job, [Run(row, seed) for row in rows for seed in seeds])
     found = [RowResult(row, [result for result in results if result.run.row == row]) for row in rows]

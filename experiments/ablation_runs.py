@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 from loguru import logger
 
 from dataprep.prepare import Prepared
+from dataprep.readers.own import EventFile
 from evaluation.popularity_plot import Shares, bucket_shares, popularity_buckets
 from evaluation.report import metric_label
 from experiments.measuring import measure
@@ -45,16 +45,16 @@ class Job:
 
     Attributes:
         workspace: where they are stored.
-        input_path, protocol: as for ``train_channel``.
+        input_file, protocol: as for ``train_channel``.
         options: device, progress, and the seed of the bootstrap; every training has the seed of its run.
-        prepared: the data of ``input_path`` and ``protocol``.
+        prepared: the data of ``input_file`` and ``protocol``.
         holdout: queries and targets of the evaluation.
         timed_holdout: the same with the time of the target, for rows with ``query_time``; None without such rows.
         jobs: number of runs to train at the same time, each in its own process.
     """
 
     workspace: RunsWorkspace
-    input_path: Path | None
+    input_file: EventFile | None
     protocol: str | None
     options: RunOptions
     prepared: Prepared
@@ -95,13 +95,13 @@ def _train_missing(job: Job, runs: Sequence[Run]) -> Iterator[tuple[str, str | N
     if job.jobs == 1:
         for run in missing:
             logger.info("training {}", run)
-            yield _train(job.workspace, run, job.input_path, job.protocol, job.options)
+            yield _train(job.workspace, run, job.input_file, job.protocol, job.options)
         return
     options = replace(job.options, progress=False, threads=max(torch.get_num_threads() // job.jobs, 1))
     pool = ProcessPoolExecutor(job.jobs, mp_context=get_context("spawn"), initializer=_only_warnings)
     try:
         futures: list[Future[tuple[str, str | None]]] = [
-            pool.submit(_train, job.workspace, run, job.input_path, job.protocol, options) for run in missing
+            pool.submit(_train, job.workspace, run, job.input_file, job.protocol, options) for run in missing
         ]
         for future in as_completed(futures):
             yield future.result()
@@ -110,10 +110,10 @@ def _train_missing(job: Job, runs: Sequence[Run]) -> Iterator[tuple[str, str | N
 
 
 def _train(
-    workspace: RunsWorkspace, run: Run, input_path: Path | None, protocol: str | None, options: RunOptions
+    workspace: RunsWorkspace, run: Run, input_file: EventFile | None, protocol: str | None, options: RunOptions
 ) -> tuple[str, str | None]:
     """Name of the run, and the error of its training or None."""
-    return run.name, train_run(workspace, run, input_path, protocol, options)
+    return run.name, train_run(workspace, run, input_file, protocol, options)
 
 
 def _only_warnings() -> None:

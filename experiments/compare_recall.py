@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dataprep.readers.own import EventFile
 from evaluation.report import EvaluationProtocol
 from experiments.compare_report import RecallComparison, draw
 from experiments.compare_runs import ComparisonJob, run_all
@@ -24,7 +25,7 @@ def compare_recall(
     rows: Sequence[Row],
     *,
     seeds: Sequence[int],
-    input_path: Path | None = None,
+    input_file: EventFile | None = None,
     protocol: str | None = None,
     split: str = "test",
     query_time: bool = False,
@@ -38,7 +39,7 @@ def compare_recall(
         workspace: data root; runs are stored under ``comparisons/<name>/`` and used again.
         rows: channels with their options.
         seeds: of training; channels that draw no random numbers are shown once.
-        input_path, protocol: data to learn from, as for ``train_channel``.
+        input_file, protocol: data to learn from, as for ``train_channel``.
         split: ``valid`` or ``test``.
         query_time: whether queries carry the time of the event to predict.
         name: of the report and of the folder of runs.
@@ -56,7 +57,7 @@ def compare_recall(
     options.torch_device()  # a missing device fails here instead of in every run
     runs = RunsWorkspace(workspace.root, name, "comparisons")
     workspace.model(name)
-    job = ComparisonJob(runs, input_path, protocol, split, query_time, options)
+    job = ComparisonJob(runs, input_file, protocol, split, query_time, options)
     prepared = job.prepared()
     holdout, label = choose_holdout(prepared, split, None, query_time=query_time)
     results, failures = run_all(job, rows, seeds)

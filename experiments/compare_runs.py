@@ -14,6 +14,7 @@ from time import perf_counter
 from loguru import logger
 
 from dataprep.prepare import Prepared, load_for_training
+from dataprep.readers.own import EventFile
 from evaluation.evaluate import holdout_digest
 from evaluation.report import metric_label
 from evaluation.stored import read_evaluation, write_evaluation
@@ -37,21 +38,21 @@ class ComparisonJob:
 
     Attributes:
         workspace: where they are stored.
-        input_path, protocol: as for ``train_channel``.
+        input_file, protocol: as for ``train_channel``.
         split: ``valid`` or ``test``.
         query_time: whether queries carry the time of the event to predict.
         options: device and progress; every training has the seed of its run.
     """
 
     workspace: RunsWorkspace
-    input_path: Path | None
+    input_file: EventFile | None
     protocol: str | None
     split: str
     query_time: bool
     options: RunOptions
 
     def prepared(self) -> Prepared:
-        return load_for_training(self.workspace, self.input_path, self.protocol)
+        return load_for_training(self.workspace, self.input_file, self.protocol)
 
     def holdout(self, prepared: Prepared) -> Holdout:
         return choose_holdout(prepared, self.split, None, query_time=self.query_time)[0]
@@ -126,7 +127,7 @@ def _read(job: ComparisonJob, prepared: Prepared, holdout_id: str, run: Run) -> 
 def train_and_measure(job: ComparisonJob, run: Run, trained: bool) -> str | None:
     """Train a run unless it is ``trained``, then measure it; returns the error of a training that failed."""
     if not trained:
-        error = train_run(job.workspace, run, job.input_path, job.protocol, job.options, own_process=True)
+        error = train_run(job.workspace, run, job.input_file, job.protocol, job.options, own_process=True)
         if error is not None:
             return error
     job.options.apply_threads()

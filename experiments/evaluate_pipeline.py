@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 
+from dataprep.readers.own import EventFile
 from evaluation.evaluate import Evaluation, leaderboard
 from evaluation.funnel_plot import plot_losses, plot_oracles, plot_slices
 from evaluation.plots import plot_intervals, plot_trade_off
@@ -32,7 +32,7 @@ def evaluate_pipeline(
     workspace: Workspace,
     *,
     split: str = "test",
-    test_file: Path | None = None,
+    test_file: EventFile | None = None,
     query_time: bool = False,
     ks: Sequence[int] = PIPELINE_KS,
     seed: int = 0,

@@ -8,6 +8,7 @@ from typing import Any
 
 from loguru import logger
 
+from dataprep.readers.own import EventFile
 from dataprep.splits import LastThree
 from evaluation.evaluate import Evaluation, leaderboard
 from evaluation.metrics import metric_name
@@ -36,7 +37,7 @@ def evaluate_recall(
     *,
     names: Sequence[str] | None = None,
     split: str = "test",
-    test_file: Path | None = None,
+    test_file: EventFile | None = None,
     include_seen: bool = False,
     query_time: bool = False,
     merging: MergeConfig | None = None,

@@ -11,6 +11,7 @@ import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared, read_holdout
+from dataprep.readers.own import EventFile
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, compare, evaluate_candidates
 from evaluation.metrics import check_ks, metric_name
 from evaluation.report import EvaluationProtocol, Report, keeping
@@ -102,7 +103,7 @@ class EvaluationJob:
         models: Sequence[str],
         *,
         split: str,
-        test_file: Path | None,
+        test_file: EventFile | None,
         query_time: bool,
         ks: Sequence[int],
         seed: int,
@@ -277,7 +278,7 @@ def check_query_time(channels: Mapping[str, BaseRecall], query_time: bool) -> tu
 
 
 def choose_holdout(
-    prepared: Prepared, split: str, test_file: Path | None, *, query_time: bool = False
+    prepared: Prepared, split: str, test_file: EventFile | None, *, query_time: bool = False
 ) -> tuple[Holdout, str]:
     """The queries to evaluate on, and their name in reports.
 
@@ -286,7 +287,7 @@ def choose_holdout(
     """
     if test_file is not None:
         holdout = read_holdout(test_file, prepared, query_time=query_time)
-        return holdout, f"{prepared.split.protocol}, tested on {test_file.name}"
+        return holdout, f"{prepared.split.protocol}, tested on {test_file.path.name}"
     choose = prepared.split.test if split == "test" else prepared.split.valid
     holdout = choose(query_time=query_time)
     if len(holdout) == 0:
@@ -305,11 +306,11 @@ def _advice(prepared: Prepared) -> str:
     return f"leave_one_out needs users with {LEAST_EVENTS} events, and none here has more than {longest}: add data"
 
 
-def report_stem(what: str, split: str, test_file: Path | None, *, query_time: bool = False) -> str:
+def report_stem(what: str, split: str, test_file: EventFile | None, *, query_time: bool = False) -> str:
     """Name of a report's files: ``what`` alone for the test split; otherwise split or file are appended."""
     what = f"{what}_query_time" if query_time else what
     if test_file is not None:
-        return f"{what}_{test_file.stem}"
+        return f"{what}_{test_file.name}"
     return what if split == "test" else f"{what}_{split}"
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from dataprep.prepare import Prepared
+from dataprep.readers.own import EventFile
 from evaluation.report import write_text
 from pipeline.fitting import train_channel
 from recall import CHANNELS
@@ -132,7 +133,7 @@ def finished(workspace: Workspace, prepared: Prepared, run: Run) -> dict[str, An
 def train_run(
     workspace: Workspace,
     run: Run,
-    input_path: Path | None,
+    input_file: EventFile | None,
     protocol: str | None,
     options: RunOptions,
     *,
@@ -143,7 +144,7 @@ def train_run(
     Args:
         workspace: where to store it.
         run: row and seed.
-        input_path, protocol: as for ``train_channel``.
+        input_file, protocol: as for ``train_channel``.
         options: of the run; the seed is that of ``run``.
         own_process: this process does nothing else, so that its peak memory is the training's and is stored too.
 
@@ -158,7 +159,7 @@ def train_run(
             run.row.model,
             run.row.config,
             name=run.name,
-            input_path=input_path,
+            input_file=input_file,
             protocol=protocol,
             options=replace(options, resume=resume),
         )

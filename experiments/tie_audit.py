@@ -127,8 +127,9 @@ def with_order(events: Interactions, vocabulary: Vocabulary, order: Order) -> In
     if events.timestamp is None or order == "file":
         raise ValueError(f"events cannot be sorted by {order}" if order == "file" else "events without times")
     user = events.user_idx
-    movie = vocabulary.items.decode(events.item_idx)
-    key = movie if order == "id" else tie_hash(vocabulary.users.decode(user), movie)
+    key: np.ndarray = events.item_idx
+    if order == "hash":
+        key = tie_hash(vocabulary.users.numbers(user), vocabulary.items.numbers(events.item_idx))
     at = np.lexsort((key, events.timestamp, user))
     return replace(
         events,

@@ -12,6 +12,7 @@ import numpy as np
 from loguru import logger
 
 from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
+from dataprep.readers.own import EventFile
 from dataprep.splits import parse_protocol
 from evaluation.metrics import per_query_metrics
 from pipeline.builder import PIPELINE, assemble, load_channels, save
@@ -52,7 +53,7 @@ def train_channel(
     settings: Mapping[str, Any],
     *,
     name: str | None = None,
-    input_path: Path | None = None,
+    input_file: EventFile | None = None,
     protocol: str | None = None,
     item_graph: Path | None = None,
     options: RunOptions,
@@ -64,7 +65,7 @@ def train_channel(
         model: registered name of the channel.
         settings: its options.
         name: folder under ``models/``; None = the model's name.
-        input_path, protocol: as for ``load_for_training``.
+        input_file, protocol: as for ``load_for_training``.
         item_graph: file with an item–item graph for a channel that propagates over one; else unused.
         options: seed, device, checkpoints.
 
@@ -81,9 +82,9 @@ def train_channel(
     name = name or model
     path = _model_folder(workspace, name, channel.kind)
     with_files = _with_files(options, workspace, name)
-    if input_path is not None and input_path.parts[-2:] == (workspace.prepared.name, TRAIN_FILE):
-        require(input_path, "prepared data", "prepare_two_tower_data.py")
-    prepared = load_for_training(workspace, input_path, protocol)
+    if input_file is not None and input_file.path.parts[-2:] == (workspace.prepared.name, TRAIN_FILE):
+        require(input_file.path, "prepared data", "prepare_two_tower_data.py")
+    prepared = load_for_training(workspace, input_file, protocol)
     valid = validation_sample(prepared, options, query_time=channel.query_time)
     check_writable(workspace.models)
     started = perf_counter()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from dataprep.prepare import Prepared, load_prepared, prepare_file
+from dataprep.readers.own import EventFile
 from dataprep.splits import parse_protocol
 from dataprep.table_hashes import TMDB, changed_tables
 from reccore import ArtefactError, Workspace
@@ -28,7 +28,7 @@ def data_of(workspace: Workspace, names: Sequence[str]) -> Prepared:
         )
     protocol = parse_protocol(facts["protocol"])
     if facts["input"] is not None:
-        prepared = prepare_file(Path(facts["input"]), workspace, protocol)
+        prepared = prepare_file(EventFile.of_facts(facts), workspace, protocol)
     else:
         prepared = load_prepared(workspace.prepared)
         if prepared.split.protocol != protocol.name:

@@ -98,6 +98,10 @@ class IdMap:
             raise IndexError(f"index outside 0…{len(self.ids) - 1}")
         return np.asarray(self.ids[wanted], dtype=self.ids.dtype)
 
+    def numbers(self, idx: IntArray) -> IntArray:
+        """Numbers that stand for the ids, such as in a hash: the ids themselves; for text, the dense indices."""
+        return idx if self.is_text else self.decode(idx)
+
     def raw_id(self, idx: int) -> RawId:
         """The raw id of one dense index.
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from reccore import ComponentConfig
 from scripts._cli import Invocation, Lengths
+from scripts._input import EventFileSettings
 
 if TYPE_CHECKING:
+    from dataprep.readers.own import EventFile
     from experiments.new_users_report import NewUsersResult
 
 R = TypeVar("R")
 
 
-class EvaluationSettings(ComponentConfig):
+class EvaluationSettings(EventFileSettings):
     """Options of every evaluation; each gives its own default list lengths."""
 
     split: Literal["valid", "test"] | None = Field(default=None, description="which held-out events (default: test)")
-    test: Path | None = Field(default=None, description="a held-out Parquet file of your own")
+    test: Path | None = Field(default=None, description="a held-out file of events of your own")
     ks: Lengths
     query_time: bool = Field(default=False, description="queries carry the time of the event to predict")
 
@@ -29,7 +30,13 @@ class EvaluationSettings(ComponentConfig):
     def _one_of_them(self) -> Self:
         if self.split is not None and self.test is not None:
             raise ValueError("--split and --test exclude each other; give one of them")
+        self.check_read(self.test, "--test")
         return self
+
+    @property
+    def test_file(self) -> EventFile | None:
+        """The file of ``--test``."""
+        return self.event_file(self.test)
 
 
 class NewUsersSettings(EvaluationSettings):

@@ -27,15 +27,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from reccore import ComponentConfig, ConfigError
+from reccore import ConfigError
 from scripts._cli import Names, parse_command, run
+from scripts._input import InputSettings
 from scripts._rows import Seeds, read_rows
 
 if TYPE_CHECKING:
     from experiments.ablation_report import Ablation
 
 
-class AblateSettings(ComponentConfig):
+class AblateSettings(InputSettings):
     """Options of the command; all others are merged over every row."""
 
     configs: Path | None = Field(default=None, description="folder of TOML files, one per row")
@@ -43,7 +44,6 @@ class AblateSettings(ComponentConfig):
     seeds: Seeds = Field(
         default=(0,), description="seeds of training, separated by commas; --seed is for the bootstrap"
     )
-    input: Path | None = Field(default=None, description="Parquet file of events to learn from")
     protocol: str | None = Field(default=None, description="how the events are split, as for train_recall.py")
     split: Literal["valid", "test"] = Field(default="valid", description="which held-out events")
     plot: Names = Field(default=(), description="rows whose popularity is drawn, separated by commas")
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         read_rows(job.configs, command.rest),
         baseline=job.baseline,
         seeds=job.seeds,
-        input_path=job.input,
+        input_file=job.input_file,
         protocol=job.protocol,
         split=job.split,
         plot=job.plot,

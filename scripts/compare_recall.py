@@ -27,15 +27,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from reccore import ComponentConfig
 from scripts._cli import Names, parse_command, run
+from scripts._input import InputSettings
 from scripts._rows import Seeds, read_rows
 
 if TYPE_CHECKING:
     from experiments.compare_report import RecallComparison
 
 
-class CompareRecallSettings(ComponentConfig):
+class CompareRecallSettings(InputSettings):
     """Options of the command."""
 
     configs: Path = Field(default=Path("configs/recall"), description="folder of TOML files, one per channel")
@@ -43,7 +43,6 @@ class CompareRecallSettings(ComponentConfig):
     seeds: Seeds = Field(
         default=(0, 1, 2), description="seeds of training, separated by commas; --seed is for the bootstrap"
     )
-    input: Path | None = Field(default=None, description="Parquet file of events to learn from")
     protocol: str | None = Field(default=None, description="how the events are split, as for train_recall.py")
     split: Literal["valid", "test"] = Field(default="test", description="which held-out events")
     query_time: bool = Field(default=False, description="queries carry the time of the event to predict")
@@ -61,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         command.workspace,
         rows,
         seeds=job.seeds,
-        input_path=job.input,
+        input_file=job.input_file,
         protocol=job.protocol,
         split=job.split,
         query_time=job.query_time,

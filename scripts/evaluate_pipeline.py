@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         evaluate_pipeline,
         command.workspace,
         split=job.split or "test",
-        test_file=job.test,
+        test_file=job.test_file,
         query_time=job.query_time,
         ks=job.ks,
         seed=command.options.seed,

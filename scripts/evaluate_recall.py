@@ -7,8 +7,8 @@ the file of --config; only named ones are merged, as [merge] of that file says.
     PYTHONPATH=. python scripts/evaluate_recall.py --models itemcf,two_tower --split valid
     PYTHONPATH=. python scripts/evaluate_recall.py --test held_out.parquet
 
---test takes Parquet with raw ids, one row per target. The history of a user is all of the user's events in the data
-that the models were fitted on; train the models with --protocol none for this purpose.
+--test takes Parquet, CSV or .csv.gz with raw ids, one row per target. The history of a user is all of the user's events
+in the data that the models were fitted on; train the models with --protocol none for this purpose.
 
 --query_time gives every query the time of the event to predict. Channels trained with --query_time need it. The
 results are labelled and written to separate reports, because they do not compare with results without it.
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         command.workspace,
         names=job.models,
         split=job.split or "test",
-        test_file=job.test,
+        test_file=job.test_file,
         include_seen=job.include_seen,
         query_time=job.query_time,
         merging=job.merge,

@@ -1,12 +1,14 @@
 """Raw files → validated Parquet under <data_dir>/processed/.
 
 By default it takes the only MovieLens data set under <data_dir>/raw/, of any layout. With --interactions it takes your
-own events (Parquet or CSV: userId, movieId or itemId; optionally rating, timestamp or position). Other columns of
---items and --users, and the matrices of --item_vectors and --user_vectors, are features that models read by name.
-docs/data.md describes all columns.
+own events (Parquet, CSV or .csv.gz) with a user and an item, optionally rating, time or position. The usual spellings
+of these columns are recognised, --columns names others. Other columns of --items and --users, and the matrices of
+--item_vectors and --user_vectors, are features that models read by name. docs/data.md describes all columns,
+docs/own_data.md goes from a shop's log to recommendations.
 
     PYTHONPATH=. python scripts/run_preprocessing.py --dataset ml-latest-small
     PYTHONPATH=. python scripts/run_preprocessing.py --interactions events.csv --items items.parquet --users users.csv
+    PYTHONPATH=. python scripts/run_preprocessing.py --interactions log.csv.gz --columns user=client,item=sku,time=at
     PYTHONPATH=. python scripts/run_preprocessing.py --item_vectors cover=covers.npy:covers.csv
 """
 
@@ -23,33 +25,46 @@ if find_spec("reccore") is None:
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_collector import tmdb
-from reccore.config import ComponentConfig
 from reccore.errors import ConfigError, DataError, NotReadyError
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
 from scripts._cli import Names, parse_command, run
+from scripts._input import ColumnPairs, EventFileSettings
 
 if TYPE_CHECKING:
     from dataprep.preprocess import PreprocessReport
 
 
-class PreprocessSettings(ComponentConfig):
+class PreprocessSettings(EventFileSettings):
     """Options of the command."""
 
     dataset: str | None = Field(default=None, description="folder under raw/, needed where there are several")
     interactions: Path | None = Field(default=None, description="own events instead of a MovieLens folder")
-    items: Path | None = Field(default=None, description="own items: movieId or itemId, title, year, genres, …")
-    users: Path | None = Field(default=None, description="own users: userId, age, gender, occupation, …")
+    items: Path | None = Field(default=None, description="own items: id, title, year, genres, …")
+    item_columns: ColumnPairs = Field(default=(), description="their columns, as item=NAME,title=NAME,genres=NAME")
+    users: Path | None = Field(default=None, description="own users: id, age, gender, occupation, …")
+    user_columns: ColumnPairs = Field(default=(), description="their columns, as user=NAME,age=NAME")
     item_vectors: Names = Field(
         default=(), description="vectors of items: NAME=MATRIX.npy:IDS.csv, row r of the matrix for row r of the ids"
     )
     user_vectors: Names = Field(default=(), description="the same of users")
     max_reject_share: float = Field(default=0.01, description="share of bad rows per file that is tolerated")
+
+    @model_validator(mode="after")
+    def _has_files(self) -> Self:
+        self.check_read(self.interactions, "--interactions")
+        for columns, path, option in (
+            (self.item_columns, self.items, "item"),
+            (self.user_columns, self.users, "user"),
+        ):
+            if columns and path is None:
+                raise ValueError(f"--{option}_columns names columns of --{option}s FILE; give that too")
+        return self
 
 
 def only_dataset(raw: Path, name: str | None) -> Path:
@@ -97,19 +112,21 @@ def describe(report: PreprocessReport) -> str:
 
 def _preprocess(settings: PreprocessSettings, space: Workspace, options: RunOptions) -> PreprocessReport:
     from dataprep.preprocess import preprocess, preprocess_own
+    from dataprep.readers.own import SideFile
     from dataprep.readers.own_vectors import VectorSource
 
     share = settings.max_reject_share
     item_vectors, user_vectors = (
         [VectorSource.parse(text) for text in texts] for texts in (settings.item_vectors, settings.user_vectors)
     )
-    if settings.interactions is not None:
+    events = settings.event_file(settings.interactions)
+    if events is not None:
         if settings.dataset is not None:
             raise ConfigError("give --dataset or --interactions, not both")
         return preprocess_own(
-            settings.interactions,
-            settings.items,
-            settings.users,
+            events,
+            None if settings.items is None else SideFile(settings.items, settings.item_columns),
+            None if settings.users is None else SideFile(settings.users, settings.user_columns),
             space.processed,
             item_vectors=item_vectors,
             user_vectors=user_vectors,

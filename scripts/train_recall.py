@@ -13,7 +13,8 @@
 A training that takes epochs writes a checkpoint after each epoch and every 10 minutes, and curves for
 `tensorboard --logdir <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume continues.
 
---input takes Parquet with raw ids: userId, movieId (or itemId), optionally rating, timestamp or position.
+--input takes Parquet, CSV or .csv.gz with raw ids: userId, movieId (or itemId), optionally rating, timestamp or
+position, in the usual spellings or as --columns names them (docs/data.md).
 Without it the prepared data is used. Every option of the channel can be given by --set or --config; frequent ones
 have the flags below.
 """
@@ -35,13 +36,13 @@ from pydantic import Field
 from recall import CHANNELS
 from reccore import ComponentConfig, ConfigError
 from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, parse_command, resume_hint, run
+from scripts._input import InputSettings
 
 
-class TrainRecallSettings(TrainingSettings):
+class TrainRecallSettings(InputSettings, TrainingSettings):
     """Options of the command; all others are the channel's."""
 
     model: Annotated[str | None, OneOf(CHANNELS)] = Field(default=None, description="which channel")
-    input: Path | None = Field(default=None, description="Parquet file of events to learn from")
     item_adj: Path | None = Field(
         default=None, description="Parquet file of the item graph's edges for --use_gcn, in place of co-occurrence"
     )
@@ -102,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
             job.model,
             command.rest,
             name=job.name,
-            input_path=job.input,
+            input_file=job.input_file,
             protocol=job.protocol,
             item_graph=job.item_adj,
             options=command.options,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from reccore.arrays import IntArray
 from reccore.errors import DataError
@@ -12,6 +16,8 @@ from reccore.errors import DataError
 BLOCK_BYTES = 32 << 20
 _BOM = b"\xef\xbb\xbf"
 _CONTENT_CHARACTERS = 500
+_GZIP = b"\x1f\x8b"
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -29,27 +35,54 @@ class TextBlock:
     n_lines: int
 
 
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a text file, unpacked if it is compressed with gzip.
+
+    Raises:
+        DataError: the file cannot be read, is a zip archive, or its compressed content is damaged or cut short.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_ZIP))
+            if start == _ZIP:
+                raise DataError(f"{path} is a zip archive; unpack it, or compress the file with gzip")
+            file.seek(0)
+            if not start.startswith(_GZIP):
+                yield file
+                return
+            with gzip.open(file) as unpacked:
+                yield unpacked  # type: ignore[misc]  # a GzipFile has the methods of IO[bytes] that are used here
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is damaged or cut short ({error}); download or export it again") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether the file is compressed with gzip."""
+    with path.open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
+
+
 def line_blocks(path: Path, *, skip: int = 0, size: int = BLOCK_BYTES) -> Iterator[TextBlock]:
     """Yield the file in blocks of about ``size`` bytes, without its first ``skip`` lines and without a BOM.
 
     Raises:
         DataError: the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            if file.read(len(_BOM)) != _BOM:
-                file.seek(0)
-            for _ in range(skip):
-                file.readline()
-            line = 1 + skip
-            while data := file.read(size):
-                if not data.endswith(b"\n"):
-                    data += file.readline()
-                n_lines = data.count(b"\n") + (not data.endswith(b"\n"))
-                yield TextBlock(data, line, n_lines)
-                line += n_lines
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    with open_text(path) as file:
+        if file.read(len(_BOM)) != _BOM:
+            file.seek(0)
+        for _ in range(skip):
+            file.readline()
+        line = 1 + skip
+        while data := file.read(size):
+            if not data.endswith(b"\n"):
+                data += file.readline()
+            n_lines = data.count(b"\n") + (not data.endswith(b"\n"))
+            yield TextBlock(data, line, n_lines)
+            line += n_lines
 
 
 def first_line(path: Path) -> str:
@@ -58,14 +91,12 @@ def first_line(path: Path) -> str:
     Raises:
         DataError: the file cannot be read, is empty, or is not UTF-8.
     """
+    with open_text(path) as file:
+        line = file.readline().removeprefix(_BOM)
+    if not line.strip():
+        raise DataError(f"{path} is empty")
     try:
-        with path.open("rb") as file:
-            line = file.readline().removeprefix(_BOM)
-        if not line.strip():
-            raise DataError(f"{path} is empty")
         return line.decode("utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"the first line of {path} is not UTF-8 text") from error
 

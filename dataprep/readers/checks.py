@@ -9,11 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataprep.readers.columns import NUMBERS, OPTIONAL, ColumnSpec, Kind, RejectedRows, Scale
+from dataprep.readers.columns import MISSING_TEXT, NUMBERS, OPTIONAL, ColumnSpec, Kind, RejectedRows, Scale
 from reccore.arrays import BoolArray, IntArray
 
 _LARGEST = float(2**62)
-_TO_WHOLE = (Kind.FLOAT_TIME, Kind.LOOSE_INT)
+_EXACT = float(2**53)  # larger floats stand for several whole numbers
+_LOOSE = (Kind.FLOAT_ID, Kind.LOOSE_INT)
+_TO_WHOLE = (Kind.FLOAT_TIME, *_LOOSE)
 
 
 def check_values(
@@ -54,6 +56,9 @@ def check_values(
 def _problems(column: pa.ChunkedArray, spec: ColumnSpec, scale: Scale) -> Iterable[tuple[BoolArray, str]]:
     if spec.kind in (Kind.TEXT, Kind.OWN):
         return
+    if spec.kind is Kind.TEXT_ID:
+        yield _missing_ids(column), f"{spec.name} is empty"
+        return
     if column.null_count:
         if spec.kind not in OPTIONAL:
             yield np.asarray(column.is_null()), f"{spec.name} is empty"
@@ -65,12 +70,22 @@ def _problems(column: pa.ChunkedArray, spec: ColumnSpec, scale: Scale) -> Iterab
         if spec.kind is Kind.RATING:
             yield finite & ~_on_scale(values, scale), f"{spec.name} is outside the scale"
         elif spec.kind in _TO_WHOLE:
-            if spec.kind is Kind.LOOSE_INT:
+            if spec.kind in _LOOSE:
                 yield finite & (values != np.floor(values)), f"{spec.name} is not a whole number"
             yield finite & (values < 0), f"{spec.name} is negative"
-            yield finite & (values > _LARGEST), f"{spec.name} is too large"
+            yield finite & (values > (_EXACT if spec.kind is Kind.FLOAT_ID else _LARGEST)), f"{spec.name} is too large"
     elif len(values) and values.min() < 0:
         yield values < 0, f"{spec.name} is negative"
+
+
+def _missing_ids(column: pa.ChunkedArray) -> BoolArray:
+    """(n,) whether an id of text is missing; every text is looked at once."""
+    masks = [np.empty(0, dtype=np.bool_)]
+    for chunk in column.chunks:
+        text = pc.utf8_lower(pc.utf8_trim_whitespace(chunk.dictionary))
+        of_text = np.append(np.asarray(pc.is_in(text, pa.array(MISSING_TEXT)), dtype=np.bool_), True)
+        masks.append(of_text[np.asarray(pc.fill_null(chunk.indices, len(text)))])
+    return np.concatenate(masks)
 
 
 def _on_scale(rating: npt.NDArray[np.float32], scale: Scale) -> BoolArray:

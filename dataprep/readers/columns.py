@@ -8,6 +8,7 @@ from enum import Enum
 import numpy as np
 import pyarrow as pa
 
+from dataprep.ids import TEXT_IDS
 from reccore.arrays import IntArray
 
 
@@ -15,6 +16,8 @@ class Kind(Enum):
     """Kind of values in a column, which decides how they are validated."""
 
     ID = "id"  # whole number from 0
+    FLOAT_ID = "float id"  # the same, also written 12.0, as pandas does beside missing values
+    TEXT_ID = "text id"  # text that is not empty
     OPTIONAL_INT = "optional whole number"  # whole number from 0, or empty
     LOOSE_INT = "optional loose whole number"  # the same, also written 1995.0, as pandas does beside missing values
     RATING = "rating"  # finite number on the file's scale
@@ -28,6 +31,8 @@ class Kind(Enum):
 
 ARROW_TYPE = {
     Kind.ID: pa.int64(),
+    Kind.FLOAT_ID: pa.float64(),
+    Kind.TEXT_ID: TEXT_IDS,
     Kind.OPTIONAL_INT: pa.int64(),
     Kind.LOOSE_INT: pa.float64(),
     Kind.RATING: pa.float32(),
@@ -36,9 +41,11 @@ ARROW_TYPE = {
     Kind.ORDER: pa.float64(),
     Kind.TEXT: pa.string(),
 }
+MISSING_TEXT = ("", "na", "n/a", "nan", "null")
+"""Values of text, in any case, that stand for a missing one."""
 WHOLE_NUMBERS = (Kind.ID, Kind.OPTIONAL_INT, Kind.TIME)
 OPTIONAL = (Kind.OPTIONAL_INT, Kind.LOOSE_INT)
-NUMBERS = (Kind.RATING, Kind.LOOSE_INT, Kind.FLOAT_TIME, Kind.ORDER)
+NUMBERS = (Kind.RATING, Kind.FLOAT_ID, Kind.LOOSE_INT, Kind.FLOAT_TIME, Kind.ORDER)
 
 
 class Scale(Enum):

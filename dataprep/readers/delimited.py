@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from loguru import logger
 
-from dataprep.readers.blocks import BLOCK_BYTES, TextBlock, first_line, line_blocks
+from dataprep.readers.blocks import BLOCK_BYTES, TextBlock, first_line, is_compressed, line_blocks
 from dataprep.readers.checks import check_values
 from dataprep.readers.columns import ARROW_TYPE, ColumnSpec, Dialect, Kind, RejectedRows, Scale
 from dataprep.readers.raw import RawTable
@@ -47,7 +47,8 @@ def read_delimited(
     """
     rejects = RejectedRows()
     tables, lines = [], []
-    size = path.stat().st_size if path.is_file() else 0
+    size = path.stat().st_size if path.is_file() and not is_compressed(path) else None
+    unfinished = -1  # number of a last line without an end
     with progress(f"read {path.name}", size, unit="B", enabled=show) as advance:
         for block in line_blocks(path, skip=dialect.skip, size=block_bytes):
             table, at = _parse(block, dialect, specs, rejects)
@@ -55,11 +56,25 @@ def read_delimited(
             tables.append(table)
             lines.append(at)
             advance(len(block.data))
+            if not block.data.endswith(b"\n"):
+                unfinished = block.first_line + block.n_lines - 1
     if not tables or sum(map(len, lines)) + len(rejects) == 0:
         raise DataError(f"{path} is empty: no rows" + (" after the header" if dialect.skip else ""))
+    _check_end(path, unfinished, rejects)
     if len(rejects):
         logger.warning("{}: {:,} rows rejected", path.name, len(rejects))
     return RawTable(path, pa.concat_tables(tables), np.concatenate(lines), rejects)
+
+
+def _check_end(path: Path, unfinished: int, rejects: RejectedRows) -> None:
+    """Refuse a file that was cut in the middle of a line, and warn of one that may have been."""
+    if unfinished < 0:
+        return
+    if any(unfinished in lines for lines in rejects.lines):
+        raise DataError(
+            f"{path} ends in the middle of line {unfinished}, so it has been cut short; download or export it again"
+        )
+    logger.warning("{}: the last line has no line end; if the file was cut short, that row is wrong", path.name)
 
 
 def _parse(

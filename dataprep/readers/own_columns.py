@@ -25,8 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from loguru import logger
 
+from dataprep import ids
 from dataprep.cleaning import repeated_ids
-from dataprep.readers.columns import Kind
+from dataprep.readers.columns import MISSING_TEXT, Kind
 from dataprep.readers.parquet import ParquetTable
 from dataprep.readers.raw import RawTable
 from dataprep.readers.slow import NUMBER
@@ -37,8 +38,6 @@ OwnKind = Literal["number", "category", "labels", "vector"]
 
 NAME = re.compile(r"[^\W_][\w-]*")
 """What an own column may be called: names are written in lists, patterns and dotted keys."""
-MISSING_TEXT = ("", "na", "n/a", "nan", "null")
-"""Values of CSV, in any case, that stand for a missing one."""
 ITEM_NAMES = frozenset(
     [
         *("movieId", "itemId", "id", "title", "year", "genres", "tag"),
@@ -114,9 +113,9 @@ def own_columns(raw: RawTable, key: str, known: Collection[str]) -> pa.Table | N
     Raises:
         DataError: vectors of different lengths, or with missing or infinite values.
     """
-    first = ~repeated_ids(raw.table[key].to_numpy())  # the tables reject the later rows
+    first = ~repeated_ids(ids.numbers(raw.table[key]))  # the tables reject the later rows
     raw = replace(raw, table=raw.table.filter(pa.array(first)), lines=raw.lines[first])
-    columns = {key: raw.table[key].combine_chunks()}
+    columns = {key: ids.array_of(ids.values(raw.table[key]))}
     for name in raw.table.column_names:
         if name == key or name in known:
             continue

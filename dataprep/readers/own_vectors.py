@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from dataprep import ids as raw_ids
 from dataprep.cleaning import repeated_ids
-from dataprep.readers.columns import Kind
 from dataprep.readers.own_columns import ITEM_NAMES, NAME, USER_NAMES, vector_array
 from dataprep.readers.own_files import existing, read_own_file
 from dataprep.readers.raw import RawData
-from reccore.arrays import IntArray
+from dataprep.readers.roles import ITEM_ROLES, USER_ROLES
 from reccore.errors import ConfigError, DataError
 
 FORM = "NAME=MATRIX.npy:IDS.csv"
@@ -76,12 +78,14 @@ def _joined(table: pa.Table | None, key: str, source: VectorSource, show: bool) 
         )
     ids = _read_ids(source, key, show)
     rows = _read_matrix(source, len(ids))
+    listed = ids[:0] if table is None else raw_ids.values(table[key])
+    if ids.dtype != listed.dtype:  # numbers here and text there are the same ids as text
+        ids, listed = (np.array([str(value) for value in part.tolist()], dtype=object) for part in (ids, listed))
     order = np.argsort(ids)
     ids, rows = ids[order], rows[order]
-    listed = np.empty(0, dtype=np.int64) if table is None else table[key].to_numpy()
     every = np.union1d(listed, ids)
     known = np.isin(every, ids)
-    columns = {key: pa.array(every)}
+    columns = {key: raw_ids.array_of(every)}
     if table is not None:
         at = np.argsort(listed)
         place = np.searchsorted(listed[at], every)
@@ -91,14 +95,14 @@ def _joined(table: pa.Table | None, key: str, source: VectorSource, show: bool) 
     return pa.table({**columns, source.name: vector_array(rows, known)})
 
 
-def _read_ids(source: VectorSource, key: str, show: bool) -> IntArray:
-    item = key == "movieId"
-    raw = read_own_file(source.ids, {} if item else {key: Kind.ID}, {}, show, item=item)
+def _read_ids(source: VectorSource, key: str, show: bool) -> npt.NDArray[Any]:
+    roles = ITEM_ROLES if key == "movieId" else USER_ROLES
+    raw = read_own_file(source.ids, roles[:1], show)
     if len(raw.rejects):
         lines, reasons = raw.rejects.in_order()
         raise DataError(f"{source.ids}, row {lines[0]}: {reasons[0]} ({len(raw.rejects):,} such rows)")
-    ids: IntArray = raw.table[key].to_numpy()
-    repeated = repeated_ids(ids)
+    ids = raw_ids.values(raw.table[key])
+    repeated = repeated_ids(raw_ids.numbers(raw.table[key]))
     if repeated.any():
         raise DataError(
             f"{source.ids} names {key} {ids[repeated][0]} twice ({int(repeated.sum()):,} repeated rows); every row of "

@@ -64,7 +64,8 @@ def read_parquet(path: Path, specs: Sequence[ColumnSpec], *, show: bool = False)
     tables, lines = [], []
     first = 1
     with progress(f"read {path.name}", None, unit="rows", enabled=show) as advance:
-        for batch in _batches(path, [spec.name for spec in specs]):
+        texts = [spec.name for spec in specs if spec.kind is Kind.TEXT_ID]
+        for batch in _batches(path, [spec.name for spec in specs], texts):
             at = np.arange(first, first + len(batch), dtype=np.int64)
             first += len(batch)
             table, at = _typed(pa.Table.from_batches([batch]), specs, at, rejects, path)
@@ -77,9 +78,10 @@ def read_parquet(path: Path, specs: Sequence[ColumnSpec], *, show: bool = False)
     return ParquetTable(path, pa.concat_tables(tables), np.concatenate(lines), rejects)
 
 
-def _batches(path: Path, names: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, names: list[str] | None = None, texts: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+    """Some rows at a time; columns of ``texts`` are read as dictionaries where the file allows it."""
     try:
-        yield from pq.ParquetFile(path).iter_batches(_BATCH_ROWS, columns=names)
+        yield from pq.ParquetFile(path, read_dictionary=list(texts)).iter_batches(_BATCH_ROWS, columns=names)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}") from error
 
@@ -91,7 +93,7 @@ def _typed(
     columns = {}
     for spec in specs:
         column = table[spec.name].combine_chunks()
-        if pa.types.is_dictionary(column.type):
+        if pa.types.is_dictionary(column.type) and spec.kind is not Kind.TEXT_ID:
             column = column.cast(column.type.value_type)
         columns[spec.name], bad, reason = _convert(column, spec, path)
         rejects.add(lines[bad & good], reason)
@@ -104,6 +106,9 @@ def _convert(column: pa.Array, spec: ColumnSpec, path: Path) -> tuple[pa.Array, 
     none_bad = np.zeros(len(column), dtype=np.bool_)
     if spec.kind is Kind.OWN:
         return column, none_bad, ""
+    if spec.kind is Kind.TEXT_ID:
+        encoded = column if pa.types.is_dictionary(column.type) else column.cast(pa.string()).dictionary_encode()
+        return encoded.cast(ARROW_TYPE[spec.kind]), none_bad, ""
     kind, given = ARROW_TYPE[spec.kind], column.type
     if spec.kind is Kind.TEXT:
         return _text(column, spec, path), none_bad, ""
@@ -116,8 +121,7 @@ def _convert(column: pa.Array, spec: ColumnSpec, path: Path) -> tuple[pa.Array, 
         return column.cast(kind), none_bad, ""
     if not (pa.types.is_integer(given) or pa.types.is_floating(given)):
         needed = "whole numbers" if spec.kind in _IDS else "numbers"
-        advice = "; number them first, for example with pandas.factorize" if spec.kind is Kind.ID else ""
-        raise DataError(f"column {spec.name} of {path} has type {given}, {needed} are needed{advice}")
+        raise DataError(f"column {spec.name} of {path} has type {given}, {needed} are needed")
     if pa.types.is_uint64(given):
         bad = np.asarray(pc.fill_null(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64())), False))
         return (

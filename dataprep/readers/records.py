@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataprep.cleaning import age_groups, split_genres, split_titles
+from dataprep import ids
+from dataprep.cleaning import age_groups, split_genre_texts, split_titles
 from dataprep.readers.blocks import is_utf8
 from dataprep.readers.columns import ColumnSpec, Dialect, Kind
 from dataprep.readers.raw import RawTable
-from dataprep.schema import MOVIES_SCHEMA, USERS_SCHEMA
+from dataprep.schema import MOVIES_SCHEMA, USERS_SCHEMA, with_id_type
 
 USER = ColumnSpec("userId", Kind.ID)
 MOVIE = ColumnSpec("movieId", Kind.ID)
@@ -44,14 +45,15 @@ def column(raw: RawTable, name: str) -> pa.Array:
 
 def movie_records(raw: RawTable, title: pa.Array, year: pa.Array, genres: pa.Array) -> RawTable:
     """Rows of ``movies.parquet`` from movieId and the other final columns (n,)."""
-    columns = [column(raw, "movieId"), title, year, genres]
-    return replace(raw, table=pa.table(columns, schema=MOVIES_SCHEMA))
+    movie = _plain_ids(raw, "movieId")
+    schema = with_id_type(MOVIES_SCHEMA, "movieId", movie.type)
+    return replace(raw, table=pa.table([movie, title, year, genres], schema=schema))
 
 
 def piped_movie_records(raw: RawTable) -> RawTable:
-    """Rows of ``movies.parquet`` from titles that contain the year and genres written ``A|B``."""
+    """Rows of ``movies.parquet`` from titles that contain the year and genres in text, such as ``A|B``."""
     title, year = split_titles(column(raw, "title"))
-    return movie_records(raw, title, year, split_genres(column(raw, "genres"), "|"))
+    return movie_records(raw, title, year, split_genre_texts(column(raw, "genres")))
 
 
 def user_records(raw: RawTable, occupation: pa.Array) -> RawTable:
@@ -59,8 +61,16 @@ def user_records(raw: RawTable, occupation: pa.Array) -> RawTable:
     too_old = np.asarray(pc.fill_null(pc.greater(raw.table["age"], 150), False))
     raw, occupation = raw.reject(too_old, "age is over 150"), occupation.filter(pa.array(~too_old))
     age = column(raw, "age").cast(pa.int16())
-    columns = [column(raw, "userId"), age, age_groups(age), column(raw, "gender"), occupation, column(raw, "zip")]
-    return replace(raw, table=pa.table([_empty_is_null(c) for c in columns], schema=USERS_SCHEMA))
+    user = _plain_ids(raw, "userId")
+    columns = [age, age_groups(age), column(raw, "gender"), occupation, column(raw, "zip")]
+    schema = with_id_type(USERS_SCHEMA, "userId", user.type)
+    return replace(raw, table=pa.table([user, *(_empty_is_null(c) for c in columns)], schema=schema))
+
+
+def _plain_ids(raw: RawTable, name: str) -> pa.Array:
+    """Ids as int64 or text."""
+    found = column(raw, name)
+    return found.cast(pa.string()) if ids.is_text(found) else found
 
 
 def _empty_is_null(column: pa.Array) -> pa.Array:

@@ -113,6 +113,10 @@ def _convert(text: pa.Array, spec: ColumnSpec) -> tuple[pa.Array, list[tuple[Boo
     if spec.kind is Kind.TEXT:
         return text, []
     text = pc.utf8_trim_whitespace(text)
+    if spec.kind is Kind.TEXT_ID:
+        return text.cast(ARROW_TYPE[spec.kind]), []
+    if spec.kind is Kind.ID:
+        text = pc.replace_substring_regex(text, r"\.0*$", "")
     empty = pc.equal(text, "")
     whole = spec.kind in WHOLE_NUMBERS
     matches = pc.match_substring_regex(text, _INTEGER if whole else NUMBER)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 from loguru import logger
 from scipy import sparse
 
+from dataprep import ids
 from dataprep.readers.columns import ColumnSpec, Kind
 from dataprep.readers.parquet import parquet_columns, read_parquet
 from reccore import DataError, IdMap
@@ -63,19 +67,23 @@ def _heaviest(row: IntArray, column: IntArray, weight: np.ndarray, n_items: int)
     return matrix.maximum(matrix.T).tocsr()
 
 
-def _read_edges(path: Path) -> tuple[IntArray, IntArray, np.ndarray]:
+def _is_text(kind: pa.DataType) -> bool:
+    return not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _read_edges(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], np.ndarray]:
     """Raw movieIds (E,) of either end, and weights (E,) float64."""
     names = parquet_columns(path)
     missing = [name for name in ENDS if name not in names]
     if missing:
         raise DataError(f"{path} lacks the column {', '.join(missing)}; it holds {', '.join(names)}")
-    fields = [ColumnSpec(name, Kind.ID) for name in ENDS]
+    fields = [ColumnSpec(name, Kind.TEXT_ID if _is_text(names[name]) else Kind.ID) for name in ENDS]
     if WEIGHT in names:
         fields.append(ColumnSpec(WEIGHT, Kind.ORDER))
     read = read_parquet(path, fields)
     if len(read.rejects):
         lines, reasons = read.rejects.in_order()
         raise DataError(f"{path}, row {lines[0]}: {reasons[0]} ({len(read.rejects)} such rows)")
-    one, other = (read.table[name].to_numpy() for name in ENDS)
+    one, other = (ids.values(read.table[name]) for name in ENDS)
     weight = read.table[WEIGHT].to_numpy() if WEIGHT in names else np.ones(len(one))
     return one, other, weight

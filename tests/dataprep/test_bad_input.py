@@ -118,10 +118,18 @@ def test_too_many_bad_rows_raise_with_counts_and_examples(tmp_path):
 
 def test_the_limit_is_a_share_of_rows(tmp_path):
     lines = [b"userId,movieId,rating,timestamp"] + [b"%d,1,3.0,5" % user for user in range(1, 100)]
-    exactly = b"\n".join([*lines, b"7,2,9,5"])
+    exactly = b"\n".join([*lines, b"7,2,9,5\n"])
     assert run(tmp_path / "a", {**CSV, "ratings.csv": exactly})[1].n_rejected == 1
-    with pytest.raises(DataError, match="2 of 101"):
-        run(tmp_path / "b", {**CSV, "ratings.csv": exactly + b"\n7,3,9,5"})
+    with pytest.raises(DataError, match=r"2 of 101 .*; to continue without them, give --max_reject_share 0\.02$"):
+        run(tmp_path / "b", {**CSV, "ratings.csv": exactly + b"7,3,9,5\n"})
+    assert run(tmp_path / "c", {**CSV, "ratings.csv": exactly + b"7,3,9,5\n"}, share=0.02)[1].n_rejected == 2
+
+
+def test_where_most_rows_are_invalid_dropping_them_is_not_advised(tmp_path):
+    ratings = b"userId,movieId,rating,timestamp\n1,1,9,5\n1,2,9,5\n1,3,3,5\n"
+    with pytest.raises(DataError, match=r"2 of 3 rows .*; most rows are invalid, so look at the separator") as raised:
+        run(tmp_path, {**CSV, "ratings.csv": ratings})
+    assert "max_reject_share" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

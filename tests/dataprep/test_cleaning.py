@@ -12,6 +12,7 @@ from dataprep.cleaning import (
     parse_dates,
     repeated_ids,
     repeated_pairs,
+    split_genre_texts,
     split_titles,
     user_chunks,
 )
@@ -44,6 +45,22 @@ def test_genre_lists_are_cleaned():
     assert clean_genres(given).to_pylist() == [["Drama", "War"], [], [], [], ["Comedy"]]
 
 
+@pytest.mark.parametrize(
+    ("texts", "genres"),
+    [
+        (["Action|Drama", "Food, Drinks"], [["Action", "Drama"], ["Food, Drinks"]]),
+        (["Action, Drama", "War", ""], [["Action", "Drama"], ["War"], []]),
+        (["[Action, Drama]", "[]"], [["Action", "Drama"], []]),
+        (["['Action', \"Children's\"]", "['War']"], [["Action", "Children's"], ["War"]]),
+        (['["Action","Drama"]'], [["Action", "Drama"]]),
+        (["Action; Drama", "Food, Drinks"], [["Action", "Drama"], ["Food, Drinks"]]),
+        (["(no genres listed)", "Sci-Fi"], [[], ["Sci-Fi"]]),
+    ],
+)
+def test_genres_in_text(texts, genres):
+    assert split_genre_texts(pa.array(texts)).to_pylist() == genres
+
+
 def test_age_groups_of_years_and_of_ml_1m_codes():
     ages = pa.array([1, 17, 18, 24, 25, 44, 45, 49, 50, 55, 56, 99, None])
     assert age_groups(ages).to_pylist() == [
@@ -59,9 +76,14 @@ def test_dates_in_utc():
         "2001-09-09 01:46",
         "2001-13-09",
         "soon",
-        "2001-09-09T01:46:40+02:00",
+        "2001-09-09T03:46:40.25+02:00",
+        "2001-09-08 23:16:40,000001 -0230",
+        "",
     ]
-    assert parse_dates(pa.array(texts)).to_pylist() == [86400, 1000000000, 999999960, None, None, None]
+    seconds = [86400, 1000000000, 999999960, None, None, 1000000000, 1000000000, None]
+    micros = [None if second is None else second * 10**6 for second in seconds]
+    micros[5:7] = [10**15 + 250_000, 10**15 + 1]
+    assert parse_dates(pa.array(texts)).to_pylist() == micros
 
 
 def test_repeated_rows_agree_with_a_set():

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from loguru import logger
 
-from dataprep.events import read_events, to_interactions, write_events
+from dataprep.events import read_event_file, read_events, to_interactions, write_events
 from dataprep.prepare import prepare_file
+from dataprep.readers.own import EventFile
 from dataprep.splits import LeaveLastN
 from reccore import DataError, IdMap, Vocabulary, Workspace
 
@@ -28,7 +29,7 @@ def vocabulary_of(table: pa.Table) -> Vocabulary:
 
 def histories(path: Path) -> dict[int, list[int]]:
     """Raw ids: user → movies, oldest first."""
-    table = read_events(path)
+    table = read_event_file(EventFile(path))
     vocabulary = vocabulary_of(table)
     events = to_interactions(table, vocabulary)
     return {
@@ -46,16 +47,10 @@ def test_columns_and_types(tmp_path: Path) -> None:
         itemId=pa.array([5, 6], pa.uint8()),
         rating=pa.array([4, 5], pa.int16()),
     )
-    table = read_events(path)
+    table = read_event_file(EventFile(path))
     types = {"userId": pa.int64(), "movieId": pa.int64(), "rating": pa.float32(), "timestamp": pa.int64()}
     assert {field.name: field.type for field in table.schema} == types
     assert table.to_pylist()[1] == {"userId": 2, "movieId": 6, "rating": 5.0, "timestamp": 8}
-
-
-def test_movie_id_comes_before_item_id(tmp_path: Path) -> None:
-    table = read_events(put(tmp_path, userId=[1], itemId=[9], movieId=[5]))
-    assert table.column_names == ["userId", "movieId"]
-    assert table["movieId"].to_pylist() == [5]
 
 
 def test_order_by_user_and_time(tmp_path: Path) -> None:
@@ -67,7 +62,7 @@ def test_order_by_user_and_time(tmp_path: Path) -> None:
         rating=[1.0, 2.0, 3.0, 4.0, 5.0],
     )
     assert histories(path) == {2: [4, 2], 9: [3, 5, 1]}
-    table = read_events(path)
+    table = read_event_file(EventFile(path))
     events = to_interactions(table, vocabulary_of(table))
     assert events.rating.tolist() == [4.0, 2.0, 3.0, 5.0, 1.0]
     assert events.timestamp.tolist() == [10, 20, 10, 20, 30]
@@ -76,7 +71,7 @@ def test_order_by_user_and_time(tmp_path: Path) -> None:
 def test_order_by_position_where_there_are_no_times(tmp_path: Path) -> None:
     path = put(tmp_path, userId=[1, 1, 1, 2], movieId=[10, 11, 12, 13], position=[2, 0, 1, 5])
     assert histories(path) == {1: [11, 12, 10], 2: [13]}
-    table = read_events(path)
+    table = read_event_file(EventFile(path))
     assert to_interactions(table, vocabulary_of(table)).timestamp is None  # a position is not a time
 
 
@@ -122,31 +117,28 @@ def test_write_and_read_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"user": [1], "movieId": [1]}, "needs columns userId and movieId .* it has user, movieId"),
-        ({"userId": [1], "film": [1]}, "needs columns userId and movieId"),
-        ({"userId": [1, None], "movieId": [1, 2]}, "column userId has 1 empty values"),
-        ({"userId": [1], "movieId": [1], "rating": pa.nulls(1)}, "column rating has 1 empty values"),
-        ({"userId": ["a"], "movieId": [1]}, "column userId must hold numbers, it is string"),
-        ({"userId": [True], "movieId": [1]}, "column userId must hold numbers, it is bool"),
-        ({"userId": [1], "movieId": ["5"]}, "column movieId must hold numbers"),
-        ({"userId": [1], "movieId": [1.5]}, "column movieId does not fit int64"),
-        ({"userId": [1], "movieId": [float("nan")]}, "column movieId does not fit int64"),
-        ({"userId": [1], "movieId": pa.array([2**63], pa.uint64())}, "column movieId does not fit int64"),
-        ({"userId": [-1], "movieId": [1]}, "column userId holds negative values"),
-        ({"userId": [1], "movieId": [1], "timestamp": [-5]}, "column timestamp holds negative values"),
-        ({"userId": [1], "movieId": [1], "rating": [float("nan")]}, "column rating holds values that are not finite"),
-        ({"userId": [1], "movieId": [1], "rating": [1e300]}, "column rating holds values that are not finite"),
-        ({"userId": pa.array([], pa.int64()), "movieId": pa.array([], pa.int64())}, "holds no rows"),
-        (
-            {"userId": [1], "movieId": [1], "timestamp": pa.array([0], pa.timestamp("s"))},
-            "column timestamp must hold numbers",
-        ),
+        ({"whom": [1], "movieId": [1]}, "no column for the user, such as userId; its columns are whom, movieId"),
+        ({"userId": [1], "x": [1]}, "no column for the item"),
+        ({"userId": [1], "itemId": [9], "movieId": [5]}, "several columns for the item: itemId, movieId; choose"),
+        ({"userId": [1, None], "movieId": [1, 2]}, "row 2: userId is empty"),
+        ({"userId": [1, 3], "movieId": ["a", " "]}, "row 2: movieId is empty"),
+        ({"userId": [1], "movieId": [1], "rating": pa.nulls(1)}, "row 1: rating is empty"),
+        ({"userId": [True], "movieId": [1]}, "column userId of .* has type bool"),
+        ({"userId": [1], "movieId": [1.5]}, "row 1: movieId is not a whole number"),
+        ({"userId": [1], "movieId": [float("nan")]}, "row 1: movieId is empty"),
+        ({"userId": [1], "movieId": pa.array([2**63], pa.uint64())}, "row 1: movieId is outside 64 bits"),
+        ({"userId": [-1], "movieId": [1]}, "row 1: userId is negative"),
+        ({"userId": [1], "movieId": [1], "timestamp": [-5]}, "row 1: timestamp is negative"),
+        ({"userId": [1], "movieId": [1], "rating": [float("nan")]}, "row 1: rating is not a number"),
+        ({"userId": [1], "movieId": [1], "rating": [1e300]}, "row 1: rating is not a number"),
+        ({"userId": [1], "movieId": [1], "timestamp": [[5]]}, "column timestamp of .* has type list"),
+        ({"userId": pa.array([], pa.int64()), "movieId": pa.array([], pa.int64())}, "is empty: no rows"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, columns: dict[str, object], message: str) -> None:
     path = put(tmp_path, **columns)
     with pytest.raises(DataError, match=message) as raised:
-        read_events(path)
+        read_event_file(EventFile(path))
     assert str(path) in str(raised.value)
 
 
@@ -180,7 +172,7 @@ def warnings_of(path: Path, tmp_path: Path) -> list[str]:
     lines: list[str] = []
     sink = logger.add(lambda line: lines.append(str(line)), level="WARNING")
     try:
-        prepare_file(path, Workspace(tmp_path / "root"), LeaveLastN(1))
+        prepare_file(EventFile(path), Workspace(tmp_path / "root"), LeaveLastN(1))
     finally:
         logger.remove(sink)
     return lines

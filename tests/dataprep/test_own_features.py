@@ -14,6 +14,7 @@ from dataprep import own_features
 from dataprep.own_features import own_to_read, with_own_items
 from dataprep.prepare import Prepared, prepare, prepare_file
 from dataprep.preprocess import preprocess_own
+from dataprep.readers.own import EventFile, SideFile
 from dataprep.splits import NoSplit
 from reccore import ConfigError, DataError, IdMap, ItemTable, Workspace
 from tests.dataprep.miniatures import QUIET
@@ -32,8 +33,8 @@ def prepared(folder: Path, items: Any = ITEMS, users: Any = USERS) -> tuple[Work
     space = Workspace(folder)
     for name, columns in (("e", {"userId": [1, 1, 2, 2], "itemId": [10, 20, 30, 40]}), ("i", items), ("u", users)):
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
-    files = [folder / f"{name}.parquet" for name in "eiu"]
-    preprocess_own(*files, space.processed, options=QUIET)
+    events, listed, people = (folder / f"{name}.parquet" for name in "eiu")
+    preprocess_own(EventFile(events), SideFile(listed), SideFile(people), space.processed, options=QUIET)
     return space, prepare(space)
 
 
@@ -65,7 +66,7 @@ def test_stored_and_loaded(tmp_path: Path) -> None:
 def test_other_events_get_the_columns_of_their_items(tmp_path: Path) -> None:
     space, _ = prepared(tmp_path)
     pq.write_table(pa.table({"userId": [3, 9], "movieId": [20, 99]}), tmp_path / "more.parquet")
-    made = prepare_file(tmp_path / "more.parquet", space, NoSplit())
+    made = prepare_file(EventFile(tmp_path / "more.parquet"), space, NoSplit())
     assert made.vocabulary.items.ids.tolist() == [10, 20, 30, 40, 99]
     assert made.items.labels["brand"].of(1) == ["x"]
     np.testing.assert_array_equal(made.users.numbers["income"], [5, np.nan])

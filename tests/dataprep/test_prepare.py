@@ -14,6 +14,7 @@ import pytest
 
 from dataprep.prepare import Prepared, item_table, load_for_training, prepare, read_holdout, user_table
 from dataprep.preprocess import preprocess_own
+from dataprep.readers.own import EventFile
 from dataprep.splits import GlobalTime, LeaveLastN, NoSplit
 from dataprep.table_hashes import table_hashes
 from evaluation.metrics import per_query_metrics
@@ -144,7 +145,7 @@ def test_own_events_without_other_tables(tmp_path: Path) -> None:
     given = tmp_path / "log.parquet"
     pq.write_table(pa.table({"userId": [1, 1, 1, 2], "itemId": [7, 8, 9, 7]}), given)
     space = Workspace(tmp_path / "data")
-    preprocess_own(given, None, None, space.processed, max_reject_share=0.0, options=QUIET)
+    preprocess_own(EventFile(given), None, None, space.processed, max_reject_share=0.0, options=QUIET)
     prepared = prepare(space)
     assert prepared.items.n_genres == 0
     assert rows_of(prepared.split.fit().queries()) == [[0], [0]]
@@ -244,17 +245,17 @@ def test_without_input_another_protocol_splits_again(workspace: Workspace) -> No
 
 def test_the_prepared_train_file_means_the_prepared_data(workspace: Workspace) -> None:
     prepared = prepared_in(workspace)
-    found = load_for_training(workspace, workspace.prepared / "train.parquet", None)
+    found = load_for_training(workspace, EventFile(workspace.prepared / "train.parquet"), None)
     assert found.source == prepared.source
     assert len(found.split.valid()) == 60  # validation events, for early stopping
     with pytest.raises(ConfigError, match=r"is the fit split of leave_one_out; leave out --input to split the data"):
-        load_for_training(workspace, workspace.prepared / "train.parquet", "leave_last_2")
+        load_for_training(workspace, EventFile(workspace.prepared / "train.parquet"), "leave_last_2")
     assert (load_for_training(workspace, None, "leave_last_2").split.fit_stop == 4).all()
 
 
 def test_the_whole_prepared_train_file_is_the_fit_split(workspace: Workspace) -> None:
     prepared = prepared_in(workspace)
-    found = load_for_training(workspace, workspace.prepared / "train.parquet", "none")
+    found = load_for_training(workspace, EventFile(workspace.prepared / "train.parquet"), "none")
     assert raw_rows(found, found.split.fit()) == raw_rows(prepared, prepared.split.fit())
     assert len(found.split.valid()) == len(found.split.test()) == 0
     assert found.source["input"] == str(workspace.prepared / "train.parquet")
@@ -276,7 +277,7 @@ def test_another_file_under_each_protocol(
     path = tmp_path / "mine.parquet"
     columns = {"userId": [4, 2, 2, 2, 2], "itemId": [13, 10, 11, 12, 14], "timestamp": [5, 10, 20, 30, 40]}
     pq.write_table(pa.table(columns), path)
-    found = load_for_training(Workspace(tmp_path / "nothing_there"), path, protocol)
+    found = load_for_training(Workspace(tmp_path / "nothing_there"), EventFile(path), protocol)
     assert rows_of(found.split.fit().queries()) == fit
     assert (len(found.split.valid().target_idx), len(found.split.test().target_idx)) == (valid, test)
     assert found.source["dataset"] == "mine"
@@ -286,7 +287,7 @@ def test_another_file_under_each_protocol(
 def test_another_file_takes_its_titles_from_the_data_root(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "mine.parquet"
     pq.write_table(pa.table({"userId": [13], "movieId": [5]}), path)
-    found = load_for_training(workspace, path, "none")
+    found = load_for_training(workspace, EventFile(path), "none")
     assert found.items.label(0) == "Film 0 (1990)"
     assert found.users.codes("gender", np.array([0])).tolist() == [1]
     assert len(found.vocabulary.items) == 25
@@ -296,13 +297,13 @@ def test_another_file_named_train_is_not_the_prepared_one(workspace: Workspace, 
     prepared_in(workspace)
     path = tmp_path / "train.parquet"
     pq.write_table(pa.table({"userId": [1, 1, 1], "movieId": [1, 2, 3]}), path)
-    assert load_for_training(workspace, path, None).split.interactions.n_events == 3
+    assert load_for_training(workspace, EventFile(path), None).split.interactions.n_events == 3
 
 
 def test_a_missing_input(workspace: Workspace, tmp_path: Path) -> None:
     for path in (tmp_path / "no.parquet", workspace.prepared / "train.parquet"):
         with pytest.raises(DataError, match="no such file"):
-            load_for_training(workspace, path, None)
+            load_for_training(workspace, EventFile(path), None)
 
 
 @pytest.mark.parametrize("name", ["popularity", "itemcf", "mf", "two_tower"])
@@ -310,10 +311,10 @@ def test_fitting_through_the_train_file_is_fitting_on_the_prepared_data(workspac
     prepared_in(workspace)
     settings = {**CONFIGS[name], **({"epochs": 3} if name == "two_tower" else {})}
     train = workspace.prepared / "train.parquet"
-    runs = {"bare": None, "given": train}
+    runs = {"bare": None, "given": EventFile(train)}
     results = {
-        run: train_channel(workspace, name, settings, name=run, input_path=path, options=QUIET)
-        for run, path in runs.items()
+        run: train_channel(workspace, name, settings, name=run, input_file=given, options=QUIET)
+        for run, given in runs.items()
     }
     assert results["bare"]["validation"] == results["given"]["validation"] is not None
     bundles = [Bundle.open(workspace.model(run)) for run in runs]
@@ -338,7 +339,7 @@ def test_held_out_rows_are_grouped_and_none_is_dropped(workspace: Workspace, tmp
     prepared = prepare(workspace, NoSplit())
     # Users have raw ids 10·u + 3, items 7·i + 5; user 4 and film 6 are unknown.
     path = holdout_file(tmp_path, [(33, 12), (4, 5), (13, 6), (33, 6), (33, 5), (13, 19)])
-    found = read_holdout(path, prepared)
+    found = read_holdout(EventFile(path), prepared)
     assert found.queries.user_idx.tolist() == [-1, 1, 3]
     targets = np.split(found.target_idx, found.target_offsets[1:-1])
     assert [row.tolist() for row in targets] == [[0], [-1, 2], [1, -1, 0]]  # in the order of the file
@@ -347,7 +348,7 @@ def test_held_out_rows_are_grouped_and_none_is_dropped(workspace: Workspace, tmp
     assert found.target_rating is None
     rated = pq.read_table(path).append_column("rating", pa.array([1.0, 2.0, 3.0, 4.0, 5.0, 0.5]))
     pq.write_table(rated, path)
-    ratings = read_holdout(path, prepared).target_rating
+    ratings = read_holdout(EventFile(path), prepared).target_rating
     assert ratings is not None
     assert ratings.tolist() == [2, 3, 0.5, 1, 4, 5]
     assert found.queries.as_of.tolist() == [-1, int(events.timestamp[15]), int(events.timestamp[31])]
@@ -361,19 +362,23 @@ def test_held_out_queries_have_their_time_only_with_query_time(workspace: Worksp
     path = tmp_path / "held.parquet"
     columns = {"userId": [33, 4, 13, 33], "movieId": [12, 5, 6, 6], "timestamp": [90, 50, 70, 80]}
     pq.write_table(pa.table(columns), path)
-    assert read_holdout(path, prepared, query_time=True).queries.as_of.tolist() == [50, 70, 80]  # users 4, 13, 33
+    assert read_holdout(EventFile(path), prepared, query_time=True).queries.as_of.tolist() == [
+        50,
+        70,
+        80,
+    ]  # users 4, 13, 33
     without = holdout_file(tmp_path, [(33, 12), (4, 5), (13, 6), (33, 6)])
-    untimed = read_holdout(without, prepared)
+    untimed = read_holdout(EventFile(without), prepared)
     pq.write_table(pa.table(columns), path)
-    np.testing.assert_array_equal(read_holdout(path, prepared).queries.as_of, untimed.queries.as_of)
+    np.testing.assert_array_equal(read_holdout(EventFile(path), prepared).queries.as_of, untimed.queries.as_of)
     pq.write_table(pa.table(columns).drop_columns(["timestamp"]), path)
-    with pytest.raises(DataError, match=r"--query_time needs a column timestamp, and .* has userId, movieId"):
-        read_holdout(path, prepared, query_time=True)
+    with pytest.raises(DataError, match=r"--query_time needs a column for the time, and .* has none"):
+        read_holdout(EventFile(path), prepared, query_time=True)
 
 
 def test_unknown_users_and_films_of_a_held_out_file_are_misses(workspace: Workspace, tmp_path: Path) -> None:
     prepared = prepare(workspace, NoSplit())
-    found = read_holdout(holdout_file(tmp_path, [(3, 6), (4, 6), (13, 6)]), prepared)
+    found = read_holdout(EventFile(holdout_file(tmp_path, [(3, 6), (4, 6), (13, 6)])), prepared)
     channel = CHANNELS["popularity"]().fit(prepared.training_data(), options=QUIET)
     metrics = per_query_metrics(channel.retrieve(found.queries, 25), found, (25,))
     assert metrics["hit_rate@25"].tolist() == [0.0, 0.0, 0.0]
@@ -381,12 +386,12 @@ def test_unknown_users_and_films_of_a_held_out_file_are_misses(workspace: Worksp
 
 def test_held_out_histories_exclude_the_test_split(workspace: Workspace, tmp_path: Path) -> None:
     prepared = prepare(workspace, LeaveLastN(1))
-    found = read_holdout(holdout_file(tmp_path, [(13, 5)]), prepared)
+    found = read_holdout(EventFile(holdout_file(tmp_path, [(13, 5)])), prepared)
     assert rows_of(found.queries) == [prepared.split.interactions.history(1)[:7].tolist()]
 
 
 def test_a_held_out_file_of_unknown_users_only(workspace: Workspace, tmp_path: Path) -> None:
-    found = read_holdout(holdout_file(tmp_path, [(4, 5), (1, 5)]), prepare(workspace, NoSplit()))
+    found = read_holdout(EventFile(holdout_file(tmp_path, [(4, 5), (1, 5)])), prepare(workspace, NoSplit()))
     assert found.queries.user_idx.tolist() == [-1, -1]
     assert rows_of(found.queries) == [[], []]
 
@@ -395,5 +400,5 @@ def test_a_bad_held_out_file_is_named(workspace: Workspace, tmp_path: Path) -> N
     prepared = prepare(workspace, NoSplit())
     path = tmp_path / "held.parquet"
     pq.write_table(pa.table({"userId": [1]}), path)
-    with pytest.raises(DataError, match=r"held\.parquet needs columns userId and movieId"):
-        read_holdout(path, prepared)
+    with pytest.raises(DataError, match=r"held\.parquet has no column for the item"):
+        read_holdout(EventFile(path), prepared)

@@ -13,6 +13,7 @@ import pytest
 from loguru import logger
 
 from dataprep.prepare import Prepared
+from dataprep.readers.own import EventFile
 from dataprep.splits import LastThree
 from evaluation.metrics import per_query_metrics
 from experiments.evaluate_pipeline import evaluate_pipeline
@@ -179,7 +180,7 @@ def on_everything(own: Workspace, prepared: Prepared) -> Workspace:
     mine = own.root / "mine.parquet"
     pq.write_table(pq.read_table(events), mine)
     for name in ("popularity", "mf"):
-        train_channel(own, name, small.CHANNELS[name], input_path=mine, protocol="none", options=QUIET)
+        train_channel(own, name, small.CHANNELS[name], input_file=EventFile(mine), protocol="none", options=QUIET)
     return own
 
 
@@ -189,7 +190,9 @@ def test_a_held_out_file(on_everything: Workspace, prepared: Prepared) -> None:
     items = prepared.vocabulary.items
     target = int(items.decode(np.setdiff1d(np.arange(len(items)), fit.history(0))[0]))
     rows = [(user_id(0), target), (user_id(0), movie_id(2)), (999, movie_id(0)), (user_id(1), 4)]
-    measured = evaluate_recall(own, names=["popularity", "mf"], test_file=held_out(own.root / "test.parquet", rows))
+    measured = evaluate_recall(
+        own, names=["popularity", "mf"], test_file=EventFile(held_out(own.root / "test.parquet", rows))
+    )
     assert measured.protocol.split == "none, tested on test.parquet"
     evaluation = measured.evaluations[0]
     assert (evaluation.queries, evaluation.targets, evaluation.unknown_targets) == (3, 4, 1)
@@ -207,14 +210,14 @@ def test_a_pipeline_on_a_held_out_file(own: Workspace, prepared: Prepared) -> No
     test = prepared.split.test()
     users = prepared.vocabulary.users.decode(test.queries.user_idx).tolist()
     rows = list(zip(users, prepared.vocabulary.items.decode(test.target_idx).tolist(), strict=True))
-    found = evaluate_pipeline(own, test_file=held_out(own.root / "mine.parquet", rows), ks=(5, 20))
+    found = evaluate_pipeline(own, test_file=EventFile(held_out(own.root / "mine.parquet", rows)), ks=(5, 20))
     expected = evaluate_pipeline(own, ks=(5, 20))
     assert (found.protocol.split, found.report.name) == ("leave_one_out, tested on mine.parquet", "pipeline_mine.md")
     for one, other in zip(found.evaluations, expected.evaluations, strict=True):
         assert (one.name, one.ks) == (other.name, (5, 20))
         for metric, values in other.per_query.items():
             np.testing.assert_array_equal(one.per_query[metric], values)
-    one_film = evaluate_pipeline(own, test_file=held_out(own.root / "mine.parquet", rows[:1]))
+    one_film = evaluate_pipeline(own, test_file=EventFile(held_out(own.root / "mine.parquet", rows[:1])))
     assert one_film.data["funnel"]["targets"] == 1
 
 
@@ -253,9 +256,9 @@ def test_a_changed_or_missing_file_is_an_error(on_everything: Workspace) -> None
 def test_seen_films_may_be_included(own: Workspace, prepared: Prepared) -> None:
     seen = [(user_id(u), int(prepared.vocabulary.items.decode(prepared.split.fit().history(u)[0]))) for u in range(30)]
     file = held_out(own.root / "seen.parquet", seen)
-    filtered = evaluate_recall(own, names=["itemcf"], test_file=file)
+    filtered = evaluate_recall(own, names=["itemcf"], test_file=EventFile(file))
     assert filtered.evaluations[0].mean("hit_rate@500") == 0.0
-    let_in = evaluate_recall(own, names=["itemcf"], test_file=file, include_seen=True)
+    let_in = evaluate_recall(own, names=["itemcf"], test_file=EventFile(file), include_seen=True)
     assert let_in.evaluations[0].mean("hit_rate@500") >= 0.8
     assert "seen items not filtered" in let_in.protocol.line()
 

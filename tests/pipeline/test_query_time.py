@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataprep.prepare import Prepared
+from dataprep.readers.own import EventFile
 from experiments.evaluate_pipeline import evaluate_pipeline
 from experiments.evaluate_recall import evaluate_recall
 from pipeline import load
@@ -175,5 +176,5 @@ def test_data_without_times(own: Workspace, tmp_path: Path) -> None:
     settings = deep_merge(small.CHANNELS["two_tower"], {"encoder": {"query_time": True}})
     for protocol in ("leave_one_out", "none"):
         with pytest.raises(DataError, match="query_time needs timestamps"):
-            train_channel(own, "two_tower", settings, input_path=file, protocol=protocol, options=QUIET)
+            train_channel(own, "two_tower", settings, input_file=EventFile(file), protocol=protocol, options=QUIET)
     assert len(Prepared.load(own.prepared).split.valid()) == N_USERS

@@ -14,6 +14,7 @@ import pytest
 from dataprep.events import write_events
 from dataprep.prepare import Prepared, prepare_file
 from dataprep.preprocess import preprocess
+from dataprep.readers.own import EventFile
 from dataprep.splits import LeaveLastN, NoSplit
 from pipeline import PipelineConfig, load, samples
 from pipeline.builder import assemble, load_channels
@@ -359,7 +360,7 @@ def test_a_ranker_follows_channels_fitted_on_a_file_of_ones_own(own: Workspace) 
     file = own.root / "own.parquet"
     write_events(file, Prepared.load(own.prepared).split.interactions, Prepared.load(own.prepared).vocabulary)
     for name in ("popularity", "mf"):
-        train_channel(own, name, small.CHANNELS[name], input_path=file, options=QUIET)
+        train_channel(own, name, small.CHANNELS[name], input_file=EventFile(file), options=QUIET)
     settings = {"channels": ["popularity", "mf"], "rerank": {"similarity": {"channel": "mf"}}}
     ranked = train_ranker(own, "deepfm", RANKER, settings, options=QUIET)
     assert json.loads((Path(ranked["path"]) / "manifest.json").read_text())["data"]["input"] == str(file.resolve())
@@ -375,7 +376,7 @@ def test_a_ranker_of_two_tasks_learns_clicks_and_likes(own: Workspace) -> None:
 def test_likes_without_ratings_are_an_error_before_any_channel_is_fitted_again(own: Workspace) -> None:
     file, unrated = own.root / "own.parquet", replace(Prepared.load(own.prepared).split.interactions, rating=None)
     write_events(file, unrated, Prepared.load(own.prepared).vocabulary)
-    train_channel(own, "popularity", {}, input_path=file, options=QUIET)
+    train_channel(own, "popularity", {}, input_file=EventFile(file), options=QUIET)
     before = set(own.models.iterdir())
     with pytest.raises(ConfigError, match="the task 'like' needs ratings, and this data set has none"):
         train_ranker(own, "ple", {}, {"channels": ["popularity"], "rerank": None}, options=QUIET)
@@ -400,15 +401,15 @@ def test_a_file_with_another_catalogue_is_refused(tmp_path: Path) -> None:
     events = tmp_path / "events.parquet"
     films = [10, 20, 30, 10, 30, 20]
     pq.write_table(pa.table({"userId": [1, 1, 1, 2, 2, 2], "movieId": films}), events)
-    train_channel(own, "popularity", {}, input_path=events, protocol="none", options=QUIET)
-    check_protocol(own, ("popularity",), prepare_file(events, own, NoSplit()))
+    train_channel(own, "popularity", {}, input_file=EventFile(events), protocol="none", options=QUIET)
+    check_protocol(own, ("popularity",), prepare_file(EventFile(events), own, NoSplit()))
     small.write_raw(own.raw / "ml-tiny")
     preprocess(own.raw / "ml-tiny", own.processed, options=QUIET)
     with pytest.raises(
         ArtefactError,
         match=r"with vocabulary .* again with .*train_recall\.py --model popularity",
     ):
-        check_protocol(own, ("popularity",), prepare_file(events, own, NoSplit()))
+        check_protocol(own, ("popularity",), prepare_file(EventFile(events), own, NoSplit()))
 
 
 def test_validation_is_capped(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:

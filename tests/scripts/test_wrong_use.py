@@ -86,7 +86,7 @@ OPTIONS = [
     ("train_recall", ["--model", "mf", "--protocol", "random"], "unknown protocol 'random'; known: leave_one_out"),
     ("train_recall", ["--model", "mf", "--input", "nowhere.parquet"], "no such file: nowhere.parquet"),
     ("train_recall", ["--model", "mf", "--input", "mine/train.parquet"], "no such file: mine/train.parquet"),
-    ("train_recall", ["--model", "mf", "--input", "pyproject.toml"], "not a readable Parquet file"),
+    ("train_recall", ["--model", "mf", "--input", "pyproject.toml"], "pyproject.toml has no column for the user"),
     ("train_ranking", ["--set", "task=watch"], "there are no labels for the task 'watch'; known: click, like"),
     ("train_ranking", ["--set", "model=xdeepfm"], "unknown ranking 'xdeepfm'; known: lr, fm, deep, wide_deep"),
     ("train_ranking", ["--max_queries", "0"], "max_queries: "),

@@ -53,6 +53,12 @@ def test_edges_without_weights_weigh_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, ones)
 
 
+def test_edges_between_ids_of_text(tmp_path: Path) -> None:
+    pd.DataFrame({"movieId_1": ["a", "x"], "movieId_2": ["c", "a"]}).to_parquet(tmp_path / "edges.parquet")
+    found = read_item_graph(tmp_path / "edges.parquet", IdMap(np.array(["a", "b", "c"], dtype=object)))
+    np.testing.assert_array_equal(found.toarray(), [[0, 0, 1], [0, 0, 0], [1, 0, 0]])
+
+
 @pytest.fixture
 def log() -> Iterator[list[str]]:
     lines: list[str] = []
@@ -86,7 +92,7 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no parquet": (lambda at: raw(at, "g.parquet", b"what"), "cannot be read as Parquet"),
     "a column is missing": (lambda at: parquet(at, movieId_1=[1], item=[2]), "lacks the column movieId_2; it holds"),
     "no rows": (lambda at: parquet(at, movieId_1=np.zeros(0, int), movieId_2=np.zeros(0, int)), "no rows"),
-    "text ids": (lambda at: parquet(at, movieId_1=["a"], movieId_2=["b"]), "column movieId_1 .* whole numbers"),
+    "text ids": (lambda at: parquet(at, movieId_1=["a"], movieId_2=["b"]), "joins no two movies of the data"),
     "an id is empty": (lambda at: parquet(at, movieId_1=[10, None], movieId_2=[20, 30]), "row 2: movieId_1 is empty"),
     "negative weight": (
         lambda at: parquet(at, movieId_1=[10, 20], movieId_2=[20, 30], weight=[1.0, -2.0]),
