@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from loguru import logger
 
-from dataprep.prepare import Prepared
+from dataprep.prepare import Prepared, load_prepared
 from dataprep.splits import LeaveLastN
 from evaluation.pointwise import auc
 from evaluation.report import markdown_table, without_nan
@@ -73,7 +73,7 @@ def main() -> None:
     if args.smoke:
         prepared, settings, seeds, decays = synthetic_ratings(), SMOKE, [0], [1e-5]
     else:
-        prepared, settings = Prepared.load(Workspace(args.data_dir).prepared), {}
+        prepared, settings = load_prepared(Workspace(args.data_dir).prepared), {}
         seeds, decays = [int(s) for s in args.seeds.split(",")], [float(w) for w in args.weight_decays.split(",")]
     RunOptions(threads=args.threads).apply_threads()
     models = [model for model in args.models.split(",") if model in RANKERS]
