@@ -10,6 +10,7 @@ import numpy as np
 
 from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths
 from reccore.labels import Labels
+from reccore.titles import natural_title
 from reccore.vocabulary import RawId
 
 UNKNOWN_YEAR = 0
@@ -90,8 +91,8 @@ class ItemTable:
         )
 
     def label(self, item: int, movie_id: RawId | None = None) -> str:
-        """Title and year for display; without a title, the raw id if it is given, else the index."""
-        title = "" if self.title is None else str(self.title[item])
+        """Title and year for display, the article in front; without a title, the raw id if given, else the index."""
+        title = "" if self.title is None else natural_title(str(self.title[item]))
         year = 0 if self.year is None else int(self.year[item])
         unnamed = f"item {item}" if movie_id is None else f"movie {movie_id}"
         return (title or unnamed) + (f" ({year})" if year else "")
