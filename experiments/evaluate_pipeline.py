@@ -17,7 +17,7 @@ from experiments.measuring import EvaluationJob, EvaluationResult
 from experiments.merge_findings import merge_text
 from experiments.slices import SliceRow, slice_rows, slices_of, slices_table
 from experiments.trade_off import trade_off_curve, trade_off_table
-from pipeline.builder import PIPELINE, load
+from pipeline.builder import PIPELINE, load_trained
 from pipeline.fates import Passage
 from pipeline.inference import Pipeline
 from reccore import Workspace
@@ -46,12 +46,12 @@ def evaluate_pipeline(
     Raises:
         ConfigError, ArtefactError, DataError: see ``EvaluationJob.open``.
     """
-    pipeline = load(workspace.model(PIPELINE))
+    pipeline = load_trained(workspace)
     job = EvaluationJob.open(
         "pipeline",
         workspace,
         {source.name: source.channel for source in pipeline.sources},
-        pipeline.config.parts,
+        [PIPELINE],
         split=split,
         test_file=test_file,
         query_time=query_time,

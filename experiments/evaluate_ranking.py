@@ -19,7 +19,7 @@ from evaluation.significance import paired_bootstrap
 from evaluation.within_candidates import WEIGHTED, WithinCandidates, measure_within
 from experiments.funnel import RECALL
 from experiments.measuring import EvaluationJob
-from pipeline.builder import PIPELINE, assemble, load
+from pipeline.builder import PIPELINE, assemble, load_trained
 from pipeline.inference import Pipeline
 from pipeline.samples import ranking_samples
 from pipeline.stages import RECALL_RANK
@@ -114,7 +114,7 @@ def evaluate_ranking(
         ArtefactError, NotReadyError: a model is not trained, or on other data.
         DataError: no candidate is a positive; or see ``EvaluationJob.open``.
     """
-    pipeline = load(workspace.model(PIPELINE))
+    pipeline = load_trained(workspace)
     names = tuple(models) or ((pipeline.config.ranker,) if pipeline.config.ranker else ())
     if not names:
         raise ConfigError(
@@ -128,7 +128,7 @@ def evaluate_ranking(
         "ranking",
         workspace,
         channels,
-        [*channels, *names],
+        [PIPELINE, *names],
         split=split,
         test_file=None,
         query_time=query_time,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+
+from loguru import logger
 
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore, HistoryStore
@@ -27,24 +28,26 @@ from reccore import (
     Workspace,
     write_bundle,
 )
+from reccore.bundle import MANIFEST, read_manifest
 from reccore.component import Registry
 from rerank import RERANKERS
 from rerank.base import BaseReranker
 
 PIPELINE = "pipeline"
+PARTS_FOLDER = "parts"
 RERANKER_FOLDER = "reranker"
 
 T = TypeVar("T", bound=Component[Any])
 
 
-def load_channels(workspace: Workspace, names: tuple[str, ...]) -> dict[str, BaseRecall]:
-    """Trained channels by name.
+def open_channels(workspace: Workspace, names: Sequence[str]) -> dict[str, Bundle]:
+    """Bundles of trained channels by name.
 
     Raises:
         NotReadyError: a channel is not trained; names the command.
-        ArtefactError: two channels were trained on different vocabularies.
+        ArtefactError: a damaged bundle, or one of another kind.
     """
-    channels = {}
+    bundles = {}
     for name in names:
         path = workspace.model(name)
         if not path.exists():
@@ -52,9 +55,24 @@ def load_channels(workspace: Workspace, names: tuple[str, ...]) -> dict[str, Bas
                 f"recall channel {name!r} is not trained; run first: PYTHONPATH=. python scripts/train_recall.py "
                 f"--model {name if name in CHANNELS else f'MODEL --name {name}'}"
             )
-        channels[name] = CHANNELS.load(path)
+        bundles[name] = Bundle.open(path, kind=CHANNELS.kind)
+    return bundles
+
+
+def channels_of(bundles: Mapping[str, Bundle]) -> dict[str, BaseRecall]:
+    """The channels of opened bundles.
+
+    Raises:
+        ArtefactError: two channels were trained on different vocabularies.
+    """
+    channels = {name: component_of(CHANNELS, bundle) for name, bundle in bundles.items()}
     check_vocabularies({f"channel {name}": channel.vocabulary for name, channel in channels.items()})
     return channels
+
+
+def load_channels(workspace: Workspace, names: Sequence[str]) -> dict[str, BaseRecall]:
+    """Trained channels by name; errors are those of ``open_channels`` and ``channels_of``."""
+    return channels_of(open_channels(workspace, names))
 
 
 def check_vocabularies(vocabularies: Mapping[str, Vocabulary]) -> None:
@@ -101,76 +119,115 @@ def assemble(
     )
 
 
-def save(pipeline: Pipeline, workspace: Workspace, name: str = PIPELINE) -> Path:
-    """Write the pipeline's bundle: its own parts, and references to the bundles of its components.
+def save(pipeline: Pipeline, path: Path, parts: Mapping[str, Bundle], *, data: Mapping[str, Any]) -> Path:
+    """Write the pipeline as one folder that needs nothing outside it, whole or not at all.
+
+    Channels and ranker become hard links to the files of their bundles, which take no space on the same file system.
+
+    Args:
+        pipeline: what to write.
+        path: its folder, such as ``data/models/pipeline``; an existing pipeline is replaced.
+        parts: bundles that the pipeline's channels and ranker were loaded from, by name.
+        data: origin of the data that they were fitted on, see ``Prepared.provenance``.
 
     Raises:
         ConfigError: the histories come from a store that is not part of the bundle.
+        ArtefactError: a part was replaced since it was opened, or writing failed.
     """
     if not isinstance(pipeline.histories, FrozenHistoryStore):
         raise ConfigError(f"a pipeline is saved with a FrozenHistoryStore, got {type(pipeline.histories).__name__}")
-    path = workspace.model(name)
-    parts = {
-        part: {
-            "path": os.path.relpath(workspace.model(part), path),
-            "fingerprint": Bundle.open(workspace.model(part)).fingerprint,
-        }
-        for part in pipeline.config.parts
+    facts = {
+        "config": pipeline.config.model_dump(mode="json"),
+        "parts": {name: parts[name].fingerprint for name in pipeline.config.parts},
+        "data": dict(data),
     }
-    facts = {"config": pipeline.config.model_dump(mode="json"), "parts": parts}
-    with write_bundle(path, kind="pipeline", component=PIPELINE, **facts) as bundle:
+    with write_bundle(path, kind=PIPELINE, component=PIPELINE, **facts) as bundle:
         bundle.vocabulary(pipeline.vocabulary)
         bundle.arrays("items.npz", pipeline.items.to_arrays())
         pipeline.histories.save(bundle.folder)
         if pipeline.reranker is not None:
             pipeline.reranker.save(bundle.path(RERANKER_FOLDER))
+        for name in pipeline.config.parts:
+            parts[name].link_to(bundle.path(PARTS_FOLDER) / name)
     return path
+
+
+def open_pipeline(path: Path | str) -> Bundle:
+    """The bundle of a pipeline.
+
+    Raises:
+        NotReadyError: there is no pipeline; names the command.
+        ArtefactError: a damaged bundle, or one of another kind.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NotReadyError(f"no pipeline at {path}; run first: PYTHONPATH=. python scripts/train_ranking.py")
+    bundle = Bundle.open(path, kind=PIPELINE)
+    if not all(f"{PARTS_FOLDER}/{name}/{MANIFEST}" in bundle.manifest["files"] for name in bundle.manifest["parts"]):
+        raise ArtefactError(
+            f"the pipeline at {path} does not hold its channels and ranker, as this version writes it; build it again: "
+            "PYTHONPATH=. python scripts/train_ranking.py"
+        )
+    return bundle
+
+
+def parts_of(bundle: Bundle) -> dict[str, Bundle]:
+    """Bundles of a pipeline's channels and ranker by name."""
+    return {name: bundle.nested(f"{PARTS_FOLDER}/{name}") for name in bundle.manifest["parts"]}
+
+
+def changed_parts(bundle: Bundle, workspace: Workspace) -> tuple[str, ...]:
+    """Names of a pipeline's parts that were trained again under ``models/`` after it was built."""
+    manifests = {name: read_manifest(workspace.model(name)) for name in bundle.manifest["parts"]}
+    return tuple(
+        name
+        for name, manifest in manifests.items()
+        if manifest and Bundle(workspace.model(name), manifest).fingerprint != bundle.manifest["parts"][name]
+    )
 
 
 def load(path: Path | str, *, histories: HistoryStore | None = None) -> Pipeline:
     """A pipeline ready to answer, in a fresh process and without training data.
 
     Args:
-        path: the pipeline's folder, such as ``data/models/pipeline``.
+        path: the pipeline's folder, such as ``data/models/pipeline`` or a copy of it anywhere.
         histories: where to read the histories of users; by default those that the pipeline was built with.
 
     Raises:
         NotReadyError: there is no pipeline; names the command.
-        ArtefactError: a damaged bundle, or a component that was trained again since.
+        ArtefactError: a damaged bundle.
     """
-    path = Path(path)
-    if not path.exists():
-        raise NotReadyError(f"no pipeline at {path}; run first: PYTHONPATH=. python scripts/train_ranking.py")
-    bundle = Bundle.open(path, kind="pipeline")
+    return pipeline_of(open_pipeline(path), histories=histories)
+
+
+def load_trained(workspace: Workspace) -> Pipeline:
+    """The pipeline of a data root; logs which of its parts were trained again since it was built."""
+    bundle = open_pipeline(workspace.model(PIPELINE))
+    changed = changed_parts(bundle, workspace)
+    if changed:
+        logger.warning(
+            "{} trained again after the pipeline at {} was built, which answers as before; "
+            "train_ranking.py builds it with what is new",
+            ", ".join(changed) + (" was" if len(changed) == 1 else " were"),
+            bundle.path,
+        )
+    return pipeline_of(bundle)
+
+
+def pipeline_of(bundle: Bundle, *, histories: HistoryStore | None = None) -> Pipeline:
+    """The pipeline of an opened bundle, see ``load``."""
     config = PipelineConfig.parse(bundle.manifest["config"])
-    parts = {part: _open_part(path, part, facts, config) for part, facts in bundle.manifest["parts"].items()}
-    vocabulary = bundle.vocabulary()
+    parts, vocabulary = parts_of(bundle), bundle.vocabulary()
     return assemble(
         config,
-        channels={name: _component(CHANNELS, parts[name]) for name in config.channels},
-        ranker=None if config.ranker is None else _component(RANKERS, parts[config.ranker]),
+        channels={name: component_of(CHANNELS, parts[name]) for name in config.channels},
+        ranker=None if config.ranker is None else component_of(RANKERS, parts[config.ranker]),
         items=ItemTable.from_arrays(bundle.arrays("items.npz"), len(vocabulary.items)),
-        histories=FrozenHistoryStore.load(path, vocabulary) if histories is None else histories,
-        reranker=None if config.rerank is None else RERANKERS.load(path / RERANKER_FOLDER),
+        histories=FrozenHistoryStore.load(bundle.path, vocabulary) if histories is None else histories,
+        reranker=None if config.rerank is None else component_of(RERANKERS, bundle.nested(RERANKER_FOLDER)),
     )
 
 
-def _open_part(path: Path, part: str, facts: Mapping[str, str], config: PipelineConfig) -> Bundle:
-    """The bundle of a component, which must be the one that the pipeline was built with."""
-    folder = Path(os.path.normpath(path / facts["path"]))
-    if not folder.exists():
-        command = "train_recall.py" if part in config.channels else "train_ranking.py"
-        raise ArtefactError(
-            f"the pipeline at {path} needs {part!r}, which is no longer there; train it again with {command}"
-        )
-    bundle = Bundle.open(folder)
-    if bundle.fingerprint != facts["fingerprint"]:
-        raise ArtefactError(
-            f"{part!r} was trained again after the pipeline at {path} was built; "
-            "run PYTHONPATH=. python scripts/train_ranking.py to bring them together"
-        )
-    return bundle
-
-
-def _component(registry: Registry[T], bundle: Bundle) -> T:
+def component_of(registry: Registry[T], bundle: Bundle) -> T:
+    """The component of an opened bundle."""
     return registry[bundle.manifest["component"]].from_bundle(bundle)

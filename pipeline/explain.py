@@ -64,30 +64,41 @@ def explain(
     *,
     user: RawId | None = None,
     history: Sequence[EventLike] | None = None,
+    new_events: Sequence[EventLike] = (),
     k: int = 10,
     exclude: Sequence[RawId] = (),
     as_of: int | None = None,
 ) -> Explanation:
     """Follow a film through the request that ``pipeline.recommend`` would answer with the same arguments.
 
-    Every channel scores the whole catalogue once, and the contributions take some tens of passes of the ranker over
-    the candidates: about a second on MovieLens-100K.
-
     Args:
         pipeline: ready to answer.
         movie: raw id of the film.
-        user, history, k, exclude, as_of: see ``Pipeline.recommend``.
+        user, history, new_events, k, exclude, as_of: see ``Pipeline.recommend``.
 
     Raises:
         DataError: the film is not in the catalogue; and as ``Pipeline.recommend``.
     """
+    request, _ = pipeline.request(user=user, history=history, new_events=new_events, k=k, exclude=exclude, as_of=as_of)
+    return explain_request(pipeline, movie, request)
+
+
+def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Explanation:
+    """Follow a film through a request, which must hold one query.
+
+    Every channel scores the whole catalogue once, and the contributions take some tens of passes of the ranker over
+    the candidates: about a second on MovieLens-100K.
+
+    Raises:
+        DataError: the film is not in the catalogue.
+    """
+    k = request.k
     item = int(encode_ids("movie", [movie], pipeline.vocabulary.items)[0])
     if item < 0:
         raise DataError(
             f"movie {movie} is not in the catalogue of this pipeline ({len(pipeline.vocabulary.items):,} films), so no "
             "stage can offer it; correct the id, or train on data that has the film"
         )
-    request, _ = pipeline.request(user=user, history=history, k=k, exclude=exclude, as_of=as_of)
     passage = Passage.of(pipeline, request.queries, k, exclude=request.exclude)
     fate = FATES[int(passage.fates(np.zeros(1, dtype=np.int64), np.array([item]), k)[0])]
     channels = tuple(channel_view(source, passage.request, item) for source in pipeline.sources)
@@ -154,7 +165,8 @@ def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageV
             views.append(StageView.in_order(stage.role, stage.name, after, item, k))
         elif isinstance(stage, RerankSelector):
             whole = stage.reranker.rerank(request.queries, before, max(before.k, 1))
-            views.append(StageView.in_order(stage.role, stage.name, whole, item, k))
+            view = StageView.in_order(stage.role, stage.name, whole, item, k)
+            views.append(view.without_scores_beyond(stage.reranker.pool))
         before = after
     return tuple(views)
 

@@ -15,7 +15,7 @@ from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
 from dataprep.readers.own import EventFile
 from dataprep.splits import parse_protocol
 from evaluation.metrics import per_query_metrics
-from pipeline.builder import PIPELINE, assemble, load_channels, save
+from pipeline.builder import PIPELINE, assemble, channels_of, open_channels, save
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.leak_alarm import check_for_leak
@@ -28,6 +28,7 @@ from recall import CHANNELS
 from recall.graph.files import read_item_graph
 from recall.neural.channel import NeuralRecall
 from reccore import (
+    Bundle,
     Candidates,
     ConfigError,
     DataError,
@@ -44,7 +45,9 @@ from training.checkpointing import drop_checkpoint, has_checkpoint
 VALIDATION_KS = (10, 100)
 VALIDATION_QUERIES = 5_000
 """Enough to choose an epoch or a setting; evaluation uses all users."""
-RESERVED_NAMES = (PIPELINE, MERGED)
+SERVING = "serving"
+"""The pipeline fitted on every event, see ``pipeline.refitting``."""
+RESERVED_NAMES = (PIPELINE, SERVING, MERGED)
 
 
 def train_channel(
@@ -149,7 +152,8 @@ def train_ranker(
     path = _model_folder(workspace, name, ranker.kind)
     with_files = _with_files(options, workspace, name)
     config = pipeline_of_ranker(pipeline_settings, name)
-    channels = load_channels(workspace, config.channels)
+    parts = open_channels(workspace, config.channels)
+    channels = channels_of(parts)
     prepared = data_of(workspace, config.channels)
     if protocol is not None and parse_protocol(protocol).name != prepared.split.protocol:
         raise ConfigError(
@@ -191,13 +195,14 @@ def train_ranker(
         channels=channels,
         ranker=ranker,
         items=items,
-        histories=FrozenHistoryStore(prepared.split.history(), prepared.vocabulary),
+        histories=FrozenHistoryStore(prepared.split.interactions, prepared.vocabulary),
         reranker=reranker,
     )
+    parts[name] = Bundle.open(path)
     return {
         "model": model,
         "path": str(path),
-        "pipeline": str(save(pipeline, workspace)),
+        "pipeline": str(save(pipeline, workspace.model(PIPELINE), parts, data=prepared.provenance)),
         "config": ranker.config.model_dump(mode="json"),
         "training_queries": len(train),
         "stopping_queries": len(stop),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
@@ -16,7 +16,7 @@ import numpy as np
 from reccore import DataError, IdMap, Interactions, QueryBatch, RawId, Vocabulary, parse_raw_id
 from reccore.arrays import IntArray
 
-_EVENT_TEXT = re.compile(r"(?P<movie_id>[^:@\s][^:@]*)(:(?P<rating>-?\d+(\.\d+)?))?(@(?P<time>-?\d+))?")
+_EVENT_TEXT = re.compile(r"(?P<film>.*?\S)(:(?P<rating>-?\d+(\.\d+)?))?(@(?P<time>-?\d+))?")
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,29 @@ class Event:
         except TypeError as error:
             raise DataError(f"an event is a movie_id with an optional rating and time, got {value!r}") from error
 
+    @staticmethod
+    def parse_film(text: str, find: Callable[[str], RawId]) -> RawId:
+        """The raw id that a text is, or that of the film that it names, see ``parse``."""
+        film = parse_raw_id(text.strip())
+        return find(film) if isinstance(film, str) else film
+
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """An event from ``ID``, ``ID:RATING``, ``ID@TIME`` or ``ID:RATING@TIME``, such as ``172:4.5@881250949``.
+    def parse(cls, text: str, find: Callable[[str], RawId]) -> Self:
+        """An event from ``FILM``, ``FILM:RATING``, ``FILM@TIME`` or ``FILM:RATING@TIME``: ``172:4.5@881250949``.
+
+        Args:
+            text: FILM is a whole number, which is a raw id, or a text for ``find``.
+            find: the raw id of the film that a text names, such as ``FilmFinder.find``.
 
         Raises:
-            DataError: another format.
+            DataError: no film; and as ``find``.
         """
         found = _EVENT_TEXT.fullmatch(text.strip())
         if found is None:
-            raise DataError(f"an event is written ID, ID:RATING or ID:RATING@TIME, got {text!r}")
-        rating, time = found["rating"], found["time"]
+            raise DataError(f"an event is written FILM, FILM:RATING or FILM:RATING@TIME, got {text!r}")
+        film, rating, time = found["film"], found["rating"], found["time"]
         return cls(
-            parse_raw_id(found["movie_id"]),
+            cls.parse_film(film, find),
             None if rating is None else float(rating),
             None if time is None else int(time),
         )
@@ -109,6 +119,40 @@ def history_query(
         user_idx=user_idx,
     )
     return query, tuple(event.movie_id for event, item in zip(events, idx.tolist(), strict=True) if item < 0)
+
+
+def extended_query(
+    stored: QueryBatch, new_events: Sequence[EventLike], vocabulary: Vocabulary
+) -> tuple[QueryBatch, tuple[RawId, ...]]:
+    """A stored history of one user followed by new events, as ``history_query`` makes a query of them.
+
+    A new event of a film takes the place of an earlier one. New events without times, where the stored ones have them,
+    come last and take the time of the latest.
+
+    Raises:
+        DataError: an invalid event, or times for some events only.
+    """
+    given = [Event.of(value) for value in new_events]
+    events = _events_of(stored, vocabulary)
+    latest = max((event.time for event in events if event.time is not None), default=None)
+    if latest is not None and not any(event.time is not None for event in given):
+        given = [replace(event, time=latest) for event in given]
+    last_of_film: dict[RawId, Event] = {}
+    for event in (*events, *given):
+        last_of_film.pop(event.movie_id, None)
+        last_of_film[event.movie_id] = event
+    return history_query(list(last_of_film.values()), vocabulary, stored.user_idx)
+
+
+def _events_of(query: QueryBatch, vocabulary: Vocabulary) -> list[Event]:
+    """The known events of a batch of one query, oldest first."""
+    known = query.known_items_only(len(vocabulary.items))
+    ids: list[RawId] = vocabulary.items.decode(known.history_idx).tolist()
+    nothing: list[None] = [None] * len(ids)
+    ratings = nothing if known.history_rating is None else known.history_rating.tolist()
+    times = nothing if known.history_time is None else known.history_time.tolist()
+    rated = [None if rating is None or math.isnan(rating) else rating for rating in ratings]
+    return [Event(*fields) for fields in zip(ids, rated, times, strict=True)]
 
 
 class HistoryStore(Protocol):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from loguru import logger
 
-from pipeline.builder import load_channels
+from pipeline.builder import PIPELINE, load_channels, open_pipeline, parts_of, pipeline_of, save
 from pipeline.provenance import data_of
 from recall import CHANNELS
 from recall.embedding import EmbeddingRecall
@@ -19,7 +17,7 @@ from recall.index.choose import build_best
 from recall.index.tuning import QuerySample
 from reccore import Bundle, ConfigError, DataError, Exclusions, Holdout, NotReadyError, RunOptions, Workspace
 from reccore.arrays import FloatArray
-from reccore.bundle import MANIFEST, read_manifest
+from reccore.bundle import read_manifest
 
 SAMPLE_QUERIES = 1000
 PERTURBATION = 0.5
@@ -116,24 +114,16 @@ def _replace(workspace: Workspace, path: Path, channel: EmbeddingRecall, index: 
         channel.config = channel.config.model_copy(update={"index": index.config})
     facts = {name: value for name, value in before.manifest.items() if name not in _NOT_COPIED}
     channel.save(path, **facts)
-    after = Bundle.open(path).fingerprint
+    after = Bundle.open(path)
     for folder in sorted(path.parent.iterdir()):
         _follow(folder, path.name, before.fingerprint, after)
 
 
-def _follow(folder: Path, part: str, before: str, after: str) -> None:
-    """Update the reference of a pipeline that was built with the previous bundle of the channel."""
+def _follow(folder: Path, part: str, before: str, after: Bundle) -> None:
+    """Take the new bundle of a channel into a pipeline that holds the previous one."""
     manifest = read_manifest(folder) if folder.is_dir() else None
-    if manifest is None or manifest.get("kind") != "pipeline":
+    if manifest is None or manifest.get("kind") != PIPELINE or manifest["parts"].get(part) != before:
         return
-    facts = manifest["parts"].get(part)
-    if facts is None or facts["fingerprint"] != before:
-        return
-    facts["fingerprint"] = after
-    temporary = folder / f".{MANIFEST}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=2, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / MANIFEST)
+    pipeline = open_pipeline(folder)
+    save(pipeline_of(pipeline), folder, {**parts_of(pipeline), part: after}, data=pipeline.manifest["data"])
     logger.info("{} now uses the new index", folder)

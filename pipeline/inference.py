@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 
 from pipeline.config import PipelineConfig
-from pipeline.history import EventLike, HistoryStore, encode_ids, history_query
+from pipeline.history import EventLike, HistoryStore, encode_ids, extended_query, history_query
 from pipeline.stages import (
     MERGE_SCORE,
     RANK_SCORE,
     RECALL_RANK,
     ChannelSource,
     Merger,
+    RankerScorer,
     Request,
     RerankSelector,
     Stage,
 )
 from pipeline.trace import Trace
-from reccore import Candidates, DataError, Exclusions, ItemTable, QueryBatch, RawId, Vocabulary
+from reccore import Candidates, ConfigError, DataError, Exclusions, ItemTable, QueryBatch, RawId, Vocabulary
 from rerank.base import BaseReranker
 
 RECALL_SCORE = "recall_score."
@@ -39,7 +40,8 @@ class Recommendation:
         title: with the year; ``movie <id>`` where none is known.
         genres: names.
         channels: channel → its rank of the film, where it offered it.
-        scores: score of each stage: ``recall.<channel>``, ``merge``, ``rank``, ``final``.
+        scores: score of each stage: ``recall.<channel>``, ``merge``, ``rank``, ``final``. Places beyond the pool from
+            which the reranker chooses have no ``final``: there the order of the stage before goes on.
     """
 
     movie_id: RawId
@@ -96,6 +98,15 @@ class Pipeline:
         """Whether a channel reads ``as_of`` as the time of the event to predict."""
         return any(source.channel.query_time for source in self.sources)
 
+    def score_meanings(self) -> dict[str, str]:
+        """What the scores ``merge``, ``rank`` and ``final`` of a recommendation mean, one phrase each."""
+        meanings = {"merge": self.merger.meaning}
+        scorer = next((stage for stage in self.stages if isinstance(stage, RankerScorer)), None)
+        if scorer is not None:
+            meanings["rank"] = scorer.meaning
+        last = f"the {'merge' if scorer is None else 'rank'} score"
+        return meanings | {"final": last if self.reranker is None else self.reranker.meaning}
+
     @property
     def reranker(self) -> BaseReranker | None:
         """The reranker that selects the final list; None without one."""
@@ -149,6 +160,7 @@ class Pipeline:
         *,
         user: RawId | None = None,
         history: Sequence[EventLike] | None = None,
+        new_events: Sequence[EventLike] = (),
         k: int = 10,
         exclude: Sequence[RawId] = (),
         as_of: int | None = None,
@@ -160,26 +172,48 @@ class Pipeline:
             user: raw user id; the stored history is used unless one is given.
             history: events, oldest first; may be empty. An event is a raw movie id, (id, rating), (id, rating, time),
                 a mapping of these names or an ``Event``. Unknown ids are ignored and reported.
+            new_events: what the user did since the stored history, oldest first; see ``extended_query``.
             k: number of films.
             exclude: raw movie ids not to offer, in addition to the history.
             as_of: Unix seconds to recommend for, by default now; only for a pipeline with a channel that reads the
                 query's time. The history is used whole, later events included.
 
         Raises:
-            DataError: neither user nor history, an unknown user without a history, k below 1, ids that are no whole
-                numbers, invalid events, or an ``as_of`` that no channel reads.
+            DataError: neither user nor history, an unknown user without a history, new events without a stored
+                history, k below 1, ids that are no whole numbers, invalid events, or an ``as_of`` that no channel
+                reads.
         """
-        request, unknown = self.request(user=user, history=history, k=k, exclude=exclude, as_of=as_of)
+        request, unknown = self.request(
+            user=user, history=history, new_events=new_events, k=k, exclude=exclude, as_of=as_of
+        )
         candidates, trace = self.run(request.queries, k, exclude=request.exclude, degrade=degrade)
+        return self.answer(request, candidates, trace, unknown)
+
+    def answer(self, request: Request, candidates: Candidates, trace: Trace, unknown: tuple[RawId, ...] = ()) -> Answer:
+        """Candidates of a request of one query with titles, reasons and scores."""
         items = tuple(self._describe(candidates, column) for column in range(int(candidates.counts[0])))
         known = self.vocabulary.items.decode(request.queries.history_idx)
         return Answer(items, trace, tuple(known.tolist()), unknown)
+
+    def source(self, channel: str) -> ChannelSource:
+        """The source of a recall channel.
+
+        Raises:
+            ConfigError: the pipeline has no channel of that name.
+        """
+        found = next((source for source in self.sources if source.name == channel), None)
+        if found is None:
+            raise ConfigError(
+                f"the pipeline has no channel {channel!r}; it has {', '.join(source.name for source in self.sources)}"
+            )
+        return found
 
     def request(
         self,
         *,
         user: RawId | None = None,
         history: Sequence[EventLike] | None = None,
+        new_events: Sequence[EventLike] = (),
         k: int = 10,
         exclude: Sequence[RawId] = (),
         as_of: int | None = None,
@@ -190,21 +224,26 @@ class Pipeline:
         """
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
-        query, unknown = self._query(user, history)
+        query, unknown = self._query(user, history, new_events)
         query = self._with_query_time(query, as_of)
         more = encode_ids("exclude", exclude, self.vocabulary.items)
         excluded = np.concatenate([query.history_idx, more])
         return Request(query, k, Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)), unknown
 
-    def _query(self, user: RawId | None, history: Sequence[EventLike] | None) -> tuple[QueryBatch, tuple[RawId, ...]]:
+    def _query(
+        self, user: RawId | None, history: Sequence[EventLike] | None, new_events: Sequence[EventLike]
+    ) -> tuple[QueryBatch, tuple[RawId, ...]]:
         """The request as a batch of one, and the raw movie ids that are not in the catalogue."""
+        if len(new_events) and (user is None or history is not None):
+            raise DataError("new events follow the stored history of a user; give the user, and no history")
         if history is not None:
             users = self.vocabulary.users
             user_idx = np.full(1, -1, dtype=np.int64) if user is None else encode_ids("user", [user], users)
             return history_query(history, self.vocabulary, user_idx)
         if user is None:
             raise DataError("give a user, a history, or both")
-        return self.histories.history([user]), ()
+        stored = self.histories.history([user])
+        return extended_query(stored, new_events, self.vocabulary) if len(new_events) else (stored, ())
 
     def _with_query_time(self, query: QueryBatch, as_of: int | None) -> QueryBatch:
         if not self.query_time:
@@ -221,12 +260,18 @@ class Pipeline:
         features = {name: float(values[0, column]) for name, values in candidates.features.items()}
         known = {name: value for name, value in features.items() if np.isfinite(value)}
         scores = {f"recall.{n.removeprefix(RECALL_SCORE)}": v for n, v in known.items() if n.startswith(RECALL_SCORE)}
-        scores |= {stage: known[name] for stage, name in STAGE_SCORES if name in known}
+        stages = STAGE_SCORES if self.config.ranker is not None else STAGE_SCORES[:1]
+        scores |= {stage: known[name] for stage, name in stages if name in known}
         movie_id = self.vocabulary.items.raw_id(item)
         return Recommendation(
             movie_id=movie_id,
             title=self.items.label(item, movie_id),
             genres=tuple(self.items.genres_of(item)),
             channels={n.removeprefix(RECALL_RANK): int(v) for n, v in known.items() if n.startswith(RECALL_RANK)},
-            scores=scores | {"final": float(candidates.score[0, column])},
+            scores=scores | self._final_score(candidates, column),
         )
+
+    def _final_score(self, candidates: Candidates, column: int) -> dict[str, float]:
+        """The score that the list is ordered by; none beyond the pool from which a reranker chooses."""
+        pool = None if self.reranker is None else self.reranker.pool
+        return {} if pool is not None and column >= pool else {"final": float(candidates.score[0, column])}

@@ -294,12 +294,15 @@ def stored_refits(workspace: Workspace, options: RunOptions) -> Refit:
     return lambda name, channel, data: refit(channel, data, workspace.model(name), options)
 
 
-def refit(channel: BaseRecall, data: TrainingData, model: Path, options: RunOptions) -> BaseRecall:
-    """The same channel fitted on the events before the label window.
+def refit(
+    channel: BaseRecall, data: TrainingData, model: Path, options: RunOptions, *, folder: Path | None = None
+) -> BaseRecall:
+    """The same channel fitted on other events, such as those before the label window.
 
-    Stored beside the original in a hidden folder and used again until the original or the window changes.
+    Stored in ``folder``, by default a hidden one beside the original, and used again until the original or the events
+    change.
     """
-    folder = model.with_name(f".{model.name}.{REFITTED}")
+    folder = folder or model.with_name(f".{model.name}.{REFITTED}")
     basis = {
         "of": Bundle.open(model).fingerprint,
         "config": channel.config.model_dump(mode="json"),
@@ -310,7 +313,7 @@ def refit(channel: BaseRecall, data: TrainingData, model: Path, options: RunOpti
     manifest = read_manifest(folder)
     if manifest is not None and manifest.get("basis") == basis:
         return CHANNELS.load(folder)
-    logger.info("fitting {} again without the label window", model.name)
+    logger.info("fitting {} again on {:,} events", model.name, data.interactions.n_events)
     refitted = channel.refit(data, options)
     refitted.save(folder, basis=basis)
     return refitted

@@ -74,6 +74,11 @@ class Merger:
     def __init__(self, config: MergeConfig, k: int, fill: str | None) -> None:
         self.name, self.config, self.k, self.fill = config.kind, config, k, fill
 
+    @property
+    def meaning(self) -> str:
+        """What the merged score is, as a phrase."""
+        return self.config.meaning
+
     def merge(self, offers: Mapping[str, Candidates]) -> Candidates:
         """(B, ≤ k) candidates with the score and rank of every source as features."""
         merged = merge(self.config, offers, self.k, fill=self.fill)
@@ -168,6 +173,15 @@ class RankerScorer(Scorer):
     def __init__(self, ranker: BaseRanker, least_events: int = 0, order: str = MERGED) -> None:
         self.name, self.ranker = ranker.name, ranker
         self.least_events, self.order = least_events, order
+
+    @property
+    def meaning(self) -> str:
+        """What the score is, as a phrase."""
+        own = f"the score of the ranker {self.name}, the higher the likelier"
+        if self.least_events == 0:
+            return own
+        order = "the merged order" if self.order == MERGED else f"the order of {self.order}"
+        return f"{own}; for fewer than {self.least_events} films of history, {order}"
 
     def bypassed(self, request: Request) -> BoolArray:
         known = request.queries.known_items_only(len(self.ranker.vocabulary.items))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.fates import place_of
 from reccore import Candidates
@@ -73,6 +73,16 @@ class StageView:
             limit=limit,
             score=None if place is None else float(order.score[0, place - 1]),
             last_score=float(order.score[0, last - 1]) if last else None,
+        )
+
+    def without_scores_beyond(self, pool: int | None) -> StageView:
+        """The same view; a place beyond the reranker's pool has no score, as the order before goes on there."""
+        if pool is None:
+            return self
+        return replace(
+            self,
+            score=None if self.place is None or self.place > pool else self.score,
+            last_score=None if min(self.limit, self.of) > pool else self.last_score,
         )
 
     @property

@@ -136,6 +136,14 @@ class BaseRecall(Component[Any]):
         scores[~candidates.mask] = -np.inf
         return scores
 
+    def similarities(self, item: int) -> FloatArray | None:
+        """(N,) similarity of every item to one item, −inf where there is none; None for a channel that has no such.
+
+        Raises:
+            NotFittedError: before ``fit`` or ``load``.
+        """
+        return None
+
     def refit(self, data: TrainingData, options: RunOptions | None = None) -> Self:
         """A new channel of the same configuration, fitted on other events without a validation set.
 

@@ -54,6 +54,15 @@ class EmbeddingRecall(BaseRecall):
         by_row = Exclusions(exclude.offsets, self._index_rows(exclude.item_idx))
         return vectors[query, vector], by_row.select(query)
 
+    def similarities(self, item: int) -> FloatArray:
+        """(N,) cosine of every item's vector with that of one item; −inf for items without a vector."""
+        vectors = self.encode_items()
+        length = np.linalg.norm(vectors, axis=1)
+        product = vectors @ vectors[item]
+        found: FloatArray = np.full(len(vectors), -np.inf, dtype=np.float32)
+        np.divide(product, length * length[item], out=found, where=(length > 0) & (length[item] > 0))
+        return found
+
     def _prepare(self, queries: QueryBatch) -> FloatArray:
         return _per_query(self.encode_queries(queries))
 

@@ -74,6 +74,13 @@ class ItemSimilarityRecall(BaseRecall):
         scores[scores == 0.0] = np.nan
         return scores
 
+    def similarities(self, item: int) -> FloatArray:
+        """(N,) row of the matrix: what the item in a history supports; −inf for items that it does not support."""
+        row = self.similarity[item]
+        dense: FloatArray = row.copy() if isinstance(row, np.ndarray) else row.toarray()[0]
+        dense[dense == 0.0] = -np.inf
+        return dense
+
     def _write(self, bundle: BundleWriter) -> None:
         matrix = self.similarity
         if isinstance(matrix, np.ndarray):

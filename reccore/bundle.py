@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -182,33 +182,44 @@ def write_bundle(path: Path, *, kind: str, component: str, **facts: Any) -> Iter
     Raises:
         ArtefactError: ``path`` exists and is not a bundle, or writing failed.
     """
+    with _replaced(path) as temporary:
+        writer = BundleWriter(temporary)
+        yield writer
+        files = {
+            str(file.relative_to(temporary)): file_sha256(file)
+            for file in sorted(temporary.rglob("*"))
+            if file.is_file()
+        }
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "kind": kind,
+            "component": component,
+            **facts,
+            **writer.manifest,
+            "libraries": _library_versions(),
+            "git_commit": _git_commit(),
+            "files": files,
+        }
+        with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
+            json.dump(manifest, file, indent=2, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _replaced(path: Path | str) -> Iterator[Path]:
+    """A temporary folder that replaces the bundle at ``path``: complete or not at all.
+
+    Raises:
+        ArtefactError: ``path`` exists and is not a bundle, or writing failed.
+    """
     path = Path(path)
     recover_bundle(path)
     if path.exists() and not (path / MANIFEST).is_file():
         raise ArtefactError(f"{path} exists and is not a bundle; move it away or choose another name")
     try:
         with replace_folder(path) as temporary:
-            writer = BundleWriter(temporary)
-            yield writer
-            files = {
-                str(file.relative_to(temporary)): file_sha256(file)
-                for file in sorted(temporary.rglob("*"))
-                if file.is_file()
-            }
-            manifest = {
-                "format_version": FORMAT_VERSION,
-                "kind": kind,
-                "component": component,
-                **facts,
-                **writer.manifest,
-                "libraries": _library_versions(),
-                "git_commit": _git_commit(),
-                "files": files,
-            }
-            with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
-                json.dump(manifest, file, indent=2, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
     except (OSError, SafetensorError) as error:
         raise ArtefactError(f"cannot write {path}: {error}. The previous content is unchanged.") from error
 
@@ -248,6 +259,54 @@ class Bundle:
             if file_sha256(file) != expected:
                 raise ArtefactError(f"{path} is damaged: {name} does not have the hash of the manifest; {MEND}")
         return cls(path, manifest)
+
+    def nested(self, name: str) -> Bundle:
+        """A bundle inside this one, whose files were checked with those of this one.
+
+        Raises:
+            ArtefactError: there is none of that name, or its files are not those that this manifest lists.
+        """
+        manifest = json.loads(self.file(f"{name}/{MANIFEST}").read_text(encoding="utf-8"))
+        listed = {file: self.manifest["files"].get(f"{name}/{file}") for file in manifest["files"]}
+        if listed != manifest["files"]:
+            raise ArtefactError(f"{self.path} does not list the files of {name} in it; write it again")
+        return Bundle(self.path / name, manifest)
+
+    def link_to(self, folder: Path) -> None:
+        """Put the files into a new folder as hard links, which take no space, or as copies where links cannot be made.
+
+        Files of a bundle are never changed in place, so links stay as they are when the bundle is replaced.
+
+        Raises:
+            ArtefactError: the bundle was replaced since it was opened.
+        """
+        self._place(folder, _link_or_copy)
+
+    def copy_to(self, path: Path) -> Bundle:
+        """Write a copy at ``path``, complete or not at all; an existing bundle of this kind is replaced.
+
+        Raises:
+            ArtefactError: ``path`` holds something else, the bundle was replaced since it was opened, or writing
+                failed.
+        """
+        there = read_manifest(path)
+        if there is not None and there.get("kind") != self.manifest["kind"]:
+            raise ArtefactError(f"{path} holds a {there.get('kind')} bundle; choose another folder")
+        with _replaced(path) as temporary:
+            self._place(temporary, shutil.copyfile)
+        return Bundle.open(path)
+
+    def _place(self, folder: Path, place: Callable[[Path, Path], object]) -> None:
+        try:
+            for name in (*self.manifest["files"], MANIFEST):  # the manifest last, since it shows a replacement
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                place(self.path / name, target)
+            unchanged = json.loads((folder / MANIFEST).read_text(encoding="utf-8")) == self.manifest
+        except FileNotFoundError:
+            unchanged = False
+        if not unchanged:
+            raise ArtefactError(f"{self.path} was replaced while it was in use; run the command again")
 
     @property
     def fingerprint(self) -> str:
@@ -295,6 +354,13 @@ class Bundle:
     def vocabulary(self) -> Vocabulary:
         """The vocabulary stored with the bundle."""
         return Vocabulary.from_arrays(self.arrays(VOCABULARY))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:

@@ -41,6 +41,11 @@ class BaseReranker(Component[Any]):
         value: int | None = getattr(self.config, "pool", None)
         return value
 
+    @property
+    def meaning(self) -> str:
+        """What the score of the final list is, as a phrase."""
+        return f"the score of the reranker {self.name}"
+
     def with_trade_off(self, value: float) -> Self:
         """A copy with another λ that shares the fitted state.
 

@@ -76,6 +76,16 @@ class MMR(BaseReranker):
         return similarity.channel if isinstance(similarity, VectorSimilarity) else None
 
     @property
+    def meaning(self) -> str:
+        relevance, similarity = self.config.trade_off, 1.0 - self.config.trade_off
+        scaled = "the place before" if self.config.relevance == "rank" else "the score before"
+        return (
+            f"what the list is ordered by (MMR): {relevance:.2g} × relevance − {similarity:.2g} × similarity to the "
+            f"nearest film above; relevance is {scaled}, from 1 for the first to 0 for the last of the "
+            f"{self.config.pool} from which it chooses"
+        )
+
+    @property
     def vectors(self) -> FloatArray:
         """(N, D) rows of length one, or zero, whose cosine compares items."""
         return self._unit

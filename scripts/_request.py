@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from reccore import ComponentConfig, ConfigError
+from reccore import ComponentConfig, ConfigError, Workspace
 from scripts._cli import RawId, RawIds, split_commas
 
+if TYPE_CHECKING:
+    from pipeline import Pipeline
 
-def read_events(value: Any) -> Any:
-    """Events from ``50:5,172:4.5@881250949``, a number, or a list of what ``Event.of`` takes.
+ADDED = "+"
+"""In front of a history: these events follow the stored ones."""
+
+
+def load_pipeline(workspace: Workspace, folder: Path | None, channel: str | None = None) -> Pipeline:
+    """The pipeline in ``folder``; None = that of the data root.
+
+    A channel that the data root's pipeline does not have is taken from ``models/`` and stands alone.
+    """
+    from pipeline import load
+    from pipeline.builder import PIPELINE, load_trained
+    from pipeline.unranked import unranked_config, unranked_pipeline
+    from reccore.bundle import read_manifest
+
+    if folder is not None:
+        return load(folder)
+    manifest = read_manifest(workspace.model(PIPELINE)) or {}
+    if channel is None or channel in manifest.get("parts", ()):
+        return load_trained(workspace)
+    pipeline, _, _ = unranked_pipeline(workspace, unranked_config({"channels": (channel,)}))
+    return pipeline
+
+
+def find_movie(pipeline: Pipeline, film: str | int) -> str | int:
+    """The raw id of a film given by its id or by a part of its title.
 
     Raises:
-        DataError: an invalid event.
+        DataError: no film has the text in its title, or several have, which are listed.
     """
+    from pipeline.films import FilmFinder
     from pipeline.history import Event
 
-    parts = split_commas(value)
-    if not isinstance(parts, list | tuple):
-        return parts
-    return tuple(Event.parse(part) if isinstance(part, str) else Event.of(part) for part in parts)
+    if isinstance(film, int):
+        return film
+    return Event.parse_film(film, FilmFinder(pipeline.items, pipeline.vocabulary).find)
 
 
 class RequestSettings(ComponentConfig):
     """Whose request it is, and what it asks for."""
 
+    pipeline: Path | None = Field(
+        default=None, description="folder of the pipeline, such as an exported one (default: models/pipeline)"
+    )
     user: RawId | None = Field(default=None, description="raw user id")
-    history: Annotated[tuple[Any, ...], BeforeValidator(read_events)] | None = Field(
+    history: Annotated[tuple[Any, ...], BeforeValidator(split_commas)] | None = Field(
         default=None,
-        description="films, oldest first, separated by commas: ID, ID:RATING or ID:RATING@TIME; may be empty",
+        description="films, oldest first, separated by commas: FILM, FILM:RATING or FILM:RATING@TIME, where FILM is an "
+        "id or a part of a title; may be empty; with + in front they follow the stored history of --user",
     )
     k: int = Field(default=10, ge=1, description="number of films")
     exclude: RawIds = Field(default=(), description="raw movie ids not to offer, separated by commas")
@@ -41,12 +71,34 @@ class RequestSettings(ComponentConfig):
         description="Unix seconds to recommend for, where query time is read (default: now)",
     )
 
+    @property
+    def is_added(self) -> bool:
+        """Whether the given events follow the stored history instead of replacing it."""
+        first = self.history[0] if self.history else None
+        return isinstance(first, str) and first.startswith(ADDED)
+
     def check(self) -> None:
         """Raise ``ConfigError`` unless a user or a history is given."""
         if self.user is None and self.history is None:
-            raise ConfigError("give --user ID, --history IDS, or both")
+            raise ConfigError("give --user ID, --history FILMS, or both")
+        if self.user is None and self.is_added:
+            raise ConfigError("--history +… follows the history of a user; give --user ID, or leave out the +")
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of ``Pipeline.recommend``."""
-        return {name: getattr(self, name) for name in ("user", "history", "k", "exclude", "as_of")}
+    def arguments(self, pipeline: Pipeline) -> dict[str, Any]:
+        """Arguments of ``Pipeline.recommend``.
+
+        Raises:
+            DataError: an invalid event, or a title that names no film or several.
+        """
+        from pipeline.films import FilmFinder
+        from pipeline.history import Event
+
+        given = {name: getattr(self, name) for name in ("user", "k", "exclude", "as_of")}
+        if self.history is None:
+            return given
+        finder = FilmFinder(pipeline.items, pipeline.vocabulary)
+        parts = self.history
+        if self.is_added:
+            parts = tuple(part for part in (parts[0].removeprefix(ADDED), *parts[1:]) if part)
+        events = [Event.parse(part, finder.find) if isinstance(part, str) else Event.of(part) for part in parts]
+        return {**given, "new_events" if self.is_added else "history": events}

@@ -1,12 +1,14 @@
 """Explain what became of one film in one user's recommendations.
 
 PYTHONPATH=. python scripts/explain.py --user 1 --movie 50
-PYTHONPATH=. python scripts/explain.py --history 1,50,172 --movie 181 --k 5
+PYTHONPATH=. python scripts/explain.py --history 1,50,172 --movie "Return of the Jedi" --k 5
+PYTHONPATH=. python scripts/explain.py --user 1 --movie 102 --split test
 
 Shows the film's rank in every recall channel, also beyond what the channel offers; the stage that dropped it, or its
 place in the list; what would have had to differ; and which features moved the ranker's score.
 
---user, --history, --k, --exclude and --as_of are those of recommend.py.
+--user, --history, --k, --exclude, --as_of and --pipeline are those of recommend.py: all that is known of the user
+counts. With --split the history ends before the events that the evaluation holds out.
 """
 
 from __future__ import annotations
@@ -18,16 +20,18 @@ if find_spec("reccore") is None:
     print("error: run it from the repository's root, as PYTHONPATH=. python scripts/explain.py", file=sys.stderr)
     sys.exit(2)
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from reccore import ConfigError
+from reccore import ConfigError, Workspace
 from scripts._cli import RawId, parse_command, run
-from scripts._request import RequestSettings
+from scripts._request import RequestSettings, find_movie, load_pipeline
 
 if TYPE_CHECKING:
+    from pipeline import Pipeline
     from pipeline.explain import Explanation
+    from pipeline.stages import Request
 
 FEATURES_SHOWN = 8
 ORDERS = {"merge": "merge", "filter": "filter", "score": "ranker", "select": "reranker"}
@@ -36,7 +40,11 @@ ORDERS = {"merge": "merge", "filter": "filter", "score": "ranker", "select": "re
 class ExplainSettings(RequestSettings):
     """Options of the command."""
 
-    movie: RawId | None = Field(default=None, description="raw id of the film to explain")
+    movie: str | RawId | None = Field(default=None, description="the film to explain: its id, or a part of its title")
+    split: Literal["valid", "test"] | None = Field(
+        default=None,
+        description="ask as the evaluation of this split does: with the history before what it holds out",
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,14 +52,33 @@ def main(argv: list[str] | None = None) -> None:
     job = command.settings
     job.check()
     if job.movie is None:
-        raise ConfigError("give --movie ID, the film to explain")
-    from pipeline import load
-    from pipeline.builder import PIPELINE
-    from pipeline.explain import explain
+        raise ConfigError("give --movie, the film to explain: its id, or a part of its title")
+    from pipeline.explain import explain_request
 
-    pipeline = load(command.workspace.model(PIPELINE))
-    explanation = explain(pipeline, job.movie, **job.arguments)
+    pipeline = load_pipeline(command.workspace, job.pipeline)
+    movie = find_movie(pipeline, job.movie)
+    if job.split is None:
+        request, _ = pipeline.request(**job.arguments(pipeline))
+    else:
+        request = _held_out(pipeline, command.workspace, job, movie)
+    explanation = explain_request(pipeline, movie, request)
     command.emit({"user": job.user, **explanation.to_dict()}, explanation_text(explanation))
+
+
+def _held_out(pipeline: Pipeline, workspace: Workspace, job: ExplainSettings, movie: str | int) -> Request:
+    """The request of the evaluation for the same user.
+
+    Raises:
+        ConfigError: options that such a request has no place for.
+    """
+    from pipeline.builder import PIPELINE
+    from pipeline.held_out import held_out_request
+    from pipeline.provenance import data_of
+
+    if job.user is None or job.split is None or job.history is not None or job.as_of is not None:
+        raise ConfigError("--split asks as the evaluation does: give --user ID, no --history and no --as_of")
+    prepared = data_of(workspace, [job.pipeline or workspace.model(PIPELINE)])
+    return held_out_request(pipeline, prepared, job.split, job.user, movie, k=job.k, exclude=job.exclude)
 
 
 def explanation_text(found: Explanation) -> str:

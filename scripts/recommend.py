@@ -2,11 +2,18 @@
 
 PYTHONPATH=. python scripts/recommend.py --user 1 --k 10
 PYTHONPATH=. python scripts/recommend.py --history 1,50,172 --k 5
-PYTHONPATH=. python scripts/recommend.py --history 50:5,172:4.5@881250949 --k 5
+PYTHONPATH=. python scripts/recommend.py --history "Star Wars:5,Empire Strikes Back:4.5@881250949" --k 5
+PYTHONPATH=. python scripts/recommend.py --user 1 --history +260:5,1210:4
+PYTHONPATH=. python scripts/recommend.py --user 1 --channel itemcf
 PYTHONPATH=. python scripts/recommend.py --history "" --trace
 PYTHONPATH=. python scripts/recommend.py --user 1 --as_of 1537757040
 
-A film of --history is ID, ID:RATING, ID@TIME or ID:RATING@TIME, with the time in Unix seconds.
+A film of --history is FILM, FILM:RATING, FILM@TIME or FILM:RATING@TIME, with the time in Unix seconds. FILM is an id,
+or a part of the title without its commas. --history takes the place of the stored history of --user; with + in front it
+follows it. New films without times count as the latest.
+
+--channel shows the list of one recall channel alone, with its own scores; a channel that the pipeline does not have is
+taken from <data_dir>/models.
 
 --as_of is for a pipeline with a channel trained with --query_time: the time to recommend for, by default now.
 """
@@ -25,7 +32,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from scripts._cli import parse_command, run
-from scripts._request import RequestSettings
+from scripts._request import RequestSettings, load_pipeline
 
 if TYPE_CHECKING:
     from pipeline import Answer, Pipeline
@@ -37,6 +44,7 @@ TITLE_WIDTH = 42
 class RecommendSettings(RequestSettings):
     """Options of the command."""
 
+    channel: str | None = Field(default=None, description="show the list of this recall channel alone")
     trace: bool = Field(default=False, description="show what each stage did")
 
 
@@ -44,11 +52,13 @@ def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, RecommendSettings)
     job = command.settings
     job.check()
-    from pipeline import load
-    from pipeline.builder import PIPELINE
+    from pipeline.single_channel import channel_answer
 
-    pipeline = load(command.workspace.model(PIPELINE))
-    answer = pipeline.recommend(**job.arguments)
+    pipeline = load_pipeline(command.workspace, job.pipeline, job.channel)
+    if job.channel is None:
+        answer = pipeline.recommend(**job.arguments(pipeline))
+    else:
+        answer = channel_answer(pipeline, job.channel, *pipeline.request(**job.arguments(pipeline)))
     result = {
         "user": job.user,
         "history": list(answer.history),
@@ -56,14 +66,31 @@ def main(argv: list[str] | None = None) -> None:
         "recommendations": [item.to_dict() for item in answer.items],
         "trace": answer.trace.to_dict(),
     }
-    text = answer_text(pipeline, answer, trace=job.trace)
+    text = answer_text(pipeline, answer, channel=job.channel, trace=job.trace)
     if len(answer.items) < job.k:
-        text += f"\n\n{len(answer.items)} of {job.k} films: the pipeline keeps at most {pipeline.config.merge.k}"
+        limit = f"the pipeline keeps at most {pipeline.config.merge.k}"
+        text += f"\n\n{len(answer.items)} of {job.k} films: "
+        text += limit if job.channel is None else f"{job.channel} has a score for no more"
     command.emit(result, text)
 
 
-def answer_text(pipeline: Pipeline, answer: Answer, *, trace: bool = False) -> str:
-    """History and recommendations as tables: which channels found each film, and each stage's score."""
+def answer_text(pipeline: Pipeline, answer: Answer, *, channel: str | None = None, trace: bool = False) -> str:
+    """History and recommendations as tables: which channels found each film, and each stage's score with its meaning.
+
+    Args:
+        pipeline: that answered.
+        answer: to one request.
+        channel: the recall channel whose list it is, if it is not the pipeline's.
+        trace: whether to add what each stage did.
+    """
+    lines = _history_lines(pipeline, answer)
+    lines += ["", *(_film_lines(pipeline, answer) if channel is None else _channel_lines(channel, answer))]
+    if trace:
+        lines += ["", str(answer.trace)]
+    return "\n".join(lines)
+
+
+def _history_lines(pipeline: Pipeline, answer: Answer) -> list[str]:
     latest = answer.history[::-1][:HISTORY_SHOWN]
     lines = [_history_heading(len(answer.history))]
     for movie_id, item in zip(latest, pipeline.vocabulary.items.encode(list(latest)).tolist(), strict=True):
@@ -71,16 +98,32 @@ def answer_text(pipeline: Pipeline, answer: Answer, *, trace: bool = False) -> s
         lines.append(f"  {_cut(title):<{TITLE_WIDTH}} {genres}".rstrip())
     if answer.unknown:
         lines.append(f"  not in the catalogue, ignored: {', '.join(map(str, answer.unknown))}")
-    lines += ["", "Recommendations"]
-    lines.append(f"  {'':>2} {'film':<{TITLE_WIDTH}} {'merge':>7} {'rank':>7} {'final':>7}  found by (rank) · genres")
+    return lines
+
+
+def _film_lines(pipeline: Pipeline, answer: Answer) -> list[str]:
+    meanings = pipeline.score_meanings()
+    columns = [name for name in ("merge", "rank", "final") if name in meanings]
+    heading = " ".join(f"{name:>7}" for name in columns)
+    lines = ["Recommendations", f"  {'':>3} {'film':<{TITLE_WIDTH}} {heading}  found by (rank) · genres"]
     for place, item in enumerate(answer.items, start=1):
-        scores = [f"{item.scores[s]:7.3f}" if s in item.scores else f"{'–':>7}" for s in ("merge", "rank", "final")]
+        scores = [f"{item.scores[s]:7.3f}" if s in item.scores else f"{'–':>7}" for s in columns]
         found = ", ".join(f"{name} {rank}" for name, rank in sorted(item.channels.items(), key=lambda c: c[1]))
         why = " · ".join(part for part in (found, ", ".join(item.genres)) if part)
-        lines.append(f"  {place:>2} {_cut(item.title):<{TITLE_WIDTH}} {' '.join(scores)}  {why}")
-    if trace:
-        lines += ["", str(answer.trace)]
-    return "\n".join(lines)
+        lines.append(f"  {place:>3} {_cut(item.title):<{TITLE_WIDTH}} {' '.join(scores)}  {why}".rstrip())
+    lines += ["", *(f"  {name:<5} {meanings[name]}" for name in columns)]
+    if any("final" not in item.scores for item in answer.items):
+        chosen = sum("final" in item.scores for item in answer.items)
+        lines.append(f"  –     after place {chosen} the reranker leaves the order as it was before it")
+    return lines
+
+
+def _channel_lines(channel: str, answer: Answer) -> list[str]:
+    lines = [f"The list of {channel} alone", f"  {'':>3} {'film':<{TITLE_WIDTH}} {'score':>9}  genres"]
+    for place, item in enumerate(answer.items, start=1):
+        score = item.scores[f"recall.{channel}"]
+        lines.append(f"  {place:>3} {_cut(item.title):<{TITLE_WIDTH}} {score:9.4f}  {', '.join(item.genres)}".rstrip())
+    return lines
 
 
 def _history_heading(n: int) -> str:

@@ -37,6 +37,11 @@ class BaseMergeConfig(ComponentConfig):
     def channels(self) -> tuple[str, ...]:
         """Names of the channels that the options mention."""
 
+    @property
+    @abstractmethod
+    def meaning(self) -> str:
+        """What the score of a merged item is, as a phrase."""
+
     @abstractmethod
     def points(self, name: str, candidates: Candidates, *, is_fill: bool) -> Points:
         """Points of every slot of a channel, (1, K) where they depend on the rank alone, else (B, K).
@@ -79,6 +84,10 @@ class RRFConfig(WeightedMergeConfig):
     kind: Literal["rrf"] = "rrf"
     k0: float = Field(default=60.0, ge=0)
 
+    @property
+    def meaning(self) -> str:
+        return f"the sum of weight / ({self.k0:g} + rank) over the channels that found the film"
+
     def points(self, name: str, candidates: Candidates, *, is_fill: bool) -> Points:
         return self.weight(name, is_fill=is_fill) / (self.k0 + _ranks(candidates.k))
 
@@ -100,6 +109,10 @@ class ScoresConfig(WeightedMergeConfig):
     kind: Literal["scores"] = "scores"
     spread: Literal["deviation", "range"] = "deviation"
     margin: float = Field(default=0.5, gt=0, le=1e6)
+
+    @property
+    def meaning(self) -> str:
+        return "the weighted sum of the normalised scores of the channels that found the film"
 
     def points(self, name: str, candidates: Candidates, *, is_fill: bool) -> Points:
         mask = candidates.mask
@@ -129,6 +142,10 @@ class QuotaConfig(BaseMergeConfig):
     takes_best: ClassVar[bool] = True
     kind: Literal["quota"] = "quota"
     quota: dict[str, Annotated[int, Field(ge=0)]] = Field(default={})
+
+    @property
+    def meaning(self) -> str:
+        return "1 / the best rank in a channel"
 
     @property
     def channels(self) -> tuple[str, ...]:

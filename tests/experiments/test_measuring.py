@@ -19,12 +19,12 @@ from evaluation.metrics import per_query_metrics
 from experiments.evaluate_pipeline import evaluate_pipeline
 from experiments.evaluate_recall import SIDE_BY_SIDE, evaluate_recall
 from experiments.measuring import trained
-from pipeline import Pipeline, load, save
-from pipeline.config import PipelineConfig
+from pipeline import Pipeline, load
 from pipeline.fitting import train_channel, train_ranker
 from pipeline.provenance import data_of
 from pipeline.stages import Request
 from pipeline.trace import Trace
+from pipeline.unranked import build_unranked
 from recall import CHANNELS
 from recall.merge import RRFConfig
 from reccore import (
@@ -152,18 +152,8 @@ def test_a_pipeline_without_reranker(own: Workspace) -> None:
     assert measured.data["trade_off"] == []
 
 
-def test_a_pipeline_without_ranker(own: Workspace, pipeline: Pipeline) -> None:
-    config = PipelineConfig.parse({**PIPELINE, "ranker": None})
-    plain = Pipeline(
-        config,
-        sources=pipeline.sources,
-        merger=pipeline.merger,
-        stages=[stage for stage in pipeline.stages if stage.role in ("filter", "select")],
-        items=pipeline.items,
-        vocabulary=pipeline.vocabulary,
-        histories=pipeline.histories,
-    )
-    save(plain, own)
+def test_a_pipeline_without_ranker(own: Workspace) -> None:
+    build_unranked(own, {**PIPELINE, "rerank": {}})
     assert {e.name for e in evaluate_pipeline(own).evaluations} == {*NAMES, "after recall", "after reranking"}
     assert load(own.model("pipeline")).recommend(user=user_id(0), k=3).items
 
@@ -238,7 +228,8 @@ def test_models_of_different_data_do_not_compare(on_everything: Workspace) -> No
     ):
         evaluate_recall(on_everything, names=["itemcf", "mf"])
     with pytest.raises(ArtefactError, match=r"itemcf was fitted on ml-tiny .* not on mine"):
-        evaluate_pipeline(on_everything)
+        build_unranked(on_everything, PIPELINE)
+    assert data_of(on_everything, ["pipeline"]).split.protocol == "leave_one_out"  # of the parts that it holds
 
 
 def test_a_changed_or_missing_file_is_an_error(on_everything: Workspace) -> None:

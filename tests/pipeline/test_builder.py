@@ -50,51 +50,14 @@ def test_a_fresh_process_answers_the_same(pipeline: Pipeline, trained: Workspace
         np.testing.assert_allclose([row[2] for row in found], [item.scores["final"] for item in here], atol=1e-5)
 
 
-def test_a_moved_pipeline_works_without_training_data(pipeline: Pipeline, own: Workspace) -> None:
-    for folder in (own.raw, own.processed):
-        shutil.rmtree(folder)
-    moved = Workspace(own.root.rename(own.root.with_name("elsewhere")))
-    answer = load(moved.model("pipeline")).recommend(user=user_id(7), k=6)
-    assert answer.items == pipeline.recommend(user=user_id(7), k=6).items
-
-
-def test_saving_a_loaded_pipeline_changes_nothing(pipeline: Pipeline, own: Workspace) -> None:
-    before = json.loads((own.model("pipeline") / "manifest.json").read_text())
-    save(load(own.model("pipeline")), own)
-    after = json.loads((own.model("pipeline") / "manifest.json").read_text())
-    assert (after["config"], after["parts"]) == (before["config"], before["parts"])
-    assert load(own.model("pipeline")).config == pipeline.config
-
-
-@pytest.mark.parametrize("part", ["mf", "deepfm"])
-def test_a_component_trained_again_is_refused(own: Workspace, part: str) -> None:
-    if part == "mf":
-        train_channel(own, "mf", CHANNELS["mf"], options=OTHER_SEED)
-    else:
-        shutil.rmtree(own.model("deepfm"))
-        shutil.copytree(own.model("popularity"), own.model("deepfm"))
-    with pytest.raises(ArtefactError, match=rf"'{part}' was trained again .*scripts/train_ranking.py") as refused:
-        load(own.model("pipeline"))
-    assert "/../" not in str(refused.value)
-
-
 def test_training_the_ranker_again_updates_the_pipeline(own: Workspace) -> None:
     train_channel(own, "mf", CHANNELS["mf"], options=OTHER_SEED)
+    old = load(own.model("pipeline")).sources[2].channel.encode_items()  # type: ignore[attr-defined]
     train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=20, options=QUIET)
+    new = load(own.model("pipeline")).sources[2].channel.encode_items()  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(new, load_channels(own, ("mf",))["mf"].encode_items())  # type: ignore[attr-defined]
+    assert not np.array_equal(new, old)
     assert len(load(own.model("pipeline")).recommend(user=user_id(7), k=6).items) == 6
-
-
-def test_a_missing_component_is_named(own: Workspace) -> None:
-    shutil.rmtree(own.model("itemcf"))
-    with pytest.raises(ArtefactError, match=r"needs 'itemcf', which is no longer there.*train_recall.py"):
-        load(own.model("pipeline"))
-
-
-def test_a_damaged_component_is_refused(own: Workspace) -> None:
-    file = own.model("itemcf") / "similarity.npz"
-    file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(ArtefactError, match=r"models/itemcf is damaged"):
-        load(own.model("pipeline"))
 
 
 def test_models_of_different_vocabularies_are_refused_naming_both(own: Workspace) -> None:
@@ -178,4 +141,4 @@ def test_another_history_store_replaces_the_stored_histories(trained: Workspace,
     assert new.items == pipeline.recommend(history=movies, k=5).items
     assert live.recommend(user=user_id(0), k=5).history == ()
     with pytest.raises(ConfigError, match="saved with a FrozenHistoryStore, got Live"):
-        save(live, trained)
+        save(live, trained.root / "live", {}, data={})

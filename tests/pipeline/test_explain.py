@@ -9,16 +9,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import Pipeline, assemble
+from dataprep.prepare import Prepared
+from pipeline import Pipeline, assemble, load
 from pipeline.config import PipelineConfig
 from pipeline.explain import Explanation, channel_view, explain
 from pipeline.fates import FATES, Fate, Passage
+from pipeline.history import FrozenHistoryStore
 from pipeline.stages import Filter, Request, SeenFilter
-from reccore import Candidates, DataError
+from reccore import Candidates, DataError, Workspace
 from reccore.arrays import BoolArray
 from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, PIPELINE, before_ranking, movie_id, user_id
 
 K = 5
+
+
+@pytest.fixture(scope="module")
+def pipeline(trained: Workspace, prepared: Prepared) -> Pipeline:
+    """With histories that end before the test event: among these requests every fate occurs."""
+    histories = FrozenHistoryStore(prepared.split.history(), prepared.vocabulary)
+    return load(trained.model("pipeline"), histories=histories)
 
 
 def changed(pipeline: Pipeline, **settings: Any) -> Pipeline:

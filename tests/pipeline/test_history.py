@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline import Pipeline
-from pipeline.history import Event, FrozenHistoryStore, history_query
+from pipeline.history import Event, FrozenHistoryStore, extended_query, history_query
 from reccore import DataError, IdMap, Interactions, QueryBatch, Vocabulary
 from tests.pipeline.small import FIRST_SECOND, movie_id, user_id
 
@@ -24,18 +24,21 @@ NOBODY = np.array([-1])
         ("50:5", Event(50, 5.0)),
         (" 172:4.5@881250949", Event(172, 4.5, 881250949)),
         ("172@881250949", Event(172, None, 881250949)),
-        ("sku-7 b:4@60", Event("sku-7 b", 4.0, 60)),
-        ("007", Event("007")),
+        ("Heat", Event(1_004)),
+        (" Heat (1995):4.5@881250949", Event(1_011, 4.5, 881250949)),
+        ("Terminator 2: Judgment Day:5", Event(1_026, 5.0)),
+        ("5:4:3", Event(1_003, 3.0)),
+        ("sku-7 b:4@60", Event(1_007, 4.0, 60)),
     ],
 )
 def test_events_from_text(text: str, event: Event) -> None:
-    assert Event.parse(text) == event
+    assert Event.parse(text, lambda title: 1_000 + len(title)) == event
 
 
-@pytest.mark.parametrize("text", ["", "x:", "5:", "5@", "5:4:3", "5:nan", ":5", "@6"])
+@pytest.mark.parametrize("text", ["", " "])
 def test_text_that_is_no_event(text: str) -> None:
-    with pytest.raises(DataError, match="an event is written ID, ID:RATING or ID:RATING@TIME"):
-        Event.parse(text)
+    with pytest.raises(DataError, match="an event is written FILM, FILM:RATING or FILM:RATING@TIME"):
+        Event.parse(text, len)
 
 
 def test_events_from_values() -> None:
@@ -160,3 +163,47 @@ def test_times_of_a_history_reach_the_query(pipeline: Pipeline, monkeypatch: pyt
     assert met[0].history_time is not None
     assert met[0].history_time.tolist() == [FIRST_SECOND, FIRST_SECOND + 9]
     assert met[0].as_of.tolist() == [FIRST_SECOND + 9]
+
+
+STORED = QueryBatch.from_histories([[0, 1, 2]], ratings=[[3, 4, 5]], times=[[100, 200, 300]], user_idx=[1])
+UNTIMED = QueryBatch.from_histories([[0, 1]], user_idx=[1])
+
+
+def test_new_events_follow_the_stored_ones() -> None:
+    query, unknown = extended_query(STORED, [(40, 2.0), 99], VOCABULARY)
+    assert (query.history_idx.tolist(), unknown) == ([0, 1, 2, 3], (99,))
+    np.testing.assert_array_equal(query.history_rating, [3, 4, 5, 2])
+    np.testing.assert_array_equal(query.history_time, [100, 200, 300, 300])  # as late as the latest
+    assert (query.as_of.tolist(), query.user_idx.tolist()) == ([300], [1])
+    untimed, _ = extended_query(UNTIMED, [40, 30], VOCABULARY)
+    assert untimed.history_idx.tolist() == [0, 1, 3, 2]
+    assert untimed.history_time is None
+
+
+def test_times_order_new_events_among_the_stored_ones() -> None:
+    query, _ = extended_query(STORED, [(40, 2.0, 250)], VOCABULARY)
+    assert query.history_idx.tolist() == [0, 1, 3, 2]
+
+
+def test_a_new_rating_of_a_film_takes_the_place_of_the_old_one() -> None:
+    query, _ = extended_query(STORED, [(10, 1.0), (40, 4.0), (40, 5.0)], VOCABULARY)
+    assert query.history_idx.tolist() == [1, 2, 0, 3]
+    np.testing.assert_array_equal(query.history_rating, [4, 5, 1, 5])
+
+
+def test_times_for_new_events_alone_are_refused() -> None:
+    with pytest.raises(DataError, match="1 of 3 events of the history have a time"):
+        extended_query(UNTIMED, [(40, 2.0, 250)], VOCABULARY)
+
+
+def test_a_known_user_with_new_events(pipeline: Pipeline) -> None:
+    plain = pipeline.recommend(user=user_id(7), k=6)
+    first = plain.items[0].movie_id
+    after = pipeline.recommend(user=user_id(7), new_events=[(first, 5.0)], k=6)
+    assert after.history == (*plain.history, first)
+    assert first not in [item.movie_id for item in after.items]
+    for given in ({"history": [5]}, {"user": user_id(7), "history": [5]}, {}):
+        with pytest.raises(DataError, match="new events follow the stored history of a user; give the user, and no"):
+            pipeline.recommend(new_events=[5], **given)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="user 4 is not known here"):
+        pipeline.recommend(user=4, new_events=[5])

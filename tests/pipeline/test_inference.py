@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from dataprep.prepare import Prepared
-from pipeline import Pipeline
+from pipeline import Pipeline, PipelineConfig, assemble
+from pipeline.explain import explain
 from pipeline.match import MatchHydrator
-from pipeline.stages import Request, SeenFilter, Stage
+from pipeline.stages import RankerScorer, Request, SeenFilter, Stage
 from recall.mf import MF
 from reccore import Candidates, DataError, Exclusions, ItemTable, QueryBatch
 from scripts.recommend import answer_text
@@ -245,9 +246,9 @@ def test_the_filter_drops_excluded_items_and_closes_the_gaps() -> None:
 def test_a_known_user(pipeline: Pipeline, prepared: Prepared) -> None:
     answer = pipeline.recommend(user=user_id(7), k=6)
     row = int(prepared.vocabulary.users.encode(user_id(7)))
-    seen = prepared.vocabulary.items.decode(prepared.split.history().history(row))
-    assert list(answer.history) == seen.tolist()  # fit and validation events, not the test event
-    assert len(answer.history) == N_RATINGS - 1
+    seen = prepared.vocabulary.items.decode(prepared.split.interactions.history(row))
+    assert list(answer.history) == seen.tolist()  # the held-out events too
+    assert len(answer.history) == N_RATINGS
     found = [item.movie_id for item in answer.items]
     assert len(set(found)) == 6
     assert not set(found) & set(answer.history)
@@ -369,3 +370,52 @@ def test_unknown_items_in_a_history_are_ignored(pipeline: Pipeline) -> None:
     known = QueryBatch.from_histories([[3, 7, 11]])
     strange = replace(known, history_idx=np.array([-1, 3, 7, 11]), history_offsets=np.array([0, 4]))
     np.testing.assert_array_equal(pipeline.run(known, 5)[0].item_idx, pipeline.run(strange, 5)[0].item_idx)
+
+
+def changed(pipeline: Pipeline, **settings: Any) -> Pipeline:
+    """The same trained components under other settings."""
+    config = PipelineConfig.parse({**PIPELINE, **settings})
+    scorer = next(stage for stage in pipeline.stages if isinstance(stage, RankerScorer))
+    return assemble(
+        config,
+        channels={source.name: source.channel for source in pipeline.sources},
+        ranker=None if config.ranker is None else scorer.ranker,
+        items=pipeline.items,
+        histories=pipeline.histories,
+    )
+
+
+def test_places_beyond_the_reranker_s_pool_have_no_final_score(pipeline: Pipeline) -> None:
+    """There the reranker continues the order before it, with stand-ins for a score."""
+    short = changed(pipeline, rerank={"pool": 4})
+    answer = short.recommend(user=user_id(3), k=7)
+    assert ["final" in item.scores for item in answer.items] == [True] * 4 + [False] * 3
+    text = answer_text(short, answer)
+    assert "-2.000" not in text
+    assert "after place 4 the reranker leaves the order as it was" in text
+    assert "after place" not in answer_text(short, short.recommend(user=user_id(3), k=4))
+    seventh = explain(short, answer.items[6].movie_id, user=user_id(3), k=5).stages[-1]
+    assert (seventh.stage, seventh.place, seventh.score, seventh.last_score) == ("select", 7, None, None)
+    second = explain(short, answer.items[1].movie_id, user=user_id(3), k=3).stages[-1]
+    assert second.score == pytest.approx(answer.items[1].scores["final"])
+
+
+def test_the_scores_are_explained(pipeline: Pipeline) -> None:
+    meanings = pipeline.score_meanings()
+    assert meanings["merge"] == "the sum of weight / (60 + rank) over the channels that found the film"
+    assert meanings["rank"] == "the score of the ranker deepfm, the higher the likelier"
+    assert "0.7 × relevance − 0.3 × similarity to the nearest film above" in meanings["final"]
+    text = answer_text(pipeline, pipeline.recommend(user=user_id(3), k=3))
+    assert all(f"  {name:<5} {meaning}" in text for name, meaning in meanings.items())
+    rule = changed(pipeline, short_history={"below": 4, "order": "mf"}).score_meanings()
+    assert rule["rank"].endswith("the likelier; for fewer than 4 films of history, the order of mf")
+
+
+def test_the_scores_of_a_pipeline_without_a_ranker(pipeline: Pipeline) -> None:
+    bare = changed(pipeline, ranker=None, rerank=None, merge={"kind": "quota"})
+    assert bare.score_meanings() == {"merge": "1 / the best rank in a channel", "final": "the merge score"}
+    reranked = changed(pipeline, ranker=None, merge={"kind": "scores"})
+    assert "normalised scores" in reranked.score_meanings()["merge"]
+    for plain in (bare, reranked):
+        assert {"merge", "final"} <= set(plain.recommend(user=user_id(3), k=1).items[0].scores)
+        assert "rank" not in plain.recommend(user=user_id(3), k=1).items[0].scores

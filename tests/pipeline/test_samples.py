@@ -289,8 +289,6 @@ def test_other_events_of_the_same_number_are_refitted(own: Workspace, prepared: 
 
 def test_a_changed_retrieval_option_is_refitted_too(own: Workspace) -> None:
     train_channel(own, "itemcf", {**small.CHANNELS["itemcf"], "half_life": 1.0}, options=QUIET)
-    with pytest.raises(ArtefactError, match="'itemcf' was trained again"):
-        load(own.model("pipeline"))
     train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=20, options=QUIET)
     assert CHANNELS["itemcf"].load(own.models / ".itemcf.label_window").config.half_life == 1.0
     assert load(own.model("pipeline")).sources[1].channel.config.half_life == 1.0

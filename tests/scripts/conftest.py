@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from scripts._cli import run
-from tests.pipeline.conftest import own, trained
+from tests.pipeline.conftest import own, prepared, trained
 
-__all__ = ["command", "own", "trained"]
+__all__ = ["command", "own", "prepared", "trained"]
 
 
 @dataclass(frozen=True)

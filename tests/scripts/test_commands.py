@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_the_chain_from_raw_files_to_recommendations(command: Command, tmp_path:
     assert {system["name"] for system in within} == {"din", "after recall", "popularity", "itemcf", "mf", "two_tower"}
     answer = go("recommend", "--user", user_id(1), "--k", 3)
     assert answer["user"] == user_id(1)
-    assert len(answer["history"]) == N_RATINGS - 1
+    assert len(answer["history"]) == N_RATINGS
     assert len(answer["recommendations"]) == 3
     assert {"movie_id", "title", "genres", "channels", "scores"} == set(answer["recommendations"][0])
     assert {stage["name"] for stage in answer["trace"]["stages"]} >= {"popularity", "din", "mmr"}
@@ -139,7 +140,7 @@ def test_texts_for_people(command: Command, own: Workspace) -> None:
 def test_recommendations_for_people(command: Command, trained: Workspace) -> None:
     root = ("--data_dir", trained.root)
     known = command("recommend", *root, "--user", user_id(4), "--trace").out
-    assert f"History: {N_RATINGS - 1} films, the latest 10 first" in known
+    assert f"History: {N_RATINGS} films, the latest 10 first" in known
     assert known.count("Short") == 20  # ten of the history, ten recommended, each with its genres
     assert "select   mmr" in known
     some = command("recommend", *root, "--history", f"{movie_id(3)},999999", "--k", 2).out
@@ -180,6 +181,27 @@ def test_explanations_for_people(command: Command, trained: Workspace) -> None:
     assert {channel["name"] for channel in found["channels"]} == set(small.CHANNELS)
     rated = ("--history", f"{movie_id(3)}:1,{movie_id(5)}:4.5", "--movie", movie_id(5))
     assert "Seen or excluded: the user has seen it (event 2 of 2, rated 4.5)" in command("explain", *root, *rated).out
+
+
+def test_the_history_of_the_evaluation_is_asked_for_by_name(command: Command, trained: Workspace) -> None:
+    root, user = ("--data_dir", trained.root), ("--user", user_id(4))
+    last = command("recommend", *root, *user, "--json").json["history"][-1]
+    assert f"the user has seen it (event {N_RATINGS} of" in command("explain", *root, *user, "--movie", last).out
+    asked = command("explain", *root, *user, "--movie", last, "--split", "test").out
+    assert "seen" not in asked.splitlines()[2]
+
+
+def test_an_exported_pipeline(command: Command, own: Workspace, tmp_path: Path) -> None:
+    user = ("--user", user_id(4), "--json")
+    here = command("recommend", "--data_dir", own.root, *user).json
+    ended = command("export_pipeline", "--data_dir", own.root, "--to", tmp_path / "out" / "pipeline")
+    assert ended.code == 0, ended.err
+    assert "popularity, itemcf, mf, two_tower, deepfm" in ended.out
+    again = command("export_pipeline", "--data_dir", own.root, "--to", tmp_path / "out" / "pipeline", "--json").json
+    assert again["fingerprint"] in ended.out
+    shutil.rmtree(own.root)
+    there = command("recommend", "--data_dir", own.root, "--pipeline", tmp_path / "out" / "pipeline", *user).json
+    assert there["recommendations"] == here["recommendations"]
 
 
 def test_query_time_from_training_to_a_recommendation(command: Command, own: Workspace) -> None:

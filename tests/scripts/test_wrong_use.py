@@ -26,6 +26,7 @@ FIRST = [
     ("recommend", ["--user", "1"], "scripts/train_ranking.py"),
     ("explain", ["--user", "1", "--movie", "50"], "scripts/train_ranking.py"),
     ("evaluate_ranking", [], "scripts/train_ranking.py"),
+    ("export_pipeline", ["--to", "ROOT/export"], "scripts/train_ranking.py"),
     ("compare_ctr", [], "scripts/prepare_two_tower_data.py"),
 ]
 
@@ -132,22 +133,37 @@ OPTIONS = [
     ("compare_ctr", ["--models", "lr", "--set", "hidden=[8]"], "'hidden' is an option of none of lr"),
     ("compare_ctr", ["--seeds", "x"], "seeds.0: Input should be a valid integer"),
     # requests
-    ("recommend", [], "give --user ID, --history IDS, or both"),
+    ("recommend", [], "give --user ID, --history FILMS, or both"),
     ("recommend", ["--user", "4"], "user 4 is not known here"),
     ("recommend", ["--user", "3", "--k", "0"], "k: Input should be greater than or equal to 1"),
     ("recommend", ["--user", "3", "--set", "k=2.5"], "k: "),
-    ("recommend", ["--history", "1,x:good"], "an event is written ID, ID:RATING or ID:RATING@TIME, got 'x:good'"),
+    ("recommend", ["--history", "1,x"], "no film here has 'x' in its title; give another part of it, or the film's id"),
     ("recommend", ["--history", "99999999999999999999"], "history must hold whole numbers of at most 64 bits"),
     ("recommend", ["--user", "99999999999999999999"], "user must hold whole numbers of at most 64 bits"),
     ("recommend", ["--user", "3", "--exclude", "a"], "exclude must hold whole numbers"),
     ("recommend", ["--user", "3", "--as_of", "5"], "as_of 5 would change nothing"),
     ("recommend", ["--user", "3", "--as_of=-5"], "as_of: Input should be greater than or equal to 0"),
     ("recommend", ["--user", "3", "--set", "top=5"], "top: no such option"),
-    ("explain", ["--movie", "5"], "give --user ID, --history IDS, or both"),
-    ("explain", ["--user", "3"], "give --movie ID, the film to explain"),
+    ("explain", ["--movie", "5"], "give --user ID, --history FILMS, or both"),
+    ("explain", ["--user", "3"], "give --movie, the film to explain"),
     ("explain", ["--user", "4", "--movie", "5"], "user 4 is not known here"),
+    (
+        "explain",
+        ["--user", "4", "--movie", "5", "--split", "test"],
+        "user 4 has no event in the test split",
+    ),
+    (
+        "explain",
+        ["--history", "5", "--movie", "5", "--split", "valid"],
+        "--split asks as the evaluation does:",
+    ),
+    ("explain", ["--user", "3", "--movie", "5", "--split", "test", "--as_of", "5"], "no --history and no --as_of"),
+    ("export_pipeline", [], "--to is missing"),
+    ("export_pipeline", ["--to", "ROOT/models/mf"], "models/mf holds a recall bundle; choose another folder"),
+    ("export_pipeline", ["--pipeline", "ROOT/models/mf", "--to", "x"], "a pipeline bundle is needed"),
+    ("recommend", ["--user", "3", "--pipeline", "nowhere"], "no pipeline at nowhere; run first"),
     ("explain", ["--user", "3", "--movie", "6"], "movie 6 is not in the catalogue of this pipeline"),
-    ("explain", ["--user", "3", "--movie", "99999999999999999999"], "movie must hold whole numbers"),
+    ("explain", ["--user", "3", "--movie", "99999999999999999999"], "movie must hold whole numbers of at most 64"),
     ("prepare_two_tower_data", ["--protocol", "random"], "unknown protocol 'random'"),
     ("prepare_two_tower_data", ["--protocol", "leave_last_0"], "unknown protocol 'leave_last_0'"),
     ("prepare_two_tower_data", ["--set", "protocoll=none"], "protocoll: no such option"),
@@ -158,6 +174,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("name", "argv", "message"), OPTIONS)
 def test_wrong_options(command: Command, trained: Workspace, name: str, argv: list[str], message: str) -> None:
+    argv = [arg.replace("ROOT", str(trained.root)) for arg in argv]
     assert message in command(name, "--data_dir", trained.root, *argv).sentence
 
 
@@ -207,10 +224,13 @@ def test_a_protocol_without_held_out_events(command: Command, own: Workspace) ->
     assert "under none, not on ml-tiny" in both
 
 
-def test_a_pipeline_whose_channel_was_trained_again(command: Command, own: Workspace) -> None:
+def test_a_pipeline_whose_channel_was_trained_again_goes_on_and_says_so(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root)
+    asked = [("recommend", ["--user", "3"]), ("evaluate_pipeline", []), ("evaluate_ranking", [])]
+    before = [command(name, *root, *argv) for name, argv in asked]
     assert command("train_recall", *root, "--model", "mf", "--set", "half_life=2").code == 0
-    for name, argv in (("recommend", ["--user", "3"]), ("evaluate_pipeline", [])):
-        sentence = command(name, *root, *argv).sentence
-        assert "'mf' was trained again after the pipeline" in sentence
-        assert "run PYTHONPATH=. python scripts/train_ranking.py" in sentence
+    for (name, argv), old in zip(asked, before, strict=True):
+        ended = command(name, *root, *argv)
+        assert ended.code == old.code == 0
+        assert "mf was trained again after the pipeline at" in ended.err
+        assert "trained again" not in old.err

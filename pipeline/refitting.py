@@ -1,0 +1,155 @@
+"""The settings of a trained pipeline fitted on other events: all there are, for serving, or those of some users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from loguru import logger
+
+from dataprep.prepare import Prepared, load_prepared, prepare_file
+from dataprep.readers.own import EventFile
+from dataprep.splits import NoSplit
+from pipeline.builder import PIPELINE, assemble, open_pipeline, parts_of, pipeline_of, save
+from pipeline.config import PipelineConfig
+from pipeline.fitting import SERVING, fit_ranker
+from pipeline.history import FrozenHistoryStore
+from pipeline.inference import Pipeline
+from pipeline.samples import Refit, make_ranking_data, refit
+from pipeline.stages import RankerScorer
+from ranking import MAX_QUERIES, SHORT_HISTORIES
+from ranking.base import BaseRanker
+from recall.base import BaseRecall
+from reccore import Bundle, RunOptions, TrainingData, Workspace
+
+ALL_EVENTS = "all_events"
+
+
+def refit_pipeline(
+    original: Pipeline,
+    config: PipelineConfig,
+    prepared: Prepared,
+    drawn: Mapping[str, Any],
+    options: RunOptions,
+    *,
+    refit_channel: Refit | None = None,
+    refit_before_labels: Refit | None = None,
+) -> Pipeline:
+    """The pipeline ``config`` whose channels, ranker and reranker are those of ``original``, fitted on ``prepared``.
+
+    Args:
+        original: gives the options of channels and ranker, and the epochs that its channels chose.
+        config: stages.
+        prepared: data whose fit split is fitted on.
+        drawn: arguments of ``make_ranking_data`` about the training queries, see ``draws_of``.
+        options: of the run.
+        refit_channel: fits a channel on the fit split; None = in memory.
+        refit_before_labels: fits it once more without the ranker's label window; None = in memory.
+    """
+    channels = {source.name: source.channel for source in original.sources}
+
+    def in_memory(name: str, channel: BaseRecall, events: TrainingData) -> BaseRecall:
+        return channel.refit(events, options)
+
+    fit_channel, fit_before_labels = refit_channel or in_memory, refit_before_labels or in_memory
+    data = prepared.training_data()
+    refitted = {}
+    for name, channel in channels.items():
+        logger.info("fitting {} again on {:,} events", name, data.interactions.n_events)
+        refitted[name] = fit_channel(name, channel, data)
+    scorer = next((stage for stage in original.stages if isinstance(stage, RankerScorer)), None)
+    ranker: BaseRanker | None = None
+    if scorer is not None and config.ranker is not None:
+        ranker = type(scorer.ranker)(scorer.ranker.config)
+        samples = make_ranking_data(
+            prepared,
+            lambda name, _, events: fit_before_labels(name, channels[name], events),
+            refitted,
+            config,
+            prepared.split.valid().select(np.zeros(0, dtype=np.int64)),
+            tasks=ranker.tasks,
+            options=options,
+            **drawn,
+        )
+        fit_ranker(ranker, samples, prepared.vocabulary, options)
+    return assemble(
+        config,
+        channels=refitted,
+        ranker=ranker,
+        items=data.items.with_columns(()),
+        histories=FrozenHistoryStore(prepared.split.interactions, prepared.vocabulary),
+    )
+
+
+def draws_of(pipeline: Bundle) -> dict[str, Any]:
+    """How the training queries of a pipeline's ranker were drawn: ``max_queries`` and ``short_histories``."""
+    ranker = PipelineConfig.parse(pipeline.manifest["config"]).ranker
+    samples = {} if ranker is None else parts_of(pipeline)[ranker].manifest.get("samples", {})
+    return {"max_queries": MAX_QUERIES, "short_histories": SHORT_HISTORIES, **samples}
+
+
+def refit_for_serving(workspace: Workspace, *, options: RunOptions) -> dict[str, Any]:
+    """Fit the trained pipeline again on every event of the data root, and write it to ``models/serving``.
+
+    Nothing is chosen again: channels take the epochs that they chose on validation, the ranker chooses its epoch on
+    users kept out of its training, as it did before. The data may have grown since: users, films and events that came
+    later are learnt from too. ``models/pipeline``, which evaluations measure, stays.
+
+    Fitted channels are kept in hidden folders under ``models/``, so that a run that was killed repeats none of them.
+
+    Returns:
+        Plain values: path, events, users and items, seconds.
+
+    Raises:
+        NotReadyError: there is no pipeline, or no prepared data.
+        DataError: the file that the pipeline was trained on is gone, or recall offers nothing to learn from.
+    """
+    started = perf_counter()
+    bundle = open_pipeline(workspace.model(PIPELINE))
+    original, parts = pipeline_of(bundle), parts_of(bundle)
+    prepared = _everything(workspace, bundle.manifest["data"])
+
+    def stored(purpose: str) -> Refit:
+        return lambda name, channel, data: refit(
+            channel, data, parts[name].path, options, folder=_folder(workspace, name, purpose)
+        )
+
+    pipeline = refit_pipeline(
+        original,
+        original.config,
+        prepared,
+        draws_of(bundle),
+        options,
+        refit_channel=stored(ALL_EVENTS),
+        refit_before_labels=stored(f"{ALL_EVENTS}.label_window"),
+    )
+    ranker = next((stage.ranker for stage in pipeline.stages if isinstance(stage, RankerScorer)), None)
+    folders = {name: _folder(workspace, name, ALL_EVENTS) for name in pipeline.config.parts}
+    if ranker is not None and pipeline.config.ranker is not None:
+        samples = parts[pipeline.config.ranker].manifest.get("samples")
+        ranker.save(folders[pipeline.config.ranker], seed=options.seed, samples=samples)
+    opened = {name: Bundle.open(folder) for name, folder in folders.items()}
+    path = save(pipeline, workspace.model(SERVING), opened, data=prepared.provenance)
+    return {
+        "pipeline": str(path),
+        "events": prepared.split.interactions.n_events,
+        "users": len(prepared.vocabulary.users),
+        "items": len(prepared.vocabulary.items),
+        "channels": ", ".join(pipeline.config.channels),
+        "ranker": pipeline.config.ranker,
+        "seconds": round(perf_counter() - started, 1),
+    }
+
+
+def _everything(workspace: Workspace, facts: Mapping[str, Any]) -> Prepared:
+    """All events of the file or of the prepared data that a pipeline was trained on, as they are now."""
+    if facts["input"] is not None:
+        return prepare_file(EventFile.of_facts(facts), workspace, NoSplit())
+    return load_prepared(workspace.prepared).resplit(NoSplit())
+
+
+def _folder(workspace: Workspace, name: str, purpose: str) -> Path:
+    return workspace.models / f".{workspace.model(name).name}.{purpose}"
