@@ -1,7 +1,7 @@
 """Matrix factorisation for implicit feedback by alternating least squares.
 
 Hu, Koren and Volinsky, "Collaborative filtering for implicit feedback datasets", ICDM 2008. The ``implicit``
-library fits the factors and folds users in.
+library fits the factors.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from recall.factors import FactorConfig, FactorRecall
+from recall.least_squares import regularised_gram, solve
 from reccore import QueryBatch, RunOptions, TrainingData
 from reccore.arrays import FloatArray
 from reccore.progress import progress
@@ -52,16 +53,11 @@ class MF(FactorRecall):
         return np.asarray(model.item_factors)
 
     def _fold_in(self, queries: QueryBatch) -> FloatArray:
-        confidence = self._confidence(self._weights(queries))
-        with threadpool_limits(limits=1, user_api="blas"):
-            vectors = self._folder.recalculate_user(np.arange(len(queries)), confidence)
-        return np.asarray(vectors, dtype=np.float32)
+        return solve(self._confidence(self._weights(queries)), self.item_factors, self._gram)
 
     def _set_factors(self, factors: FloatArray) -> None:
         super()._set_factors(factors)
-        with threadpool_limits(limits=1, user_api="blas"):
-            self._folder = self._solver(seed=0)  # draws nothing: its factors are given
-        self._folder.item_factors = factors
+        self._gram = regularised_gram(factors, self.config.reg)
 
     def _confidence(self, weights: sparse.csr_matrix) -> sparse.csr_matrix:
         """1 + alpha · weight on the entries of a matrix, in place; ``implicit`` reads its values as confidences."""

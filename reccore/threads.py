@@ -6,9 +6,12 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cache
+from importlib import import_module
 from typing import Any
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from reccore.errors import ConfigError
 
@@ -56,6 +59,21 @@ def n_threads() -> int:
     if given.isdigit() and int(given) > 0:
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """A context in which NumPy's, SciPy's and Numba's products of matrices take one thread, for loops with their own.
+
+    Entering it costs microseconds; ``threadpool_limits`` looks for the libraries each time, which takes milliseconds.
+    """
+    limited: AbstractContextManager[Any] = _blas().limit(limits=1)
+    return limited
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    import_module("scipy.linalg")  # has a BLAS of its own, which is Numba's too
+    return ThreadpoolController().select(user_api="blas")
 
 
 def run_parts(function: Callable[..., None], n_parts: int, *arguments: Any) -> None:

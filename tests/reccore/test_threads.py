@@ -68,6 +68,23 @@ def test_limits_without_importing_what_it_limits() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_one_blas_thread_is_for_its_block_alone() -> None:
+    code = """
+import numpy
+from reccore.threads import limit_threads, one_blas_thread
+from threadpoolctl import threadpool_info
+def blas():
+    return sorted(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+limit_threads(2)
+with one_blas_thread():
+    print(*blas())
+print(*blas())
+"""
+    environment = {**os.environ, "PYTHONPATH": ".", "OPENBLAS_NUM_THREADS": "2"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines() == ["1 1", "2 2"]  # of NumPy and of SciPy
+
+
 def test_needs_a_thread() -> None:
     with pytest.raises(ConfigError, match="threads must be at least 1, got 0"):
         RunOptions(threads=0).apply_threads()
