@@ -9,7 +9,8 @@ import pytest
 
 from reccore import Workspace
 from tests.scripts.conftest import Command
-from tests.scripts.troubles import TROUBLES, Trouble
+from tests.scripts.trouble_makers import Trouble
+from tests.scripts.troubles import TROUBLES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md"
 ROW = re.compile(r"^\| `(.+?)` \| (.+) \|$", re.MULTILINE)
