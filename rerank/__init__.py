@@ -9,6 +9,12 @@ from reccore.component import Registry
 if TYPE_CHECKING:
     from rerank.base import BaseReranker
 
-RERANKERS: Registry[BaseReranker] = Registry("rerank", {"mmr": "rerank.mmr:MMR"})
+RERANKERS: Registry[BaseReranker] = Registry(
+    "rerank",
+    {
+        "mmr": "rerank.mmr:MMR",
+        "dpp": "rerank.dpp:DPP",
+    },
+)
 
 __all__ = ["RERANKERS"]

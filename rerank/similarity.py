@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Tag
 
-from reccore import ComponentConfig, ConfigError, DataError, ItemTable, Vocabulary
+from reccore import Bundle, ComponentConfig, ConfigError, DataError, ItemTable, Vocabulary
 from reccore.arrays import FloatArray
+from reccore.bundle import BundleWriter
 from reccore.config import by_kind
+from rerank.greedy import GreedyReranker
+
+_VECTORS_FILE = "vectors.npz"
 
 
 class VectorSimilarity(ComponentConfig):
@@ -33,6 +38,34 @@ class GenreSimilarity(ComponentConfig):
 Similarity = Annotated[
     Annotated[VectorSimilarity, Tag("vectors")] | Annotated[GenreSimilarity, Tag("genres")], by_kind("vectors")
 ]
+
+
+class SimilarityReranker(GreedyReranker):
+    """A greedy reranker whose option ``similarity`` chooses how items are compared."""
+
+    def __init__(self, config: ComponentConfig | Mapping[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self._unit: FloatArray = np.zeros((0, 1), dtype=np.float32)  # (N, D) rows of length 1, or 0
+
+    @property
+    def vectors_of(self) -> str | None:
+        """The channel that ``similarity`` names, if any."""
+        similarity = self.config.similarity
+        return similarity.channel if isinstance(similarity, VectorSimilarity) else None
+
+    @property
+    def vectors(self) -> FloatArray:
+        """(N, D) rows of length one, or zero, whose cosine compares items."""
+        return self._unit
+
+    def _fit(self, items: ItemTable, vectors: FloatArray | None, vocabulary: Vocabulary) -> None:
+        self._unit = similarity_vectors(self.config.similarity, items, vectors, vocabulary)
+
+    def _write(self, bundle: BundleWriter) -> None:
+        bundle.arrays(_VECTORS_FILE, {"unit": self._unit})
+
+    def _read(self, bundle: Bundle) -> None:
+        self._unit = bundle.arrays(_VECTORS_FILE)["unit"]
 
 
 def similarity_vectors(

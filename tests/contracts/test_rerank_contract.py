@@ -13,6 +13,7 @@ import pytest
 from reccore import ArtefactError, Candidates, ConfigError, IdMap, ItemTable, NotFittedError, QueryBatch, Vocabulary
 from rerank import RERANKERS
 from rerank.base import BaseReranker
+from rerank.dpp import DPP
 from rerank.mmr import MMR
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,11 @@ BUILDERS: dict[str, list[Callable[[], BaseReranker]]] = {
         lambda: MMR({"trade_off": 0.6}).fit(_items(), _vectors(), VOCABULARY),
         lambda: MMR({"trade_off": 0.3, "pool": 7}).fit(_items(), _vectors(), VOCABULARY),
         lambda: MMR({"similarity": {"kind": "genres"}, "relevance": "rank"}).fit(_items(), None, VOCABULARY),
+    ],
+    "dpp": [
+        lambda: DPP({"trade_off": 0.6}).fit(_items(), _vectors(), VOCABULARY),
+        lambda: DPP({"trade_off": 0.1, "pool": 7}).fit(_items(), _vectors(), VOCABULARY),
+        lambda: DPP({"similarity": {"kind": "genres"}, "relevance": "rank"}).fit(_items(), None, VOCABULARY),
     ],
 }
 CASES = [
@@ -215,7 +221,7 @@ def test_refuses_bad_arguments(build: Build) -> None:
 
 
 def test_unknown_names_and_damaged_bundles(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown rerank 'nothing'; known: mmr"):
+    with pytest.raises(ConfigError, match="unknown rerank 'nothing'; known: mmr, dpp"):
         RERANKERS["nothing"]
     with pytest.raises(ArtefactError, match="no bundle"):
         RERANKERS.load(tmp_path / "nowhere")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from reccore import Candidates, ConfigError, DataError, IdMap, ItemTable, QueryBatch, Vocabulary
-from rerank import mmr
 from rerank.mmr import MMR
 
 N_ITEMS = 40
@@ -205,17 +204,6 @@ def test_equal_vectors_tie_wherever_they_stand(dimensions: int) -> None:
         given = candidates_of([list(range(n_items))], [[1.0] * n_items])
         found = build(vectors, trade_off=0.0).rerank(queries(1), given, n_items)
         np.testing.assert_array_equal(found.item_idx, given.item_idx)
-
-
-def test_chunks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(5)
-    candidates = random_candidates(rng, 23, 18)
-    reranker = build(rng.normal(size=(N_ITEMS, 4)), trade_off=0.5)
-    whole = reranker.rerank(queries(23), candidates, 9)
-    monkeypatch.setattr(mmr, "_FLOATS_PER_CHUNK", 4 * 18 * 5)
-    chunked = reranker.rerank(queries(23), candidates, 9)
-    np.testing.assert_array_equal(chunked.item_idx, whole.item_idx)
-    np.testing.assert_array_equal(chunked.score, whole.score)
 
 
 def test_fit_refuses_what_it_cannot_compare() -> None:

@@ -1,0 +1,124 @@
+"""Rerankers that choose one item after another from the first candidates."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from pydantic import Field
+
+from reccore import Candidates, ComponentConfig, QueryBatch
+from reccore.arrays import BoolArray, FloatArray, IntArray
+from rerank.base import BaseReranker
+
+RANK_SCORE = "rank_score"
+
+Choice = tuple[IntArray, npt.NDArray[np.float64]]
+"""Columns in the order of choice and the objective of each, both (B, picks); -1 and −inf where none is left."""
+
+
+class GreedyConfig(ComponentConfig):
+    """Options of a reranker that weighs relevance against a property of the list.
+
+    Attributes:
+        trade_off: λ in [0, 1]. 1 keeps the input order; 0 considers the property of the list alone.
+        pool: number of first candidates to choose from. The rest follow in their old order if a longer list is
+            requested.
+        relevance: ``min_max`` scales the scores of the pool to [0, 1]: gaps between scores count, the ranker's
+            offset and scale do not. ``rank`` goes from 1 for the first of the pool to 0 for the last in equal steps:
+            only the order counts.
+    """
+
+    trade_off: float = Field(0.7, ge=0.0, le=1.0)
+    pool: int = Field(100, ge=1)
+    relevance: Literal["min_max", "rank"] = "min_max"
+
+
+class GreedyReranker(BaseReranker):
+    """Chooses from the first ``pool`` candidates; the others follow in their old order.
+
+    The output keeps every feature and adds ``rank_score``, the input's score, unless an earlier stage has set it. Its
+    ``score`` is the objective at the moment of the choice; items beyond the pool continue below it in steps of one,
+    from −2 or lower. A longer list starts with the items of a shorter one.
+    """
+
+    def _rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates:
+        k = min(k, candidates.k)
+        if RANK_SCORE not in candidates.features:
+            rank_score = np.where(candidates.mask, candidates.score, np.nan).astype(np.float32)
+            candidates = candidates.with_features({RANK_SCORE: rank_score})
+        if candidates.item_idx.size == 0:
+            return candidates.head(k)
+        pool = candidates.k if self.pool is None else min(self.pool, candidates.k)
+        columns, objective = self._choose(queries, candidates.head(pool), min(k, pool))
+        if k > pool:
+            columns, objective = _continued(columns, objective, pool, k)
+        chosen = candidates.take(columns)
+        score = np.where(chosen.mask, objective, -np.inf).astype(np.float32)
+        return Candidates(chosen.item_idx, score, chosen.features)
+
+    @abstractmethod
+    def _choose(self, queries: QueryBatch, pool: Candidates, picks: int) -> Choice:
+        """Choose ``picks`` ≤ ``pool.k`` columns of every row, fewer where the row has fewer items."""
+
+
+def _continued(columns: IntArray, objective: npt.NDArray[np.float64], pool: int, k: int) -> Choice:
+    """The choice followed by columns ``pool`` … ``k`` − 1 with falling objectives."""
+    beyond = np.arange(pool, k, dtype=np.int64)
+    lowest = np.minimum(np.where(np.isfinite(objective), objective, -1.0).min(axis=1, keepdims=True), -1.0)
+    after = lowest - np.arange(1, len(beyond) + 1)
+    shape = (len(columns), len(beyond))
+    return (
+        np.concatenate([columns, np.broadcast_to(beyond, shape)], axis=1),
+        np.concatenate([objective, after], axis=1),
+    )
+
+
+def relevance_of(score: FloatArray, mask: BoolArray, how: Literal["min_max", "rank"]) -> npt.NDArray[np.float64]:
+    """(B, P) in [0, 1], never rising along a row, 0 on padding.
+
+    Column order is the ranking, so a score above an earlier one counts as equal to it. Scores at the lowest
+    float32 (items without a score of the ranker) get 0 and do not affect the scale.
+    """
+    last = np.maximum(mask.sum(axis=1, keepdims=True) - 1, 1)
+    if how == "rank":
+        return np.where(mask, 1.0 - np.arange(mask.shape[1]) / last, 0.0)
+    usable = mask & (score > np.finfo(np.float32).min)
+    falling = np.minimum.accumulate(np.where(usable, score, np.inf).astype(np.float64), axis=1)
+    high = np.where(usable, falling, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    low = np.where(usable, falling, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    spread = np.where(high > low, high - low, 1.0)
+    flat = np.where(high > low, 0.0, 1.0)  # equal scores are all equally relevant
+    return np.where(usable, (falling - np.where(usable, low, 0.0)) / spread + flat, 0.0)
+
+
+def no_choice(n_rows: int, picks: int) -> Choice:
+    """An empty choice for a compiled loop to fill."""
+    return np.full((n_rows, picks), -1, dtype=np.int64), np.full((n_rows, picks), -np.inf)
+
+
+@njit(nogil=True, cache=True)
+def gather_columns(unit: np.ndarray, item_idx: np.ndarray) -> np.ndarray:
+    """(D, P) vectors of items as columns, zero for -1."""
+    vectors = np.zeros((unit.shape[1], len(item_idx)), dtype=np.float32)
+    for p in range(len(item_idx)):
+        if item_idx[p] >= 0:
+            for d in range(unit.shape[1]):
+                vectors[d, p] = unit[item_idx[p], d]
+    return vectors
+
+
+@njit(nogil=True, cache=True)
+def cosines_with(vectors: np.ndarray, column: int, cosine: np.ndarray) -> None:
+    """Write the inner products of one column of ``vectors`` (D, P) with every column to ``cosine`` (P,).
+
+    Every sum runs over the dimensions in order, so equal vectors give equal sums wherever they stand: ties stay ties.
+    """
+    cosine[:] = 0.0
+    for d in range(vectors.shape[0]):
+        value = vectors[d, column]
+        for p in range(vectors.shape[1]):
+            cosine[p] += value * vectors[d, p]
