@@ -14,6 +14,7 @@ RERANKERS: Registry[BaseReranker] = Registry(
     {
         "mmr": "rerank.mmr:MMR",
         "dpp": "rerank.dpp:DPP",
+        "calibrated": "rerank.calibrated:Calibrated",
     },
 )
 

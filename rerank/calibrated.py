@@ -5,7 +5,7 @@ Steck, Calibrated recommendations (RecSys 2018), equations 1 to 6:
     maximise over lists I   λ·Σ_{i∈I} rel(i) − (1−λ)·KL(p ‖ q̃(I)),   q̃ = (1−α)·q + α·p
 
 p(g) is the share of genre g in the history and q(g) in the list; a film spreads a weight of one over its genres. Items
-are added one at a time, each the one with the best objective of the extended list. (The paper's λ is 1 − ``trade_off``.)
+are added one at a time, each the one with the best objective of the extended list. λ here is 1 − λ of the paper.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy.typing as npt
 from numba import njit
 from pydantic import Field
 
-from reccore import Bundle, Candidates, ComponentConfig, ConfigError, ItemTable, QueryBatch, Vocabulary
-from reccore.arrays import FloatArray, IntArray, row_of_each
+from reccore import Bundle, Candidates, ComponentConfig, ConfigError, ItemTable, Labels, QueryBatch, Vocabulary
+from reccore.arrays import FloatArray, ragged_positions, row_of_each
 from reccore.bundle import BundleWriter
 from rerank.greedy import Choice, GreedyConfig, GreedyReranker, no_choice, relevance_of
 
@@ -53,53 +53,52 @@ class Calibrated(GreedyReranker):
 
     def __init__(self, config: CalibratedConfig | Mapping[str, Any] | None = None) -> None:
         super().__init__(config)
-        self._offsets: IntArray = np.zeros(1, dtype=np.int64)
-        self._genres: IntArray = np.zeros(0, dtype=np.int64)
-        self._n_genres = 0
+        self._genres = Labels((), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64))
 
     def _fit(self, items: ItemTable, vectors: FloatArray | None, vocabulary: Vocabulary) -> None:
-        if items.genre_offsets is None or items.genre_idx is None or not len(items.genre_idx):
-            raise ConfigError("reranker 'calibrated' needs genres and no item has one; choose another reranker")
-        self._offsets, self._genres, self._n_genres = items.genre_offsets, items.genre_idx, items.n_genres
+        if items.genres is None or not len(items.genres.idx):
+            raise ConfigError("reranker 'calibrated' needs genres and no item has one; choose another method")
+        self._genres = items.genres
 
     def history_genres(self, queries: QueryBatch) -> npt.NDArray[np.float64]:
         """(B, G) p: share of each genre in each history; zeros for a history without genres."""
-        known = queries.known_items_only(len(self._offsets) - 1)
-        row = row_of_each(known.history_offsets)
-        weight = np.ones(len(row))
+        offsets, n_genres = self._genres.offsets, len(self._genres)
+        known = queries.known_items_only(len(offsets) - 1)
+        row, length = row_of_each(known.history_offsets), np.diff(offsets)[known.history_idx]
+        weight = 1.0 / np.maximum(length, 1)
         if self.config.half_life is not None:
             age = known.history_offsets[row + 1] - 1 - np.arange(len(row))
-            weight = 0.5 ** (age / self.config.half_life)
-        n_genres = np.diff(self._offsets)[known.history_idx]
-        event = np.repeat(np.arange(len(row)), n_genres)
-        start = self._offsets[known.history_idx]
-        within = np.arange(len(event)) - np.repeat(np.cumsum(n_genres) - n_genres, n_genres)
-        genre = self._genres[start[event] + within]
-        key = row[event] * self._n_genres + genre
-        mass = np.bincount(
-            key, weights=(weight / np.maximum(n_genres, 1))[event], minlength=len(queries) * self._n_genres
-        )
-        mass = mass.reshape(len(queries), self._n_genres)
+            weight *= 0.5 ** (age / self.config.half_life)
+        genre = self._genres.idx[ragged_positions(offsets[known.history_idx], length)]
+        key = np.repeat(row, length) * n_genres + genre
+        mass = np.bincount(key, weights=np.repeat(weight, length), minlength=len(queries) * n_genres)
+        mass = mass.reshape(len(queries), n_genres).astype(np.float64)  # without any event the counts are integers
         total = mass.sum(axis=1, keepdims=True)
         shares: npt.NDArray[np.float64] = np.divide(mass, total, out=np.zeros_like(mass), where=total > 0)
         return shares
 
     def _choose(self, queries: QueryBatch, pool: Candidates, picks: int) -> Choice:
         relevance = relevance_of(pool.score, pool.mask, self.config.relevance)
-        wanted, (columns, objective) = self.history_genres(queries), no_choice(len(pool), picks)
-        options = self.config.trade_off, self.config.smoothing
+        columns, objective = no_choice(len(pool), picks)
         _choose_rows(
-            self._offsets, self._genres, pool.item_idx, pool.counts, relevance, wanted, *options, columns, objective
+            self._genres.offsets,
+            self._genres.idx,
+            pool.item_idx,
+            pool.counts,
+            relevance,
+            self.history_genres(queries),
+            self.config.trade_off,
+            self.config.smoothing,
+            columns,
+            objective,
         )
         return columns, np.minimum.accumulate(objective, axis=1)
 
     def _write(self, bundle: BundleWriter) -> None:
-        n_genres = np.array(self._n_genres)
-        bundle.arrays(_GENRES_FILE, {"offsets": self._offsets, "genres": self._genres, "n_genres": n_genres})
+        bundle.arrays(_GENRES_FILE, self._genres.to_arrays())
 
     def _read(self, bundle: Bundle) -> None:
-        arrays = bundle.arrays(_GENRES_FILE)
-        self._offsets, self._genres, self._n_genres = arrays["offsets"], arrays["genres"], int(arrays["n_genres"])
+        self._genres = Labels.from_arrays(bundle.arrays(_GENRES_FILE))
 
 
 @njit(nogil=True, cache=True)

@@ -13,6 +13,7 @@ import pytest
 from reccore import ArtefactError, Candidates, ConfigError, IdMap, ItemTable, NotFittedError, QueryBatch, Vocabulary
 from rerank import RERANKERS
 from rerank.base import BaseReranker
+from rerank.calibrated import Calibrated
 from rerank.dpp import DPP
 from rerank.mmr import MMR
 
@@ -47,6 +48,10 @@ BUILDERS: dict[str, list[Callable[[], BaseReranker]]] = {
         lambda: DPP({"trade_off": 0.6}).fit(_items(), _vectors(), VOCABULARY),
         lambda: DPP({"trade_off": 0.1, "pool": 7}).fit(_items(), _vectors(), VOCABULARY),
         lambda: DPP({"similarity": {"kind": "genres"}, "relevance": "rank"}).fit(_items(), None, VOCABULARY),
+    ],
+    "calibrated": [
+        lambda: Calibrated({"trade_off": 0.4}).fit(_items(), None, VOCABULARY),
+        lambda: Calibrated({"trade_off": 0.1, "pool": 7, "half_life": None}).fit(_items(), None, VOCABULARY),
     ],
 }
 CASES = [
@@ -221,7 +226,7 @@ def test_refuses_bad_arguments(build: Build) -> None:
 
 
 def test_unknown_names_and_damaged_bundles(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown rerank 'nothing'; known: mmr, dpp"):
+    with pytest.raises(ConfigError, match=f"unknown rerank 'nothing'; known: {', '.join(RERANKERS)}"):
         RERANKERS["nothing"]
     with pytest.raises(ArtefactError, match="no bundle"):
         RERANKERS.load(tmp_path / "nowhere")
