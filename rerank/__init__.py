@@ -15,6 +15,7 @@ RERANKERS: Registry[BaseReranker] = Registry(
         "mmr": "rerank.mmr:MMR",
         "dpp": "rerank.dpp:DPP",
         "calibrated": "rerank.calibrated:Calibrated",
+        "rules": "rerank.rules:Rules",
     },
 )
 

@@ -16,6 +16,7 @@ from rerank.base import BaseReranker
 from rerank.calibrated import Calibrated
 from rerank.dpp import DPP
 from rerank.mmr import MMR
+from rerank.rules import Rules
 
 ROOT = Path(__file__).resolve().parents[2]
 N_ITEMS, N_QUERIES, WIDTH = 60, 24, 30
@@ -25,8 +26,11 @@ VOCABULARY = Vocabulary(IdMap.of(np.arange(1, 9)), IdMap.of(np.arange(N_ITEMS) *
 
 def _items() -> ItemTable:
     genre_idx = np.random.default_rng(1).integers(5, size=N_ITEMS)
+    year = np.random.default_rng(5).integers(1980, 2001, size=N_ITEMS)
     return ItemTable(
         N_ITEMS,
+        title=np.array([f"Film {'abcdefghij'[i % 10]} {i}" for i in range(N_ITEMS)], dtype=object),
+        year=year,
         genre_names=("Action", "Comedy", "Drama", "Horror", "War"),
         genre_offsets=np.arange(N_ITEMS + 1),
         genre_idx=genre_idx,
@@ -52,6 +56,12 @@ BUILDERS: dict[str, list[Callable[[], BaseReranker]]] = {
     "calibrated": [
         lambda: Calibrated({"trade_off": 0.4}).fit(_items(), None, VOCABULARY),
         lambda: Calibrated({"trade_off": 0.1, "pool": 7, "half_life": None}).fit(_items(), None, VOCABULARY),
+    ],
+    "rules": [
+        lambda: Rules({"max_per_genre": 2, "max_per_decade": 3}).fit(_items(), None, VOCABULARY),
+        lambda: Rules({"min_new_share": 0.5, "new_years": 5, "no_adjacent_sequels": True, "max_per_franchise": 1}).fit(
+            _items(), None, VOCABULARY
+        ),
     ],
 }
 CASES = [

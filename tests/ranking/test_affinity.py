@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from ranking.features import FEATURES, FeatureBatch, FeatureEncoder, FeatureTables, Fitted
 from ranking.features.affinity import unlabelled_histories
-from ranking.features.franchise import franchise_key
 from reccore import Candidates, ItemTable, Labels, QueryBatch, RankingSamples, UserTable
 from tests.ranking.samples import labelled
 
@@ -93,27 +91,6 @@ def test_rating_and_number_of_the_directors_films() -> None:
     np.testing.assert_allclose(values(queries, item_idx, "cross.director_rating"), expected)
     seen = np.log1p([[2, 3, NAN, NAN], [2, 3, NAN, NAN], [0, 0, NAN, NAN]])
     np.testing.assert_allclose(values(queries, item_idx, "cross.director_seen"), seen)
-
-
-@pytest.mark.parametrize(
-    ("title", "key"),
-    [
-        ("Rocky III", "rocky"),
-        ("Godfather: Part II, The", "godfather"),
-        ("Godfather, The", "godfather"),
-        ("Back to the Future Part III", "back to the future"),
-        ("Naked Gun 33 1/3: The Final Insult", "naked gun"),
-        ("Star Trek VI: The Undiscovered Country", "star trek"),
-        ("City of Lost Children, The (Cité des enfants perdus, La)", "city of lost children"),
-        ("Die Hard 2 (1990)", "die hard"),
-        ("Toy Story", "toy story"),
-        ("2001: A Space Odyssey", "2001"),
-        ("I, Robot", "i robot"),
-        ("", ""),
-    ],
-)
-def test_titles_of_a_franchise(title: str, key: str) -> None:
-    assert franchise_key(title) == key
 
 
 def test_films_of_the_franchise_in_the_history() -> None:
