@@ -16,6 +16,7 @@ RERANKERS: Registry[BaseReranker] = Registry(
         "dpp": "rerank.dpp:DPP",
         "calibrated": "rerank.calibrated:Calibrated",
         "rules": "rerank.rules:Rules",
+        "explore": "rerank.explore:Explore",
     },
 )
 

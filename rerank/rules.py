@@ -4,7 +4,8 @@ The list is filled place by place with the first candidate that breaks no rule. 
 ``unmet = "relax"`` takes a candidate whose strongest broken rule is the weakest, the first of equals, and
 ``unmet = "shorten"`` ends the list. From weakest to strongest:
 
-    1. ``min_new_share``  2. ``max_per_genre``  3. ``max_per_decade``  4. ``max_per_franchise``  5. ``no_adjacent_sequels``
+    1. ``min_new_share``  2. ``max_per_genre``  3. ``max_per_decade``
+    4. ``max_per_franchise``  5. ``no_adjacent_sequels``
 
 Blocked films and genres are never shown, so a list can be shorter than requested because of them.
 """

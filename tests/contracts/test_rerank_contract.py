@@ -15,6 +15,7 @@ from rerank import RERANKERS
 from rerank.base import BaseReranker
 from rerank.calibrated import Calibrated
 from rerank.dpp import DPP
+from rerank.explore import Explore
 from rerank.mmr import MMR
 from rerank.rules import Rules
 
@@ -34,6 +35,7 @@ def _items() -> ItemTable:
         genre_names=("Action", "Comedy", "Drama", "Horror", "War"),
         genre_offsets=np.arange(N_ITEMS + 1),
         genre_idx=genre_idx,
+        statistics={"count": np.arange(N_ITEMS, dtype=np.float32)},
     )
 
 
@@ -62,6 +64,10 @@ BUILDERS: dict[str, list[Callable[[], BaseReranker]]] = {
         lambda: Rules({"min_new_share": 0.5, "new_years": 5, "no_adjacent_sequels": True, "max_per_franchise": 1}).fit(
             _items(), None, VOCABULARY
         ),
+    ],
+    "explore": [
+        lambda: Explore({"places": [1, 3], "policy": {"epsilon": 0.7}}).fit(_items(), None, VOCABULARY),
+        lambda: Explore({"policy": {"kind": "thompson"}, "pool": 7}).fit(_items(), None, VOCABULARY),
     ],
 }
 CASES = [

@@ -1,0 +1,99 @@
+"""Rerankers in a row: each orders what the one before it has ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, Field
+
+from reccore import Bundle, Candidates, ComponentConfig, ConfigError, ItemTable, QueryBatch, Vocabulary
+from reccore.arrays import FloatArray
+from reccore.bundle import BundleWriter
+from rerank import RERANKERS
+from rerank.base import BaseReranker
+
+
+class StepConfig(ComponentConfig):
+    """One reranker of a chain.
+
+    Attributes:
+        method: registered name of the reranker. All other keys are options of that reranker.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    method: str
+
+    def reranker(self) -> BaseReranker:
+        """The reranker, not yet fitted.
+
+        Raises:
+            ConfigError: an unknown method or option, a value out of range, or a chain in a chain.
+        """
+        if self.method == Chain.name:
+            raise ConfigError("a chain of rerankers cannot be a step of a chain; list its steps in place of it")
+        return RERANKERS[self.method](dict(self.model_extra or {}))
+
+
+class ChainConfig(ComponentConfig):
+    """Options of a chain.
+
+    Attributes:
+        steps: the rerankers in order.
+    """
+
+    steps: tuple[StepConfig, ...] = Field(min_length=1)
+
+
+class Chain(BaseReranker):
+    """Applies its steps in order; the scores of one are the relevance that the next reads.
+
+    Every step but the last orders as many items as the next one considers: its ``pool``, or all candidates without one,
+    and at least ``k``. ``rank_score`` stays the score before the first step.
+    """
+
+    name: ClassVar[str] = "chain"
+    Config: ClassVar[type[ComponentConfig]] = ChainConfig
+    config: ChainConfig
+
+    def __init__(self, config: ChainConfig | Mapping[str, Any] | None = None) -> None:
+        super().__init__(config)
+        self.steps = tuple(step.reranker() for step in self.config.steps)
+        channels = sorted({step.vectors_of for step in self.steps if step.vectors_of is not None})
+        if len(channels) > 1:
+            raise ConfigError(
+                f"the steps of a chain compare items by vectors of several channels: {', '.join(channels)}; name one of "
+                "them in every similarity, or compare by genres"
+            )
+        self._channel = channels[0] if channels else None
+
+    @property
+    def vectors_of(self) -> str | None:
+        """The channel whose vectors a step needs, if any."""
+        return self._channel
+
+    @property
+    def pool(self) -> int | None:
+        """The pool of the first step."""
+        return self.steps[0].pool
+
+    def _fit(self, items: ItemTable, vectors: FloatArray | None, vocabulary: Vocabulary) -> None:
+        for step in self.steps:
+            step.fit(items, vectors, vocabulary)
+
+    def _rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates:
+        following = (*(step.pool for step in self.steps[1:]), k)
+        for place, step in enumerate(self.steps):
+            wanted = max(candidates.k, 1) if following[place] is None else max(k, following[place] or 0)
+            candidates = step.rerank(queries, candidates, wanted)
+        return candidates
+
+    def _write(self, bundle: BundleWriter) -> None:
+        for place, step in enumerate(self.steps):
+            step.save(bundle.path(f"step_{place}"))
+
+    def _read(self, bundle: Bundle) -> None:
+        self.steps = tuple(
+            RERANKERS.load(bundle.file(f"step_{place}")) for place in range(len(self.config.steps))
+        )
