@@ -140,7 +140,7 @@ def train_ranker(
         name: folder under ``models/``; None = the model's name.
         protocol: that of the channels; None = whichever they were fitted under.
         max_queries: most label events to learn from, drawn at random; None = all. A query takes some 100 KB.
-        short_histories: share of the label events that are learnt from once more with a short history.
+        short_histories: share of the users who play new users for the ranker, see ``label_window``.
         options: seed, device, checkpoints.
 
     Returns:
@@ -182,8 +182,9 @@ def train_ranker(
     metrics = None
     if len(valid):
         scores = ranker.score(data.valid.queries, data.valid.candidates)
-        if len(stop):
-            check_for_leak(ranker, stop, data.valid, scores, valid, seed=options.seed)
+        known = stop.select(np.flatnonzero(stop.queries.user_idx >= 0))  # validation has no new users
+        if len(known):
+            check_for_leak(ranker, known, data.valid, scores, valid, seed=options.seed)
         ranked = data.valid.candidates.reordered(scores)
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
     facts = {"data": prepared.provenance, "metrics": metrics, "query_time": query_time}

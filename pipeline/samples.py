@@ -8,7 +8,7 @@ history; later events of the window have no label there.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -42,7 +42,8 @@ from reccore.progress import progress
 QUERIES_PER_CHUNK = 1024
 LABEL_EVENTS = 10
 LABEL_SHARE = 0.2
-SHORT_HISTORY = 10
+SHORT_HISTORY = 20
+QUERIES_OF_NEW_USER = 10
 STOP_SHARE = 0.2
 LIKED_FROM = 4.0
 """Least rating of a film that counts as liked."""
@@ -54,18 +55,19 @@ Refit: TypeAlias = Callable[[str, BaseRecall, TrainingData], BaseRecall]
 
 @dataclass(frozen=True, eq=False)
 class LabelWindow:
-    """The label events of every user, each with a query of the history before it.
+    """The label events of every user, each with a query of the history before it, and queries of new users.
 
     Attributes:
-        start: (U,) number of fit events before the window.
-        holdout: one query per label event, which is its target.
-        seen: the items of the whole history of each query, CSR; more than its query holds where that is cut short.
-        later: the items of the window after each query's target, CSR.
+        start: (U,) number of fit events before the window; 0 for users who play new users.
+        users: (B,) the user of each query; the query itself does not name a new user.
+        holdout: one query per label event, which is its target; then those of new users, whose targets are all later
+            fit events.
+        later: the items of the window after each query's targets, CSR.
     """
 
     start: IntArray
+    users: IntArray
     holdout: Holdout
-    seen: Exclusions
     later: Exclusions
 
 
@@ -79,49 +81,62 @@ def label_window(
 ) -> LabelWindow:
     """The last ``min(10, 20%)`` fit events of every user; at most ``max_queries`` of them, drawn at random.
 
-    By the time of the window every user has a long history. For a share of ``short_histories`` of the queries a copy
-    is added that keeps only the latest 1 … 10 events (``log`` of the number drawn evenly), so that a ranker learns to
-    serve new users too. What was cut away is still not offered to it.
+    By the time of the window every user has a long history. So that a ranker learns to serve new users too, a share of
+    ``short_histories`` of the users has no window: the channels learn nothing of them, and each asks several times with
+    the first few events, see ``new_user_queries``.
 
-    With ``query_time`` the time of each query is that of its label event.
+    With ``query_time`` the time of each query is that of its first target.
     """
     fit = prepared.split.fit()
+    newcomers, asked = new_user_queries(fit.lengths, short_histories, max_queries, options)
     n_labels = np.minimum(LABEL_EVENTS, (fit.lengths * LABEL_SHARE).astype(np.int64))
+    n_labels[newcomers] = 0
     start = fit.lengths - n_labels
+    start[newcomers] = 0
     users = np.repeat(np.arange(fit.n_users), n_labels)
     stops = ragged_positions(start, n_labels)
     if max_queries is not None and len(users) > max_queries:
         chosen = np.sort(options.generator("label_queries").choice(len(users), max_queries, replace=False))
         users, stops = users[chosen], stops[chosen]
-    rows, kept = with_short_copies(stops, short_histories, options)
-    users, stops = users[rows], stops[rows]
+    new = np.arange(len(users) + len(newcomers)) >= len(users)
+    users, stops = np.concatenate([users, newcomers]), np.concatenate([stops, asked])
     target = fit.user_offsets[users] + stops
-    whole = fit.queries(users, stops)
-    queries = whole.latest(kept)
+    queries = fit.queries(users, stops)
     if query_time:
         queries = with_query_time(fit, target, queries)
-    remaining = fit.lengths[users] - stops - 1
-    later_items = fit.item_idx[ragged_positions(target + 1, remaining)]
-    later = Exclusions(offsets_from_lengths(remaining), later_items)
-    rating = None if fit.rating is None else fit.rating[target]
-    holdout = Holdout.single(queries, fit.item_idx[target], target_rating=rating)
-    return LabelWindow(start, holdout, Exclusions.of_history(whole), later)
+    queries = replace(queries, user_idx=np.where(new, -1, users))
+    left = fit.lengths[users] - stops
+    n_targets = np.where(new, left, 1)
+    at = ragged_positions(target, n_targets)
+    rating = None if fit.rating is None else fit.rating[at]
+    holdout = Holdout(queries, offsets_from_lengths(n_targets), fit.item_idx[at], target_rating=rating)
+    later_items = fit.item_idx[ragged_positions(target + n_targets, left - n_targets)]
+    return LabelWindow(start, users, holdout, Exclusions(offsets_from_lengths(left - n_targets), later_items))
 
 
-def with_short_copies(lengths: IntArray, share: float, options: RunOptions) -> tuple[IntArray, IntArray]:
-    """Rows of all queries and then of those to copy, and how many of the latest events each row keeps.
+def new_user_queries(
+    lengths: IntArray, share: float, max_queries: int | None, options: RunOptions
+) -> tuple[IntArray, IntArray]:
+    """Queries of users who play new users: the user of each, and of how many first events it consists.
+
+    A user asks up to ``QUERIES_OF_NEW_USER`` times with 1 … ``SHORT_HISTORY`` events (the logarithm drawn evenly) and
+    keeps at least one later event as a target. With ``max_queries`` the queries are at most that ``share`` of it.
 
     Args:
-        lengths: (B,) events of each history.
-        share: of the queries with more than one event, drawn at random, which are copied.
+        lengths: (U,) fit events of each user.
+        share: of the users, drawn at random among those with two events or more.
+        max_queries: greatest number of label queries; None = no limit.
         options: seed.
     """
     draws = options.generator("short_histories")
-    longer = np.flatnonzero(lengths > 1)
-    copied = np.sort(draws.choice(longer, int(len(longer) * share), replace=False))
-    longest = np.minimum(SHORT_HISTORY, lengths[copied] - 1)
-    short = np.floor(np.exp(draws.random(len(copied)) * np.log(longest + 1))).astype(np.int64)
-    return np.concatenate([np.arange(len(lengths)), copied]), np.concatenate([lengths, short])
+    limit = None if max_queries is None else int(share * max_queries)
+    able = np.flatnonzero(lengths > 1)
+    n_users = int(share * len(able)) if limit is None else min(int(share * len(able)), limit)
+    repeats = QUERIES_OF_NEW_USER if limit is None else min(QUERIES_OF_NEW_USER, limit // max(n_users, 1))
+    users = np.repeat(np.sort(draws.choice(able, n_users, replace=False)), repeats)
+    longest = np.minimum(SHORT_HISTORY, lengths[users] - 1)
+    asked = np.floor(np.exp(draws.random(len(users)) * np.log(longest + 1))).astype(np.int64)
+    return users, asked
 
 
 def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = None) -> tuple[FloatArray, IntArray]:
@@ -173,7 +188,6 @@ def ranking_samples(
     pipeline: Pipeline,
     holdout: Holdout,
     *,
-    seen: Exclusions | None = None,
     later: Exclusions | None = None,
     tasks: Collection[str],
     source: str,
@@ -184,7 +198,6 @@ def ranking_samples(
     Args:
         pipeline: the stages before the ranker, see ``PipelineConfig.before_ranking``.
         holdout: queries and their targets.
-        seen: items that recall must not offer, per query; None = those of the history.
         later: items without a label, per query.
         tasks: names of tasks, see ``LABELLERS``.
         source: what the queries are, for progress and log.
@@ -196,7 +209,7 @@ def ranking_samples(
         for start in range(0, len(holdout), QUERIES_PER_CHUNK):
             stop = min(start + QUERIES_PER_CHUNK, len(holdout))
             queries = holdout.queries.select(slice(start, stop))
-            parts.append(pipeline.run(queries, k, exclude=None if seen is None else seen.rows(start, stop))[0])
+            parts.append(pipeline.run(queries, k)[0])
             advance(len(queries))
     candidates = concatenate(parts, k)
     labels = {task: LABELLERS[task](candidates, holdout, later)[0] for task in tasks}
@@ -268,7 +281,6 @@ def make_ranking_data(
     train = ranking_samples(
         offline,
         window.holdout,
-        seen=window.seen,
         later=window.later,
         tasks=tasks,
         source="label window",
@@ -276,7 +288,7 @@ def make_ranking_data(
     )
     return RankingData(
         train=train,
-        early_stopping_mask=early_stopping_users(window.holdout.queries.user_idx, options),
+        early_stopping_mask=early_stopping_users(window.users, options),
         valid=ranking_samples(online, valid, tasks=tasks, source="validation", options=options),
         window_data=window_data,
     )

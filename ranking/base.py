@@ -86,7 +86,12 @@ class BaseRanker(Component[Any]):
         return self
 
     def _calibrate(self, valid: RankingSamples) -> Calibration | None:
-        """Fitted on the labels of the first task; None if the config wants none, or one class has no row."""
+        """Fitted on the labels of the first task; None if the config wants none, or one class has no row.
+
+        Queries of new users are left out where there are others: their positives are all later events, not the next.
+        """
+        known = np.flatnonzero(valid.queries.user_idx >= 0)
+        valid = valid.select(known) if len(known) else valid
         labels = valid.labels_of(self.tasks[0])
         labelled = ~np.isnan(labels)
         if self.config.calibration == "none" or len(np.unique(labels[labelled])) < 2:

@@ -44,7 +44,7 @@ class CompareRankingSettings(ComponentConfig):
     split: Literal["valid", "test"] = Field(default="test", description="which held-out events")
     max_queries: int | None = Field(default=MAX_QUERIES, ge=1, description="greatest number of training queries")
     short_histories: float = Field(
-        default=SHORT_HISTORIES, ge=0, le=1, description="share of queries that are added with a history cut short"
+        default=SHORT_HISTORIES, ge=0, le=1, description="share of users who play new users for the ranker"
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads of each library (default: its own)")
     name: str = Field(default="rankers", description="of the report and of the folder under comparisons/")

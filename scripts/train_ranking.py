@@ -39,7 +39,7 @@ class TrainRankingSettings(TrainingSettings):
         default=MAX_QUERIES, ge=1, description="greatest number of training queries, drawn at random; null for all"
     )
     short_histories: float = Field(
-        default=SHORT_HISTORIES, ge=0, le=1, description="share of queries that are added with a history cut short"
+        default=SHORT_HISTORIES, ge=0, le=1, description="share of users who play new users for the ranker"
     )
     pipeline: dict[str, Any] = Field(default={})
 

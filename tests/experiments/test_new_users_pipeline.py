@@ -14,6 +14,8 @@ from experiments import new_users_pipeline as subject
 from experiments.new_users import evaluate_new_users, first_events, new_users
 from experiments.new_users_pipeline import evaluate_new_users_pipeline
 from pipeline import Pipeline, PipelineConfig
+from pipeline.samples import QUERIES_OF_NEW_USER
+from ranking import SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
 from reccore import RankingSamples, TrainingData, Workspace
@@ -64,14 +66,18 @@ def test_everything_is_fitted_without_the_users_and_nothing_is_stored(
     kept_out = new_users(prepared.split.interactions, 3, "test", QUIET)
     assert len(kept_out) == N_USERS // 10
     whole, window = N_RATINGS - 2, N_RATINGS - 2 - 3  # 20% of 18 fit events are labels
+    n_others = N_USERS - len(kept_out)
+    n_playing = int(n_others * SHORT_HISTORIES)  # so many of the others play new users for the ranker
     assert len(recorded.events) == 2 * len(CHANNELS)
     for number, data in enumerate(recorded.events):
-        lengths = np.full(N_USERS, whole if number < len(CHANNELS) else window)
-        lengths[kept_out] = 0
-        assert data.interactions.lengths.tolist() == lengths.tolist()
+        lengths = data.interactions.lengths
+        assert (lengths[kept_out] == 0).all()
+        n_events = [n_others * whole, (n_others - n_playing) * window][number >= len(CHANNELS)]
+        assert (lengths.max(), lengths.sum()) == (whole if number < len(CHANNELS) else window, n_events)
     learnt = np.concatenate([part.queries.user_idx for part in (recorded.samples[0], recorded.stopping[0])])
     assert not np.isin(kept_out, learnt).any()
-    assert len(np.unique(learnt)) == N_USERS - len(kept_out)
+    assert len(np.unique(learnt[learnt >= 0])) == n_others - n_playing
+    assert (learnt < 0).sum() == n_playing * QUERIES_OF_NEW_USER
 
     assert (result.lengths, result.chain) == ((1, 3), STAGES)
     assert set(result.evaluations[1]) == {*CHANNELS, *STAGES}
@@ -122,16 +128,17 @@ def test_short_histories_are_those_of_the_training_unless_given(
     for share in (None, 0.0):
         evaluate_new_users_pipeline(own, (1,), short_histories=share, options=QUIET)
     queries = [len(train) + len(stop) for train, stop in zip(recorded.samples, recorded.stopping, strict=True)]
-    plain = (N_USERS - N_USERS // 10) * 3
-    assert queries == [plain + int(plain * 0.2), plain]
+    n_others = N_USERS - N_USERS // 10
+    n_playing = int(n_others * SHORT_HISTORIES)
+    assert queries == [(n_others - n_playing) * 3 + n_playing * QUERIES_OF_NEW_USER, n_others * 3]
 
 
 def test_a_rule_for_short_histories_decides_what_new_users_get(own: Workspace) -> None:
-    rule = {"below": 3, "order": "popularity"}
-    config = PipelineConfig.parse({**PIPELINE, "candidates": 120, "ranker": "deepfm", "short_history": rule})
-    found = evaluate_new_users_pipeline(own, (1, 3), config=config, options=QUIET).evaluations
-    lists = {
-        n: [found[n][name].per_query["ndcg@10"].tolist() for name in ("after ranking", "popularity")] for n in (1, 3)
-    }
-    assert lists[1][0] == lists[1][1]
-    assert lists[3][0] != lists[3][1]
+    found = {}
+    for below in (1, 10**12):  # the ranker counts 1 / below after one event
+        rule = {"below": below, "order": "popularity"}
+        config = PipelineConfig.parse({**PIPELINE, "candidates": 120, "ranker": "deepfm", "short_history": rule})
+        found[below] = evaluate_new_users_pipeline(own, (1,), config=config, options=QUIET).evaluations[1]
+    lists = [found[below]["after ranking"].per_query["ndcg@10"].tolist() for below in found]
+    popular = found[1]["popularity"].per_query["ndcg@10"].tolist()
+    assert lists[1] == popular != lists[0]

@@ -17,11 +17,11 @@ from dataprep.preprocess import preprocess
 from dataprep.readers.own import EventFile
 from dataprep.splits import LeaveLastN, NoSplit
 from pipeline import PipelineConfig, load, samples
-from pipeline.builder import assemble, load_channels
+from pipeline.builder import load_channels
 from pipeline.fitting import train_channel, train_ranker, validation_sample
-from pipeline.history import FrozenHistoryStore
 from pipeline.provenance import check_protocol
 from pipeline.samples import label, label_likes, label_window, make_ranking_data, refit, stored_refits
+from ranking import SHORT_HISTORIES
 from ranking.neural import NeuralRanker
 from recall import CHANNELS
 from recall.popularity import Popularity
@@ -93,39 +93,44 @@ def test_max_queries_draws_the_same_sample_for_the_same_seed() -> None:
     assert few.start.tolist() == [50, 50, 50]
 
 
-def test_short_copies_keep_the_latest_events_and_may_not_offer_the_rest() -> None:
-    prepared = cut(60, 60, 60, protocol=NoSplit())
-    plain = label_window(prepared, max_queries=None, options=QUIET)
-    window = label_window(prepared, max_queries=None, short_histories=0.5, options=QUIET)
-    n = len(plain.holdout)
-    assert len(window.holdout) == n + n // 2
-    assert rows_of(window.holdout.queries)[:n] == rows_of(plain.holdout.queries)
+def test_users_who_play_new_users_have_no_window_and_ask_with_their_first_events() -> None:
+    prepared = cut(*[60] * 20, protocol=NoSplit())
+    window = label_window(prepared, max_queries=None, short_histories=0.25, options=QUIET)
+    newcomers = np.flatnonzero(window.start == 0)
+    assert len(newcomers) == 5
+    others = np.setdiff1d(np.arange(20), newcomers)
+    n = 15 * 10
+    assert window.users[:n].tolist() == np.repeat(others, 10).tolist()
+    assert window.holdout.queries.user_idx[:n].tolist() == window.users[:n].tolist()
+    assert window.users[n:].tolist() == np.repeat(newcomers, samples.QUERIES_OF_NEW_USER).tolist()
+    assert (window.holdout.queries.user_idx[n:] == -1).all()
     lengths = window.holdout.queries.lengths[n:]
-    assert 1 <= lengths.min() < 4 < lengths.max() <= 10
+    assert lengths.min() == 1
+    assert samples.SHORT_HISTORY // 2 < lengths.max() <= samples.SHORT_HISTORY
     for row in range(n, len(window.holdout)):
-        target = int(window.holdout.target_idx[row])
-        assert rows_of(window.holdout.queries)[row] == list(range(target - lengths[row - n], target))
-        assert window.seen.rows(row, row + 1).item_idx.tolist() == list(range(target))
-        assert window.later.rows(row, row + 1).item_idx.tolist() == list(range(target + 1, 60))
+        stop = int(lengths[row - n])
+        assert rows_of(window.holdout.queries)[row] == list(range(stop))
+        assert window.holdout.select(np.array([row])).target_idx.tolist() == list(range(stop, 60))
+        assert len(window.later.rows(row, row + 1).item_idx) == 0
+    plain = label_window(prepared, max_queries=None, options=QUIET)
+    kept = plain.holdout.select(np.flatnonzero(~np.isin(plain.users, newcomers)))
+    assert rows_of(window.holdout.queries)[:n] == rows_of(kept.queries)
 
 
-def test_what_a_short_copy_leaves_out_is_not_among_its_candidates(trained: Workspace, prepared: Prepared) -> None:
-    channels = load_channels(trained, CONFIG.channels)
-    online = assemble(
-        CONFIG.before_ranking(),
-        channels=channels,
-        ranker=None,
-        items=prepared.training_data().items,
-        histories=FrozenHistoryStore(prepared.split.history(), prepared.vocabulary),
-    )
+def test_a_new_user_keeps_an_event_as_a_target() -> None:
+    prepared = cut(*[3, 2, 1] * 4, protocol=NoSplit())
     window = label_window(prepared, max_queries=None, short_histories=1.0, options=QUIET)
-    found = samples.ranking_samples(
-        online, window.holdout, seen=window.seen, later=window.later, tasks=["click"], source="test", options=QUIET
-    )
-    assert not window.seen.contains(found.candidates.item_idx).any()
-    # The option matters: the short histories alone would let through what they no longer hold.
-    loose = samples.ranking_samples(online, window.holdout, tasks=["click"], source="test", options=QUIET)
-    assert window.seen.contains(loose.candidates.item_idx).any()
+    assert set(window.users.tolist()) == {user for user in range(12) if user % 3 < 2}
+    assert window.holdout.target_counts.min() == 1
+    assert set(window.holdout.queries.lengths.tolist()) == {1, 2}
+
+
+@pytest.mark.parametrize(("max_queries", "users", "each"), [(None, 10, 10), (200, 10, 10), (60, 10, 3), (10, 5, 1)])
+def test_queries_of_new_users_are_a_share_of_the_limit(max_queries: int | None, users: int, each: int) -> None:
+    lengths = np.full(20, 60)
+    asking, _ = samples.new_user_queries(lengths, 0.5, max_queries, QUIET)
+    assert len(np.unique(asking)) == users
+    assert np.bincount(asking).max() == np.bincount(asking)[asking].min() == each
 
 
 def test_labels_by_hand() -> None:
@@ -263,7 +268,7 @@ def test_channels_are_refitted_only_after_a_change(own: Workspace, prepared: Pre
     assert kept.is_dir()
     before = json.loads((kept / "manifest.json").read_text())
     channel = CHANNELS["mf"].load(own.model("mf"))
-    window = label_window(prepared, max_queries=None, options=QUIET)
+    window = label_window(prepared, max_queries=None, short_histories=SHORT_HISTORIES, options=QUIET)
     events = prepared.training_data(prepared.split.interactions.first(window.start))
     stamp = (kept / "manifest.json").stat().st_mtime_ns
     again = refit(channel, events, own.model("mf"), QUIET)
@@ -305,7 +310,7 @@ def test_results_of_the_jobs(own: Workspace) -> None:
     assert manifest["data"]["events"] == N_USERS * (N_RATINGS - 2)
     assert train_channel(own, "popularity", {}, name="all", protocol="none", options=QUIET)["validation"] is None
     ranked = train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=50, short_histories=0.2, options=QUIET)
-    assert ranked["training_queries"] + ranked["stopping_queries"] == 60
+    assert ranked["training_queries"] + ranked["stopping_queries"] == 60  # 10 of them of new users
     assert ranked["stopping_queries"] > 0
     drawn = json.loads((own.model("deepfm") / "manifest.json").read_text())["samples"]
     assert drawn == {"max_queries": 50, "short_histories": 0.2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,19 @@ def test_every_kind_gives_other_probabilities_and_the_same_order(setting: Settin
         np.testing.assert_array_equal(RANKERS.load(tmp_path / kind).probability(queries, candidates), probability)
         found.append(probability)
     assert not np.allclose(*found, atol=1e-3)
+
+
+def test_new_users_do_not_move_the_probabilities_of_others(setting: Setting) -> None:
+    """Their positives are all later events, so that they have many more of them."""
+    valid, new = setting.valid, np.arange(0, len(setting.valid), 2)
+    user_idx = valid.queries.user_idx.copy()
+    user_idx[new] = -1
+    labels = valid.labels["click"].copy()
+    labels[new] = np.where(np.isnan(labels[new]), np.nan, 1.0)
+    mixed = replace(valid, queries=replace(valid.queries, user_idx=user_idx), labels={**valid.labels, "click": labels})
+    ranker = ranker_with(replace(setting, valid=mixed), "isotonic")
+    others = valid.select(np.setdiff1d(np.arange(len(valid)), new))
+    assert ranker.probability(others.queries, others.candidates).sum() == pytest.approx(len(others), rel=0.05)
 
 
 def test_padding_has_probability_zero(setting: Setting) -> None:
