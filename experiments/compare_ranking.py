@@ -20,14 +20,15 @@ from experiments.funnel import RECALL
 from experiments.measuring import choose_holdout, measure, report_stem
 from experiments.results import RowResult, RunResult
 from experiments.runs import Row, Run
-from pipeline.builder import load_channels
+from pipeline.builder import assemble, load_channels
 from pipeline.config import PipelineConfig
+from pipeline.fates import Passage
 from pipeline.fitting import fit_ranker
+from pipeline.history import FrozenHistoryStore
 from pipeline.provenance import data_of
 from pipeline.samples import RankingData, make_ranking_data, stored_refits
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from recall.base import BaseRecall
-from recall.merge import merge
 from reccore import Bundle, Candidates, ConfigError, Holdout, RunOptions, TrainingData, Workspace
 
 Result = RowResult[RunResult]
@@ -203,14 +204,13 @@ class RankerRuns:
 
     def before_ranking(self) -> tuple[Evaluation, Evaluation]:
         """The merged list, and the best single channel."""
-        offers = {
-            source.name: self.channels[source.name].retrieve(self.holdout.queries, source.k)
-            for source in self.config.sources
-        }
-        merge_stage = self.config.merge
-        merged = merge(merge_stage.method, offers, merge_stage.k, fill=merge_stage.fill)
-        single = [self.measure(name, offer) for name, offer in offers.items()]
-        return self.measure(RECALL, merged), leaderboard(single, HEADLINE)[0]
+        histories = FrozenHistoryStore(self.table.interactions, self.table.vocabulary)
+        stages = self.config.before_ranking()
+        pipeline = assemble(stages, channels=self.channels, ranker=None, items=self.table.items, histories=histories)
+        passage = Passage.of(pipeline, self.holdout.queries, stages.merge.k)
+        offers = passage.request.offers
+        single = [self.measure(source.name, offers[source.name]) for source in pipeline.sources if source.below is None]
+        return self.measure(RECALL, passage.merged), leaderboard(single, HEADLINE)[0]
 
 
 def compare_ranking(

@@ -61,7 +61,8 @@ def evaluate_pipeline(
     passage = Passage.of(pipeline, job.holdout.queries, max(job.ks))
     k = int(job.by.partition("@")[2])
     funnel = measure_funnel(pipeline, passage, job.holdout, k)
-    channels = [job.measure(name, offer) for name, offer in passage.request.offers.items()]
+    offers = passage.request.offers
+    channels = [job.measure(source.name, offers[source.name]) for source in pipeline.sources if source.below is None]
     measured = [job.measure(name, offer) for name, offer in orders_of(passage).items()]
     best = leaderboard(channels, job.by)[0]
     comparisons = [job.compare(evaluation, best) for evaluation in measured]

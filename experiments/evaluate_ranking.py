@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -140,7 +140,8 @@ def evaluate_ranking(
         raise ConfigError(f"rankers of different tasks ({', '.join(tasks)}) have no labels in common; name them apart")
     samples = ranking_samples(_before_ranking(pipeline), job.holdout, tasks=tasks, source=split, options=options)
     systems = [_measure_ranker(job, name, ranker, samples) for name, ranker in rankers.items()]
-    orders = {RECALL: samples.candidates.place_scores, **_channels(samples, channels)}
+    for_all = [source.name for source in pipeline.sources if source.below is None]
+    orders = {RECALL: samples.candidates.place_scores, **_channels(samples, for_all)}
     systems += [_measure_order(job, name, scores, samples, tasks[0]) for name, scores in orders.items()]
     offered = int((samples.labels[tasks[0]] == 1.0).sum())
     return _report(job, systems, len(names), samples, offered)
@@ -184,7 +185,7 @@ def _measure_order(
     return measure_within(name, scores, samples.labels_of(task), item_idx, user_idx, ks=job.ks, seed=job.seed)
 
 
-def _channels(samples: RankingSamples, channels: Sequence[str] | Mapping[str, Any]) -> dict[str, FloatArray]:
+def _channels(samples: RankingSamples, channels: Sequence[str]) -> dict[str, FloatArray]:
     """Channel → (B, K) minus its rank of each candidate."""
     features = samples.candidates.features
     ranks = {name: features[RECALL_RANK + name] for name in channels if RECALL_RANK + name in features}

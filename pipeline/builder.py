@@ -107,10 +107,13 @@ def assemble(
         vocabularies[f"reranker {reranker.name}"] = reranker.vocabulary
     check_vocabularies(vocabularies)
     vocabulary = next(iter(vocabularies.values()))
-    parts = Parts(channels, ranker, reranker, items, vocabulary)
+    partial = frozenset(source.name for source in config.sources if source.below is not None)
+    parts = Parts(channels, ranker, reranker, items, vocabulary, partial)
     return Pipeline(
         config,
-        sources=[ChannelSource(source.name, channels[source.name], source.k) for source in config.sources],
+        sources=[
+            ChannelSource(source.name, channels[source.name], source.k, source.below) for source in config.sources
+        ],
         merger=Merger(config.merge.method, config.merge.k, config.merge.fill),
         stages=[stage for stage_config in config.later for stage in stage_config.build(parts)],
         items=items,

@@ -20,7 +20,9 @@ from pipeline.stage_configs import (
     StageConfig,
     TopStage,
 )
+from pipeline.stages import MERGED
 from recall.merge import MergeConfig, RRFConfig
+from recall.merge.methods import WeightedMergeConfig
 from reccore import ComponentConfig
 
 SELECTORS = ("rerank", "top")
@@ -36,7 +38,9 @@ class ChainConfig(ComponentConfig):
         merge: how the channels' lists become one.
         candidates: number of candidates to keep after the merge.
         ranker: name of a trained ranker, or None for the merged order.
-        short_history: which queries take another order than the ranker's; None = none.
+        short_history: which queries are scored by the ranker and another order together; None = none. If ``order`` is
+            none of ``channels``, that channel serves these queries alone; in their merge it weighs as much as all
+            others together, unless ``merge`` gives it a weight.
         latest: numbers n; the ranker also sees how every candidate fits the latest n events alone, by channels of the
             item-to-item family and by item vectors.
         rerank: method and options of the reranker, or None to take the first candidates.
@@ -55,13 +59,19 @@ class ChainConfig(ComponentConfig):
     @model_validator(mode="after")
     def _rule_has_a_ranker(self) -> ChainConfig:
         if self.ranker is None and self.short_history is not None:
-            raise ValueError("short_history takes the place of a ranker's order; give a ranker, or leave it out")
+            raise ValueError("short_history is blended with a ranker's scores; give a ranker, or leave it out")
         return self
 
     def stages(self) -> list[ComponentConfig]:
         """The stages in order."""
-        merge = MergeStage(method=self.merge, k=self.candidates, fill=self.fill)
+        method, rule = self.merge, self.short_history
         sources = [ChannelStage(name=name, k=self.per_channel) for name in self.channels]
+        if rule is not None and rule.order not in (MERGED, *self.channels):
+            sources.append(ChannelStage(name=rule.order, k=self.per_channel, below=rule.below))
+            if isinstance(method, WeightedMergeConfig):
+                total = sum(method.weight(name, is_fill=name == self.fill) for name in self.channels)
+                method = method.model_copy(update={"weights": {rule.order: total, **method.weights}})
+        merge = MergeStage(method=method, k=self.candidates, fill=self.fill)
         return [*sources, merge, *self._ranking(), self.rerank or TopStage()]
 
     def _ranking(self) -> list[ComponentConfig]:

@@ -101,7 +101,8 @@ def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Expla
         )
     passage = Passage.of(pipeline, request.queries, k, exclude=request.exclude)
     fate = FATES[int(passage.fates(np.zeros(1, dtype=np.int64), np.array([item]), k)[0])]
-    channels = tuple(channel_view(source, passage.request, item) for source in pipeline.sources)
+    sources = [source for source in pipeline.sources if source.serves(passage.request).any()]
+    channels = tuple(channel_view(source, passage.request, item) for source in sources)
     stages = stage_views(pipeline, passage, item)
     place = place_of(passage.final, item)
     why, would_help = verdict(pipeline, passage, item, fate, channels, stages)
@@ -161,7 +162,7 @@ def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageV
     for stage, after in passage.later:
         if isinstance(stage, Filter) and place_of(before, item) is not None and place_of(after, item) is None:
             views.append(StageView(stage.role, stage.name, None, int(after.counts[0]), int(after.counts[0])))
-        elif isinstance(stage, Scorer) and not stage.bypassed(request).any():
+        elif isinstance(stage, Scorer) and not stage.blended(request).any():
             views.append(StageView.in_order(stage.role, stage.name, after, item, k))
         elif isinstance(stage, RerankSelector):
             whole = stage.reranker.rerank(request.queries, before, max(before.k, 1))
@@ -179,7 +180,7 @@ def ranker_contributions(passage: Passage, item: int) -> tuple[Contribution, ...
     given = passage.to_rank
     scorer = next((stage for stage, _ in passage.later if isinstance(stage, RankerScorer)), None)
     place = None if given is None else place_of(given, item)
-    if scorer is None or given is None or place is None or scorer.bypassed(passage.request).any():
+    if scorer is None or given is None or place is None or scorer.blended(passage.request).any():
         return ()
     values = scorer.ranker.contributions(passage.request.queries, given)
     found = [

@@ -151,7 +151,7 @@ class Pipeline:
         for stage in self.stages:
             with trace.record(stage.role, stage.name, int(candidates.counts.sum()), degrade=degrade) as entry:
                 candidates = stage.apply(request, candidates)
-                entry.bypassed = int(stage.bypassed(request).sum())
+                entry.blended = int(stage.blended(request).sum())
             entry.count(candidates)
             yield stage, candidates
 

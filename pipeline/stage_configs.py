@@ -31,6 +31,7 @@ class Parts:
         reranker: fitted reranker; None = fit the configured one.
         items: item facts.
         vocabulary: of all parts.
+        partial: names of the channels that serve some queries only, and that stages leave out unless they name them.
     """
 
     channels: Mapping[str, BaseRecall]
@@ -38,6 +39,12 @@ class Parts:
     reranker: BaseReranker | None
     items: ItemTable
     vocabulary: Vocabulary
+    partial: frozenset[str] = frozenset()
+
+    @property
+    def for_all(self) -> dict[str, BaseRecall]:
+        """The channels that serve every query."""
+        return {name: channel for name, channel in self.channels.items() if name not in self.partial}
 
 
 class StageConfig(ComponentConfig):
@@ -63,11 +70,14 @@ class ChannelStage(ComponentConfig):
     Attributes:
         name: of a trained channel, a folder under ``models/``.
         k: number of candidates to retrieve.
+        below: retrieve for queries with fewer known events only; None = for all. The ranker sees the scores and ranks
+            of what such a channel offers; other stages leave it out unless they name it.
     """
 
     kind: Literal["channel"] = "channel"
     name: str
     k: int = Field(default=300, ge=1)
+    below: int | None = Field(default=None, ge=1)
 
 
 class MergeStage(ComponentConfig):
@@ -111,7 +121,7 @@ class MatchStage(StageConfig):
     def build(self, parts: Parts) -> Sequence[Stage]:
         names, channels = self.channels, parts.channels
         if names is None:
-            names = tuple(n for n in channels if not self.latest or isinstance(channels[n], ItemSimilarityRecall))
+            names = tuple(n for n in parts.for_all if not self.latest or isinstance(channels[n], ItemSimilarityRecall))
         if self.latest:
             return [LatestHydrator(name, channels[name], self.latest) for name in names]
         return [MatchHydrator(name, channels[name]) for name in names]
@@ -137,7 +147,7 @@ class ClosenessStage(StageConfig):
 
     def build(self, parts: Parts) -> Sequence[Stage]:
         stages: list[Stage] = []
-        for name in self.channels or parts.channels:
+        for name in self.channels or parts.for_all:
             channel = parts.channels[name]
             if isinstance(channel, EmbeddingRecall):
                 stages.append(ClosenessHydrator(name, channel.encode_items(), self.latest))
@@ -156,11 +166,11 @@ class SeenStage(StageConfig):
 
 
 class ShortHistory(ComponentConfig):
-    """The order of candidates for users with a short history, in place of the ranker's.
+    """What is blended with the ranker's scores for users with a short history, see ``RankerScorer``.
 
     Attributes:
-        below: queries with fewer known events take the order.
-        order: ``merged``, or the name of a channel, whose candidates come first in its order.
+        below: queries with fewer known events are blended; the fewer, the less the ranker counts.
+        order: ``merged``, or the name of a channel, whose scores are blended in.
     """
 
     below: int = Field(ge=1)
@@ -172,7 +182,7 @@ class RankStage(StageConfig):
 
     Attributes:
         model: name of a trained ranker, a folder under ``models/``.
-        short_history: which queries take another order, and which; None = the ranker orders all.
+        short_history: which queries are scored by the ranker and another order together; None = none.
     """
 
     kind: Literal["rank"] = "rank"
@@ -188,7 +198,9 @@ class RankStage(StageConfig):
         if parts.ranker is None:
             raise ConfigError(f"the pipeline has a stage for ranker {self.model!r}, and no ranker is given")
         rule = self.short_history
-        return [RankerScorer(parts.ranker) if rule is None else RankerScorer(parts.ranker, rule.below, rule.order)]
+        if rule is None:
+            return [RankerScorer(parts.ranker)]
+        return [RankerScorer(parts.ranker, rule.below, None if rule.order == MERGED else parts.channels[rule.order])]
 
 
 class RerankStage(StageConfig):

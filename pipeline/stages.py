@@ -15,9 +15,9 @@ import numpy as np
 
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
-from recall.merge import MergeConfig, RRFConfig, merge
+from recall.merge import MergeConfig, merge
 from reccore import Candidates, Exclusions, QueryBatch
-from reccore.arrays import BoolArray, FloatArray
+from reccore.arrays import BoolArray, FloatArray, IntArray
 from rerank.base import BaseReranker
 
 MERGE_SCORE = "merge_score"
@@ -25,7 +25,6 @@ RANK_SCORE = "rank_score"
 RECALL_RANK = "recall_rank."
 MERGED = "merged"
 """Name of the channels' merged list in options and reports."""
-PLACE_OFFSET = RRFConfig().k0
 
 
 @dataclass(eq=False)
@@ -53,17 +52,48 @@ class Request:
 
 
 class ChannelSource:
-    """Offers the best ``k`` items of one recall channel."""
+    """Offers the best ``k`` items of one recall channel.
+
+    Args:
+        name: of the channel.
+        channel: fitted.
+        k: number of items.
+        below: only queries with fewer known events get an offer; None = all do.
+    """
 
     role = "source"
 
-    def __init__(self, name: str, channel: BaseRecall, k: int) -> None:
-        self.name, self.channel, self.k = name, channel, k
+    def __init__(self, name: str, channel: BaseRecall, k: int, below: int | None = None) -> None:
+        self.name, self.channel, self.k, self.below = name, channel, k, below
+
+    def serves(self, request: Request) -> BoolArray:
+        """(B,) which queries get an offer."""
+        if self.below is None:
+            return np.ones(len(request.queries), dtype=bool)
+        short: BoolArray = known_events(request, self.channel) < self.below
+        return short
 
     def fetch(self, request: Request) -> Candidates:
         """(B, ≤ k) candidates."""
+        if self.below is not None:
+            return self._fetch_some(request, np.flatnonzero(self.serves(request)))
         prepared = request.prepared(self.name, self.channel)
         return self.channel.retrieve(request.queries, self.k, exclude=request.exclude, prepared=prepared)
+
+    def _fetch_some(self, request: Request, rows: IntArray) -> Candidates:
+        """(B, ≤ k) candidates of the given rows; the others are empty."""
+        if len(rows) == 0:
+            return Candidates.empty(len(request.queries))
+        offer = self.channel.retrieve(request.queries.select(rows), self.k, exclude=request.exclude.select(rows))
+        shape = (len(request.queries), offer.k)
+        item_idx, score = np.full(shape, -1, dtype=np.int64), np.full(shape, -np.inf, dtype=np.float32)
+        item_idx[rows], score[rows] = offer.item_idx, offer.score
+        return Candidates(item_idx, score)
+
+
+def known_events(request: Request, component: BaseRecall | BaseRanker) -> IntArray:
+    """(B,) events of each history with items of the catalogue."""
+    return request.queries.known_items_only(len(component.vocabulary.items)).lengths
 
 
 class Merger:
@@ -96,8 +126,8 @@ class Stage(ABC):
     role: ClassVar[str]
     name: str
 
-    def bypassed(self, request: Request) -> BoolArray:
-        """(B,) True for the queries that the stage leaves to the stages around it, by a rule of its options."""
+    def blended(self, request: Request) -> BoolArray:
+        """(B,) True for the queries whose order is not the component's alone, by a rule of the stage's options."""
         return np.zeros(len(request.queries), dtype=bool)
 
     @abstractmethod
@@ -161,55 +191,61 @@ class SeenFilter(Filter):
 
 
 class RankerScorer(Scorer):
-    """Scores with a trained ranker, and queries with a short history by another order.
+    """Scores with a trained ranker, and queries with a short history by a blend of its scores and others.
+
+    With n known events in the history of a query that has fewer than ``below``, the score is
+    w · ranker + (1 − w) · order with w = n / below, both in units of their deviation over the candidates of the query.
 
     Args:
         ranker: fitted.
-        least_events: of the catalogue, in the history of a query that the ranker scores.
-        order: of the candidates of queries with fewer events: ``merged``, or the name of a channel, whose candidates
-            come first in its order and the others after them in the merged order.
+        below: least number of events of a query that the ranker scores alone.
+        order: the channel whose scores are blended in; None = the scores of the merge.
     """
 
-    def __init__(self, ranker: BaseRanker, least_events: int = 0, order: str = MERGED) -> None:
+    def __init__(self, ranker: BaseRanker, below: int = 0, order: BaseRecall | None = None) -> None:
         self.name, self.ranker = ranker.name, ranker
-        self.least_events, self.order = least_events, order
+        self.below, self.order = below, order
 
     @property
     def meaning(self) -> str:
         """What the score is, as a phrase."""
         own = f"the score of the ranker {self.name}, the higher the likelier"
-        if self.least_events == 0:
+        if self.below == 0:
             return own
-        order = "the merged order" if self.order == MERGED else f"the order of {self.order}"
-        return f"{own}; for fewer than {self.least_events} films of history, {order}"
+        other = "the merge" if self.order is None else self.order.name
+        return f"{own}; blended with that of {other} for fewer than {self.below} films of history"
 
-    def bypassed(self, request: Request) -> BoolArray:
-        known = request.queries.known_items_only(len(self.ranker.vocabulary.items))
-        short: BoolArray = known.lengths < self.least_events
+    def blended(self, request: Request) -> BoolArray:
+        short: BoolArray = known_events(request, self.ranker) < self.below
         return short
 
     def score(self, request: Request, candidates: Candidates) -> FloatArray:
-        bypassed = self.bypassed(request)
-        if not bypassed.any():
-            return self.ranker.score(request.queries, candidates)
-        score = candidates.score if self.order == MERGED else channel_first(candidates, self.order)
-        rows = np.flatnonzero(~bypassed)
-        if len(rows):
-            score = score.copy()
-            score[rows] = self.ranker.score(request.queries.select(rows), candidates.select(rows))
+        score = self.ranker.score(request.queries, candidates)
+        rows = np.flatnonzero(self.blended(request))
+        if len(rows) == 0:
+            return score
+        some, queries = candidates.select(rows), request.queries.select(rows)
+        other = some.score if self.order is None else self.order.score(queries, some)
+        weight = (known_events(request, self.ranker)[rows] / self.below).astype(np.float32)[:, None]
+        blend = weight * standardised(score[rows], some.mask) + (1 - weight) * standardised(other, some.mask)
+        score = score.copy()
+        score[rows] = np.where(some.mask, blend, -np.inf)
         return score
 
 
-def channel_first(candidates: Candidates, channel: str) -> FloatArray:
-    """(B, K) scores that put what a channel offered first, in its order, and the others after that as they stand.
+def standardised(score: FloatArray, mask: BoolArray) -> FloatArray:
+    """(B, K) scores less their mean over the row, in units of their deviation; 0 on padding and in a row of equals.
 
-    The score of place p is 1 / (``PLACE_OFFSET`` + p), as reciprocal-rank fusion of one channel gives it.
+    A candidate without a score counts as the lowest of its row.
     """
-    rank = candidates.features[RECALL_RANK + channel]
-    order = np.argsort(np.where(np.isnan(rank), np.inf, rank), axis=1, kind="stable")  # (B, K) columns, best first
-    place = np.argsort(order, axis=1, kind="stable") + 1
-    score: FloatArray = np.where(candidates.mask, 1.0 / (PLACE_OFFSET + place), -np.inf).astype(np.float32)
-    return score
+    known = mask & np.isfinite(score)
+    lowest = np.where(known, score, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    filled = np.where(mask, np.where(known, score, np.where(np.isfinite(lowest), lowest, 0.0)), 0.0)
+    count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
+    centred = np.where(mask, filled - filled.sum(axis=1, keepdims=True) / count, 0.0)
+    deviation = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
+    found: FloatArray = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
+    return found
 
 
 class RerankSelector(Selector):

@@ -24,7 +24,7 @@ class StageRecord:
         items_out: candidates after it.
         milliseconds: wall time.
         unanswered: queries without a candidate after it.
-        bypassed: queries that it left alone by a rule of its options, such as short histories at the ranker.
+        blended: queries whose order is not the component's alone, such as those with a short history at the ranker.
         error: why it was skipped, in serving; None if it worked.
     """
 
@@ -34,7 +34,7 @@ class StageRecord:
     items_out: int = 0
     milliseconds: float = 0.0
     unanswered: int = 0
-    bypassed: int = 0
+    blended: int = 0
     error: str | None = None
 
     def count(self, candidates: Candidates) -> None:
@@ -78,7 +78,7 @@ class Trace:
         lines = [f"{'stage':<8} {'component':<14} {'in':>9} {'out':>9} {'ms':>9}"]
         for r in self.stages:
             notes = [f"failed: {r.error}"] if r.error else []
-            notes += [f"{n:,} {what}" for n, what in ((r.unanswered, "unanswered"), (r.bypassed, "bypassed")) if n]
+            notes += [f"{n:,} {what}" for n, what in ((r.unanswered, "unanswered"), (r.blended, "blended")) if n]
             note = f"  {', '.join(notes)}" if notes else ""
             lines.append(f"{r.stage:<8} {r.name:<14} {r.items_in:>9,} {r.items_out:>9,} {r.milliseconds:>9.1f}{note}")
         return "\n".join(lines)

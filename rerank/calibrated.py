@@ -5,7 +5,7 @@ Steck, Calibrated recommendations (RecSys 2018), equations 1 to 6:
     maximise over lists I   λ·Σ_{i∈I} rel(i) − (1−λ)·KL(p ‖ q̃(I)),   q̃ = (1−α)·q + α·p
 
 p(g) is the share of genre g in the history and q(g) in the list; a film spreads a weight of one over its genres. Items
-are added one at a time, each the one with the best objective of the extended list. λ here is 1 − λ of the paper.
+p(g) is the share of genre g in the history and q(g) in the list; a film spreads a weight of one over its genres. Items
 """
 
 from __future__ import annotations

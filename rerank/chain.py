@@ -94,6 +94,4 @@ class Chain(BaseReranker):
             step.save(bundle.path(f"step_{place}"))
 
     def _read(self, bundle: Bundle) -> None:
-        self.steps = tuple(
-            RERANKERS.load(bundle.file(f"step_{place}")) for place in range(len(self.config.steps))
-        )
+        self.steps = tuple(RERANKERS.load(bundle.file(f"step_{place}")) for place in range(len(self.config.steps)))

@@ -33,6 +33,8 @@ from scripts.recommend import answer_text
 DATASET = "ml-100k"
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / DATASET
 CHANNELS = ("popularity", "itemcf", "mf", "two_tower", "markov", "usercf")
+NEW_USERS = "itemcf_prior"
+"""The channel of users with a short history, see ranker.toml."""
 DATA_ROOMS = ("reccore", "dataprep")
 RECALL_ROOMS = (*DATA_ROOMS, "training", "recall")
 ALL_ROOMS = (*RECALL_ROOMS, "evaluation", "ranking", "rerank", "pipeline", "experiments")
@@ -127,7 +129,7 @@ def model_steps(space: Workspace, options: RunOptions) -> list[Step]:
     from pipeline.fitting import train_channel, train_ranker
 
     steps = []
-    for name in CHANNELS:
+    for name in (*CHANNELS, NEW_USERS):
         config = read_toml(CONFIGS / f"{name}.toml")
         model = config.pop("model")
         steps.append(
@@ -149,7 +151,7 @@ def model_steps(space: Workspace, options: RunOptions) -> list[Step]:
             "ranking and pipeline",
             partial(train_ranker, space, model, ranker, settings, options=options),
             makes=space.model(PIPELINE),
-            needs=CHANNELS,
+            needs=(*CHANNELS, NEW_USERS),
             rooms=ALL_ROOMS,
             options=[model, ranker, settings, options.seed],
         ),

@@ -41,7 +41,17 @@ CHAIN: list[dict[str, Any]] = [
         ({"rerank": {"trade_off": 2}}, "trade_off: .*got 2"),
         ({"rerank": {"lambda": 1}}, "lambda: no such option"),
         ({"rerank": {"similarity": {"channel": "bert"}}}, "'rerank' needs channel 'bert', which is not among"),
-        ({"short_history": {"below": 3, "order": "bert"}}, "'rank' needs channel 'bert', which is not among"),
+        (
+            {
+                "stages": [
+                    {"kind": "channel", "name": "mf"},
+                    {"kind": "merge", "fill": None},
+                    {"kind": "rank", "short_history": {"below": 3, "order": "bert"}},
+                    {"kind": "top"},
+                ]
+            },
+            "'rank' needs channel 'bert', which is not among",
+        ),
         ({"short_history": {"below": 0}}, "below: .*got 0"),
         ({"ranker": None, "short_history": {"below": 3}}, "give a ranker, or leave it out"),
         ({"channels": ["popularity", "mf"]}, "'rerank' needs channel 'two_tower', which is not among"),
@@ -99,6 +109,23 @@ def test_the_short_form_equals_its_list_of_stages() -> None:
     assert PipelineConfig.parse(short) == PipelineConfig.parse({"stages": stages})
 
 
+def test_a_channel_for_short_histories_alone_weighs_as_much_as_all_others() -> None:
+    rule = {"below": 4, "order": "itemcf"}
+    short = {"channels": ["mf", "popularity", "two_tower"], "ranker": "din", "short_history": rule}
+    config = PipelineConfig.parse({**short, "merge": {"weights": {"mf": 2.5}}})
+    assert [(source.name, source.below) for source in config.sources] == [
+        ("mf", None), ("popularity", None), ("two_tower", None), ("itemcf", 4),
+    ]  # fmt: skip
+    assert config.merge.method.weights == {"mf": 2.5, "itemcf": 3.5}  # popularity fills and weighs nothing
+    given = PipelineConfig.parse({**short, "merge": {"weights": {"itemcf": 0.5}}})
+    assert given.merge.method.weights == {"itemcf": 0.5}
+    quota = PipelineConfig.parse({**short, "merge": {"kind": "quota"}})
+    assert quota.merge.method.channels == ()
+    among = PipelineConfig.parse({**short, "short_history": {"below": 4, "order": "mf"}})
+    assert [source.below for source in among.sources] == [None] * 3
+    assert among.merge.method.channels == ()
+
+
 def built(pipeline: Pipeline, **values: Any) -> tuple[Pipeline, Candidates, Trace]:
     """A pipeline of other settings over the same components, and its answer to all users."""
     config = PipelineConfig.parse({**BASE, **values})
@@ -131,7 +158,7 @@ CASES: dict[str, tuple[Any, Check]] = {
     "candidates": (5, lambda a, t, a0, t0: t.stages[4].items_out * 25 == t0.stages[4].items_out * 5),
     "latest": ([], lambda a, t, a0, t0: "itemcf.latest" in names(t0) and "itemcf.latest" not in names(t)),
     "ranker": (None, lambda a, t, a0, t0: {"score", "hydrate"}.isdisjoint(r.stage for r in t.stages)),
-    "short_history": ({"below": 99}, lambda a, t, a0, t0: t.stages[-2].bypassed == t.queries),
+    "short_history": ({"below": 99}, lambda a, t, a0, t0: t.stages[-2].blended == t.queries),
     "rerank": ({"trade_off": 0.1}, lambda a, t, a0, t0: different(a, a0)),
     "rerank none": (None, lambda a, t, a0, t0: names(t)[-1] == "top" and different(a, a0)),
     "rerank by other vectors": ({"similarity": {"channel": "mf"}}, lambda a, t, a0, t0: different(a, a0)),

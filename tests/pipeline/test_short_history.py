@@ -1,4 +1,4 @@
-"""The rule for short histories: which queries leave the ranker's order, what they get instead, and where it shows."""
+"""The rule for short histories: which queries are blended, of what and how much, and where it shows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 
 from pipeline import Pipeline, PipelineConfig, assemble
 from pipeline.explain import explain
-from pipeline.stages import RankerScorer, channel_first
-from reccore import Candidates, QueryBatch
+from pipeline.stages import RankerScorer, Request, standardised
+from pipeline.trace import Trace
+from reccore import Candidates, Exclusions, QueryBatch
 from reccore.arrays import FloatArray
 from tests.pipeline.small import PIPELINE, before_ranking, movie_id
 
@@ -33,60 +34,95 @@ class Backwards:
 def with_rule(pipeline: Pipeline, rule: dict[str, Any] | None, *, trained: bool = False, **values: Any) -> Pipeline:
     """The pipeline without a reranker, with a rule, and with the trained ranker or ``Backwards``."""
     scorer = next(stage for stage in pipeline.stages if isinstance(stage, RankerScorer))
-    settings = {**PIPELINE, "ranker": "deepfm", "rerank": None, "short_history": rule, **values}
+    config = PipelineConfig.parse({**PIPELINE, "ranker": "deepfm", "rerank": None, "short_history": rule, **values})
     return assemble(
-        PipelineConfig.parse(settings),
-        channels={source.name: source.channel for source in pipeline.sources},
+        config,
+        channels={source.name: source.channel for source in pipeline.sources if source.name in config.channels},
         ranker=scorer.ranker if trained else Backwards(pipeline),  # type: ignore[arg-type]
         items=pipeline.items,
         histories=pipeline.histories,
     )
 
 
-def test_a_channel_comes_first_in_its_order_by_hand() -> None:
-    nan = np.nan
-    candidates = Candidates(
-        np.array([[7, 3, 9, 1, -1]]),
-        np.array([[4, 3, 2, 1, -np.inf]], dtype=np.float32),
-        {"recall_rank.mf": np.array([[nan, 8, nan, 2, nan]], dtype=np.float32)},
-    )
-    score = channel_first(candidates, "mf")
-    assert candidates.reordered(score).item_idx.tolist() == [[1, 3, 7, 9, -1]]
-    # Places 3, 2, 4, 1 in reciprocal-rank fusion with k0 = 60.
-    np.testing.assert_allclose(score[0, :4], [1 / 63, 1 / 62, 1 / 64, 1 / 61], rtol=1e-6)
-    assert score[0, 4] == -np.inf
+def test_standard_scores_by_hand() -> None:
+    score = np.array([[4, 2, np.nan, 0], [3, 3, -np.inf, -np.inf], [np.nan, np.nan, 1, 5]], dtype=np.float32)
+    mask = np.array([[True] * 4, [True, True, False, False], [True, True, False, False]])
+    # Row 0: the candidate without a score counts as 0; mean 1.5, deviation √2.75.
+    expected = np.array([[2.5, 0.5, -1.5, -1.5], [0] * 4, [0] * 4]) / np.sqrt(2.75)
+    np.testing.assert_allclose(standardised(score, mask), expected, rtol=1e-6)
 
 
-def test_queries_below_the_limit_keep_the_merged_order_and_others_the_rankers(pipeline: Pipeline) -> None:
+def test_the_blend_by_hand(pipeline: Pipeline) -> None:
+    """Of a query with n events the ranker's standard scores count n / below, and the channel's the rest."""
+    mf = next(source.channel for source in pipeline.sources if source.name == "mf")
+    scorer = RankerScorer(Backwards(pipeline), 4, mf)  # type: ignore[arg-type]
+    queries = QueryBatch.from_histories(HISTORIES)
+    candidates = before_ranking(pipeline, queries)
+    found = scorer.score(Request(queries, 5, Exclusions.of_history(queries)), candidates)
+    of_ranker, of_channel = -candidates.score, mf.score(queries, candidates)
+    for row, history in list(enumerate(HISTORIES))[1:]:  # without events this channel has no scores
+        n = int(candidates.counts[row])
+        scores = [np.nan_to_num(part[row, :n], nan=np.nanmin(part[row, :n])) for part in (of_ranker, of_channel)]
+        scale = [(part - part.mean()) / part.std() for part in scores if part.std() > 0]
+        share = len(history) / 4
+        expected = scores[0] if share == 1 else share * scale[0] + (1 - share) * scale[1]
+        np.testing.assert_allclose(found[row, :n], expected, rtol=1e-4, atol=1e-5)
+        assert np.isneginf(found[row, n:]).all()
+
+
+def test_long_histories_keep_the_rankers_order_and_none_at_all_the_merged(pipeline: Pipeline) -> None:
     queries = QueryBatch.from_histories(HISTORIES)
     ranked, plain_trace = with_rule(pipeline, None).run(queries, 10)
     answer, trace = with_rule(pipeline, {"below": 2}).run(queries, 10)
     merged = before_ranking(pipeline, queries).head(10)
-    np.testing.assert_array_equal(answer.item_idx[:2], merged.item_idx[:2])
+    np.testing.assert_array_equal(answer.item_idx[0], merged.item_idx[0])
     np.testing.assert_array_equal(answer.item_idx[2:], ranked.item_idx[2:])
     np.testing.assert_allclose(answer.score[2:], ranked.score[2:], rtol=1e-5)
-    assert (ranked.item_idx[:2] != merged.item_idx[:2]).any(axis=1).all()  # the ranker's order is another one
-    assert [record.bypassed for record in trace.stages if record.stage == "score"] == [2]
-    assert "2 bypassed" in str(trace)
-    assert "bypassed" not in str(plain_trace)
-    assert trace.to_dict()["stages"][-2]["bypassed"] == 2
+    assert (ranked.item_idx[0] != merged.item_idx[0]).any()  # the ranker's order is another one
+    assert [record.blended for record in trace.stages if record.stage == "score"] == [2]
+    assert "2 blended" in str(trace)
+    assert "blended" not in str(plain_trace)
+    assert trace.to_dict()["stages"][-2]["blended"] == 2
 
 
 def test_the_order_of_a_channel(pipeline: Pipeline) -> None:
-    queries = QueryBatch.from_histories(HISTORIES)
+    queries = QueryBatch.from_histories([[], []])
     answer, _ = with_rule(pipeline, {"below": 9, "order": "popularity"}, candidates=100).run(queries, 10)
     popular = pipeline.sources[0].channel.retrieve(queries, 10)
     np.testing.assert_array_equal(answer.item_idx, popular.item_idx)
+
+
+def test_a_channel_for_short_histories_alone_offers_nothing_to_others(pipeline: Pipeline) -> None:
+    queries = QueryBatch.from_histories(HISTORIES)
+    rule = {"below": 2, "order": "mf"}
+    others = ["popularity", "itemcf", "two_tower"]
+    plain = with_rule(pipeline, None, channels=others)
+    ruled = with_rule(pipeline, rule, channels=others, merge={"weights": {"mf": 1e6}})
+    request = Request(queries, 10, Exclusions.of_history(queries))
+    merged, after = next(ruled.steps(request, Trace(len(queries))))[1], plain.run(queries, 10)[0]
+    offer = request.offers["mf"]
+    mf = next(source.channel for source in pipeline.sources if source.name == "mf")
+    np.testing.assert_array_equal(offer.item_idx[1], mf.retrieve(queries, PIPELINE["per_channel"]).item_idx[1])
+    assert (offer.counts[2:] == 0).all()
+    np.testing.assert_array_equal(merged.item_idx[1, :10], offer.item_idx[1, :10])
+    answer, _ = ruled.run(queries, 10)
+    np.testing.assert_array_equal(answer.item_idx[2:], after.item_idx[2:])
+    # No stage of the chain scores all candidates by it, since the ranker would learn to do without.
+    hydrated = {name for name in answer.features if name.startswith("match.")}
+    assert hydrated == {name for name in after.features if name.startswith("match.")}
+    assert np.isnan(answer.features["recall_rank.mf"][2:]).all()
+    long_only, _ = ruled.run(queries.select(np.array([2, 3])), 10)
+    np.testing.assert_array_equal(long_only.item_idx, answer.item_idx[2:4])
 
 
 def test_only_events_of_films_in_the_catalogue_count(pipeline: Pipeline) -> None:
     n_items = len(pipeline.vocabulary.items)
     queries = QueryBatch.from_histories([[4, n_items + 3], [4, 8]])
     _, trace = with_rule(pipeline, {"below": 2}).run(queries, 10)
-    assert trace.stages[-2].bypassed == 1
+    assert trace.stages[-2].blended == 1
 
 
-def test_an_explanation_does_not_name_a_ranker_that_had_no_say(pipeline: Pipeline) -> None:
+def test_an_explanation_does_not_name_a_ranker_that_had_no_say_alone(pipeline: Pipeline) -> None:
     ruled = with_rule(pipeline, {"below": 3}, trained=True)
     history = [movie_id(4)]
     last = ruled.recommend(history=history, k=25).items[-1].movie_id
@@ -99,9 +135,9 @@ def test_an_explanation_does_not_name_a_ranker_that_had_no_say(pipeline: Pipelin
     assert "score" in {view.stage for view in ranked.stages}
 
 
-@pytest.mark.parametrize("rule", [None, {"below": 3}, {"below": 3, "order": "mf"}])
+@pytest.mark.parametrize("rule", [None, {"below": 3}, {"below": 3, "order": "mf"}, {"below": 3, "order": "popularity"}])
 def test_a_request_alone_equals_its_row_in_a_batch(pipeline: Pipeline, rule: dict[str, Any] | None) -> None:
-    ruled = with_rule(pipeline, rule)
+    ruled = with_rule(pipeline, rule, channels=["itemcf", "mf"], fill=None)
     batch, _ = ruled.run(QueryBatch.from_histories(HISTORIES), 10)
     for row, history in enumerate(HISTORIES):
         single, _ = ruled.run(QueryBatch.from_histories([history]), 10)

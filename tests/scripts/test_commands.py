@@ -324,11 +324,12 @@ def tiny_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         lines = [f"{key} = {value}" for key, value in values.items()]
         (configs / f"{name}.toml").write_text("\n".join(lines))
 
-    for name in demo.CHANNELS:
+    for name in (*demo.CHANNELS, demo.NEW_USERS):
         write(name, {"model": name, **small.CHANNELS.get(name, {})})
     write("ranker", {"model": "deepfm", **small.RANKER})
     with (configs / "ranker.toml").open("a") as file:
         file.write("\n[pipeline]\n" + "\n".join(f"{key} = {value}" for key, value in small.PIPELINE.items()) + "\n")
+        file.write(f'short_history = {{below = 4, order = "{demo.NEW_USERS}"}}\n')
 
     def download(dataset: str, space: Workspace, **options: object) -> None:
         small.write_raw(space.raw / dataset)
@@ -353,7 +354,7 @@ def test_the_demo_and_which_steps_it_repeats(command: Command, tiny_demo: Path, 
     ):
         assert part in first.out
     assert str(root / "reports" / "pipeline.md") in first.out
-    steps = ["download", "preprocess", "prepare", *demo.CHANNELS]
+    steps = ["download", "preprocess", "prepare", *demo.CHANNELS, demo.NEW_USERS]
     steps += ["ranking and pipeline", "evaluate recall", "evaluate pipeline"]
     again = command(*argv, "--json").json
     assert (again["seconds"], again["up_to_date"]) == ({}, steps)
