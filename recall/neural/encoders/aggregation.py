@@ -9,10 +9,10 @@ sum of the userId and the facts known of the user, so that a user without an id 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,6 +31,7 @@ class AggregationConfig(ComponentConfig):
     Attributes:
         pooling: α: ``mean`` 1/n; ``self_attention`` softmax of ⟨q, tanh(W e(x_i) + b)⟩ with a learned q;
             ``user_attention`` the same with q = e_u.
+        half_life: exponential decay of the mean; half-life in events, None = all events alike, as in the paper.
         gate: g, the share of the user's own vector.
         history_length: the latest so many events of a history are read.
         history_dropout: share of history events left out at random in training.
@@ -40,12 +41,22 @@ class AggregationConfig(ComponentConfig):
 
     kind: Literal["aggregation"] = "aggregation"
     pooling: Literal["mean", "self_attention", "user_attention"] = "mean"
+    half_life: float | None = Field(default=None, gt=0)
     gate: float = Field(default=0.5, gt=0, lt=1)
     history_length: int = Field(default=50, ge=1)
     history_dropout: float = Field(default=0.2, ge=0, lt=1)
     user_dropout: float = Field(default=0.5, ge=0, le=1)
     query_time: bool = False
     features: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _decay_of_the_mean(self) -> Self:
+        if self.half_life is not None and self.pooling != "mean":
+            raise ValueError(
+                f"half_life = {self.half_life} weighs the events of pooling = mean, and {self.pooling} learns its "
+                "weights; leave half_life out"
+            )
+        return self
 
 
 class AggregationEncoder(PrefixEncoder):
@@ -70,7 +81,7 @@ class AggregationEncoder(PrefixEncoder):
             self.keys = nn.Linear(size, size)
         if config.pooling == "self_attention":
             self.query = nn.Parameter(torch.randn(size) / math.sqrt(size))
-        self.register_buffer("half_lives", torch.tensor([math.inf]), persistent=False)
+        self.register_buffer("half_lives", torch.tensor([config.half_life or math.inf]), persistent=False)
 
     def forward(self, inputs: PrefixInputs, items: EmbeddingTable, generator: torch.Generator | None) -> Tensor:
         user = self._with_facts(self._ids(inputs, generator), inputs)  # (B, D)

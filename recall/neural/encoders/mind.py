@@ -27,12 +27,15 @@ class MINDEncoderConfig(QueryEncoderConfig):
     Attributes:
         interests: K, most vectors of a query; a history of n events gets max(1, min(K, ⌊log₂ n⌋)) of them.
         iterations: of the routing.
+        half_life: an event's vector is multiplied by an exponential decay before the routing; half-life in events,
+            None = all events alike, as in the paper.
         logit_scale: standard deviation of the routing's first logits; where it is 0 all interests stay equal.
     """
 
     kind: Literal["mind"] = "mind"
     interests: int = Field(default=4, ge=1)
     iterations: int = Field(default=3, ge=1)
+    half_life: float | None = Field(default=None, gt=0)
     logit_scale: float = Field(default=1.0, gt=0)
 
 
@@ -78,7 +81,8 @@ class MINDEncoder(QueryEncoder):
             draws = torch.rand(read.shape, generator=generator).to(read.device)
             read = read & (draws >= self.config.history_dropout)
         present = self._present(inputs.lengths)  # (B, K)
-        x = self._route(self.map(items) * read[:, :, None], present)  # (B, K, D)
+        weight = read if self.config.half_life is None else read * recency(inputs, self.config.half_life)
+        x = self._route(self.map(items) * weight[:, :, None], present)  # (B, K, D)
         for column, table in enumerate(self.code_tables):
             x = x + table(inputs.codes[:, column])[:, None]
         if self.user_content is not None:
@@ -104,6 +108,12 @@ class MINDEncoder(QueryEncoder):
             interests = squash(torch.softmax(logits, dim=1) @ constant)
             logits = logits + interests @ constant.transpose(1, 2)
         return squash(torch.softmax(logits, dim=1) @ events)
+
+
+def recency(inputs: PrefixInputs, half_life: float) -> Tensor:
+    """(B, T) exponential decay of the events of each history, 1 for the latest; half-life in events."""
+    slots = torch.arange(inputs.history.shape[1], device=inputs.history.device)
+    return torch.exp2(-(inputs.lengths[:, None] - 1 - slots).clamp(min=0) / half_life)
 
 
 def squash(x: Tensor) -> Tensor:

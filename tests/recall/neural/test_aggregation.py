@@ -56,6 +56,15 @@ def test_by_hand(board: TrainingData, pooling: str) -> None:
         torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_pool_decays_with_age(board: TrainingData) -> None:
+    encoder, items = encoder_of(board, half_life=2.0, gate=0.3)
+    found = encoder(encoder.inputs(QUERIES), items, None)
+    weights = torch.tensor([0.5, 0.5**0.5, 1.0])[:, None]  # of ages 2, 1 and 0
+    pool = (weights * items.weight[[0, 5, 3]]).sum(dim=0) / weights.sum()
+    expected = F.normalize(0.3 * user_of(encoder, 0) + 0.7 * encoder.project.weight @ pool, dim=0)
+    torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("pooling", ["mean", "self_attention"])
 def test_dropped_events_are_left_out(board: TrainingData, pooling: str) -> None:
     encoder, items = encoder_of(board, pooling=pooling, user_dropout=0.0, history_dropout=0.5)
@@ -80,6 +89,7 @@ def test_users_without_events_get_what_was_learnt_for_unknown_ones(board: Traini
 CHANGED: list[tuple[str, Any]] = [
     ("encoder__pooling", "self_attention"),
     ("encoder__pooling", "user_attention"),
+    ("encoder__half_life", 1.0),
     ("encoder__gate", 0.2),
     ("encoder__history_length", 2),
     ("encoder__history_dropout", 0.5),
@@ -109,6 +119,11 @@ def test_it_has_neither_temperature_nor_correction() -> None:
         SimpleX({"negatives": {"in_batch": True, "logq": {"kind": "counts"}}})
     with pytest.raises(ConfigError, match=r"encoder\.gate"):
         SimpleX({"encoder": {"gate": 1.0}})
+
+
+def test_attention_has_no_half_life() -> None:
+    with pytest.raises(ConfigError, match="self_attention learns its weights; leave half_life out"):
+        SimpleX({"encoder": {"pooling": "self_attention", "half_life": 3.0}})
 
 
 def test_own_columns_of_the_user_are_read(board: TrainingData, options: RunOptions) -> None:

@@ -81,14 +81,17 @@ def test_interests_are_those_of_the_paper_s_algorithm(iterations: int) -> None:
         assert not found[row, interests:].any()
 
 
-def test_a_vector_is_the_mlp_of_an_interest_and_the_user_s_codes() -> None:
+@pytest.mark.parametrize("half_life", [None, 2.0])
+def test_a_vector_is_the_mlp_of_an_interest_and_the_user_s_codes(half_life: float | None) -> None:
     data = training_data(random_events([9]))
-    network = network_of(data)
+    network = network_of(data, encoder__half_life=half_life)
     encoder = network.query_encoder
     queries = data.interactions.queries()
     inputs = encoder.inputs(queries)
     items = network.items(inputs.history[0]).detach()
-    x = encoder._route(encoder.map(items)[None], torch.ones(1, 3, dtype=torch.bool))[0]
+    age = torch.arange(8, -1, -1, dtype=torch.float64)[:, None]
+    weight = 1.0 if half_life is None else 0.5 ** (age / half_life)
+    x = encoder._route(weight * encoder.map(items)[None], torch.ones(1, 3, dtype=torch.bool))[0]
     x = x + sum(table.weight[code] for table, code in zip(encoder.code_tables, inputs.codes[0], strict=True))
     x = x + F.linear(
         F.gelu(F.linear(x, encoder.hidden.weight, encoder.hidden.bias)), encoder.out.weight, encoder.out.bias
@@ -176,7 +179,8 @@ def test_validation_ignores_the_vectors_that_are_zero(board: TrainingData, chann
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("interests", 2), ("iterations", 1), ("logit_scale", 0.1), ("history_length", 4)]
+    ("option", "value"),
+    [("interests", 2), ("iterations", 1), ("half_life", 1.0), ("logit_scale", 0.1), ("history_length", 4)],
 )
 def test_every_option_changes_the_answers(board: TrainingData, options: RunOptions, option: str, value: Any) -> None:
     queries = board.interactions.queries()
