@@ -156,7 +156,7 @@ def plot_durations(series: Mapping[str, npt.NDArray[Any]], path: Path, *, ylabel
         axes.set_ylabel(ylabel)
         axes.grid(axis="both")
         if len(series) > 1:
-            axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0))
+            axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.1), ncols=len(series))
     return path
 
 

@@ -23,6 +23,10 @@ GROUP_COLOURS = (*(colour for colour in COLOURS if colour != "#666666"), "#88225
 SIZE = (10.4, 7.4)
 LABEL_FONT = 7.5
 STEPS = 8
+WIDTH = 0.78 * SIZE[0]
+"""Of the axes, in inches, beside a legend or a colour bar."""
+LABEL_ROOM = 1.25
+"""Room for a title beside its dot, in widths of the title; wider axes make each inch of data shorter."""
 _HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.5, foreground="white")]
 
 
@@ -111,9 +115,18 @@ def _finish(axes: Axes, points: FloatArray, labels: Mapping[int, str]) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    for row in labels_that_fit(points, labels):
+    kept = labels_that_fit(points, labels)
+    left, right = axes.get_xlim()
+    needed = [float(points[row, 0]) + LABEL_ROOM * _inches(labels[row]) / WIDTH * (right - left) for row in kept]
+    axes.set_xlim(left, max([right, *needed]))  # so that no title runs into the legend or the colour bar
+    for row in kept:
         note = axes.annotate(labels[row], points[row], xytext=(4, 3), textcoords="offset points", fontsize=LABEL_FONT)
         note.set_path_effects(_HALO)
+
+
+def _inches(text: str) -> float:
+    """Estimated width of a title."""
+    return 0.56 * LABEL_FONT / 72 * len(text)
 
 
 def labels_that_fit(points: FloatArray, labels: Mapping[int, str]) -> list[int]:
@@ -122,13 +135,13 @@ def labels_that_fit(points: FloatArray, labels: Mapping[int, str]) -> list[int]:
     The size of a title is estimated from its length, its place from the extent of the points.
     """
     span = np.maximum(points.max(axis=0) - points.min(axis=0), 1e-9)
-    inches = (points - points.min(axis=0)) / span * (0.78 * SIZE[0], 0.88 * SIZE[1])
+    inches = (points - points.min(axis=0)) / span * (WIDTH, 0.88 * SIZE[1])
     height = 1.5 * LABEL_FONT / 72
     taken: list[tuple[float, float, float, float]] = []
     kept = []
     for row, text in labels.items():
         x, y = inches[row].tolist()
-        box = (x, x + 0.56 * LABEL_FONT / 72 * len(text), y, y + height)
+        box = (x, x + _inches(text), y, y + height)
         if all(box[1] < a or box[0] > b or box[3] < c or box[2] > d for a, b, c, d in taken):
             taken.append(box)
             kept.append(row)

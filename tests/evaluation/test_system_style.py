@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import same_color, to_rgba
 
 from evaluation import funnel_plot, plots
-from evaluation.exploration_plots import plot_groups
+from evaluation.exploration_plots import plot_durations, plot_groups
 from evaluation.figure_style import COLOURS
+from evaluation.item_map import plot_groups_map
 from evaluation.popularity_plot import plot_popularity
 from evaluation.significance import Interval
 from evaluation.system_style import CHANNELS, STAGES, series_colours, system_styles
@@ -84,3 +85,14 @@ def test_legends_lie_beside_the_data(drawn: list[Axes], tmp_path: Path) -> None:
         legend = axes.get_legend()
         if legend is not None:
             assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
+    plot_durations({"a": np.array([1.0, 5.0]), "b": np.array([2.0])}, path, ylabel="y")
+    assert drawn[-1].get_legend().get_window_extent().y1 <= drawn[-1].get_window_extent().y0
+
+
+def test_no_title_of_the_map_runs_into_its_legend(drawn: list[Axes], tmp_path: Path) -> None:
+    points = np.array([[0.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
+    labels = {1: "One Flew Over the Cuckoo's Nest (1975)", 2: "George of the Jungle (1997)"}
+    plot_groups_map(points, tmp_path / "a.png", group=np.array([0, 1, 0]), group_names=["x", "y"], labels=labels)
+    edge = drawn[0].get_window_extent().x1
+    assert len(drawn[0].texts) == 2
+    assert all(text.get_window_extent().x1 <= edge + 1 for text in drawn[0].texts)
