@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from pipeline.stage_configs import (
     AnyStage,
@@ -43,7 +43,8 @@ class ChainConfig(ComponentConfig):
             others together, unless ``merge`` gives it a weight.
         latest: numbers n; the ranker also sees how every candidate fits the latest n events alone, by channels of the
             item-to-item family and by item vectors.
-        rerank: method and options of the reranker, or None to take the first candidates.
+        rerank: method and options of the reranker, a list of several to apply in order, or None to take the first
+            candidates.
     """
 
     channels: tuple[str, ...] = Field(default=("popularity", "itemcf", "mf", "two_tower"), min_length=1)
@@ -55,6 +56,13 @@ class ChainConfig(ComponentConfig):
     ranker: str | None = "deepfm"
     short_history: ShortHistory | None = None
     rerank: RerankStage | None = RerankStage()
+
+    @field_validator("rerank", mode="before")
+    @classmethod
+    def _several_are_a_chain(cls, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            return value
+        return value[0] if len(value) == 1 else {"method": "chain", "steps": value}
 
     @model_validator(mode="after")
     def _rule_has_a_ranker(self) -> ChainConfig:

@@ -17,6 +17,7 @@ RERANKERS: Registry[BaseReranker] = Registry(
         "calibrated": "rerank.calibrated:Calibrated",
         "rules": "rerank.rules:Rules",
         "explore": "rerank.explore:Explore",
+        "chain": "rerank.chain:Chain",
     },
 )
 

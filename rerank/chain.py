@@ -49,8 +49,8 @@ class ChainConfig(ComponentConfig):
 class Chain(BaseReranker):
     """Applies its steps in order; the scores of one are the relevance that the next reads.
 
-    Every step but the last orders as many items as the next one considers: its ``pool``, or all candidates without one,
-    and at least ``k``. ``rank_score`` stays the score before the first step.
+    A step orders as many items as the steps after it consider: their ``pool``, or all candidates without one, and at
+    least ``k``. ``rank_score`` stays the score before the first step.
     """
 
     name: ClassVar[str] = "chain"
@@ -63,8 +63,8 @@ class Chain(BaseReranker):
         channels = sorted({step.vectors_of for step in self.steps if step.vectors_of is not None})
         if len(channels) > 1:
             raise ConfigError(
-                f"the steps of a chain compare items by vectors of several channels: {', '.join(channels)}; name one of "
-                "them in every similarity, or compare by genres"
+                f"the steps of a chain compare items by vectors of several channels: {', '.join(channels)}; name one "
+                "of them in every similarity, or compare by genres"
             )
         self._channel = channels[0] if channels else None
 
@@ -83,10 +83,12 @@ class Chain(BaseReranker):
             step.fit(items, vectors, vocabulary)
 
     def _rerank(self, queries: QueryBatch, candidates: Candidates, k: int) -> Candidates:
-        following = (*(step.pool for step in self.steps[1:]), k)
-        for place, step in enumerate(self.steps):
-            wanted = max(candidates.k, 1) if following[place] is None else max(k, following[place] or 0)
-            candidates = step.rerank(queries, candidates, wanted)
+        lengths = [k]  # of the answers, from the last step to the first
+        for following in reversed(self.steps[1:]):
+            considered = candidates.k if following.pool is None else following.pool
+            lengths.append(max(lengths[-1], considered))
+        for step, length in zip(self.steps, reversed(lengths), strict=True):
+            candidates = step.rerank(queries, candidates, length)
         return candidates
 
     def _write(self, bundle: BundleWriter) -> None:
@@ -94,4 +96,4 @@ class Chain(BaseReranker):
             step.save(bundle.path(f"step_{place}"))
 
     def _read(self, bundle: Bundle) -> None:
-        self.steps = tuple(RERANKERS.load(bundle.file(f"step_{place}")) for place in range(len(self.config.steps)))
+        self.steps = tuple(RERANKERS.load(bundle.path / f"step_{place}") for place in range(len(self.config.steps)))

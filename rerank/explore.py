@@ -38,8 +38,8 @@ class EpsilonPolicy(ComponentConfig):
     """
 
     kind: Literal["epsilon"] = "epsilon"
-    epsilon: float = Field(0.2, ge=0.0, le=1.0)
-    rare_share: float = Field(0.8, gt=0.0, le=1.0)
+    epsilon: float = Field(default=0.2, ge=0.0, le=1.0)
+    rare_share: float = Field(default=0.8, gt=0.0, le=1.0)
 
 
 class ThompsonPolicy(ComponentConfig):
@@ -50,7 +50,7 @@ class ThompsonPolicy(ComponentConfig):
     """
 
     kind: Literal["thompson"] = "thompson"
-    scale: float = Field(1.0, gt=0.0)
+    scale: float = Field(default=1.0, gt=0.0)
 
 
 Policy = Annotated[
@@ -123,7 +123,7 @@ class Explore(GreedyReranker):
 
 
 @njit(nogil=True, cache=True)
-def _mix(state: int, value: int) -> int:
+def _mix(state: Any, value: Any) -> Any:
     """A 64-bit hash of a hash and a number: a step of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)."""
     z = np.uint64(state) ^ (np.uint64(value) * np.uint64(0x9E3779B97F4A7C15))
     z += np.uint64(0x9E3779B97F4A7C15)
@@ -133,7 +133,7 @@ def _mix(state: int, value: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _uniform(hashed: int) -> float:
+def _uniform(hashed: Any) -> Any:
     """In (0, 1]."""
     return ((np.uint64(hashed) >> np.uint64(11)) + np.uint64(1)) * _UNIT
 

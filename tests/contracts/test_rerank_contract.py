@@ -14,6 +14,7 @@ from reccore import ArtefactError, Candidates, ConfigError, IdMap, ItemTable, No
 from rerank import RERANKERS
 from rerank.base import BaseReranker
 from rerank.calibrated import Calibrated
+from rerank.chain import Chain
 from rerank.dpp import DPP
 from rerank.explore import Explore
 from rerank.mmr import MMR
@@ -69,6 +70,14 @@ BUILDERS: dict[str, list[Callable[[], BaseReranker]]] = {
         lambda: Explore({"places": [1, 3], "policy": {"epsilon": 0.7}}).fit(_items(), None, VOCABULARY),
         lambda: Explore({"policy": {"kind": "thompson"}, "pool": 7}).fit(_items(), None, VOCABULARY),
     ],
+    "chain": [
+        lambda: Chain({"steps": [{"method": "calibrated", "pool": 20}, {"method": "mmr", "pool": 12}]}).fit(
+            _items(), _vectors(), VOCABULARY
+        ),
+        lambda: Chain({"steps": [{"method": "dpp", "pool": 9}, {"method": "rules", "max_per_genre": 2}]}).fit(
+            _items(), _vectors(), VOCABULARY
+        ),
+    ],
 }
 CASES = [
     pytest.param(build, id=f"{name}-{number}")
@@ -123,6 +132,14 @@ def test_output_is_a_subset_without_duplicates_and_as_long_as_it_can_be(build: B
     np.testing.assert_array_equal(found.counts, np.minimum(given.counts, k))
     for row in range(N_QUERIES):
         assert set(found.item_idx[row]) - {-1} <= set(given.item_idx[row])
+
+
+@each_reranker
+@pytest.mark.parametrize("k", [1, 6, 9])
+def test_a_longer_list_starts_with_the_shorter_one(build: Build, k: int) -> None:
+    reranker, given = build(), _candidates()
+    short, whole = (reranker.rerank(_queries(), given, length) for length in (k, WIDTH))
+    np.testing.assert_array_equal(short.item_idx, whole.item_idx[:, :k])
 
 
 @each_reranker
@@ -238,7 +255,7 @@ def test_refuses_bad_arguments(build: Build) -> None:
     with pytest.raises(ValueError, match="outside the catalogue"):
         reranker.rerank(_queries(1), outside, 5)
     with pytest.raises(NotFittedError):
-        type(reranker)().rerank(_queries(), given, 5)
+        type(reranker)(reranker.config).rerank(_queries(), given, 5)
 
 
 def test_unknown_names_and_damaged_bundles(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ CHAIN: list[dict[str, Any]] = [
         ({"rerank": {"method": "shuffle"}}, "unknown rerank 'shuffle'; known: mmr"),
         ({"rerank": {"trade_off": 2}}, "trade_off: .*got 2"),
         ({"rerank": {"lambda": 1}}, "lambda: no such option"),
+        ({"rerank": []}, "steps: .*at least 1 item"),
+        ({"rerank": [{"method": "calibrated"}, {"method": "mmr", "pool": 0}]}, "pool: .*got 0"),
         ({"rerank": {"similarity": {"channel": "bert"}}}, "'rerank' needs channel 'bert', which is not among"),
         (
             {
@@ -126,6 +128,16 @@ def test_a_channel_for_short_histories_alone_weighs_as_much_as_all_others() -> N
     assert among.merge.method.channels == ()
 
 
+def test_several_rerankers_are_a_chain_and_one_is_itself() -> None:
+    steps = [{"method": "calibrated", "trade_off": 0.9}, {"method": "mmr", "pool": 30}]
+    stage = PipelineConfig.parse({"rerank": steps}).rerank
+    assert stage is not None
+    assert (stage.method, stage.options) == ("chain", {"steps": steps})
+    assert PipelineConfig.parse({"rerank": [{"trade_off": 0.4}]}) == PipelineConfig.parse(
+        {"rerank": {"trade_off": 0.4}}
+    )
+
+
 def built(pipeline: Pipeline, **values: Any) -> tuple[Pipeline, Candidates, Trace]:
     """A pipeline of other settings over the same components, and its answer to all users."""
     config = PipelineConfig.parse({**BASE, **values})
@@ -160,6 +172,10 @@ CASES: dict[str, tuple[Any, Check]] = {
     "ranker": (None, lambda a, t, a0, t0: {"score", "hydrate"}.isdisjoint(r.stage for r in t.stages)),
     "short_history": ({"below": 99}, lambda a, t, a0, t0: t.stages[-2].blended == t.queries),
     "rerank": ({"trade_off": 0.1}, lambda a, t, a0, t0: different(a, a0)),
+    "rerank by a chain": (
+        [{"method": "dpp", "trade_off": 0.2}, {"method": "calibrated", "trade_off": 0.2}],
+        lambda a, t, a0, t0: names(t)[-1] == "chain" and different(a, a0),
+    ),
     "rerank none": (None, lambda a, t, a0, t0: names(t)[-1] == "top" and different(a, a0)),
     "rerank by other vectors": ({"similarity": {"channel": "mf"}}, lambda a, t, a0, t0: different(a, a0)),
 }
