@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, PositiveInt
 
 from pipeline.match import ClosenessHydrator, LatestHydrator, MatchHydrator
-from pipeline.stages import MERGED, RankerScorer, RerankSelector, SeenFilter, Stage, TopSelector
+from pipeline.stages import (
+    MERGED,
+    PRIOR_EVENTS,
+    RankerScorer,
+    RerankSelector,
+    SeenFilter,
+    Stage,
+    TopSelector,
+)
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
 from recall.embedding import EmbeddingRecall
@@ -169,12 +177,14 @@ class ShortHistory(ComponentConfig):
     """What is blended with the ranker's scores for users with a short history, see ``RankerScorer``.
 
     Attributes:
-        below: queries with fewer known events are blended; the fewer, the less the ranker counts.
+        below: queries with fewer known events are blended.
         order: ``merged``, or the name of a channel, whose scores are blended in.
+        prior: number of events that these scores count for: with that many in the history both count the same.
     """
 
     below: int = Field(ge=1)
     order: str = MERGED
+    prior: float = Field(default=PRIOR_EVENTS, gt=0)
 
 
 class RankStage(StageConfig):
@@ -200,7 +210,8 @@ class RankStage(StageConfig):
         rule = self.short_history
         if rule is None:
             return [RankerScorer(parts.ranker)]
-        return [RankerScorer(parts.ranker, rule.below, None if rule.order == MERGED else parts.channels[rule.order])]
+        order = None if rule.order == MERGED else parts.channels[rule.order]
+        return [RankerScorer(parts.ranker, rule.below, order, rule.prior)]
 
 
 class RerankStage(StageConfig):

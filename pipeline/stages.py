@@ -25,6 +25,8 @@ RANK_SCORE = "rank_score"
 RECALL_RANK = "recall_rank."
 MERGED = "merged"
 """Name of the channels' merged list in options and reports."""
+PRIOR_EVENTS = 20.0
+"""Chosen on validation users of --new_users: after 10 events the ranker then counts a third."""
 
 
 @dataclass(eq=False)
@@ -193,18 +195,21 @@ class SeenFilter(Filter):
 class RankerScorer(Scorer):
     """Scores with a trained ranker, and queries with a short history by a blend of its scores and others.
 
-    With n known events in the history of a query that has fewer than ``below``, the score is
-    w · ranker + (1 − w) · order with w = n / below, both in units of their deviation over the candidates of the query.
+    With n known events in the history of a query that has fewer than ``below``, the score is λ · ranker + (1 − λ) ·
+    order with λ = n / (n + prior), both in units of their deviation over the candidates of the query.
 
     Args:
         ranker: fitted.
         below: least number of events of a query that the ranker scores alone.
         order: the channel whose scores are blended in; None = the scores of the merge.
+        prior: number of events that the other scores count for, above 0.
     """
 
-    def __init__(self, ranker: BaseRanker, below: int = 0, order: BaseRecall | None = None) -> None:
+    def __init__(
+        self, ranker: BaseRanker, below: int = 0, order: BaseRecall | None = None, prior: float = PRIOR_EVENTS
+    ) -> None:
         self.name, self.ranker = ranker.name, ranker
-        self.below, self.order = below, order
+        self.below, self.order, self.prior = below, order, prior
 
     @property
     def meaning(self) -> str:
@@ -226,7 +231,8 @@ class RankerScorer(Scorer):
             return score
         some, queries = candidates.select(rows), request.queries.select(rows)
         other = some.score if self.order is None else self.order.score(queries, some)
-        weight = (known_events(request, self.ranker)[rows] / self.below).astype(np.float32)[:, None]
+        known = known_events(request, self.ranker)[rows]
+        weight = (known / (known + self.prior)).astype(np.float32)[:, None]
         blend = weight * standardised(score[rows], some.mask) + (1 - weight) * standardised(other, some.mask)
         score = score.copy()
         score[rows] = np.where(some.mask, blend, -np.inf)

@@ -53,9 +53,9 @@ def test_standard_scores_by_hand() -> None:
 
 
 def test_the_blend_by_hand(pipeline: Pipeline) -> None:
-    """Of a query with n events the ranker's standard scores count n / below, and the channel's the rest."""
+    """Of a query with n events the ranker's standard scores count n / (n + prior), and the channel's the rest."""
     mf = next(source.channel for source in pipeline.sources if source.name == "mf")
-    scorer = RankerScorer(Backwards(pipeline), 4, mf)  # type: ignore[arg-type]
+    scorer = RankerScorer(Backwards(pipeline), 4, mf, prior=3.0)  # type: ignore[arg-type]
     queries = QueryBatch.from_histories(HISTORIES)
     candidates = before_ranking(pipeline, queries)
     found = scorer.score(Request(queries, 5, Exclusions.of_history(queries)), candidates)
@@ -64,7 +64,7 @@ def test_the_blend_by_hand(pipeline: Pipeline) -> None:
         n = int(candidates.counts[row])
         scores = [np.nan_to_num(part[row, :n], nan=np.nanmin(part[row, :n])) for part in (of_ranker, of_channel)]
         scale = [(part - part.mean()) / part.std() for part in scores if part.std() > 0]
-        share = len(history) / 4
+        share = 1 if len(history) >= 4 else len(history) / (len(history) + 3)
         expected = scores[0] if share == 1 else share * scale[0] + (1 - share) * scale[1]
         np.testing.assert_allclose(found[row, :n], expected, rtol=1e-4, atol=1e-5)
         assert np.isneginf(found[row, n:]).all()
