@@ -1,0 +1,105 @@
+"""Ids of text through all commands, from preprocessing to an explanation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from examples import shop_log
+from tests.scripts.conftest import Command
+
+CHAIN = """
+[channels.popularity]
+[channels.cf]
+model = "itemcf"
+[ranker]
+model = "lr"
+epochs = 1
+[pipeline]
+candidates = 40
+rerank = "null"
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Folder of a small shop's files."""
+    shop_log.log(60, np.random.default_rng(0)).to_csv(tmp_path / "log.csv.gz", index=False)
+    shop_log.products().to_csv(tmp_path / "products.csv", index=False)
+    (tmp_path / "chain.toml").write_text(CHAIN)
+    return tmp_path
+
+
+def test_text_ids_end_to_end(shop: Path, command: Command) -> None:
+    root = ("--data_dir", shop / "root")
+    files = ("--interactions", shop / "log.csv.gz", "--items", shop / "products.csv")
+    ended = command("run_preprocessing", *root, *files, "--item_columns", "title=name,genres=category")
+    assert ended.code == 0, ended.err
+    trained = command("train_all", *root, "--config", shop / "chain.toml", "--json")
+    assert trained.code == 0, trained.err
+    assert list(trained.json["channels"]) == ["popularity", "cf"]
+    assert trained.json["ranker"]["model"] == "lr"
+
+    log = pd.read_csv(shop / "log.csv.gz")
+    user = str(log["customer_id"].iloc[0])
+    answer = command("recommend", *root, "--user", user, "--k", 5, "--json").json
+    assert answer["user"] == user
+    assert set(answer["history"]) <= set(log.loc[log["customer_id"] == user, "sku"])
+    assert {item["movie_id"] for item in answer["recommendations"]} <= set(shop_log.products()["sku"])
+    history = "MUG-000:4,LAMP-003,WHAT-1"
+    guest = command("recommend", *root, "--history", history, "--exclude", "MUG-001", "--k", 40, "--json").json
+    assert (guest["history"], guest["unknown"]) == (["MUG-000", "LAMP-003"], ["WHAT-1"])
+    assert not {"MUG-000", "MUG-001", "LAMP-003"} & {item["movie_id"] for item in guest["recommendations"]}
+    assert "not in the catalogue, ignored: WHAT-1" in command("recommend", *root, "--history", history).out
+    assert "user nobody is not known here" in command("recommend", *root, "--user", "nobody").sentence
+    explained = command("explain", *root, "--user", user, "--movie", "MUG-002", "--json").json
+    assert explained["movie_id"] == "MUG-002"
+
+
+def test_own_files_for_training_and_test(shop: Path, command: Command) -> None:
+    """--input and --test as compressed CSV, with columns by name and by number."""
+    root = ("--data_dir", shop / "root")
+    log = pd.read_csv(shop / "log.csv.gz")
+    last = ~log.duplicated("customer_id", keep="last")
+    names = {"customer_id": "client", "sku": "code", "ts": "at"}
+    log[~last].rename(columns=names).to_csv(shop / "train.csv.gz", index=False)
+    log[last].to_csv(shop / "test.csv", index=False, header=False)
+    columns = ("--columns", "user=client,item=code,time=at", "--time_unit", "ms")
+    train = ("train_recall", *root, "--model", "itemcf", "--input", shop / "train.csv.gz", "--protocol", "none")
+    assert "no column for the user" in command(*train).sentence
+    assert command(*train, *columns).code == 0
+    test = ("evaluate_recall", *root, "--test", shop / "test.csv")
+    assert "in a file without a header, by its number" in command(*test).sentence
+    measured = command(*test, "--columns", "user=1,item=2,time=3", "--json").json
+    assert measured["protocol"]["users"] == log["customer_id"].nunique()
+    assert measured["evaluations"][0]["metrics"]["hit_rate@10"]["mean"] > 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("train_recall", "--model", "mf", "--columns", "user=a"), "--columns says how to read --input FILE"),
+        (("train_recall", "--model", "mf", "--time_unit", "ms"), "--time_unit says how to read --input FILE"),
+        (("evaluate_recall", "--text_ids"), "--text_ids says how to read --test FILE"),
+        (("run_preprocessing", "--columns", "user=a"), "--columns says how to read --interactions FILE"),
+        (("run_preprocessing", "--item_columns", "title=a"), "--item_columns names columns of --items FILE"),
+        (("train_recall", "--model", "mf", "--input", "x.csv", "--columns", "who=a"), "--columns knows user, item"),
+        (("train_all",), "no channels; give a configuration"),
+        (("train_all", "--set", "channels.mf={}", "--set", "ranker={}"), "[ranker] names no model"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, command: Command, argv: tuple[str, ...], message: str) -> None:
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    given = [tmp_path / part if part == "x.csv" else part for part in argv]
+    assert message in command(*given, "--data_dir", tmp_path).sentence
+
+
+def test_columns_may_be_a_table_of_the_configuration(shop: Path, command: Command) -> None:
+    (shop / "read.toml").write_text(
+        f'interactions = "{shop / "log.csv.gz"}"\ntext_ids = true\n[columns]\nuser = "sku"\nitem = "customer_id"\n'
+    )
+    report = command("run_preprocessing", "--data_dir", shop / "root", "--config", shop / "read.toml", "--json").json
+    assert report["n_items"] == 60
