@@ -40,8 +40,10 @@ class FilmFinder:
     def find(self, text: str) -> RawId:
         """Raw id of the film of that title, or else of the only one whose title contains the text.
 
+        Where ids are text, an id counts first, and a text that is in no title is an unknown id.
+
         Args:
-            text: a title or a part of it, with or without the article and the year; where ids are text, also an id.
+            text: a title or a part of it, with or without the article and the year.
 
         Raises:
             DataError: no film, or several, which are listed with their ids.
@@ -50,12 +52,16 @@ class FilmFinder:
         if ids.is_text and ids.encode([text])[0] >= 0:
             return text
         wanted = without_article(comparable_title(text))
+        if not wanted and ids.is_text:
+            return text
         if not wanted:
             raise DataError(f"{text!r} is neither the id of a film nor a part of a title")
         exact = np.zeros(len(self._titles), dtype=bool)
         for values in (self._titles, self._labels):
             exact |= np.array([without_article(value) == wanted for value in values.tolist()], dtype=bool)
         found = np.flatnonzero(exact if exact.any() else np.char.find(self._labels, wanted) >= 0)
+        if len(found) == 0 and ids.is_text:
+            return text
         if len(found) == 0:
             raise DataError(f"no film here has {text!r} in its title; give another part of it, or the film's id")
         if len(found) > 1:

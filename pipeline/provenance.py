@@ -66,7 +66,9 @@ def check_protocol(workspace: Workspace, models: Sequence[str | Path], prepared:
 
 
 def train_command(model: str | Path, manifest: Mapping[str, Any]) -> str:
-    """The command that trains the model of a manifest again under its name, with default options."""
+    """The command that trains the model of a manifest again under its name, or builds a pipeline, with defaults."""
+    if manifest.get("kind") == "pipeline":
+        return "PYTHONPATH=. python scripts/train_ranking.py"
     script = "train_ranking.py" if manifest.get("kind") == "ranking" else "train_recall.py"
     component = str(manifest.get("component", "MODEL"))
     name = model.name if isinstance(model, Path) else model

@@ -80,3 +80,10 @@ def test_a_catalogue_without_titles() -> None:
     bare = FilmFinder(ItemTable(n_items=2), Vocabulary(IdMap(np.array([1])), IdMap(np.array([4, 5]))))
     with pytest.raises(DataError, match="no film here"):
         bare.find("Heat")
+
+
+def test_where_ids_are_text_an_id_counts_first_and_other_texts_are_unknown_ids() -> None:
+    items = ItemTable(n_items=2, title=np.array(["Heat", "sku-1 cover"], dtype=object))
+    shop = FilmFinder(items, Vocabulary(IdMap(np.array([1])), IdMap(np.array(["sku-1", "sku-2"], dtype=object))))
+    expected = {"sku-1": "sku-1", "cover": "sku-2", "heat": "sku-1", "sku-9": "sku-9", "!": "!"}
+    assert {text: shop.find(text) for text in expected} == expected

@@ -109,11 +109,12 @@ def shorter_ratings(space: Workspace) -> None:
     pq.write_table(pq.read_table(file).slice(0, 1000), file)
 
 
-def retrained(space: Workspace) -> None:
-    from pipeline.fitting import train_channel
-    from tests.pipeline.small import QUIET
-
-    train_channel(space, "mf", {"embedding_size": 4, "epochs": 1}, options=QUIET)
+def references(space: Workspace) -> None:
+    """A pipeline that does not hold its parts, as earlier versions wrote it."""
+    file = space.model("pipeline") / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["files"] = {name: digest for name, digest in manifest["files"].items() if not name.startswith("parts/")}
+    file.write_text(json.dumps(manifest))
 
 
 def no_split(space: Workspace) -> None:

@@ -12,7 +12,7 @@ from tests.scripts.trouble_makers import (
     no_split,
     nothing,
     parquet,
-    retrained,
+    references,
     shorter_ratings,
     text,
     two_events,
@@ -286,13 +286,6 @@ ORDER = [
         "the tables under … changed after the data was prepared (…); run",
     ),
     Trouble(
-        "a channel trained again",
-        retrained,
-        "recommend",
-        ["--user", "3"],
-        "… was trained again after the pipeline at … was built; run",
-    ),
-    Trouble(
         "no held-out events",
         no_split,
         "evaluate_recall",
@@ -344,11 +337,11 @@ BUNDLES = [
         "… is a … bundle, a … bundle is needed",
     ),
     Trouble(
-        "a channel of the pipeline deleted",
-        without("models/mf"),
+        "a pipeline without its channels",
+        references,
         "recommend",
         ["--user", "3"],
-        "the pipeline at … needs …, which is no longer there; train it",
+        "the pipeline at … does not hold its channels and ranker,",
     ),
     Trouble(
         "a damaged manifest of the tables",
@@ -366,16 +359,44 @@ BUNDLES = [
     ),
 ]
 REQUESTS = [
-    Trouble("nobody", nothing, "recommend", [], "give --user ID, --history IDS, or both"),
+    Trouble("nobody", nothing, "recommend", [], "give --user ID, --history FILMS, or both"),
     Trouble(
         "an unknown user", nothing, "recommend", ["--user", "4"], "user … is not known here; give a history instead"
     ),
     Trouble(
-        "an unreadable history",
+        "a title that no film has",
         nothing,
         "recommend",
         ["--history", "5:x"],
-        "an event is written ID, ID:RATING or ID:RATING@TIME, got …",
+        "no film here has … in its title; give another part of it, or the film's id",
+    ),
+    Trouble(
+        "a title that several films have",
+        nothing,
+        "explain",
+        ["--user", "3", "--movie", "ilm 1"],
+        "… films have … in their title; give the id of one: …",
+    ),
+    Trouble(
+        "a channel that compares no films",
+        nothing,
+        "similar",
+        ["--movie", "5", "--channel", "popularity"],
+        "channel … compares users or counts, not films; channels that compare films: …",
+    ),
+    Trouble(
+        "a held-out film of nobody",
+        nothing,
+        "explain",
+        ["--user", "4", "--movie", "5", "--split", "test"],
+        "user … has no event in the … split of …; leave out --split to ask with everything known of the user",
+    ),
+    Trouble(
+        "new films of nobody",
+        nothing,
+        "recommend",
+        ["--history", "+5"],
+        "--history +… follows the history of a user; give --user ID, or leave out the +",
     ),
     Trouble(
         "no films",
