@@ -115,20 +115,21 @@ def evaluate_ranking(
         DataError: no candidate is a positive; or see ``EvaluationJob.open``.
     """
     pipeline = load_trained(workspace)
-    names = tuple(models) or ((pipeline.config.ranker,) if pipeline.config.ranker else ())
-    if not names:
+    for name in models:
+        require(workspace.model(name), f"ranker {name!r}", f"train_ranking.py --model {name}")
+    rankers = {name: RANKERS.load(workspace.model(name)) for name in models}
+    if not models and pipeline.ranker is not None:
+        rankers = {str(pipeline.config.ranker): pipeline.ranker}
+    if not rankers:
         raise ConfigError(
             "the pipeline has no ranker; train one (scripts/train_ranking.py), or name one: --models NAME"
         )
-    for name in names:
-        require(workspace.model(name), f"ranker {name!r}", f"train_ranking.py --model {name}")
-    rankers = {name: RANKERS.load(workspace.model(name)) for name in names}
     channels = {source.name: source.channel for source in pipeline.sources}
     job = EvaluationJob.open(
         "ranking",
         workspace,
         channels,
-        [PIPELINE, *names],
+        [PIPELINE, *models],
         split=split,
         test_file=None,
         query_time=query_time,
@@ -144,7 +145,7 @@ def evaluate_ranking(
     orders = {RECALL: samples.candidates.place_scores, **_channels(samples, for_all)}
     systems += [_measure_order(job, name, scores, samples, tasks[0]) for name, scores in orders.items()]
     offered = int((samples.labels[tasks[0]] == 1.0).sum())
-    return _report(job, systems, len(names), samples, offered)
+    return _report(job, systems, len(rankers), samples, offered)
 
 
 def _before_ranking(pipeline: Pipeline) -> Pipeline:

@@ -24,6 +24,7 @@ from pipeline.stages import (
     Stage,
 )
 from pipeline.trace import Trace
+from ranking.base import BaseRanker
 from reccore import Candidates, ConfigError, DataError, Exclusions, ItemTable, QueryBatch, RawId, Vocabulary
 from rerank.base import BaseReranker
 
@@ -106,6 +107,11 @@ class Pipeline:
             meanings["rank"] = scorer.meaning
         last = f"the {'merge' if scorer is None else 'rank'} score"
         return meanings | {"final": last if self.reranker is None else self.reranker.meaning}
+
+    @property
+    def ranker(self) -> BaseRanker | None:
+        """The ranker; None without one."""
+        return next((stage.ranker for stage in self.stages if isinstance(stage, RankerScorer)), None)
 
     @property
     def reranker(self) -> BaseReranker | None:

@@ -19,7 +19,6 @@ from pipeline.fitting import SERVING, fit_ranker
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
 from pipeline.samples import Refit, make_ranking_data, refit
-from pipeline.stages import RankerScorer
 from ranking import MAX_QUERIES, SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
@@ -60,10 +59,9 @@ def refit_pipeline(
     for name, channel in channels.items():
         logger.info("fitting {} again on {:,} events", name, data.interactions.n_events)
         refitted[name] = fit_channel(name, channel, data)
-    scorer = next((stage for stage in original.stages if isinstance(stage, RankerScorer)), None)
     ranker: BaseRanker | None = None
-    if scorer is not None and config.ranker is not None:
-        ranker = type(scorer.ranker)(scorer.ranker.config)
+    if original.ranker is not None and config.ranker is not None:
+        ranker = type(original.ranker)(original.ranker.config)
         samples = make_ranking_data(
             prepared,
             lambda name, _, events: fit_before_labels(name, channels[name], events),
@@ -126,11 +124,10 @@ def refit_for_serving(workspace: Workspace, *, options: RunOptions) -> dict[str,
         refit_channel=stored(ALL_EVENTS),
         refit_before_labels=stored(f"{ALL_EVENTS}.label_window"),
     )
-    ranker = next((stage.ranker for stage in pipeline.stages if isinstance(stage, RankerScorer)), None)
     folders = {name: _folder(workspace, name, ALL_EVENTS) for name in pipeline.config.parts}
-    if ranker is not None and pipeline.config.ranker is not None:
+    if pipeline.ranker is not None and pipeline.config.ranker is not None:
         samples = parts[pipeline.config.ranker].manifest.get("samples")
-        ranker.save(folders[pipeline.config.ranker], seed=options.seed, samples=samples)
+        pipeline.ranker.save(folders[pipeline.config.ranker], seed=options.seed, samples=samples)
     opened = {name: Bundle.open(folder) for name, folder in folders.items()}
     path = save(pipeline, workspace.model(SERVING), opened, data=prepared.provenance)
     return {

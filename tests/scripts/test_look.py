@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,20 @@ def test_a_pipeline_without_a_ranker(command: Command, own: Workspace) -> None:
     assert "similarity" in filled.sentence or "needs channel 'two_tower'" in filled.sentence
     ranked = command("build_pipeline", *root, "--set", "pipeline.ranker=deepfm").sentence
     assert "'deepfm' has to be trained for its pipeline: PYTHONPATH=. python scripts/train_ranking.py" in ranked
+
+
+def test_five_users_are_enough_for_a_merged_list(command: Command, tmp_path: Path) -> None:
+    """A ranker has nothing to learn from there; two channels and their merge have."""
+    root, events = ("--data_dir", tmp_path / "data"), tmp_path / "events.csv"
+    rows = [f"{user},{item},{100 * user + item}" for user in range(1, 6) for item in range(user, user + 4)]
+    events.write_text("\n".join(["userId,itemId,timestamp", *rows, ""]))
+    assert command("run_preprocessing", *root, "--interactions", events).code == 0
+    assert command("prepare_two_tower_data", *root).code == 0
+    for model in ("popularity", "itemcf"):
+        assert command("train_recall", *root, "--model", model).code == 0
+    settings = ("--set", 'pipeline.channels=["popularity", "itemcf"]', "--set", "pipeline.rerank=null")
+    assert "recall offers none" in command("train_ranking", *root, *settings).sentence
+    assert command("build_pipeline", *root, "--channels", "popularity,itemcf").code == 0
+    answer = command("recommend", *root, "--user", 1, "--json").json
+    assert answer["history"] == [1, 2, 3, 4]
+    assert {film["movie_id"] for film in answer["recommendations"]} == {5, 6, 7, 8}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,7 @@ def test_a_protocol_without_held_out_events(command: Command, own: Workspace) ->
 def test_a_pipeline_whose_channel_was_trained_again_goes_on_and_says_so(command: Command, own: Workspace) -> None:
     root = ("--data_dir", own.root)
     asked = [("recommend", ["--user", "3"]), ("evaluate_pipeline", []), ("evaluate_ranking", [])]
+    shutil.rmtree(own.model("deepfm"))  # the pipeline has its own
     before = [command(name, *root, *argv) for name, argv in asked]
     assert command("train_recall", *root, "--model", "mf", "--set", "half_life=2").code == 0
     for (name, argv), old in zip(asked, before, strict=True):
