@@ -188,11 +188,17 @@ def load_for_training(workspace: Workspace, given: EventFile | None, protocol: s
     Raises:
         NotReadyError: there is no prepared data.
         ArtefactError: the tables it was made from changed since.
-        ConfigError: ``--input`` is the prepared fit split and ``--protocol`` a protocol other than its own or none.
+        ConfigError: ``--input`` is the prepared fit split and ``--protocol`` a protocol other than its own or none, or
+            options say how to read it.
         DataError: the input is not a valid file of events.
     """
     if given is not None and not _is_prepared_train(given.path):
         return prepare_file(given, workspace, parse_protocol(protocol or "leave_one_out"))
+    if given is not None and given != EventFile(given.path):
+        raise ConfigError(
+            f"{given.path} has been read and prepared; leave out --columns, --time_unit and --text_ids, which are for "
+            "files of your own"
+        )
     folder = given.path.parent if given is not None else workspace.prepared
     prepared = load_prepared(folder)
     if protocol is None or protocol == prepared.split.protocol:

@@ -32,7 +32,7 @@ POSITION = "position"
 OWN_LAYOUT = "own"
 _INCOMING = ".incoming"
 _MOST = 0.5
-_DICTIONARY_BYTES = 64 << 20  # ids of text stay a dictionary in the file
+_DICTIONARY_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _write_side_tables(folder: Path, read: Sequence[RawTable], tables: Mapping[s
 def _write_ratings(
     ratings: RawTable, order_by: Mapping[str, np.ndarray], path: Path, report: PreprocessReport, options: RunOptions
 ) -> Ties:
-    """Sort by (user, time, tie order) and write, in chunks of whole users; returns the ties."""
+    """Sort by (user, time, tie order) and write, in chunks of whole users; returns the ties of own data."""
     table = ratings.table
     target = schema.ratings_schema(
         dataset=report.dataset,
@@ -257,7 +257,7 @@ def _write_ratings(
     users, movies, times = columns["userId"], columns["movieId"], columns.get("timestamp")
     n_rows, ties = len(users), Ties()
     with (
-        pq.ParquetWriter(path, target, compression=COMPRESSION, dictionary_pagesize_limit=_DICTIONARY_BYTES) as writer,
+        pq.ParquetWriter(path, target, compression=COMPRESSION, **_dictionaries(encoded)) as writer,
         progress("sort and write ratings", n_rows, unit="rows", enabled=options.progress) as advance,
     ):
         for part in user_chunks(users, CHUNK_ROWS):
@@ -270,12 +270,19 @@ def _write_ratings(
             # Stable; without keys the rows are already in order.
             order = np.lexsort((*keys, users[part])) if keys else slice(None)
             chunk = [_array(values[part][order], encoded.get(name)) for name, values in columns.items()]
-            if times is not None:
+            if times is not None and report.layout == OWN_LAYOUT:
                 when = [times, *(order_by[name] for name in order_by if name == FRACTION)]
                 ties += Ties.of(users[part], [values[part][order] for values in when], movies[part][order])
             writer.write_table(pa.table(chunk, schema=target), row_group_size=part.stop - part.start)
             advance(part.stop - part.start)
     return ties
+
+
+def _dictionaries(encoded: Mapping[str, pa.DictionaryArray]) -> dict[str, Any]:
+    """Options of the writer that keep ids of text a dictionary in the file, however many there are."""
+    if not encoded:
+        return {}
+    return {"use_dictionary": [*encoded, "rating"], "dictionary_pagesize_limit": _DICTIONARY_BYTES}
 
 
 def _array(values: np.ndarray, texts: pa.DictionaryArray | None) -> pa.Array:

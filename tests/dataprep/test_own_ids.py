@@ -16,7 +16,7 @@ from dataprep.preprocess import PreprocessReport, preprocess_own
 from dataprep.readers import own_files
 from dataprep.readers.own import EventFile, SideFile
 from dataprep.readers.own_vectors import VectorSource
-from reccore import DataError, Workspace
+from reccore import ConfigError, DataError, Workspace
 from tests.dataprep.miniatures import QUIET, rows
 
 SUFFIXES = pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet"])
@@ -148,6 +148,8 @@ def test_the_prepared_train_file_is_an_input(shop: tuple[Workspace, Prepared]) -
     again = load_for_training(space, train, "none")
     assert again.vocabulary.fingerprint == prepared.vocabulary.fingerprint
     assert again.split.fit().n_events == 2
+    with pytest.raises(ConfigError, match=r"train\.parquet has been read and prepared; leave out --columns"):
+        load_for_training(space, EventFile(train.path, time_unit="ms"), None)
 
 
 @SUFFIXES
