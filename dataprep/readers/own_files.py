@@ -27,7 +27,7 @@ _SAMPLE_BYTES = 4 << 20
 _TOLERATED = 0.01
 """Ids are whole numbers if no more than this share of them is anything else; such rows are then rejected."""
 _WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
-_WHOLE_FLOAT = r"^(0|[1-9][0-9]*)\.0*$"
+_FLOAT = r"^-?(0|[1-9][0-9]*)\.[0-9]*$"
 _NOT_WHOLE = ("is not a whole number", "is outside 64 bits", "is too large")
 
 
@@ -136,8 +136,8 @@ def _read_text(path: Path, text: _TextFile, kinds: Mapping[str, Kind], show: boo
     raw = read_delimited(path, text.dialect, _specs(text.names, chosen), show=show)
     mixed = [
         name
-        for name, kind in kinds.items()
-        if kind is Kind.ID
+        for name in kinds
+        if chosen[name] is Kind.ID
         and sum(raw.rejects.counts().get(f"{_column(name)} {reason}", 0) for reason in _NOT_WHOLE)
         > _TOLERATED * raw.n_seen
     ]
@@ -177,7 +177,7 @@ def _kinds_in(path: Path, text: _TextFile, kinds: Mapping[str, Kind]) -> dict[st
 
 def _id_kind(values: pa.Array) -> Kind:
     """Ids with leading zeros are text, since 007 is not 7."""
-    n_whole, n_float = (_count(values, pattern) for pattern in (_WHOLE, _WHOLE_FLOAT))
+    n_whole, n_float = (_count(values, pattern) for pattern in (_WHOLE, _FLOAT))
     if _count(values, "^0[0-9]") or len(values) - n_whole - n_float > _TOLERATED * len(values):
         return Kind.TEXT_ID
     return Kind.FLOAT_ID if n_float else Kind.ID

@@ -67,6 +67,14 @@ def test_floats_are_whole_numbers(tmp_path: Path, suffix: str) -> None:
     assert report.rejects == {f"e.{suffix}": {"userId is empty": 1}}
 
 
+@SUFFIXES
+def test_other_numbers_are_no_ids(tmp_path: Path, suffix: str) -> None:
+    events = put(tmp_path, f"e.{suffix}", {"userId": [1.0, 2.5, 2.0**53 + 4], "itemId": [1, 2, 3]})
+    out, report = read(tmp_path, events, share=0.9)
+    assert rows(out / "ratings.parquet") == [(1, 1)]
+    assert report.n_rejected == 2
+
+
 def test_floats_beyond_the_sample_are_whole_numbers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_files, "_SAMPLE_BYTES", 10)
     path = tmp_path / "e.csv"
