@@ -61,11 +61,14 @@ def score_queries(
     scores = np.zeros(candidates.item_idx.shape, dtype=np.float32)
     if scores.size == 0:
         return scores
-    network.eval()
+    if network.training:
+        network.eval()  # walks through all modules, which takes a twentieth of the time of one query
 
     def score(start: int, stop: int) -> None:
         part = slice(start, min(stop, len(queries)))
-        if inputs is None:
+        if inputs is None and len(queries) == 1:
+            chunk = encoder.encode(queries, candidates)
+        elif inputs is None:
             chunk = encoder.encode(queries.select(part), candidates.select(part))
         else:
             chunk = inputs.take(torch.arange(start, part.stop))

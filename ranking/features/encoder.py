@@ -107,7 +107,10 @@ class FeatureEncoder:
 
     def _chunks(self, queries: QueryBatch, candidates: Candidates) -> Iterator[FeatureBatch]:
         """At least one."""
-        for start in range(0, max(len(queries), 1), QUERIES_PER_CHUNK):
+        if len(queries) <= QUERIES_PER_CHUNK:
+            yield FeatureBatch(self.tables, queries, candidates)
+            return
+        for start in range(0, len(queries), QUERIES_PER_CHUNK):
             cut = slice(start, start + QUERIES_PER_CHUNK)
             yield FeatureBatch(self.tables, queries.select(cut), candidates.select(cut))
 
@@ -121,7 +124,7 @@ class FeatureEncoder:
             part = pair[start:stop]
             for column, field in enumerate(fields):
                 part[:, :, column] = self._values(field, chunk)
-            self._standardise(part, fields)
+            self._standardise(part, self._pair_scale)
             blocks.append(self._block("query", chunk, len(chunk.queries)))
             start = stop
         return RankingInputs(
@@ -155,12 +158,22 @@ class FeatureEncoder:
             torch.from_numpy(numbers),
         )
 
+    @cached_property
+    def _declared(self) -> dict[str, tuple[Feature, Fitted]]:
+        """Declaration and fitted state of every field by its name."""
+        return {
+            field.name: (
+                FEATURES[field.feature], Fitted(field.member, self.state.get(field.bucket_of or field.name, {}))
+            )
+            for field in self.schema.fields
+        }  # fmt: skip
+
     def _values(self, field: FeatureField, data: FeatureBatch | FeatureTables) -> Values:
         """Values of a feature as declared; missing everywhere if the batch lacks a required column."""
-        feature = FEATURES[field.feature]
-        if isinstance(data, FeatureBatch) and feature.missing_columns(data.tables, data.queries):
+        feature, fitted = self._declared[field.name]
+        if feature.requires and isinstance(data, FeatureBatch) and feature.missing_columns(data.tables, data.queries):
             return _missing(field, feature, data)
-        return feature.compute(data, Fitted(field.member, self.state.get(field.bucket_of or field.name, {})))
+        return feature.compute(data, fitted)
 
     def _encoded(self, field: FeatureField, values: Values) -> Values:
         """Numbers standardised or in buckets; all other values as they are."""
@@ -168,16 +181,20 @@ class FeatureEncoder:
             return bucket_codes(values, self.state[field.name]["boundaries"])
         if field.kind != "number":
             return values
-        numbers = np.array(values, dtype=np.float32)[..., None]
-        self._standardise(numbers, [field])
-        return numbers[..., 0]
+        numbers = np.array(values, dtype=np.float32)
+        self._standardise(numbers, self.state[field.name]["scale"])
+        return numbers
 
-    def _standardise(self, values: FloatArray, fields: Sequence[FeatureField]) -> None:
-        """Standardise numbers (…, P) in place, one field a column; what is not finite becomes ``missing_number``."""
-        if not fields:
-            return
+    @cached_property
+    def _pair_scale(self) -> FloatArray:
+        """(2, P) mean and deviation of the numbers of the pair side."""
+        scales = [self.state[field.name]["scale"] for field in self.schema.of("pair", "number")]
+        return np.stack(scales, axis=1) if scales else np.zeros((2, 0), dtype=np.float32)
+
+    def _standardise(self, values: FloatArray, scale: FloatArray) -> None:
+        """Standardise numbers in place by mean and deviation; what is not finite becomes ``missing_number``."""
         missing = ~np.isfinite(values)
-        mean, deviation = np.stack([self.state[field.name]["scale"] for field in fields], axis=1)
+        mean, deviation = scale
         values -= mean
         values /= deviation
         np.clip(values, -CLIP, CLIP, out=values)

@@ -122,6 +122,8 @@ class FeatureBlock:
     @classmethod
     def concatenate(cls, blocks: Sequence[FeatureBlock]) -> FeatureBlock:
         """Rows of several blocks of the same fields, one after the other."""
+        if len(blocks) == 1:
+            return blocks[0]
         return cls(
             torch.cat([block.categories for block in blocks]),
             tuple(torch.cat(bags) for bags in zip(*(block.bags for block in blocks), strict=True)),
