@@ -22,6 +22,7 @@ from recall.neural.encoders.base import QueryEncoder
 from recall.neural.network import NeuralNetwork
 from recall.neural.task import RecallTask
 from recall.neural.user_codes import UserCodes
+from recall.neural.warm_start import cooccurrence_vectors
 from reccore import Bundle, DataError, Exclusions, Holdout, ItemTable, QueryBatch, RunOptions, TrainingData, UserTable
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
@@ -74,6 +75,7 @@ class NeuralRecall(EmbeddingRecall):
         self._codes = UserCodes.fit(replace(data, users=users), query_time=self.query_time)
         torch.manual_seed(options.seed)
         self.network = self._build_network()
+        self._start_items(data, options)
         validates = valid is not None and len(valid) > 0
         task = RecallTask(
             self.network,
@@ -105,6 +107,14 @@ class NeuralRecall(EmbeddingRecall):
 
     def _build_network(self) -> NeuralNetwork:
         return NeuralNetwork(self.config, self._encoder_class, self._items, self._codes, self._graph)
+
+    def _start_items(self, data: TrainingData, options: RunOptions) -> None:
+        config = self.config.item.warm_start
+        if config is not None:
+            vectors = cooccurrence_vectors(
+                data.interactions, self.config.embedding_size, config, seed=options.seed, progress=options.progress
+            )
+            self.network.item_encoder.start_ids_at(vectors)
 
     def _build_index(self, vectors: FloatArray, seed: int) -> BaseIndex:
         return self.config.index.create(len(vectors)).build(vectors, seed)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,7 +16,9 @@ from dataprep.title_vectors import TITLE
 from dataprep.tmdb import MetadataName, metadata_to_read
 from recall.graph.propagation import sparse_product
 from recall.neural.item_content import ItemContent
+from recall.neural.warm_start import WarmStartConfig
 from reccore import ComponentConfig, DataError, ItemTable
+from reccore.arrays import FloatArray
 from training.kernels.embedding_table import EmbeddingTable
 
 EMBEDDING_SCALE = 0.05
@@ -49,6 +54,7 @@ class ItemEncoderConfig(ComponentConfig):
         features: own columns of the items to read (``dataprep.own_features``); an error where there are none of the
             name.
         graph: mix item vectors with those of their neighbours; None = do not.
+        warm_start: let the vectors of ids start from co-occurrence, where most items have few events; None = at random.
     """
 
     hidden_size: int = Field(default=128, ge=1)
@@ -58,6 +64,7 @@ class ItemEncoderConfig(ComponentConfig):
     metadata: tuple[MetadataName, ...] = ()
     features: tuple[str, ...] = ()
     graph: GraphConfig | None = None
+    warm_start: WarmStartConfig | None = None
 
     def columns_of(self, items: ItemTable) -> ItemTable:
         """The table without the optional columns that are not read, so that no bundle carries them.
@@ -115,6 +122,16 @@ class ItemEncoder(nn.Module):
         self.out = nn.Linear(config.hidden_size, size)
         nn.init.zeros_(self.out.weight)  # starts as the plain sum of embeddings
         nn.init.zeros_(self.out.bias)
+
+    @torch.no_grad()
+    def start_ids_at(self, vectors: FloatArray) -> None:
+        """Give ids the directions of ``vectors`` (N, D) of mean length 1, at the mean length of random rows.
+
+        Ids whose vector is 0 keep their random row.
+        """
+        rows = np.flatnonzero(vectors.any(axis=1))
+        mean_length = EMBEDDING_SCALE * math.sqrt(vectors.shape[1])
+        self.ids.weight[torch.from_numpy(rows)] = torch.from_numpy(vectors[rows] * np.float32(mean_length))
 
     def forward(self, item_idx: Tensor, content: ItemContent, generator: torch.Generator | None) -> Tensor:
         """Unit vectors (M, D) of M items.

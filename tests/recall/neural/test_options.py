@@ -30,6 +30,9 @@ CHANGED: list[tuple[str, Any]] = [
     ("item__graph__layers", 2),
     ("item__graph__neighbours", 3),
     ("item__graph__window", 1),
+    ("item__warm_start", {}),
+    ("item__warm_start__window", 1),
+    ("item__warm_start__neighbours", 3),
     ("encoder__kind", "transformer"),
     ("encoder__hidden_size", 9),
     ("encoder__query_time", True),
@@ -108,6 +111,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "negatives__bank__warmup_steps": {"negatives__bank__size": 100},
     **{f"encoder__{name}": TRANSFORMER for name in PARTS},
     **{f"item__graph__{name}": {"item__graph": {}} for name in ("layers", "neighbours", "window")},
+    **{f"item__warm_start__{name}": {"item__warm_start": {}} for name in ("window", "neighbours")},
     **{f"negatives__mined__{name}": {"negatives__mined__per_batch": 20} for name in ("queries", "depth", "every")},
 }
 TRIED_ELSEWHERE = {
@@ -139,7 +143,7 @@ def options_of(config: type[ComponentConfig]) -> set[str]:
 
 def test_every_option_is_tried() -> None:
     known = {name for name in options_of(TwoTowerConfig) if not name.startswith("index__")} | {"index__kind"}
-    tables = {"item__graph", "temperature", "negatives"}
+    tables = {"item__graph", "item__warm_start", "temperature", "negatives"}
     assert {name for name, _ in CHANGED} - tables | set(TRIED_ELSEWHERE) == known
 
 
