@@ -12,6 +12,13 @@ options of the pipeline, whose channels are those of the configuration. The pipe
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/train_all.py", file=sys.stderr)
+    sys.exit(2)
+
 from typing import Any
 
 from loguru import logger

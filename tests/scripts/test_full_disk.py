@@ -112,6 +112,8 @@ EVALUATIONS = [
 def test_an_evaluation_prints_its_results_before_it_fails(
     on_full_disk: Run, own: Workspace, name: str, argv: list[str], report: str, row: str
 ) -> None:
+    assert on_full_disk(name, "--data_dir", own.root, *argv, room=1 << 30).code == 0  # compiles, which writes files too
+    shutil.rmtree(own.reports)
     ended = on_full_disk(name, "--data_dir", own.root, *argv)
     assert ended.code == 2
     assert row in ended.out

@@ -125,9 +125,10 @@ def no_split(space: Workspace) -> None:
 
 
 def two_events(space: Workspace) -> None:
+    from dataprep.readers.own import EventFile
     from pipeline.fitting import train_channel
     from tests.pipeline.small import QUIET
 
     parquet("events.parquet", userId=[1, 1, 2, 2], movieId=[5, 12, 5, 19])(space)
-    file = space.root / "mine" / "events.parquet"
-    train_channel(space, "popularity", {}, input_path=file, protocol="leave_one_out", options=QUIET)
+    file = EventFile(space.root / "mine" / "events.parquet")
+    train_channel(space, "popularity", {}, input_file=file, protocol="leave_one_out", options=QUIET)

@@ -26,7 +26,7 @@ CONFIG = ["--config", "ROOT/mine/run.toml"]
 SMALL = {"userId": [1, 1, 1], "movieId": [5, 12, 19]}
 
 OWN_DATA = [
-    Trouble("no file", nothing, "run_preprocessing", EVENTS, "… does not exist"),
+    Trouble("no file", nothing, "run_preprocessing", EVENTS, "no such file: …"),
     Trouble("an empty file", text("events.csv", ""), "run_preprocessing", EVENTS, "… is empty"),
     Trouble(
         "a header alone",
@@ -37,38 +37,38 @@ OWN_DATA = [
     ),
     Trouble(
         "no column of users",
-        text("events.csv", "user,movieId\n1,5\n"),
+        text("events.csv", "who,movieId\n1,5\n"),
         "run_preprocessing",
         EVENTS,
-        "… has no column userId; its columns are …",
+        "… has no column for the user, such as userId; its columns are",
     ),
     Trouble(
         "no column of items",
-        text("events.csv", "userId,film\n1,5\n"),
+        text("events.csv", "userId,what\n1,5\n"),
         "run_preprocessing",
         EVENTS,
-        "… has no column movieId or itemId; its columns are …",
+        "… has no column for the item, such as movieId; its columns are",
     ),
     Trouble(
         "ratings that are no numbers",
         text("events.csv", "userId,movieId,rating\n1,5,good\n1,6,4\n"),
         "run_preprocessing",
         EVENTS,
-        "…: … of … rows (…%) are invalid, more than …%: … First: line ….",
+        "…: … of … rows (…%) are invalid, more than …%: … First: line …; most",
     ),
     Trouble(
         "a rating NaN",
-        text("events.csv", "userId,movieId,rating\n1,5,NaN\n1,6,4\n"),
+        text("events.csv", "userId,movieId,rating\n1,5,NaN\n" + "1,6,4\n" * 9),
         "run_preprocessing",
         EVENTS,
-        "…: … of … rows (…%) are invalid, more than …%: … First: line ….",
+        "…: … of … rows (…%) are invalid, more than …%: … First: line …; to",
     ),
     Trouble(
         "an id missing",
         text("events.csv", "userId,movieId\n,5\n1,6\n"),
         "run_preprocessing",
         EVENTS,
-        "…: … of … rows (…%) are invalid, more than …%: … First: line ….",
+        "…: … of … rows (…%) are invalid, more than …%: … First: line …; most",
     ),
     Trouble(
         "text in a Parquet file",
@@ -82,7 +82,7 @@ OWN_DATA = [
         text("events.xlsx", "x"),
         "run_preprocessing",
         ["--interactions", "ROOT/mine/events.xlsx"],
-        "… has no column movieId or itemId; its columns are …",
+        "… has no column for the user, such as userId; its columns are",
     ),
     Trouble(
         "items without events",
@@ -110,28 +110,28 @@ OWN_DATA = [
         parquet("events.parquet", movieId=[1, 2]),
         "train_recall",
         INPUT,
-        "… needs columns userId and movieId (or itemId); it has …",
+        "… has no column for the user, such as userId; its columns are",
     ),
     Trouble(
         "training events with missing ids",
         parquet("events.parquet", userId=[1, None], movieId=[5, 12]),
         "train_recall",
         INPUT,
-        "…: column … has … empty values",
+        "…, row …: … (… invalid rows); mend the file, or let",
     ),
     Trouble(
         "training events with times NaN",
         parquet("events.parquet", **SMALL, timestamp=[1.0, float("nan"), 3.0]),
         "train_recall",
         INPUT,
-        "…: column … does not fit int64: …",
+        "…, row …: … (… invalid rows); mend the file, or let",
     ),
     Trouble(
         "a test file without targets",
         parquet("test.parquet", userId=[3]),
         "evaluate_recall",
         ["--models", "mf", "--test", "ROOT/mine/test.parquet"],
-        "… needs columns userId and movieId (or itemId); it has …",
+        "… has no column for the item, such as movieId; its columns are",
     ),
     Trouble(
         "users with too few events",
