@@ -45,12 +45,26 @@ _STYLE: dict[Any, Any] = {
 @contextmanager
 def figure(path: Path, size: tuple[float, float], title: str) -> Iterator[Axes]:
     """Yield axes in the house style, then write the PNG atomically (temporary file, then rename)."""
-    with mpl.rc_context(_STYLE):
-        sheet = Figure(figsize=size, dpi=144, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
-        canvas = FigureCanvasAgg(sheet)
+    with _sheet(path, size) as sheet:
         axes = sheet.add_subplot()
         axes.set_title(title)
         yield axes
+
+
+@contextmanager
+def panels(path: Path, size: tuple[float, float], title: str, rows: int, columns: int) -> Iterator[list[Axes]]:
+    """Like ``figure``, with a grid of axes, row by row, under one title."""
+    with _sheet(path, size) as sheet:
+        sheet.suptitle(title, x=0.02, ha="left", fontsize=12.0, fontweight="bold")
+        yield [sheet.add_subplot(rows, columns, place + 1) for place in range(rows * columns)]
+
+
+@contextmanager
+def _sheet(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
+    with mpl.rc_context(_STYLE):
+        sheet = Figure(figsize=size, dpi=144, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+        canvas = FigureCanvasAgg(sheet)
+        yield sheet
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:

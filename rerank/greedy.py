@@ -30,18 +30,21 @@ class GreedyConfig(ComponentConfig):
         relevance: ``min_max`` scales the scores of the pool to [0, 1]: gaps between scores count, the ranker's
             offset and scale do not. ``rank`` goes from 1 for the first of the pool to 0 for the last in equal steps:
             only the order counts.
+        sort_first: the first this many choices are put in the input's order. A list of that length has the same films
+            and the same diversity, and starts with the most relevant ones.
     """
 
     trade_off: float = Field(0.7, ge=0.0, le=1.0)
     pool: int = Field(100, ge=1)
     relevance: Literal["min_max", "rank"] = "min_max"
+    sort_first: int = Field(0, ge=0)
 
 
 class GreedyReranker(BaseReranker):
     """Chooses from the first ``pool`` candidates; the others follow in their old order.
 
     The output keeps every feature and adds ``rank_score``, the input's score, unless an earlier stage has set it. Its
-    ``score`` is the objective at the moment of the choice; items beyond the pool continue below it in steps of one,
+    ``score`` is the objective of the choice of that place; items beyond the pool continue below it in steps of one,
     from −2 or lower. A longer list starts with the items of a shorter one.
     """
 
@@ -53,7 +56,10 @@ class GreedyReranker(BaseReranker):
         if candidates.item_idx.size == 0:
             return candidates.head(k)
         pool = candidates.k if self.pool is None else min(self.pool, candidates.k)
-        columns, objective = self._choose(queries, candidates.head(pool), min(k, pool))
+        sort_first = min(getattr(self.config, "sort_first", 0), pool)
+        columns, objective = self._choose(queries, candidates.head(pool), max(min(k, pool), sort_first))
+        columns[:, :sort_first] = _ascending(columns[:, :sort_first])
+        columns, objective = columns[:, :k], objective[:, :k]
         if k > pool:
             columns, objective = _continued(columns, objective, pool, k)
         chosen = candidates.take(columns)
@@ -63,6 +69,13 @@ class GreedyReranker(BaseReranker):
     @abstractmethod
     def _choose(self, queries: QueryBatch, pool: Candidates, picks: int) -> Choice:
         """Choose ``picks`` ≤ ``pool.k`` columns of every row, fewer where the row has fewer items."""
+
+
+def _ascending(columns: IntArray) -> IntArray:
+    """Every row sorted, -1 last."""
+    last = np.iinfo(np.int64).max
+    ordered = np.sort(np.where(columns < 0, last, columns), axis=1)
+    return np.where(ordered == last, -1, ordered)
 
 
 def _continued(columns: IntArray, objective: npt.NDArray[np.float64], pool: int, k: int) -> Choice:

@@ -53,12 +53,14 @@ BUILDERS: dict[str, list[Callable[[], BaseReranker]]] = {
     ],
     "dpp": [
         lambda: DPP({"trade_off": 0.6}).fit(_items(), _vectors(), VOCABULARY),
-        lambda: DPP({"trade_off": 0.1, "pool": 7}).fit(_items(), _vectors(), VOCABULARY),
+        lambda: DPP({"trade_off": 0.1, "pool": 7, "sort_first": 5}).fit(_items(), _vectors(), VOCABULARY),
         lambda: DPP({"similarity": {"kind": "genres"}, "relevance": "rank"}).fit(_items(), None, VOCABULARY),
     ],
     "calibrated": [
         lambda: Calibrated({"trade_off": 0.4}).fit(_items(), None, VOCABULARY),
-        lambda: Calibrated({"trade_off": 0.1, "pool": 7, "half_life": None}).fit(_items(), None, VOCABULARY),
+        lambda: Calibrated({"trade_off": 0.1, "pool": 7, "half_life": None, "sort_first": 99}).fit(
+            _items(), None, VOCABULARY
+        ),
     ],
     "rules": [
         lambda: Rules({"max_per_genre": 2, "max_per_decade": 3}).fit(_items(), None, VOCABULARY),

@@ -144,6 +144,22 @@ def test_pool_bounds_what_is_considered() -> None:
     assert beyond.score[0, 2:].tolist() == [-2.0, -3.0]
 
 
+@pytest.mark.parametrize("k", [3, 6, 9, 14])
+def test_sort_first_keeps_the_choice_and_puts_it_in_the_order_of_the_input(k: int) -> None:
+    rng = np.random.default_rng(7)
+    vectors, given = rng.normal(size=(N_ITEMS, 4)), random_candidates(rng, 30, 14)
+    chosen = build(vectors, trade_off=0.3, pool=9).rerank(queries(30), given, 14)
+    found = build(vectors, trade_off=0.3, pool=9, sort_first=6).rerank(queries(30), given, k)
+    found.validate()
+    for row in range(30):
+        place = {item: column for column, item in enumerate(given.item_idx[row].tolist())}
+        first = sorted((i for i in chosen.item_idx[row, :6].tolist() if i >= 0), key=place.__getitem__)
+        rest = [i for i in chosen.item_idx[row, 6:].tolist() if i >= 0]
+        assert [i for i in found.item_idx[row].tolist() if i >= 0] == [*first, *rest][:k]
+    np.testing.assert_array_equal(found.score, chosen.score[:, :k])
+    assert (found.item_idx[:, :6] != chosen.item_idx[:, : min(k, 6)]).any()  # λ is low enough to change the order
+
+
 def test_similarity_chooses_between_vectors_and_genres() -> None:
     vectors = np.array([[1, 0], [0, 1], [1, 0]], dtype=np.float32)  # 0 like 2
     items = genre_table([[0], [0], [1]])  # 0 like 1
