@@ -85,6 +85,9 @@ def test_the_chain_from_raw_files_to_recommendations(command: Command, tmp_path:
     assert (funnel["targets"], sum(funnel["fates"].values())) == (N_USERS, N_USERS)
     within = go("evaluate_ranking", "--split", "valid")["systems"]
     assert {system["name"] for system in within} == {"din", "after recall", "popularity", "itemcf", "mf", "two_tower"}
+    curves = go("evaluate_rerank", "--trade_offs", "0.8,0.2", "--min_gain", 0, "--set", 'only=["mmr, genres"]')
+    assert [(p["family"], p["trade_off"]) for p in curves["test"][1:]] == [("mmr, genres", 0.8), ("mmr, genres", 0.2)]
+    assert curves["chosen"]["family"] == "mmr, genres"
     answer = go("recommend", "--user", user_id(1), "--k", 3)
     assert answer["user"] == user_id(1)
     assert len(answer["history"]) == N_RATINGS
