@@ -114,7 +114,9 @@ def _ranked_low(
     if "select" not in stages or pipeline.reranker is None:
         return why, (*helps, f"a list of at least {view.place:,} films")
     reranked, pool = stages["select"], pipeline.reranker.pool
-    if pool is not None and (view.place or 0) > pool:
+    if reranked.place is None:
+        helps.append(_rules_that_allow_it(reranked))
+    elif pool is not None and (view.place or 0) > pool:
         helps.append(f"a place among the first {pool:,}, from which the reranker {reranked.name} chooses")
     else:
         helps.append(f"a list of at least {reranked.place:,} films: the reranker {reranked.name} puts it there")
@@ -135,6 +137,8 @@ def _reranked_out(
     pipeline: Pipeline, passage: Passage, item: int, stages: dict[str, StageView]
 ) -> tuple[str, tuple[str, ...]]:
     reranked, before = stages["select"], place_of(passage.before_selection, item)
+    if reranked.place is None:
+        return f"the reranker {reranked.name} leaves it out of lists of any length", (_rules_that_allow_it(reranked),)
     why = f"the reranker {reranked.name} moves it from place {before:,} to place {reranked.place:,}, and the list has "
     why += f"{reranked.limit:,}"
     twin = _most_similar(pipeline, passage.final, item)
@@ -146,6 +150,10 @@ def _reranked_out(
     if enough is not None and pipeline.reranker is not None:
         helps.append(f"λ (trade_off) of at least {enough:.2f} instead of {pipeline.reranker.trade_off:.2f}")
     return why, tuple(helps)
+
+
+def _rules_that_allow_it(reranked: StageView) -> str:
+    return f"options of the reranker {reranked.name} that do not exclude it"
 
 
 def _most_similar(pipeline: Pipeline, final: Candidates, item: int) -> tuple[str, float] | None:

@@ -150,6 +150,21 @@ def test_relevance_alone_would_keep_what_the_reranker_moved_out(
     assert any("is the nearest (cosine" in line for line in found.would_help)
 
 
+@pytest.mark.parametrize("fate", ["ranked_low", "reranked_out"])
+def test_a_film_that_rules_block_has_no_place_in_a_longer_list(
+    pipeline: Pipeline, examples: Mapping[Fate, tuple[int, int]], fate: Fate
+) -> None:
+    user, movie = examples[fate]
+    blocking = changed(pipeline, rerank={"method": "rules", "block": [movie]})
+    found = explain(blocking, movie, user=user, k=K)
+    assert found.fate == fate
+    assert found.stages[-1].place is None
+    assert "options of the reranker rules that do not exclude it" in found.would_help
+    assert not any("a list of at least" in line for line in found.would_help)
+    open_to_it = changed(pipeline, rerank={"method": "rules"})
+    assert explain(open_to_it, movie, user=user, k=K).stages[-1].place is not None
+
+
 def test_the_ranker_is_short_by_the_score_of_the_last_place(
     pipeline: Pipeline, examples: Mapping[Fate, tuple[int, int]]
 ) -> None:
