@@ -16,9 +16,11 @@ import pytest
 from dataprep.prepare import Prepared, prepare
 from dataprep.preprocess import preprocess
 from pipeline import Pipeline, assemble, load
-from pipeline.builder import check_vocabularies, load_channels, save
+from pipeline.builder import check_vocabularies, load_channels, open_pipeline, parts_of, save
+from pipeline.config import PipelineConfig
 from pipeline.fitting import train_channel, train_ranker
 from pipeline.stage_configs import RerankStage
+from pipeline.stages import RankerScorer
 from reccore import ArtefactError, ConfigError, NotReadyError, QueryBatch, RunOptions, Workspace
 from tests.pipeline.small import CHANNELS, PIPELINE, QUIET, RANKER, user_id, write_raw
 
@@ -48,6 +50,33 @@ def test_a_fresh_process_answers_the_same(pipeline: Pipeline, trained: Workspace
         here = pipeline.recommend(k=6, **request).items
         assert [row[:2] for row in found] == [[item.movie_id, item.title] for item in here]
         np.testing.assert_allclose([row[2] for row in found], [item.scores["final"] for item in here], atol=1e-5)
+
+
+def test_a_chain_of_rerankers_is_stored_with_the_pipeline(pipeline: Pipeline, own: Workspace) -> None:
+    steps = [
+        {"method": "calibrated", "trade_off": 0.3},
+        {"method": "dpp", "trade_off": 0.3, "relevance": "rank"},
+        {"method": "rules", "max_per_genre": 2},
+        {"method": "explore", "places": [2], "policy": {"epsilon": 1.0}},
+    ]
+    stages = [
+        *pipeline.config.model_dump(mode="json")["stages"][:-1],
+        {"kind": "rerank", "method": "chain", "steps": steps},
+    ]
+    chained = assemble(
+        PipelineConfig.parse({"stages": stages}),
+        channels={source.name: source.channel for source in pipeline.sources},
+        ranker=next(stage.ranker for stage in pipeline.stages if isinstance(stage, RankerScorer)),
+        items=pipeline.items,
+        histories=pipeline.histories,
+    )
+    bundle = open_pipeline(own.model("pipeline"))
+    save(chained, own.model("chained"), parts_of(bundle), data=bundle.manifest["data"])
+    loaded = load(own.model("chained"))
+    for user in (user_id(3), user_id(7)):
+        expected = chained.recommend(user=user, k=6).items
+        assert loaded.recommend(user=user, k=6).items == expected
+        assert [item.movie_id for item in expected] != [i.movie_id for i in pipeline.recommend(user=user, k=6).items]
 
 
 def test_training_the_ranker_again_updates_the_pipeline(own: Workspace) -> None:
