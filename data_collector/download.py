@@ -145,8 +145,9 @@ def _from_source(source: Source, *, base_url: str, folder: Path, label: str, sho
 
 def _from_wheel(source: WheelSource, folder: Path, label: str, show_progress: bool) -> str:
     verified_by = f"the pinned sha256 of {source.requirement}"
-    # The name matches that of temporary folders, so that the next run removes it after a kill.
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.wheel-", suffix=".tmp", dir=folder.parent) as downloads:
+    # ``recover_folder`` of the next run removes it after a kill; installing the files, which clears away abandoned
+    # temporary folders named .NAME.*, does not.
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-wheel-", suffix=".tmp", dir=folder.parent) as downloads:
         wheel = download_wheel(source, Path(downloads), show_progress=show_progress)
         return _install(wheel, folder, source.files, label, verified_by, show_progress, source.folder)
 

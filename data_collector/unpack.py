@@ -32,7 +32,7 @@ def missing_files(folder: Path, files: tuple[str, ...]) -> list[str]:
 def recover_folder(folder: Path) -> None:
     """Clean up after a killed run: restore a folder that was being replaced, and remove temporary folders."""
     recover_bundle(folder)
-    for leftover in folder.parent.glob(f".{folder.name}.*.tmp"):
+    for leftover in folder.parent.glob(f".{folder.name}[.-]*.tmp"):
         shutil.rmtree(leftover)
 
 
