@@ -7,6 +7,7 @@ resumes from its last checkpoint.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,6 +171,7 @@ def train_run(
             result = trained(resume=resume)
         except ResumeError:  # the row, the data or the code has changed since the checkpoint
             resume = False
+            shutil.rmtree(workspace.checkpoint(run.name))
             result = trained(resume=False)
     except RecommenderError as error:  # the report names the failure beside the other rows
         return str(error)
