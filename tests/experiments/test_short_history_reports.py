@@ -36,7 +36,7 @@ def test_reports_rank_the_channels_of_all_users(ruled: Workspace) -> None:
     evaluated = {evaluation.name for evaluation in evaluate_pipeline(ruled).evaluations}
     assert evaluated == {"after recall", "after ranking", "after reranking", *CHANNELS}
     systems = {system.name for system in evaluate_ranking(ruled, options=QUIET).systems}
-    assert systems == {"deepfm", "merged", *CHANNELS}
+    assert systems == {"deepfm", "after recall", *CHANNELS}
 
 
 def test_it_changes_no_candidate_of_a_long_history(ruled: Workspace) -> None:
@@ -47,7 +47,7 @@ def test_it_changes_no_candidate_of_a_long_history(ruled: Workspace) -> None:
     ]
     plain, with_rule = ({result.row.name: result for result in each.results} for each in found)
     assert set(plain) == set(with_rule)
-    for name in ("merged", found[0].channel):
+    for name in ("after recall", found[0].channel):
         np.testing.assert_array_equal(plain[name].per_user("ndcg@100"), with_rule[name].per_user("ndcg@100"))
 
 
