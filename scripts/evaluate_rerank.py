@@ -11,6 +11,15 @@ NDCG@10; the winner is reported on test. Writes rerank.md, rerank.json and reran
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print(
+        "error: run it from the repository's root, as PYTHONPATH=. python scripts/evaluate_rerank.py", file=sys.stderr
+    )
+    sys.exit(2)
+
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
