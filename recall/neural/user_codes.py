@@ -30,6 +30,8 @@ class UserCodes:
         typical_rating: the rating of the fit events that is nearest to their mean; NaN without ratings. It occurs
             itself, so that its code was learnt; a mean of 3.6 over whole stars has a code of its own.
         users: facts of the users, may have no columns.
+        longest: the greatest number of events before an event of the fit split; longer histories get its code, since
+            no training example has a greater one.
         typical_gap: lower median of the seconds between two successive fit events of a user, or None for data without
             times.
         query_time: codes of the query's time, or None where it is not read.
@@ -37,6 +39,7 @@ class UserCodes:
 
     rating_boundaries: FloatArray | None
     users: UserTable
+    longest: int
     typical_rating: float = np.nan
     typical_gap: int | None = None
     query_time: QueryTime | None = None
@@ -55,6 +58,7 @@ class UserCodes:
         return cls(
             boundaries,
             data.users,
+            max(int(events.lengths.max(initial=0)) - 1, 0),
             _typical_rating(events),
             _typical_gap(events),
             QueryTime.of(events) if query_time else None,
@@ -102,7 +106,8 @@ class UserCodes:
             unrated = np.full(len(user_idx), np.nan, dtype=np.float32) if mean_rating is None else mean_rating
             imputed = np.where(np.isnan(unrated) & (activity > 0), np.float32(self.typical_rating), unrated)
             columns.append(bucket_codes(imputed, self.rating_boundaries))
-        columns.append(np.minimum(np.log2(activity + 1).astype(np.int64), ACTIVITY_CODES - 1))
+        known = np.minimum(activity, self.longest)
+        columns.append(np.minimum(np.log2(known + 1).astype(np.int64), ACTIVITY_CODES - 1))
         columns.extend(self.fact_codes(user_idx).T)
         if times is not None:
             columns.extend(times.T)
@@ -126,7 +131,7 @@ class UserCodes:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays for a bundle; the user table is stored beside them."""
-        arrays = {"typical_rating": np.array(self.typical_rating)}
+        arrays = {"typical_rating": np.array(self.typical_rating), "longest": np.array(self.longest)}
         if self.typical_gap is not None:
             arrays["typical_gap"] = np.array(self.typical_gap)
         if self.rating_boundaries is not None:
@@ -139,6 +144,7 @@ class UserCodes:
         return cls(
             arrays.get("rating_boundaries"),
             users,
+            int(arrays["longest"]),
             float(arrays["typical_rating"]),
             int(arrays["typical_gap"]) if "typical_gap" in arrays else None,
             QueryTime.from_arrays(arrays),

@@ -172,7 +172,7 @@ def test_leaky_statistics_are_caught_in_the_two_towers(tmp_path: Path, monkeypat
 def inputs_up_to(events: Interactions, position: int) -> dict[str, np.ndarray]:
     """Training inputs of every user's events 0 … position."""
     data = training_data(events, genre_of_item=np.arange(N_ITEMS) % 2)
-    codes = UserCodes(np.linspace(1.5, 4.5, 9, dtype=np.float32), data.users, typical_rating=3.0)
+    codes = UserCodes(np.linspace(1.5, 4.5, 9, dtype=np.float32), data.users, longest=99, typical_rating=3.0)
     examples = PrefixExamples(events, data.items, codes, 6, 1024)
     inputs, _ = examples.batch(np.flatnonzero(positions(events) <= position))
     return {name: getattr(inputs, name).numpy() for name in ("history", "lengths", "user", "codes", "top_genres")}
@@ -266,7 +266,7 @@ def assert_targets_outside_histories(histories: list[list[int]], targets: list[l
 def check_targets_are_not_in_their_histories() -> None:
     prepared = prepared_of(world(), LeaveLastN(2))
     data = prepared.training_data()
-    codes = UserCodes(None, data.users)
+    codes = UserCodes(None, data.users, longest=N_ITEMS)
     examples = PrefixExamples(data.interactions, data.items, codes, N_ITEMS, 1024)
     inputs, targets = examples.batch(np.arange(len(examples)))
     assert_targets_outside_histories(inputs.history.tolist(), targets[:, None].tolist())

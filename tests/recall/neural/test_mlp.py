@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
 
 def network_of(board: TrainingData, **config: Any) -> NeuralNetwork:
     torch.manual_seed(0)
-    codes = UserCodes(bucket_boundaries(np.array([3.5, 4.0, 4.5], dtype=np.float32), 10), board.users)
+    codes = UserCodes(bucket_boundaries(np.array([3.5, 4.0, 4.5], dtype=np.float32), 10), board.users, longest=9)
     network = NeuralNetwork(TwoTowerConfig.parse(nested(SMALL, config)), MLPEncoder, board.items, codes)
     for part in (network.item_encoder, network.query_encoder):  # as if trained: no part stays silent
         torch.nn.init.normal_(part.out.weight, std=0.5)

@@ -126,7 +126,7 @@ def test_an_example_reads_what_its_query_would(split: Split) -> None:
     """Every event of the fit split, asked as a query at its own time, in plain Python."""
     fit = split.fit()
     data = training_data(fit)
-    codes = UserCodes(None, data.users, query_time=QueryTime.of(fit))
+    codes = UserCodes(None, data.users, longest=9, query_time=QueryTime.of(fit))
     examples = PrefixExamples(fit, data.items, codes, 6, 128)
     events = np.random.default_rng(0).permutation(fit.n_events)
     found, _ = examples.batch(events)

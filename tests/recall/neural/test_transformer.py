@@ -38,7 +38,7 @@ def network_of(data: TrainingData, **changes: Any) -> NeuralNetwork:
     torch.manual_seed(0)
     query_time = QueryTime.of(data.interactions) if changes.get("encoder__query_time") else None
     boundaries = np.linspace(1, 5, 9, dtype=np.float32)
-    codes = UserCodes(boundaries, data.users, typical_rating=3.0, typical_gap=7, query_time=query_time)
+    codes = UserCodes(boundaries, data.users, longest=9, typical_rating=3.0, typical_gap=7, query_time=query_time)
     config = TwoTowerConfig.parse(nested(SMALL, changes))
     network = NeuralNetwork(config, TransformerEncoder, data.items, codes)
     for parameter in network.parameters():  # as if trained: no part stays silent

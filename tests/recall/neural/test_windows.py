@@ -41,7 +41,7 @@ def test_every_event_is_a_target_once_an_epoch(batch_size: int, history_length: 
     lengths = [0, 1, 2, 5, 6, 10, 11, 23, 40, 0, 3]
     events = random_events(lengths, n_items=10_000)
     events = Interactions(events.user_offsets, np.arange(events.n_events), 10_000)
-    codes = WindowCodes(UserCodes(None, training_data(events).users))
+    codes = WindowCodes(UserCodes(None, training_data(events).users, longest=9))
     examples = WindowExamples(events, codes, history_length, batch_size)
     shuffle = np.random.default_rng(0)
     epochs = []
@@ -58,7 +58,7 @@ def test_every_event_is_a_target_once_an_epoch(batch_size: int, history_length: 
 def test_batches_are_even_and_hold_windows_of_like_length() -> None:
     rng = np.random.default_rng(0)
     events = random_events(rng.integers(1, 60, 400).tolist())
-    codes = WindowCodes(UserCodes(None, training_data(events).users))
+    codes = WindowCodes(UserCodes(None, training_data(events).users, longest=9))
     examples = WindowExamples(events, codes, 30, 256)
     sizes, padding = [], []
     for windows in examples.batches(rng):
@@ -72,6 +72,6 @@ def test_batches_are_even_and_hold_windows_of_like_length() -> None:
 
 def test_masks_and_windows_follow_the_seed() -> None:
     events = random_events([30, 40])
-    examples = WindowExamples(events, WindowCodes(UserCodes(None, training_data(events).users)), 5, 16)
+    examples = WindowExamples(events, WindowCodes(UserCodes(None, training_data(events).users, longest=9)), 5, 16)
     one, other = (np.concatenate(examples.batches(np.random.default_rng(3))) for _ in range(2))
     np.testing.assert_array_equal(one, other)
