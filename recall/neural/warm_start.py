@@ -30,7 +30,7 @@ class WarmStartConfig(ComponentConfig):
     """
 
     window: int = Field(default=50, ge=1)
-    neighbours: int = Field(default=500, ge=1)
+    neighbours: int = Field(default=100, ge=1)
 
 
 def cooccurrence_vectors(
