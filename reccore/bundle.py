@@ -29,7 +29,7 @@ from reccore.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import torch
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.npz"
 MEND = "make it again or restore it from a copy"

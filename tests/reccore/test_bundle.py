@@ -87,7 +87,7 @@ def test_damage_is_found_when_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "does not have format 1"),
+        ({"format_version": 1}, "does not have format 2"),
         ({"kind": "ranking"}, "is a ranking bundle, a recall bundle is needed"),
         ({"files": None}, "lists no files"),
     ],
