@@ -14,6 +14,7 @@ from scipy import sparse
 from recall.greatest import greatest_in_blocks
 from recall.topk import run_rows
 from recall.topk_kernels import item_of, score_of, scratch, select
+from reccore import Interactions
 from reccore.arrays import FloatArray
 
 ITEMS_PER_BLOCK = 2048
@@ -68,6 +69,21 @@ def top_neighbours(
         return ids, values
 
     return greatest_in_blocks(similar, n_items, ITEMS_PER_BLOCK, progress)
+
+
+def nearest_items(
+    interactions: Interactions, *, neighbours: int, window: int, progress: str | None = None
+) -> sparse.csr_matrix:
+    """``top_neighbours`` with every pair counted alike: c(i, j) / √(c_i · c_j), with c_i the events of i."""
+    return top_neighbours(
+        interactions.user_offsets,
+        interactions.item_idx,
+        weight=np.ones(interactions.n_users, dtype=np.float32),
+        norm=np.sqrt(interactions.item_counts()).astype(np.float32),
+        neighbours=neighbours,
+        window=window,
+        progress=progress,
+    )
 
 
 @njit(nogil=True, cache=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from recall.cooccurrence import top_neighbours
+from recall.cooccurrence import nearest_items
 from reccore import Interactions
 from reccore.arrays import FloatArray, IntArray, check_offsets
 
@@ -92,14 +92,5 @@ def cooccurrence_graph(
     multiply-adds. Events must be those of the fit split alone, since later ones would give away what is to be
     predicted. Items without an event are isolated.
     """
-    norm = np.sqrt(interactions.item_counts()).astype(np.float32)
-    nearest = top_neighbours(
-        interactions.user_offsets,
-        interactions.item_idx,
-        weight=np.ones(interactions.n_users, dtype=np.float32),
-        norm=norm,
-        neighbours=neighbours,
-        window=window,
-        progress="item graph" if progress else None,
-    )
-    return ItemGraph.of(nearest)
+    bar = "item graph" if progress else None
+    return ItemGraph.of(nearest_items(interactions, neighbours=neighbours, window=window, progress=bar))

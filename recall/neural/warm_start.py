@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recall.cooccurrence import top_neighbours
+from recall.cooccurrence import nearest_items
 from reccore import ComponentConfig, Interactions
 from reccore.arrays import FloatArray
 
@@ -73,16 +73,8 @@ def ppmi(counts: sparse.csr_matrix) -> sparse.csr_matrix:
 
 def _counts(interactions: Interactions, config: WarmStartConfig, *, progress: bool) -> sparse.csr_matrix:
     """(N, N) symmetric c(i, j) float64, where i or j is among the other's neighbours; the diagonal is empty."""
-    norm = np.sqrt(interactions.item_counts()).astype(np.float32)
-    cosines = top_neighbours(
-        interactions.user_offsets,
-        interactions.item_idx,
-        weight=np.ones(interactions.n_users, dtype=np.float32),
-        norm=norm,
-        neighbours=config.neighbours,
-        window=config.window,
-        progress="co-occurrence" if progress else None,
-    )
-    scale = sparse.diags(norm.astype(np.float64))
+    bar = "co-occurrence" if progress else None
+    cosines = nearest_items(interactions, neighbours=config.neighbours, window=config.window, progress=bar)
+    scale = sparse.diags(np.sqrt(interactions.item_counts()))
     counts: sparse.csr_matrix = (scale @ cosines @ scale).tocsr()
     return counts.maximum(counts.T).tocsr()
