@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loguru import logger
 
 from dataprep.events import read_event_file
 from dataprep.preprocess import preprocess_own
@@ -16,14 +14,6 @@ from reccore import DataError
 from tests.dataprep.miniatures import CSV, ML_1M, ML_100K, QUIET, rows, run
 
 EVENTS = b"userId,itemId,timestamp\n" + b"".join(b"%d,%d,1600000000\n" % (row, row) for row in range(500))
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lambda line: lines.append(str(line)), level="WARNING", format="{message}")
-    yield lines
-    logger.remove(sink)
 
 
 @pytest.mark.parametrize(

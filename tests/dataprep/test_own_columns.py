@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from loguru import logger
 
 from dataprep.preprocess import PreprocessReport, preprocess, preprocess_own, read_report
 from dataprep.readers.own import EventFile, SideFile
@@ -22,14 +20,6 @@ from scripts.run_preprocessing import describe
 from tests.dataprep.miniatures import CSV, QUIET
 
 EVENTS = {"userId": [1, 1, 2, 2], "itemId": [5, 7, 5, 9]}
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lambda line: lines.append(str(line)), level="WARNING", format="{message}")
-    yield lines
-    logger.remove(sink)
 
 
 def put(path: Path, columns: Any) -> Path:

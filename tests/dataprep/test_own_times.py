@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from loguru import logger
 
 from dataprep.events import read_event_file
 from dataprep.prepare import load_for_training
@@ -22,14 +20,6 @@ from tests.dataprep.miniatures import QUIET, rows
 
 SECOND = 1_600_000_000
 SUFFIXES = pytest.mark.parametrize("suffix", ["csv", "parquet"])
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lambda line: lines.append(str(line)), level="WARNING", format="{message}")
-    yield lines
-    logger.remove(sink)
 
 
 def put(folder: Path, suffix: str, times: Any, **columns: Any) -> Path:
