@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from loguru import logger
 
-from dataprep.prepare import Prepared
+from dataprep.prepare import load_prepared
 from dataprep.splits import LeaveLastN, Split
 from evaluation.metrics import per_query_metrics
 from evaluation.report import markdown_table, without_nan
@@ -107,7 +107,7 @@ def main() -> None:
         args.seeds, args.tried, args.epochs, args.every, args.length = "0", "1e-3:0.2", 2, 1, 10
         split, shared = synthetic_split(), SMOKE
     else:
-        split, shared = bare(Prepared.load(Workspace(args.data_dir).prepared).split), SHARED
+        split, shared = bare(load_prepared(Workspace(args.data_dir).prepared).split), SHARED
     RunOptions(threads=args.threads).apply_threads()
     threads = args.threads or torch.get_num_threads()
     settings = {name: getattr(args, name) for name in ("length", "epochs", "every")}
