@@ -51,14 +51,12 @@ def refit_pipeline(
     channels = {source.name: source.channel for source in original.sources}
 
     def in_memory(name: str, channel: BaseRecall, events: TrainingData) -> BaseRecall:
+        logger.info("fitting {} again on {:,} events", name, events.interactions.n_events)
         return channel.refit(events, options)
 
     fit_channel, fit_before_labels = refit_channel or in_memory, refit_before_labels or in_memory
     data = prepared.training_data()
-    refitted = {}
-    for name, channel in channels.items():
-        logger.info("fitting {} again on {:,} events", name, data.interactions.n_events)
-        refitted[name] = fit_channel(name, channel, data)
+    refitted = {name: fit_channel(name, channel, data) for name, channel in channels.items()}
     ranker: BaseRanker | None = None
     if original.ranker is not None and config.ranker is not None:
         ranker = type(original.ranker)(original.ranker.config)
