@@ -209,7 +209,7 @@ class RankerRuns:
         pipeline = assemble(stages, channels=self.channels, ranker=None, items=self.table.items, histories=histories)
         passage = Passage.of(pipeline, self.holdout.queries, stages.merge.k)
         offers = passage.request.offers
-        single = [self.measure(source.name, offers[source.name]) for source in pipeline.sources if source.below is None]
+        single = [self.measure(source.name, offers[source.name]) for source in pipeline.sources_for_all]
         return self.measure(RECALL, passage.merged), leaderboard(single, HEADLINE)[0]
 
 

@@ -62,7 +62,7 @@ def evaluate_pipeline(
     k = int(job.by.partition("@")[2])
     funnel = measure_funnel(pipeline, passage, job.holdout, k)
     offers = passage.request.offers
-    channels = [job.measure(source.name, offers[source.name]) for source in pipeline.sources if source.below is None]
+    channels = [job.measure(source.name, offers[source.name]) for source in pipeline.sources_for_all]
     measured = [job.measure(name, offer) for name, offer in orders_of(passage).items()]
     best = leaderboard(channels, job.by)[0]
     comparisons = [job.compare(evaluation, best) for evaluation in measured]

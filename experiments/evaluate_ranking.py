@@ -141,7 +141,7 @@ def evaluate_ranking(
         raise ConfigError(f"rankers of different tasks ({', '.join(tasks)}) have no labels in common; name them apart")
     samples = ranking_samples(_before_ranking(pipeline), job.holdout, tasks=tasks, source=split, options=options)
     systems = [_measure_ranker(job, name, ranker, samples) for name, ranker in rankers.items()]
-    for_all = [source.name for source in pipeline.sources if source.below is None]
+    for_all = [source.name for source in pipeline.sources_for_all]
     orders = {RECALL: samples.candidates.place_scores, **_channels(samples, for_all)}
     systems += [_measure_order(job, name, scores, samples, tasks[0]) for name, scores in orders.items()]
     offered = int((samples.labels[tasks[0]] == 1.0).sum())

@@ -99,10 +99,15 @@ class Pipeline:
         """Whether a channel reads ``as_of`` as the time of the event to predict."""
         return any(source.channel.query_time for source in self.sources)
 
+    @property
+    def sources_for_all(self) -> tuple[ChannelSource, ...]:
+        """The sources that serve every query."""
+        return tuple(source for source in self.sources if source.below is None)
+
     def score_meanings(self) -> dict[str, str]:
         """What the scores ``merge``, ``rank`` and ``final`` of a recommendation mean, one phrase each."""
         meanings = {"merge": self.merger.meaning}
-        scorer = next((stage for stage in self.stages if isinstance(stage, RankerScorer)), None)
+        scorer = self._scorer
         if scorer is not None:
             meanings["rank"] = scorer.meaning
         last = f"the {'merge' if scorer is None else 'rank'} score"
@@ -111,7 +116,11 @@ class Pipeline:
     @property
     def ranker(self) -> BaseRanker | None:
         """The ranker; None without one."""
-        return next((stage.ranker for stage in self.stages if isinstance(stage, RankerScorer)), None)
+        return None if self._scorer is None else self._scorer.ranker
+
+    @property
+    def _scorer(self) -> RankerScorer | None:
+        return next((stage for stage in self.stages if isinstance(stage, RankerScorer)), None)
 
     @property
     def reranker(self) -> BaseReranker | None:

@@ -226,13 +226,13 @@ class RankerScorer(Scorer):
 
     def score(self, request: Request, candidates: Candidates) -> FloatArray:
         score = self.ranker.score(request.queries, candidates)
-        rows = np.flatnonzero(self.blended(request))
+        known = known_events(request, self.ranker)
+        rows = np.flatnonzero(known < self.below)
         if len(rows) == 0:
             return score
         some, queries = candidates.select(rows), request.queries.select(rows)
         other = some.score if self.order is None else self.order.score(queries, some)
-        known = known_events(request, self.ranker)[rows]
-        weight = (known / (known + self.prior)).astype(np.float32)[:, None]
+        weight = (known[rows] / (known[rows] + self.prior)).astype(np.float32)[:, None]
         blend = weight * standardised(score[rows], some.mask) + (1 - weight) * standardised(other, some.mask)
         score = score.copy()
         score[rows] = np.where(some.mask, blend, -np.inf)
