@@ -37,6 +37,15 @@ class FilmFinder:
         pairs = zip(self._titles.tolist(), years.tolist(), strict=True)
         return np.array([f"{title} {year}" if title and year else title for title, year in pairs], dtype=np.str_)
 
+    @cached_property
+    def _by_whole_title(self) -> dict[str, list[int]]:
+        """Comparable title without the article, with the year and without → its films, in order."""
+        films: dict[str, list[int]] = {}
+        for item, names in enumerate(zip(self._titles.tolist(), self._labels.tolist(), strict=True)):
+            for name in {without_article(name) for name in names}:
+                films.setdefault(name, []).append(item)
+        return films
+
     def find(self, text: str) -> RawId:
         """Raw id of the film of that title, or else of the only one whose title contains the text.
 
@@ -56,10 +65,9 @@ class FilmFinder:
             return text
         if not wanted:
             raise DataError(f"{text!r} is neither the id of a film nor a part of a title")
-        exact = np.zeros(len(self._titles), dtype=bool)
-        for values in (self._titles, self._labels):
-            exact |= np.array([without_article(value) == wanted for value in values.tolist()], dtype=bool)
-        found = np.flatnonzero(exact if exact.any() else np.char.find(self._labels, wanted) >= 0)
+        found = np.array(self._by_whole_title.get(wanted, ()), dtype=np.int64)
+        if len(found) == 0:
+            found = np.flatnonzero(np.char.find(self._labels, wanted) >= 0)
         if len(found) == 0 and ids.is_text:
             return text
         if len(found) == 0:
