@@ -113,12 +113,13 @@ def measure_curves(
     """
     before = given.candidates.head(K)
     base = _resampled(given.figures(before), given.seed)
-    points = [_point(BEFORE, 1.0, before, given, base)]
+    covered = catalogue_coverage(before, given.data.items.n_items, K)
+    points = [_point(BEFORE, 1.0, before, given, base, covered)]
     for family, reranker in rerankers.items():
         for trade_off in sorted(trade_offs, reverse=True):
             changed = reranker.with_trade_off(trade_off)
             offer = changed.rerank(given.holdout.queries, given.candidates, K)
-            points.append(_point(family, trade_off, offer, given, base))
+            points.append(_point(family, trade_off, offer, given, base, covered))
     return points
 
 
@@ -169,10 +170,11 @@ def _resampled(figures: Mapping[str, FloatArray], seed: int) -> _Resampled:
     return {name: (float(centre[i]), means[:, i]) for i, name in enumerate(figures)}
 
 
-def _point(family: str, trade_off: float, offer: Candidates, given: CurveData, base: _Resampled) -> CurvePoint:
+def _point(
+    family: str, trade_off: float, offer: Candidates, given: CurveData, base: _Resampled, covered_before: float
+) -> CurvePoint:
     found = _resampled(given.figures(offer), given.seed)
     covered = catalogue_coverage(offer, given.data.items.n_items, K)
-    covered_before = catalogue_coverage(given.candidates, given.data.items.n_items, K)
     values = {name: percentile_interval(mean, means) for name, (mean, means) in found.items()}
     changes = {}
     for name, (mean, means) in found.items():
