@@ -154,7 +154,12 @@ def make_training(args: argparse.Namespace) -> Trainer:
             "loss": {"implementation": "fused", "mask_positives": "all" if args.mask_positives else "none"},
         }
     )
-    codes = UserCodes(bucket_boundaries(rating[:100_000]), UserTable(args.users), typical_rating=float(rating.mean()))
+    codes = UserCodes(
+        bucket_boundaries(rating[:100_000]),
+        UserTable(args.users),
+        longest=int(counts.max()) - 1,
+        typical_rating=float(rating.mean()),
+    )
     torch.manual_seed(0)
     network = NeuralNetwork(config, MLPEncoder, items, codes)
     network.train()
