@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXECUTED = ROOT / "build" / "notebooks"
 """Where ``make notebooks`` writes the executed notebooks."""
 LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\((?!https?:|#)([^)\s]+)\)")
+PICTURE = re.compile(r"(!\[[^\]\n]*\]\()docs/")
 MERMAID = re.compile(r"^```mermaid$", re.MULTILINE)
 HOW_TO_RUN = """# Notebooks
 
@@ -40,8 +41,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite links between README.md and docs/, and show diagrams as their source, which needs no outside script."""
-    return MERMAID.sub("```text", LINK.sub(site_link, markdown))
+    """Rewrite links and pictures between README.md and docs/, and show diagrams as their source.
+
+    Drawing the diagrams would need an outside script.
+    """
+    return MERMAID.sub("```text", PICTURE.sub(r"\1", LINK.sub(site_link, markdown)))
 
 
 def site_link(link: re.Match[str]) -> str:

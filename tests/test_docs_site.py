@@ -19,7 +19,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if find_spec("mkdocs") is None:
         pytest.skip("mkdocs is not installed")
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return folder
@@ -41,6 +41,17 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
         assert 'class="mermaid"' not in text  # would load a script
     for style in site.rglob("*.css"):
         assert "@import" not in style.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_every_picture_of_a_page_is_there(site: Path) -> None:
+    pictures = 0
+    for page in site.glob("*.html"):
+        for source in re.findall(r"<img[^>]+src=[\"']?([^\"' >]+)", page.read_text(encoding="utf-8")):
+            if not source.startswith("data:"):
+                pictures += 1
+                assert (site / source).is_file(), f"{page.name}: {source}"
+    assert pictures > 2
 
 
 @pytest.mark.slow
