@@ -19,6 +19,7 @@ from dataprep.labels import pairs_of_lists
 from dataprep.own_features import with_own_items, with_own_users
 from dataprep.parquet import read_optional
 from dataprep.readers.own import EventFile
+from dataprep.sources import check_sources
 from dataprep.splits import LeaveLastN, Split, SplitProtocol, parse_protocol
 from dataprep.table_hashes import check_tables, table_hashes
 from dataprep.tags import TagEvents, with_tags
@@ -130,6 +131,7 @@ def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prep
 
     Raises:
         NotReadyError: preprocessing has not run.
+        ArtefactError: a raw file changed since; names it and the command.
         DataError: the tables are not what preprocessing writes.
     """
     path = require(workspace.processed / "ratings.parquet", "processed ratings", "run_preprocessing.py")
@@ -142,6 +144,7 @@ def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prep
         raise DataError(
             f"{about} is damaged ({reason}); run PYTHONPATH=. python scripts/run_preprocessing.py"
         ) from error
+    check_sources(workspace.processed, manifest.get("sources", {}))
     source["tables"] = table_hashes(workspace.processed)
     return _prepare(read_events(path), workspace, protocol or LeaveLastN(1), source)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,12 +11,12 @@ from dataprep import schema
 from dataprep.readers.layouts import find_layout, source_files
 from dataprep.readers.own import EventFile, SideFile, read_own, same_ids, used_files
 from dataprep.readers.own_vectors import VectorSource, with_vectors
+from dataprep.sources import Source
 from dataprep.tables import PreprocessReport, write_tables
-from reccore.bundle import file_sha256
 from reccore.errors import ConfigError
 from reccore.options import RunOptions
 
-__all__ = ["PreprocessReport", "preprocess", "preprocess_own", "read_report", "source_fingerprint"]
+__all__ = ["PreprocessReport", "preprocess", "preprocess_own", "read_report"]
 
 
 def preprocess(
@@ -46,8 +45,8 @@ def preprocess(
     _check_share(max_reject_share)
     layout, folder = find_layout(source_dir)
     data = with_vectors(layout.read(folder, options.progress), item_vectors, user_vectors, options.progress)
-    fingerprint = source_fingerprint([*source_files(source_dir), *_files(item_vectors, user_vectors)])
-    return write_tables(data, out, source_dir.resolve().name, fingerprint, max_reject_share, options)
+    source = Source.of([*source_files(source_dir), *_files(item_vectors, user_vectors)], out)
+    return write_tables(data, out, source_dir.resolve().name, source, max_reject_share, options)
 
 
 def preprocess_own(
@@ -75,15 +74,9 @@ def preprocess_own(
     data = with_vectors(data, item_vectors, user_vectors, options.progress)
     files = [*used_files(interactions, items, users), *_files(item_vectors, user_vectors)]
     reading = [asdict(file) | {"path": None} for file in (interactions, items, users) if file is not None]
-    fingerprint = source_fingerprint(files, reading)
-    return write_tables(same_ids(data), out, interactions.name, fingerprint, max_reject_share, options)
-
-
-def source_fingerprint(files: Sequence[Path], reading: Sequence[object] = ()) -> str:
-    """SHA-256 over names, sizes and contents of the source files, how they are read, and the tables' format version."""
-    facts: list[object] = [[path.name, path.stat().st_size, file_sha256(path)] for path in files]
-    facts += reading
-    return hashlib.sha256(json.dumps([schema.FORMAT_VERSION, facts]).encode()).hexdigest()
+    return write_tables(
+        same_ids(data), out, interactions.name, Source.of(files, out, reading), max_reject_share, options
+    )
 
 
 def _files(*sources: Sequence[VectorSource]) -> list[Path]:

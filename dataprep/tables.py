@@ -21,6 +21,7 @@ from dataprep.cleaning import repeated_ids, repeated_pairs, tie_hash, user_chunk
 from dataprep.readers.own_columns import described
 from dataprep.readers.raw import RawData, RawTable
 from dataprep.readers.times import FRACTION
+from dataprep.sources import Source
 from dataprep.ties import Ties
 from reccore.errors import DataError
 from reccore.options import RunOptions
@@ -55,6 +56,7 @@ class PreprocessReport:
         has_position: whether the source has a column ``position``, which orders events of equal time.
         item_columns: own column of the items → what it is, such as ``number, 12% missing``.
         user_columns: the same of the users.
+        sources: file that was read, relative to the folder of the tables → SHA-256.
     """
 
     dataset: str
@@ -72,6 +74,7 @@ class PreprocessReport:
     has_position: bool = False
     item_columns: dict[str, str] = field(default_factory=dict)
     user_columns: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     @property
     def n_rejected(self) -> int:
@@ -79,7 +82,7 @@ class PreprocessReport:
 
 
 def write_tables(
-    data: RawData, out: Path, dataset: str, fingerprint: str, max_reject_share: float, options: RunOptions
+    data: RawData, out: Path, dataset: str, source: Source, max_reject_share: float, options: RunOptions
 ) -> PreprocessReport:
     """Check, sort and write all tables of a data set.
 
@@ -105,7 +108,7 @@ def write_tables(
     }
     own = ((schema.ITEM_FEATURES, data.item_features), (schema.USER_FEATURES, data.user_features))
     optional |= {name: table for name, table in own if table is not None}
-    report = _report(data, dataset, fingerprint, ratings, len(rated), added, tables, has_position=POSITION in order)
+    report = _report(data, dataset, source, ratings, len(rated), added, tables, has_position=POSITION in order)
     for name, table in {schema.MOVIES: catalogue, **optional}.items():
         report.rows[name.removesuffix(".parquet")] = len(table)
 
@@ -134,7 +137,7 @@ def write_tables(
 def _report(
     data: RawData,
     dataset: str,
-    fingerprint: str,
+    source: Source,
     ratings: RawTable,
     n_rated: int,
     added: int,
@@ -154,10 +157,11 @@ def _report(
         tie_order=data.tie_order,
         has_rating="rating" in ratings.table.column_names,
         has_time="timestamp" in ratings.table.column_names,
-        fingerprint=fingerprint,
+        fingerprint=source.fingerprint,
         has_position=has_position,
         item_columns={} if data.item_features is None else described(data.item_features),
         user_columns={} if data.user_features is None else described(data.user_features),
+        sources=source.files,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -63,6 +64,20 @@ def test_the_proposed_commands_mend_it(command: Command, own: Workspace) -> None
     for model in ("mf", "popularity"):
         assert command("train_recall", *root, "--model", model).code == 0
     assert command("evaluate_recall", *root, "--models", "mf,popularity").code == 0
+
+
+def test_preparing_refuses_tables_of_a_raw_file_that_changed(command: Command, own: Workspace) -> None:
+    change_raw(own)
+    sentence = command("prepare_two_tower_data", "--data_dir", own.root).sentence
+    assert f"ratings.csv changed after the tables under {own.processed} were made; run again: " in sentence
+    assert sentence.endswith(f"PYTHONPATH=. python scripts/run_preprocessing.py --data_dir {own.root}")
+    assert command("run_preprocessing", "--data_dir", own.root).code == 0
+    assert command("prepare_two_tower_data", "--data_dir", own.root).code == 0
+
+
+def test_preparing_does_not_need_the_raw_files(command: Command, own: Workspace) -> None:
+    shutil.rmtree(own.raw)
+    assert command("prepare_two_tower_data", "--data_dir", own.root).code == 0
 
 
 def test_preprocessing_again_without_a_change_is_no_change(command: Command, own: Workspace) -> None:
