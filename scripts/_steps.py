@@ -16,6 +16,9 @@ from loguru import logger
 from reccore.bundle import MANIFEST, file_sha256
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA_ROOMS = ("reccore", "dataprep")
+RECALL_ROOMS = (*DATA_ROOMS, "training", "recall")
+ALL_ROOMS = (*RECALL_ROOMS, "evaluation", "ranking", "rerank", "pipeline", "experiments")
 
 
 def source_digest(rooms: Sequence[str]) -> str:
@@ -92,6 +95,10 @@ class StepRunner:
     seconds: dict[str, float] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     _runs: dict[str, str] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Run every step again, whatever was run before."""
+        self.memory.unlink(missing_ok=True)
 
     def run(self, step: Step) -> None:
         """Run a step unless its result is unchanged since it was made from the same inputs, options and code.

@@ -27,7 +27,7 @@ from pydantic import Field
 from reccore import Bundle, ComponentConfig, DataError, RunOptions, Workspace
 from scripts._cli import parse_command, run
 from scripts._settings import read_toml
-from scripts._steps import Step, StepRunner
+from scripts._steps import ALL_ROOMS, DATA_ROOMS, RECALL_ROOMS, Step, StepRunner
 from scripts.recommend import answer_text
 
 DATASET = "ml-100k"
@@ -35,9 +35,6 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs" / DATASET
 CHANNELS = ("popularity", "itemcf", "mf", "two_tower", "markov", "usercf")
 NEW_USERS = "itemcf_prior"
 """The channel of users with a short history, see ranker.toml."""
-DATA_ROOMS = ("reccore", "dataprep")
-RECALL_ROOMS = (*DATA_ROOMS, "training", "recall")
-ALL_ROOMS = (*RECALL_ROOMS, "evaluation", "ranking", "rerank", "pipeline", "experiments")
 SHOWN = ("hit_rate@10", "ndcg@10", "diversity@10")
 
 

@@ -7,7 +7,8 @@ It does what prepare_two_tower_data.py, train_recall.py for each channel, and tr
 The configuration has a table for each channel, such as [channels.mf], with the channel's options; `model` in it is the
 kind of channel where that is not the table's name. [ranker] holds `model` and the ranker's options, [pipeline] the
 options of the pipeline, whose channels are those of the configuration. The pipeline is written to
-<data_dir>/models/pipeline, for recommend.py.
+<data_dir>/models/pipeline, for recommend.py. After a crash or Ctrl-C the same command with --resume keeps what was
+trained with the same data, options and code, and continues the training that was cut short.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ if find_spec("reccore") is None:
     print("error: run it from the repository's root, as PYTHONPATH=. python scripts/train_all.py", file=sys.stderr)
     sys.exit(2)
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from loguru import logger
 from pydantic import Field, model_validator
 
-from reccore import ComponentConfig
-from scripts._cli import parse_command, run
+from reccore import ComponentConfig, RunOptions, Workspace
+from scripts._cli import ResumableRunSettings, parse_command, run
+from scripts._steps import ALL_ROOMS, DATA_ROOMS, RECALL_ROOMS, Step, StepRunner
 
 
 class TrainAllSettings(ComponentConfig):
@@ -49,37 +52,84 @@ class TrainAllSettings(ComponentConfig):
 
 
 def main(argv: list[str] | None = None) -> None:
-    command = parse_command(argv, __doc__, TrainAllSettings)
-    job, space, options = command.settings, command.workspace, command.options
+    command = parse_command(argv, __doc__, TrainAllSettings, run=ResumableRunSettings)
+    space, options = command.workspace, command.options
+    from pipeline.builder import PIPELINE
+    from reccore.bundle import read_manifest
+
+    runner = StepRunner(space.root / "train_all.json")
+    if not options.resume:
+        runner.forget()
+    steps = all_steps(command.settings, space, options)
+    for step in steps:
+        runner.run(step)
+    ranker = command.settings.ranker["model"]
+    manifests = {name: read_manifest(space.model(name)) or {} for name in (*command.settings.channels, ranker)}
+    result = {
+        "channels": {name: manifests[name]["metrics"] for name in command.settings.channels},
+        "ranker": manifests[ranker]["metrics"],
+        "pipeline": str(space.model(PIPELINE)),
+        "seconds": {name: round(value, 1) for name, value in runner.seconds.items()},
+        "up_to_date": runner.skipped,
+    }
+    command.emit(result, _text(result))
+
+
+def all_steps(job: TrainAllSettings, space: Workspace, options: RunOptions) -> list[Step]:
+    """Preparing, one step for each channel, and the ranker."""
     from dataprep.prepare import prepare
     from dataprep.splits import parse_protocol
+    from dataprep.table_hashes import table_hashes
+    from pipeline.builder import PIPELINE
     from pipeline.fitting import train_channel, train_ranker
+    from training.checkpointing import has_checkpoint
 
-    prepare(space, parse_protocol(job.protocol)).save(space.prepared)
-    results = {}
+    def resumed(name: str) -> RunOptions:
+        return replace(options, resume=options.resume and has_checkpoint(space.checkpoint(name)))
+
+    steps = [
+        Step(
+            "prepare",
+            lambda: prepare(space, parse_protocol(job.protocol)).save(space.prepared),
+            makes=space.prepared,
+            rooms=DATA_ROOMS,
+            options=[job.protocol, table_hashes(space.processed)],
+        )
+    ]
     for name, given in job.channels.items():
-        logger.info("── {}", name)
         settings = dict(given)
         model = settings.pop("model", name)
-        results[name] = train_channel(space, model, settings, name=name, options=options)
+        steps.append(
+            Step(
+                name,
+                partial(train_channel, space, model, settings, name=name, options=resumed(name)),
+                makes=space.model(name),
+                needs=["prepare"],
+                rooms=RECALL_ROOMS,
+                options=[model, settings, options.seed],
+            )
+        )
     ranker = dict(job.ranker)
     model = ranker.pop("model")
-    logger.info("── {}", model)
     chain = {"channels": list(job.channels), **job.pipeline}
-    ranked = train_ranker(space, model, settings=ranker, pipeline_settings=chain, options=options)
-    command.emit({"channels": results, "ranker": ranked}, _text(results, ranked))
+    train = partial(train_ranker, space, model, settings=ranker, pipeline_settings=chain, options=resumed(model))
+    needs = list(job.channels)
+    how = [model, ranker, chain, options.seed]
+    return [*steps, Step("ranker and pipeline", train, space.model(PIPELINE), needs, ALL_ROOMS, how)]
 
 
-def _text(channels: dict[str, dict[str, Any]], ranked: dict[str, Any]) -> str:
+def _text(result: dict[str, Any]) -> str:
     """Validation figures of the channels and the stages, and where the pipeline is."""
-    figures = {name: result["validation"] for name, result in channels.items()}
-    figures |= {f"after {stage}": values for stage, values in (ranked["validation"] or {}).items()}
+    figures = dict(result["channels"])
+    figures |= {f"after {stage}": values for stage, values in (result["ranker"] or {}).items()}
     width = max(map(len, figures))
     lines = ["validation"]
     for name, values in figures.items():
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in (values or {}).items() if metric.endswith("@10"))
         lines.append(f"  {name:<{width}}  {shown}".rstrip())
-    return "\n".join([*lines, f"pipeline at {ranked['pipeline']}"])
+    if result["up_to_date"]:
+        lines.append(f"kept as they were: {', '.join(result['up_to_date'])}")
+    return "\n".join([*lines, f"pipeline at {result['pipeline']}"])
 
 
 if __name__ == "__main__":

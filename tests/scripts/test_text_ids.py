@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,8 @@ def test_text_ids_end_to_end(shop: Path, command: Command) -> None:
     trained = command("train_all", *root, "--config", shop / "chain.toml", "--json")
     assert trained.code == 0, trained.err
     assert list(trained.json["channels"]) == ["popularity", "cf"]
-    assert trained.json["ranker"]["model"] == "lr"
+    assert trained.json["pipeline"].endswith("models/pipeline")
+    assert "after ranking" in command("train_all", *root, "--config", shop / "chain.toml", "--resume").out
 
     log = pd.read_csv(shop / "log.csv.gz")
     user = str(log["customer_id"].iloc[0])
@@ -57,6 +59,20 @@ def test_text_ids_end_to_end(shop: Path, command: Command) -> None:
     assert "user nobody is not known here" in command("recommend", *root, "--user", "nobody").sentence
     explained = command("explain", *root, "--user", user, "--movie", "MUG-002", "--json").json
     assert explained["movie_id"] == "MUG-002"
+
+
+def test_train_all_resumes_what_is_missing_or_changed(shop: Path, command: Command) -> None:
+    root = ("--data_dir", shop / "root")
+    files = ("--interactions", shop / "log.csv.gz", "--items", shop / "products.csv")
+    assert command("run_preprocessing", *root, *files).code == 0
+    train = ("train_all", *root, "--config", shop / "chain.toml", "--json")
+    assert command(*train).json["up_to_date"] == []
+    assert command(*train, "--resume").json["up_to_date"] == ["prepare", "popularity", "cf", "ranker and pipeline"]
+    shutil.rmtree(shop / "root" / "models" / "cf")  # as a run leaves it that is killed before it is trained
+    assert command(*train, "--resume").json["up_to_date"] == ["prepare", "popularity"]
+    other = command(*train, "--resume", "--set", "ranker.epochs=2").json
+    assert other["up_to_date"] == ["prepare", "popularity", "cf"]
+    assert command(*train).json["up_to_date"] == []
 
 
 def test_own_files_for_training_and_test(shop: Path, command: Command) -> None:
