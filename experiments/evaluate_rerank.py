@@ -100,7 +100,7 @@ def evaluate_rerank(
         NotReadyError, ArtefactError, DataError: see ``EvaluationJob.open``.
     """
     pipeline = load(workspace.model(PIPELINE))
-    channel, vectors = _item_vectors(pipeline)
+    channel, vectors = item_vectors(pipeline)
     rerankers = fit_families(only, pool, pipeline.items, channel, vectors, pipeline.vocabulary)
     curves, protocols = {}, {}
     for split in ("valid", "test"):
@@ -154,7 +154,7 @@ def fit_families(
     return found
 
 
-def _item_vectors(pipeline: Pipeline) -> tuple[str | None, FloatArray | None]:
+def item_vectors(pipeline: Pipeline) -> tuple[str | None, FloatArray | None]:
     """The channel that the pipeline's reranker compares items by, else the first one with item vectors; its vectors."""
     own = None if pipeline.reranker is None else pipeline.reranker.vectors_of
     for source in pipeline.sources:

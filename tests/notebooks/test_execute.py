@@ -101,10 +101,16 @@ def test_the_notebooks_run_on_data_without_ratings_times_titles_and_genres(
     monkeypatch.setenv("MOVIELENS_REC_MAX_EVENTS", "500")  # thins the users too
     main(["--data_dir", str(space.root)])
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["01_explore_data.ipynb", "02_recall_comparison.ipynb", "03_ranking_and_funnel.ipynb"]
+    assert names == [
+        "01_explore_data.ipynb",
+        "02_recall_comparison.ipynb",
+        "03_ranking_and_funnel.ipynb",
+        "04_rerank.ipynb",
+    ]
     figures = {path.name for path in (space.reports / "notebooks").iterdir()}
     assert {"long_tail.png", "activity.png", "bands.png", "ndcg.png", "hit_rate.png", "map_genres.png"} <= figures
     assert {"leak.png", "ranking_ndcg.png", "funnel.png", "oracle.png", "slices.png"} <= figures
+    assert {"rerank_taken.png", "rerank_curves.png"} <= figures
     assert not {"genres.png", "durations.png", "map_years.png"} & figures
     assert stored(space.models) == models, "a notebook changed trained models"
 

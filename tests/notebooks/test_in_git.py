@@ -37,6 +37,7 @@ def test_all_are_there() -> None:
         "01_explore_data.ipynb",
         "02_recall_comparison.ipynb",
         "03_ranking_and_funnel.ipynb",
+        "04_rerank.ipynb",
     ]
 
 
