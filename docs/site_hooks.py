@@ -18,6 +18,7 @@ EXECUTED = ROOT / "build" / "notebooks"
 """Where ``make notebooks`` writes the executed notebooks."""
 LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\((?!https?:|#)([^)\s]+)\)")
 PICTURE = re.compile(r"(!\[[^\]\n]*\]\()docs/")
+CHINESE = "README.zh-CN.md"
 MERMAID = re.compile(r"^```mermaid$", re.MULTILINE)
 HOW_TO_RUN = """# Notebooks
 
@@ -28,9 +29,9 @@ NOT_YET = "None has been executed here: `make notebooks` runs them and `make doc
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the home page, the list of notebooks, and the notebooks themselves."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    files.append(File.generated(config, "index.md", content=readme))
+    """Add the home page in both languages, the list of notebooks, and the notebooks themselves."""
+    for page, name in (("index.md", "README.md"), (CHINESE, CHINESE)):
+        files.append(File.generated(config, page, content=(ROOT / name).read_text(encoding="utf-8")))
     notebooks = sorted(EXECUTED.glob("*.html"))
     lines = [f"- [{title_of(path)}](notebooks/{path.name})" for path in notebooks]
     listed = "\n".join([HOW_TO_RUN, *(lines or [NOT_YET])])
