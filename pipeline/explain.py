@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from pipeline.fates import FATES, Fate, Passage, place_of
-from pipeline.history import EventLike, encode_ids
+from pipeline.history import encode_ids
 from pipeline.inference import Pipeline
-from pipeline.stages import ChannelSource, Filter, Merger, RankerScorer, Request, RerankSelector, Scorer
+from pipeline.requests import Asked
+from pipeline.stages import ChannelSource, Filter, RankerScorer, Request, RerankSelector, Scorer
 from pipeline.verdict import verdict
 from pipeline.views import ChannelView, Contribution, StageView
 from ranking.attribution import ITEM
@@ -58,29 +58,18 @@ class Explanation:
         return asdict(self)
 
 
-def explain(
-    pipeline: Pipeline,
-    movie: RawId,
-    *,
-    user: RawId | None = None,
-    history: Sequence[EventLike] | None = None,
-    new_events: Sequence[EventLike] = (),
-    k: int = 10,
-    exclude: Sequence[RawId] = (),
-    as_of: int | None = None,
-) -> Explanation:
+def explain(pipeline: Pipeline, movie: RawId, **asked: Unpack[Asked]) -> Explanation:
     """Follow a film through the request that ``pipeline.recommend`` would answer with the same arguments.
 
     Args:
         pipeline: ready to answer.
         movie: raw id of the film.
-        user, history, new_events, k, exclude, as_of: see ``Pipeline.recommend``.
+        asked: see ``pipeline.requests.Asked``.
 
     Raises:
         DataError: the film is not in the catalogue; and as ``Pipeline.recommend``.
     """
-    request, _ = pipeline.request(user=user, history=history, new_events=new_events, k=k, exclude=exclude, as_of=as_of)
-    return explain_request(pipeline, movie, request)
+    return explain_request(pipeline, movie, pipeline.request(**asked)[0])
 
 
 def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Explanation:
@@ -99,7 +88,7 @@ def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Expla
             f"movie {movie} is not in the catalogue of this pipeline ({len(pipeline.vocabulary.items):,} films), so no "
             "stage can offer it; correct the id, or train on data that has the film"
         )
-    passage = Passage.of(pipeline, request.queries, k, exclude=request.exclude)
+    passage = Passage.of_request(pipeline, request)
     fate = FATES[int(passage.fates(np.zeros(1, dtype=np.int64), np.array([item]), k)[0])]
     sources = [source for source in pipeline.sources if source.serves(passage.request).any()]
     channels = tuple(channel_view(source, passage.request, item) for source in sources)
@@ -155,8 +144,7 @@ def channel_view(source: ChannelSource, request: Request, item: int) -> ChannelV
 def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageView, ...]:
     """Where the item stands in the order of the merge, of the ranker and of the reranker, as far as it came."""
     request, k = passage.request, passage.request.k
-    n_offered = sum(offer.k for offer in request.offers.values())
-    unlimited = Merger(pipeline.merger.config, max(n_offered, 1), pipeline.merger.fill).merge(request.offers)
+    unlimited = pipeline.merger.unlimited(request.offers)
     views = [StageView.in_order("merge", pipeline.merger.name, unlimited, item, pipeline.merger.k)]
     before = passage.merged
     for stage, after in passage.later:

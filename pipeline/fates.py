@@ -22,6 +22,7 @@ Fate: TypeAlias = Literal[
     "filtered",
     "ranked_low",
     "reranked_out",
+    "displaced",
     "recommended",
 ]
 FATES: tuple[Fate, ...] = get_args(Fate)
@@ -32,9 +33,10 @@ FATES: tuple[Fate, ...] = get_args(Fate)
 ``excluded``     in the history, or among the items that the request excludes
 ``not_offered``  no channel has it among the candidates that it retrieves
 ``cut_by_merge`` a channel offers it, and the merge does not keep it
-``filtered``     a filter after the merge drops it
+``filtered``     the request's filter rejects it, or a filter after the merge drops it
 ``ranked_low``   a candidate, not among the first k in the order that the selector receives
 ``reranked_out`` among the first k in that order, and the reranker puts other items in its place
+``displaced``    chosen, and its place goes to an item that the request must include
 ``recommended``  among the k items of the final list
 ================ ======================================================================================
 """
@@ -46,6 +48,7 @@ FATE_LABELS: Mapping[Fate, str] = {
     "filtered": "dropped by a filter",
     "ranked_low": "ranked too low",
     "reranked_out": "moved out by the reranker",
+    "displaced": "displaced by a film that must be included",
     "recommended": "recommended",
 }
 _ROWS_AT_ONCE = 4096
@@ -68,13 +71,17 @@ class Passage:
     trace: Trace
 
     @classmethod
-    def of(cls, pipeline: Pipeline, queries: QueryBatch, k: int, *, exclude: Exclusions | None = None) -> Passage:
-        """Run a batch of queries as ``Pipeline.run`` does, and keep what every stage passes on.
+    def of(cls, pipeline: Pipeline, queries: QueryBatch, k: int) -> Passage:
+        """The passage of a batch of queries as ``Pipeline.run`` answers them."""
+        return cls.of_request(pipeline, Request(queries, k, Exclusions.of_history(queries)))
+
+    @classmethod
+    def of_request(cls, pipeline: Pipeline, request: Request) -> Passage:
+        """Run a request as ``Pipeline.run_request`` does, and keep what every stage passes on.
 
         Memory grows with the number of stages times that of one batch of candidates.
         """
-        request = Request(queries, k, Exclusions.of_history(queries) if exclude is None else exclude)
-        trace = Trace(len(queries))
+        trace = Trace(len(request.queries))
         (_, merged), *rest = pipeline.steps(request, trace)
         return cls(request, merged, [(stage, after) for stage, after in rest if isinstance(stage, Stage)], trace)
 
@@ -111,44 +118,56 @@ class Passage:
             item_idx: (L,) items, -1 = not in the catalogue.
             k: length of the final list, at most the request's.
         """
-        pool = self.before_selection
-        excluded = self.request.exclude.select(rows).contains(item_idx[:, None])[:, 0]
-        offered = np.zeros(len(rows), dtype=bool)
-        for offer in self.request.offers.values():
+        pool, request = self.before_selection, self.request
+        offered = np.isin(item_idx, request.must_include)
+        for offer in request.offers.values():
             offered |= places(offer, rows, item_idx) >= 0
-        tests: dict[Fate, np.ndarray] = {  # the first that holds counts
-            "recommended": places(self.final.head(k), rows, item_idx) >= 0,
-            "unknown": item_idx < 0,
-            "excluded": excluded,
-            "not_offered": ~offered,
-            "cut_by_merge": places(self.merged, rows, item_idx) < 0,
-            "filtered": places(pool, rows, item_idx) < 0,
-            "reranked_out": places(pool.head(k), rows, item_idx) >= 0,
-        }
-        codes = [FATES.index(fate) for fate in tests]
-        found: IntArray = np.select(list(tests.values()), codes, default=FATES.index("ranked_low"))
+        chosen = request.orders.get("select", self.final.item_idx)[:, :k]
+        tests: list[tuple[Fate, np.ndarray]] = [  # the first that holds counts
+            ("recommended", places(self.final.head(k), rows, item_idx) >= 0),
+            ("unknown", item_idx < 0),
+            ("filtered", np.isin(item_idx, request.rejected)),
+            ("excluded", request.exclude.select(rows).contains(item_idx[:, None])[:, 0]),
+            ("not_offered", ~offered),
+            ("cut_by_merge", places(self.merged, rows, item_idx) < 0),
+            ("filtered", places(pool, rows, item_idx) < 0),
+            ("displaced", columns_of(chosen, rows, item_idx) >= 0),
+            ("reranked_out", places(pool.head(k), rows, item_idx) >= 0),
+        ]
+        codes = [FATES.index(fate) for fate, _ in tests]
+        found: IntArray = np.select([holds for _, holds in tests], codes, default=FATES.index("ranked_low"))
         return found
 
 
 def places(candidates: Candidates, rows: IntArray, item_idx: IntArray) -> IntArray:
-    """(L,) zero-based column of each item among the candidates of its row, -1 where it is not among them.
+    """(L,) zero-based column of each item among the candidates (B, K) of its row, see ``columns_of``."""
+    return columns_of(candidates.item_idx, rows, item_idx)
+
+
+def columns_of(order: IntArray, rows: IntArray, item_idx: IntArray) -> IntArray:
+    """(L,) zero-based column of each item in its row, -1 where it is not there.
 
     Args:
-        candidates: (B, K).
-        rows: (L,) rows of ``candidates``.
-        item_idx: (L,) items; -1 is never among the candidates.
+        order: (B, K) items, -1 = empty.
+        rows: (L,) rows of ``order``.
+        item_idx: (L,) items; -1 is never there.
     """
     found: IntArray = np.full(len(rows), -1, dtype=np.int64)
-    if candidates.k == 0:
+    if order.shape[1] == 0:
         return found
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
-        same = candidates.item_idx[rows[part]] == item_idx[part, None]  # (l, K)
+        same = order[rows[part]] == item_idx[part, None]  # (l, K)
         found[part] = np.where(same.any(axis=1) & (item_idx[part] >= 0), same.argmax(axis=1), -1)
     return found
 
 
 def place_of(candidates: Candidates, item: int) -> int | None:
     """Place of an item in the first row, from 1; None where it is not in it."""
-    column = int(places(candidates, np.zeros(1, dtype=np.int64), np.array([item]))[0])
+    return place_in(candidates.item_idx, item)
+
+
+def place_in(order: IntArray, item: int) -> int | None:
+    """Place of an item in the first row of items (B, K), from 1; None where it is not in it."""
+    column = int(columns_of(order, np.zeros(1, dtype=np.int64), np.array([item]))[0])
     return None if column < 0 else column + 1

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.answers import Answer
 from pipeline.history import encode_ids
-from pipeline.inference import RECALL_SCORE, Answer, Pipeline
-from pipeline.stages import RECALL_RANK, Request
+from pipeline.inference import Pipeline
+from pipeline.stages import RECALL_RANK, RECALL_SCORE, Request
 from pipeline.trace import Trace
 from reccore import ConfigError, DataError, RawId
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pipeline.item_filter import ItemFilter
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, merge
@@ -23,6 +24,7 @@ from rerank.base import BaseReranker
 MERGE_SCORE = "merge_score"
 RANK_SCORE = "rank_score"
 RECALL_RANK = "recall_rank."
+RECALL_SCORE = "recall_score."
 MERGED = "merged"
 """Name of the channels' merged list in options and reports."""
 PRIOR_EVENTS = 20.0
@@ -36,14 +38,22 @@ class Request:
     Attributes:
         queries: B queries.
         k: length of the final list.
-        exclude: items never to offer.
+        exclude: items never to offer, ``rejected`` among them.
+        filters: which items the request admits.
+        rejected: (r,) items that are excluded because of ``filters`` alone.
+        must_include: (m,) items that are always among the candidates and in the list; none of them is excluded.
         offers: candidates of every source by name, as they arrive.
+        orders: (B, K) items after every stage by its role, as they run.
     """
 
     queries: QueryBatch
     k: int
     exclude: Exclusions
+    filters: ItemFilter = field(default_factory=ItemFilter)
+    rejected: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    must_include: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     offers: dict[str, Candidates] = field(default_factory=dict)
+    orders: dict[str, IntArray] = field(default_factory=dict)
     _prepared: dict[str, Any] = field(default_factory=dict)
 
     def prepared(self, name: str, channel: BaseRecall) -> Any:
@@ -113,7 +123,14 @@ class Merger:
 
     def merge(self, offers: Mapping[str, Candidates]) -> Candidates:
         """(B, ≤ k) candidates with the score and rank of every source as features."""
-        merged = merge(self.config, offers, self.k, fill=self.fill)
+        return self._merge(offers, self.k)
+
+    def unlimited(self, offers: Mapping[str, Candidates]) -> Candidates:
+        """The same order with every offered item."""
+        return self._merge(offers, max(sum(offer.k for offer in offers.values()), 1))
+
+    def _merge(self, offers: Mapping[str, Candidates], k: int) -> Candidates:
+        merged = merge(self.config, offers, k, fill=self.fill)
         return merged.with_features({MERGE_SCORE: np.where(merged.mask, merged.score, np.nan)})
 
 

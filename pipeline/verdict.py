@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.fates import Fate, Passage, place_of
+from pipeline.fates import Fate, Passage, place_in, place_of
 from pipeline.inference import Pipeline
 from pipeline.views import ChannelView, StageView
 from recall.merge.methods import QuotaConfig, WeightedMergeConfig
@@ -31,11 +31,13 @@ def verdict(
     if fate == "cut_by_merge":
         return _cut_by_merge(pipeline, channels, by_stage["merge"])
     if fate == "filtered":
-        return f"the filter {by_stage['filter'].name!r} dropped it", ("a filter that lets it pass",)
+        return _filtered(pipeline, passage, item, by_stage)
     if fate == "ranked_low":
         return _ranked_low(pipeline, passage, item, by_stage)
     if fate == "reranked_out":
         return _reranked_out(pipeline, passage, item, by_stage)
+    if fate == "displaced":
+        return _displaced(passage, item)
     return _recommended(passage, item, by_stage), ()
 
 
@@ -48,6 +50,15 @@ def _excluded(passage: Passage, item: int) -> tuple[str, tuple[str, ...]]:
     place = f"event {at[-1] + 1:,} of {len(queries.history_idx):,}{rating}"
     why = f"the user has seen it ({place}), and films of the history are never offered"
     return why, ("a history without it",)
+
+
+def _filtered(
+    pipeline: Pipeline, passage: Passage, item: int, stages: dict[str, StageView]
+) -> tuple[str, tuple[str, ...]]:
+    objections = passage.request.filters.objections(pipeline.items, item)
+    if item in passage.request.rejected:
+        return f"the filter of the request rejects it: {', and '.join(objections)}", ("a filter that admits it",)
+    return f"the filter {stages['filter'].name!r} dropped it", ("a filter that lets it pass",)
 
 
 def _not_offered(pipeline: Pipeline, item: int, channels: Sequence[ChannelView]) -> tuple[str, tuple[str, ...]]:
@@ -182,12 +193,22 @@ def _sufficient_trade_off(pipeline: Pipeline, passage: Passage, item: int) -> fl
     return enough
 
 
+def _displaced(passage: Passage, item: int) -> tuple[str, tuple[str, ...]]:
+    request, place = passage.request, place_in(passage.request.orders["select"], item)
+    why = f"it was chosen for place {place:,} of {request.k:,}, which goes to a film that the request must include"
+    return why, ("a request that must include fewer films", "a longer list")
+
+
 def _recommended(passage: Passage, item: int, stages: dict[str, StageView]) -> str:
-    place = place_of(passage.final, item)
-    merged, ranked = stages["merge"].place, stages.get("score")
+    request, place = passage.request, place_of(passage.final, item)
+    merged, ranked, selected = stages["merge"].place, stages.get("score"), place_in(request.orders["select"], item)
     way = [] if merged is None else [f"place {merged:,} after the merge"]
     way += [] if ranked is None else [f"place {ranked.place:,} after the ranker"]
-    return f"it is at place {place:,} of the list" + (f" ({', '.join(way)})" if way else "")
+    after = f" ({', '.join(way)})" if way else ""
+    if item in request.must_include and (selected is None or selected > request.k):
+        return f"the request must include it, which gives it place {place:,} of the list{after}"
+    offered = any(place_of(offer, item) is not None for offer in request.offers.values())
+    return f"it is at place {place:,} of the list{after}" + ("" if offered else "; the request must include it")
 
 
 def ordinal(number: int | None) -> str:

@@ -11,8 +11,7 @@ from sklearn.metrics import roc_auc_score
 from experiments.evaluate_ranking import evaluate_ranking
 from pipeline import Pipeline
 from pipeline.builder import load
-from pipeline.inference import RECALL_RANK
-from pipeline.stages import RankerScorer
+from pipeline.stages import RECALL_RANK, RankerScorer
 from ranking import RANKERS
 from reccore import Exclusions, NotReadyError, Workspace
 from tests.pipeline.small import QUIET, before_ranking

@@ -11,7 +11,7 @@ import pytest
 
 from dataprep.prepare import prepare
 from dataprep.preprocess import preprocess
-from pipeline import Pipeline, assemble
+from pipeline import Pipeline, PipelineConfig, assemble
 from pipeline.fitting import train_channel, train_ranker
 from reccore import Candidates, Exclusions, QueryBatch, RunOptions, Workspace
 
@@ -89,6 +89,24 @@ def before_ranking(pipeline: Pipeline, queries: QueryBatch, exclude: Exclusions 
     stages = pipeline.config.before_ranking()
     short = assemble(stages, channels=channels, ranker=None, items=pipeline.items, histories=pipeline.histories)
     return short.run(queries, pipeline.config.merge.k, exclude=exclude)[0]
+
+
+def with_parts(pipeline: Pipeline, **changes: Any) -> Pipeline:
+    """The same pipeline with some of its parts replaced."""
+    names = ("sources", "merger", "stages", "items", "vocabulary", "histories")
+    return Pipeline(pipeline.config, **{**{name: getattr(pipeline, name) for name in names}, **changes})
+
+
+def changed(pipeline: Pipeline, **settings: Any) -> Pipeline:
+    """The same trained components under other settings."""
+    config = PipelineConfig.parse({**PIPELINE, **settings})
+    return assemble(
+        config,
+        channels={source.name: source.channel for source in pipeline.sources},
+        ranker=None if config.ranker is None else pipeline.ranker,
+        items=pipeline.items,
+        histories=pipeline.histories,
+    )
 
 
 def copy_of(root: Path, folder: Path) -> Workspace:

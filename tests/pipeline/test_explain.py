@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pytest
 
 from dataprep.prepare import Prepared
-from pipeline import Pipeline, assemble, load
-from pipeline.config import PipelineConfig
+from pipeline import Pipeline, load
 from pipeline.explain import Explanation, channel_view, explain
 from pipeline.fates import FATES, Fate, Passage
 from pipeline.history import FrozenHistoryStore
 from pipeline.stages import Filter, Request, SeenFilter
 from reccore import Candidates, DataError, Workspace
 from reccore.arrays import BoolArray
-from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, PIPELINE, before_ranking, movie_id, user_id
+from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, before_ranking, changed, movie_id, user_id
 
 K = 5
 
@@ -28,19 +26,6 @@ def pipeline(trained: Workspace, prepared: Prepared) -> Pipeline:
     """With histories that end before the test event: among these requests every fate occurs."""
     histories = FrozenHistoryStore(prepared.split.history(), prepared.vocabulary)
     return load(trained.model("pipeline"), histories=histories)
-
-
-def changed(pipeline: Pipeline, **settings: Any) -> Pipeline:
-    """The same trained components under other settings."""
-    config = PipelineConfig.parse({**PIPELINE, **settings})
-    ranker = next((getattr(stage, "ranker", None) for stage in pipeline.stages if stage.role == "score"), None)
-    return assemble(
-        config,
-        channels={source.name: source.channel for source in pipeline.sources},
-        ranker=None if config.ranker is None else ranker,
-        items=pipeline.items,
-        histories=pipeline.histories,
-    )
 
 
 def answer(pipeline: Pipeline, user: int, k: int = K) -> list[int]:

@@ -1,0 +1,130 @@
+"""From what a caller asks for one user to the request that the stages answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
+
+from pipeline.history import EventLike, encode_ids, extended_query, history_query
+from pipeline.item_filter import ItemFilter
+from pipeline.stages import Request
+from reccore import DataError, Exclusions, QueryBatch, RawId
+from reccore.arrays import IntArray
+
+if TYPE_CHECKING:
+    from pipeline.inference import Pipeline
+
+
+class Asked(TypedDict, total=False):
+    """What one user asks for; every key may be left out.
+
+    Attributes:
+        user: raw user id; the stored history is used unless one is given.
+        history: events, oldest first; may be empty. An event is a raw movie id, (id, rating), (id, rating, time), a
+            mapping of these names or an ``Event``. Unknown ids are ignored and reported.
+        new_events: what the user did since the stored history, oldest first; see ``extended_query``.
+        k: number of films; by default 10.
+        exclude: raw movie ids not to offer, in addition to the history.
+        as_of: Unix seconds to recommend for, by default now; only for a pipeline with a channel that reads the query's
+            time. The history is used whole, later events included.
+        filters: which films to offer. The channels leave out the others, so that lists are full where the catalogue
+            has enough films.
+        must_include: raw movie ids that are always among the candidates and in the list, though seen or rejected by
+            ``filters``; they take its lowest places if they are not chosen.
+    """
+
+    user: RawId | None
+    history: Sequence[EventLike] | None
+    new_events: Sequence[EventLike]
+    k: int
+    exclude: Sequence[RawId]
+    as_of: int | None
+    filters: ItemFilter | None
+    must_include: Sequence[RawId]
+
+
+def make_request(
+    pipeline: Pipeline,
+    *,
+    user: RawId | None = None,
+    history: Sequence[EventLike] | None = None,
+    new_events: Sequence[EventLike] = (),
+    k: int = 10,
+    exclude: Sequence[RawId] = (),
+    as_of: int | None = None,
+    filters: ItemFilter | None = None,
+    must_include: Sequence[RawId] = (),
+) -> tuple[Request, tuple[RawId, ...]]:
+    """The request, and the raw ids of the history that are unknown; arguments are those of ``Asked``.
+
+    Raises:
+        DataError: neither user nor history, an unknown user without a history, new events without a stored history,
+            k below 1, ids that are no whole numbers, invalid events, an ``as_of`` that no channel reads, a filter by
+            what the catalogue does not have, or films in ``must_include`` that are unknown, excluded or too many.
+    """
+    if k < 1:
+        raise DataError(f"k must be at least 1, got {k}")
+    query, unknown = _query(pipeline, user, history, new_events)
+    query = _with_query_time(pipeline, query, as_of)
+    more = encode_ids("exclude", exclude, pipeline.vocabulary.items)
+    included = _included(pipeline, must_include, more, k)
+    filters = filters or ItemFilter()
+    own = np.concatenate([query.history_idx, more])
+    rejected = _rejected(pipeline, filters, np.concatenate([own, included]))
+    excluded = np.concatenate([own[~np.isin(own, included)] if len(included) else own, rejected])
+    exclusions = Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)
+    return Request(query, k, exclusions, filters, rejected, included), unknown
+
+
+def _query(
+    pipeline: Pipeline, user: RawId | None, history: Sequence[EventLike] | None, new_events: Sequence[EventLike]
+) -> tuple[QueryBatch, tuple[RawId, ...]]:
+    """The request as a batch of one, and the raw movie ids that are not in the catalogue."""
+    if len(new_events) and (user is None or history is not None):
+        raise DataError("new events follow the stored history of a user; give the user, and no history")
+    if history is not None:
+        users = pipeline.vocabulary.users
+        user_idx = np.full(1, -1, dtype=np.int64) if user is None else encode_ids("user", [user], users)
+        return history_query(history, pipeline.vocabulary, user_idx)
+    if user is None:
+        raise DataError("give a user, a history, or both")
+    stored = pipeline.histories.history([user])
+    return extended_query(stored, new_events, pipeline.vocabulary) if len(new_events) else (stored, ())
+
+
+def _with_query_time(pipeline: Pipeline, query: QueryBatch, as_of: int | None) -> QueryBatch:
+    if not pipeline.query_time:
+        if as_of is not None:
+            raise DataError(
+                f"as_of {as_of} would change nothing: no channel of this pipeline reads the query's time; "
+                "leave it out, or build the pipeline with a channel trained with --query_time"
+            )
+        return query
+    return replace(query, as_of=np.array([int(time.time()) if as_of is None else as_of], dtype=np.int64))
+
+
+def _rejected(pipeline: Pipeline, filters: ItemFilter, others: IntArray) -> IntArray:
+    """(r,) the films that the filter does not admit, without ``others``."""
+    if filters == ItemFilter():
+        return np.empty(0, dtype=np.int64)
+    admitted = filters.allowed(pipeline.items)
+    admitted[others[others >= 0]] = True
+    return np.flatnonzero(~admitted)
+
+
+def _included(pipeline: Pipeline, must_include: Sequence[RawId], excluded: IntArray, k: int) -> IntArray:
+    """(m,) the films of ``must_include``, each once."""
+    given = encode_ids("must_include", must_include, pipeline.vocabulary.items)
+    for movie, item in zip(must_include, given.tolist(), strict=True):
+        if item < 0:
+            raise DataError(f"movie {movie} of must_include is not in the catalogue; correct the id, or leave it out")
+        if item in excluded:
+            raise DataError(f"movie {movie} is in must_include and in exclude; leave it out of one of them")
+    included = np.array(list(dict.fromkeys(given.tolist())), dtype=np.int64)
+    if len(included) > k:
+        raise DataError(f"must_include has {len(included)} films and the list only {k}; ask for a greater k")
+    return included
