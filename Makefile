@@ -1,4 +1,5 @@
 # make demo    the whole chain on MovieLens-100K, from download to recommendations
+# make serve   the service and its web page at http://127.0.0.1:8000, on what make demo has made
 # make test    the test suite
 # make lint    style, types and the order of the rooms
 # make docs    the documentation as a site in site/, with the notebooks that make notebooks has run
@@ -9,10 +10,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PYTHONPATH := .
 
-.PHONY: demo test test-slow lint notebooks docs clean
+.PHONY: demo serve test test-slow lint notebooks docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python scripts/demo.py
+
+serve: $(VENV)/installed
+	$(BIN)/python scripts/serve.py
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m "not slow"

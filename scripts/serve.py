@@ -1,0 +1,107 @@
+"""Serve a trained pipeline over HTTP, with live histories and a web page.
+
+    PYTHONPATH=. python scripts/serve.py
+    PYTHONPATH=. python scripts/serve.py --data_dir data --port 8000
+    PYTHONPATH=. python scripts/serve.py --store redis://127.0.0.1:6379/0 --workers 2
+
+The page is at http://127.0.0.1:8000/ and the description of all routes at /openapi.json (see docs/serving.md).
+
+It listens on this machine alone. Another --host needs an API key in the environment variable SERVING_API_KEY, which
+clients send in the header X-API-Key, or --open to go without. A new pipeline in the folder is loaded, checked and used
+without a restart.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+if find_spec("reccore") is None:
+    print("error: run it from the repository's root, as PYTHONPATH=. python scripts/serve.py", file=sys.stderr)
+    sys.exit(2)
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+
+from reccore import ComponentConfig, ConfigError, Workspace
+from scripts._cli import Names, parse_command, run
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+EVENTS = "serving/events.sqlite"
+
+
+class ServeSettings(ComponentConfig):
+    """Options of the command."""
+
+    pipeline: Path | None = Field(default=None, description="folder of the pipeline (default: models/pipeline)")
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
+    store: str | None = Field(
+        default=None,
+        description="of live events: sqlite:///PATH or redis://HOST:PORT/DB (default: serving/events.sqlite of the "
+        "data root)",
+    )
+    workers: int = Field(default=1, ge=1, le=64, description="number of processes")
+    threads: int = Field(default=1, ge=1, le=2, description="threads of the pipeline in each process")
+    rate_limit: float = Field(default=100.0, ge=0, description="requests per second and client; 0: no limit")
+    allowed_hosts: Names = Field(default=(), description="names in the Host header to answer to, besides loopback's")
+    posters: Path | None = Field(default=None, description="folder of posters named MOVIE_ID.jpg")
+    open: bool = Field(default=False, strict=True, description="listen beyond this machine without an API key")
+
+
+def main(argv: list[str] | None = None) -> None:
+    command = parse_command(argv, __doc__, ServeSettings)
+    job, space = command.settings, command.workspace
+    from serving.settings import API_KEY, Settings, api_key
+
+    if job.host not in LOOPBACK and api_key() is None and not job.open:
+        raise ConfigError(
+            f"--host {job.host} can be reached from other machines: set a key in the environment variable {API_KEY}, "
+            "or give --open to serve anyone"
+        )
+    settings = Settings(
+        pipeline=str(pipeline_folder(job, space)),
+        store=job.store or f"sqlite:///{space.root / EVENTS}",
+        posters=None if job.posters is None else str(job.posters),
+        host=job.host,
+        port=job.port,
+        allowed_hosts=job.allowed_hosts,
+        threads=job.threads,
+        rate=job.rate_limit,
+        burst=max(1, int(2 * job.rate_limit)),
+    )
+    import uvicorn
+
+    os.environ.update(settings.to_environment())
+    uvicorn.run(
+        "serving.app:from_environment",
+        factory=True,
+        host=job.host,
+        port=job.port,
+        workers=job.workers,
+        server_header=False,
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=30,
+    )
+
+
+def pipeline_folder(job: ServeSettings, space: Workspace) -> Path:
+    """The folder of the pipeline.
+
+    Raises:
+        NotReadyError: there is no pipeline; names the command.
+    """
+    from pipeline.builder import PIPELINE
+    from reccore.bundle import MANIFEST
+    from reccore.workspace import require
+
+    folder = job.pipeline or space.model(PIPELINE)
+    require(folder / MANIFEST, "a pipeline to serve", "demo.py")
+    return folder
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,132 @@
+"""From the body of a request to the pipeline's arguments, and from its answer to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from evaluation.beyond_accuracy import intra_list_diversity
+from pipeline import Answer, Event, Recommendation
+from reccore import IdMap, RawId, parse_raw_id
+from reccore.arrays import IntArray
+from serving.errors import invalid
+from serving.live_histories import tolerant_reading
+from serving.metrics import Metrics
+from serving.model import Model
+from serving.responses import (
+    FoundBy,
+    RecommendationAnswer,
+    Recommended,
+    StageTime,
+    TraceAnswer,
+    encode,
+)
+from serving.schemas import ListRequest, RecommendationRequest
+
+_STAGES = ("merge", "rank", "final")
+
+
+def recommend(model: Model, body: RecommendationRequest, trace_id: str, metrics: Metrics) -> bytes:
+    """The answer to ``POST /v1/recommendations``, encoded."""
+    arguments = list_arguments(model, body)
+    started = perf_counter()
+    with tolerant_reading() as reading:
+        answer = model.pipeline.recommend(**arguments, degrade=True)
+    milliseconds = (perf_counter() - started) * 1e3
+    if reading.failed:
+        metrics.degraded.labels("store").inc()
+    degraded = metrics.observe_stages(answer.trace.stages) or reading.failed
+    return encode(_answer(model, body, answer, trace_id, milliseconds, degraded=degraded))
+
+
+def list_arguments(model: Model, body: ListRequest) -> dict[str, Any]:
+    """The arguments of ``Pipeline.request`` that a body gives.
+
+    Raises:
+        ApiError: neither user nor history, ids of the wrong kind, or a rating outside the scale.
+    """
+    vocabulary = model.pipeline.vocabulary
+    if body.user_id is None and body.history is None:
+        raise invalid("user_id", "give user_id, history, or both")
+    if body.user_id is not None:
+        check_ids(vocabulary.users, "user_id", [body.user_id], single=True)
+    check_ids(vocabulary.items, "exclude", body.exclude)
+    check_ids(vocabulary.items, "must_include", body.must_include)
+    arguments: dict[str, Any] = {"user": body.user_id, "k": body.k, "exclude": body.exclude}
+    if body.history is not None:
+        check_ids(vocabulary.items, "history", (event["movie_id"] for event in body.history), ".movie_id")
+        for place, event in enumerate(body.history):
+            check_rating(model, event.get("rating"), f"history.{place}.rating")
+        arguments["history"] = [Event(**event) for event in body.history]
+    return arguments
+
+
+def check_ids(ids: IdMap, field: str, values: Iterable[RawId], suffix: str = "", *, single: bool = False) -> None:
+    """Raise ``ApiError`` where an id is text and the data's ids are whole numbers."""
+    if ids.is_text:
+        return
+    for place, value in enumerate(values):
+        if isinstance(value, str) and not isinstance(parse_raw_id(value), int):
+            raise invalid(field if single else f"{field}.{place}{suffix}", "must be a whole number, as ids here are")
+
+
+def check_rating(model: Model, rating: float | None, field: str) -> None:
+    """Raise ``ApiError`` for a rating outside the scale of the data."""
+    scale = model.info.rating_scale
+    if rating is not None and scale is not None and not scale[0] <= rating <= scale[1]:
+        raise invalid(field, f"must be from {scale[0]:g} to {scale[1]:g}, as ratings here are")
+
+
+def _answer(
+    model: Model, body: RecommendationRequest, answer: Answer, trace_id: str, milliseconds: float, *, degraded: bool
+) -> RecommendationAnswer:
+    items = model.catalogue.ids.encode([item.movie_id for item in answer.items])
+    return RecommendationAnswer(
+        trace_id=trace_id,
+        model_version=model.version,
+        degraded=degraded,
+        user_id=body.user_id,
+        history_length=len(answer.history),
+        unknown=list(answer.unknown),
+        items=[
+            _recommended(model, int(item), place, found)
+            for place, (item, found) in enumerate(zip(items, answer.items, strict=True), start=1)
+        ],
+        genre_diversity=genre_diversity(model, items),
+        trace=TraceAnswer(
+            milliseconds=round(milliseconds, 3),
+            stages=[
+                StageTime(one.stage, one.name, one.items_in, one.items_out, round(one.milliseconds, 3), one.error)
+                for one in answer.trace.stages
+            ],
+        ),
+    )
+
+
+def _recommended(model: Model, item: int, place: int, found: Recommendation) -> Recommended:
+    film = model.catalogue.film(item)
+    return Recommended(
+        movie_id=film.movie_id,
+        title=film.title,
+        label=film.label,
+        year=film.year,
+        genres=film.genres,
+        ratings=film.ratings,
+        mean_rating=film.mean_rating,
+        poster=film.poster,
+        place=place,
+        places={"final": place},
+        scores={stage: found.scores[stage] for stage in _STAGES if stage in found.scores},
+        channels=[FoundBy(name, rank) for name, rank in sorted(found.channels.items(), key=lambda one: one[1])],
+        reasons=[],
+    )
+
+
+def genre_diversity(model: Model, items: IntArray) -> float | None:
+    """Mean of 1 − cosine of the films' genres over all pairs; None without two films that have genres."""
+    genres = model.genre_matrix[items]
+    value = float(intra_list_diversity(np.arange(len(items))[None], genres, len(items))[0])
+    return round(value, 4) if np.isfinite(value) else None

@@ -1,0 +1,79 @@
+"""Everything the routes share: the model that answers now, the store, the threads and the metrics."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from loguru import logger
+
+from reccore.threads import limit_threads
+from serving.errors import not_ready
+from serving.metrics import Metrics
+from serving.model import Model, load_model
+from serving.settings import Settings
+from serving.store import EventStore, GuardedStore
+from serving.stores import open_store
+from serving.workers import Workers
+
+
+class Service:
+    """One process's state.
+
+    Args:
+        settings: see there.
+        store: of live events; by default that of the settings.
+    """
+
+    def __init__(self, settings: Settings, store: EventStore | None = None) -> None:
+        limit_threads(1)
+        self.settings, self.metrics = settings, Metrics()
+        self.store = GuardedStore(open_store(settings.store) if store is None else store, settings.store_pause)
+        self.lists = Workers("lists", settings.threads, settings.max_waiting)
+        self.slow = Workers("slow", 1, settings.max_waiting)
+        self.files = Workers("store", 2, settings.max_waiting)
+        self.refused: str | None = None
+        self._model: Model | None = None
+
+    @property
+    def model(self) -> Model:
+        """The model that answers now; a request takes it once and keeps it.
+
+        Raises:
+            ApiError: none is loaded.
+        """
+        if self._model is None:
+            raise not_ready("no model is loaded yet")
+        return self._model
+
+    @property
+    def is_ready(self) -> bool:
+        return self._model is not None
+
+    @cached_property
+    def posters(self) -> Path | None:
+        return None if self.settings.posters is None else Path(self.settings.posters)
+
+    def load(self) -> Model:
+        """Load the model of the settings' folder; errors are those of ``load_model``."""
+        return load_model(self.settings.folder, self.store, self.posters)
+
+    def use(self, model: Model) -> None:
+        """Answer with this model from now on."""
+        self._model, self.refused = model, None
+        self.metrics.model.info({"version": model.version})
+        self.metrics.loads.labels("loaded").inc()
+        self.metrics.refused.set(0)
+
+    def refuse(self, reason: str) -> None:
+        """Note why a newer model is not used."""
+        self.refused = reason
+        self.metrics.loads.labels("refused").inc()
+        self.metrics.refused.set(1)
+
+    def close(self) -> None:
+        """End the threads and release the store."""
+        for workers in (self.lists, self.slow, self.files):
+            workers.close()
+        self.store.close()
+        logger.info("the service has ended")

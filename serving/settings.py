@@ -1,0 +1,68 @@
+"""Settings of the service: what ``scripts/serve.py`` reads and every worker process gets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+API_KEY = "SERVING_API_KEY"
+"""Environment variable of the API key; it is in no file and no log."""
+SETTINGS = "SERVING_SETTINGS"
+"""Environment variable that hands the settings to worker processes."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the service runs.
+
+    Attributes:
+        pipeline: folder of the pipeline, which is watched for new ones.
+        store: ``sqlite:///path`` or ``redis://host:port/db``.
+        posters: folder of poster images named by movie id; None = none.
+        host: address to bind.
+        port: to bind.
+        allowed_hosts: names that a request may carry in its Host header, besides the loopback names.
+        threads: of the pipeline, 1 or 2.
+        max_waiting: requests that may wait for a thread before further ones are refused.
+        max_body: bytes of a request's body.
+        body_seconds: within which a body must have arrived.
+        rate: requests per second and client in the long run; 0 = no limit.
+        burst: requests of one client at once.
+        watch_seconds: between two looks at the pipeline's folder.
+        store_pause: seconds without a call to a store that has failed.
+    """
+
+    pipeline: str
+    store: str
+    posters: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8000
+    allowed_hosts: tuple[str, ...] = ()
+    threads: int = 1
+    max_waiting: int = 64
+    max_body: int = 256 * 1024
+    body_seconds: float = 10.0
+    rate: float = 100.0
+    burst: int = 200
+    watch_seconds: float = 2.0
+    store_pause: float = 1.0
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.pipeline)
+
+    def to_environment(self) -> dict[str, str]:
+        """The variable that ``from_environment`` reads."""
+        return {SETTINGS: msgspec.json.encode(self).decode()}
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """The settings of the process that started this one."""
+        return msgspec.json.decode(environment[SETTINGS], type=cls)
+
+
+def api_key(environment: Mapping[str, str] = os.environ) -> str | None:
+    """The API key that clients must send; None if the variable is not set or empty."""
+    return environment.get(API_KEY, "").strip() or None

@@ -1,0 +1,134 @@
+"""Recommendations: what they hold, whose they are, and what is wrong with a request."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from pipeline import load
+from reccore import Workspace
+from tests.pipeline.small import N_MOVIES, N_RATINGS, movie_id, user_id
+from tests.serving.conftest import error_of, service_of
+
+ROUTE = "/v1/recommendations"
+
+
+def listed(client: TestClient, **body: Any) -> dict[str, Any]:
+    answer = client.post(ROUTE, json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_the_list_is_that_of_the_pipeline(client: TestClient, trained: Workspace) -> None:
+    pipeline = load(trained.model("pipeline"))
+    for body in ({"user": user_id(7)}, {"history": [(movie_id(1), 5.0), (movie_id(9), 3.0)]}, {"history": []}):
+        expected = pipeline.recommend(k=6, **body)
+        given = (
+            {"user_id": body["user"]}
+            if "user" in body
+            else {"history": [{"movie_id": movie, "rating": rating} for movie, rating in body["history"]]}
+        )
+        found = listed(client, k=6, **given)
+        assert [item["movie_id"] for item in found["items"]] == [item.movie_id for item in expected.items]
+        for item, want in zip(found["items"], expected.items, strict=True):
+            assert item["scores"] == {s: want.scores[s] for s in ("merge", "rank", "final")}
+            assert {one["name"]: one["rank"] for one in item["channels"]} == want.channels
+            assert item["genres"] == list(want.genres)
+        assert found["history_length"] == len(expected.history)
+
+
+def test_an_answer_describes_its_films_and_the_way_to_it(client: TestClient) -> None:
+    found = listed(client, user_id=user_id(3), k=4)
+    assert found["degraded"] is False
+    assert found["model_version"] == service_of(client).model.version
+    assert found["history_length"] == N_RATINGS
+    first = found["items"][0]
+    assert (first["title"][:9], first["label"]) == ("The Film ", f"{first['title']} ({first['year']})")
+    assert [item["place"] for item in found["items"]] == [1, 2, 3, 4]
+    assert first["places"]["final"] == 1
+    assert 0 < found["genre_diversity"] < 1
+    stages = found["trace"]["stages"]
+    assert (stages[0]["name"], stages[-1]["items_out"]) == ("popularity", 4)
+    assert found["trace"]["milliseconds"] >= max(stage["milliseconds"] for stage in stages)
+
+
+def test_unknown_films_of_a_history_are_reported(client: TestClient) -> None:
+    found = listed(client, history=[{"movie_id": 1}, {"movie_id": movie_id(2)}])
+    assert (found["unknown"], found["history_length"]) == ([1], 1)
+
+
+def test_the_list_can_be_as_long_as_the_pipeline_makes_it(client: TestClient) -> None:
+    shown = [item["movie_id"] for item in listed(client, user_id=user_id(0), k=200)["items"]]
+    assert len(shown) == len(set(shown)) == 25
+
+
+def test_excluded_films_are_not_offered(client: TestClient) -> None:
+    first = [item["movie_id"] for item in listed(client, user_id=user_id(0), k=5)["items"]]
+    again = [item["movie_id"] for item in listed(client, user_id=user_id(0), k=5, exclude=first[:2])["items"]]
+    assert not set(first[:2]) & set(again)
+
+
+WRONG: list[tuple[dict[str, Any], dict[str, str]]] = [
+    ({}, {"user_id": "give user_id, history, or both"}),
+    ({"user_id": True}, {"user_id": "must be a whole number of 64 bits"}),
+    ({"user_id": 2**63}, {"user_id": "must be a whole number of 64 bits"}),
+    ({"user_id": 1.0}, {"user_id": "must be a whole number of 64 bits"}),
+    ({"user_id": "\ud800"}, {"user_id": "must be a whole number of 64 bits"}),
+    ({"user_id": ""}, {"user_id": "must be a whole number of 64 bits"}),
+    ({"user_id": "Ann"}, {"user_id": "must be a whole number, as ids here are"}),
+    ({"user_id": 3, "k": 0}, {"k": "greater than or equal to 1"}),
+    ({"user_id": 3, "k": 201}, {"k": "less than or equal to 200"}),
+    ({"user_id": 3, "k": "5"}, {"k": "valid integer"}),
+    ({"user_id": 3, "colour": 1}, {"colour": "no such field"}),
+    ({"user_id": 3, "filters": {"genre": []}}, {"filters.genre": "no such field"}),
+    ({"user_id": 3, "filters": {"year_from": -1}}, {"filters.year_from": "greater than or equal to 0"}),
+    ({"user_id": 3, "diversity": 1.5}, {"diversity": "less than or equal to 1"}),
+    ({"user_id": 3, "exclude": ["x"]}, {"exclude.0": "must be a whole number, as ids here are"}),
+    ({"history": [{"rating": 4}]}, {"history.0.movie_id": "required"}),
+    ({"history": [{"movie_id": 5, "rating": 99}]}, {"history.0.rating": "must be from 1 to 5, as ratings here are"}),
+    ({"history": [{"movie_id": 5, "like": 1}]}, {"history.0.like": "no such field"}),
+    ({"history": [{"movie_id": 5, "time": 1}, {"movie_id": 12, "rating": 4}]}, {}),
+    ({"history": [{"movie_id": movie_id(m)} for m in range(N_MOVIES)] * 13}, {"history": "at most 2000"}),
+    ({"user_id": 3, "exclude": list(range(2001))}, {"exclude": "at most 2000"}),
+]
+
+
+@pytest.mark.parametrize(("body", "fields"), WRONG, ids=lambda value: str(value)[:40])
+def test_a_wrong_request_names_its_fields(client: TestClient, body: dict[str, Any], fields: dict[str, str]) -> None:
+    answer = client.post(ROUTE, content=json.dumps(body), headers={"content-type": "application/json"})
+    found = error_of(answer, 422, "invalid_request")
+    assert found.keys() == fields.keys()
+    assert all(message in found[field] for field, message in fields.items())
+
+
+def test_every_wrong_field_is_named_at_once(client: TestClient) -> None:
+    found = error_of(client.post(ROUTE, json={"user_id": None, "k": 0, "explain": 1}), 422, "invalid_request")
+    assert found.keys() == {"k", "explain"}
+
+
+@pytest.mark.parametrize("text", ['{"user_id": 3, "diversity": NaN}', '{"user_id": 3, "diversity": Infinity}'])
+def test_numbers_that_are_not_finite_are_refused(client: TestClient, text: str) -> None:
+    answer = client.post(ROUTE, content=text, headers={"content-type": "application/json"})
+    assert error_of(answer, 422, "invalid_request").keys() == {"diversity"}
+
+
+def test_an_unknown_user_without_a_history_is_not_found(client: TestClient) -> None:
+    error_of(client.post(ROUTE, json={"user_id": 4}), 404, "not_found")
+    assert listed(client, user_id=4, history=[{"movie_id": movie_id(1)}])["user_id"] == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"x"', b"\xff", b"[" * 100_000, b"1" * 6_000])
+def test_what_is_no_json_object_is_refused(client: TestClient, content: bytes) -> None:
+    answer = client.post(ROUTE, content=content, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+    error_of(answer, answer.status_code, "invalid_request")
+
+
+def test_a_body_of_another_type_is_refused(client: TestClient) -> None:
+    """A form or plain text can be sent by any web page without asking."""
+    answer = client.post(ROUTE, content=b'{"user_id": 3}', headers={"content-type": "text/plain"})
+    error_of(answer, 422, "invalid_request")
