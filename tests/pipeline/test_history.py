@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import Pipeline
 from pipeline.history import Event, FrozenHistoryStore, extended_query, history_query
+from pipeline.stages import Request
 from reccore import DataError, IdMap, Interactions, QueryBatch, Vocabulary
 from tests.pipeline.small import FIRST_SECOND, movie_id, user_id
 
@@ -152,13 +153,13 @@ def test_histories_with_and_without_ratings_are_answered_and_differ(pipeline: Pi
 
 def test_times_of_a_history_reach_the_query(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     met: list[QueryBatch] = []
-    original = pipeline.run
+    original = pipeline.run_request
 
-    def spy(queries: QueryBatch, *args: Any, **options: Any) -> Any:
-        met.append(queries)
-        return original(queries, *args, **options)
+    def spy(request: Request, **options: Any) -> Any:
+        met.append(request.queries)
+        return original(request, **options)
 
-    monkeypatch.setattr(pipeline, "run", spy)
+    monkeypatch.setattr(pipeline, "run_request", spy)
     pipeline.recommend(history=[(movie_id(3), 4.0, FIRST_SECOND), (movie_id(5), 2.0, FIRST_SECOND + 9)], k=3)
     assert met[0].history_time is not None
     assert met[0].history_time.tolist() == [FIRST_SECOND, FIRST_SECOND + 9]

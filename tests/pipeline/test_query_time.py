@@ -19,6 +19,7 @@ from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
 from pipeline.fitting import train_channel, train_ranker
 from pipeline.samples import label_window, make_ranking_data, stored_refits
+from pipeline.stages import Request
 from recall.base import BaseRecall
 from reccore import ConfigError, DataError, QueryBatch, Workspace
 from scripts._settings import deep_merge
@@ -145,14 +146,14 @@ def test_a_pipeline_with_a_reader_is_measured_with_query_time_only(space: Worksp
 def test_a_recommendation_is_for_now_by_default(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = load(space.model("pipeline"))
     received: list[int] = []
-    original = pipeline.run
+    original = pipeline.run_request
 
-    def spy(queries: QueryBatch, *args: Any, **options: Any) -> Any:
-        received.extend(queries.as_of.tolist())
-        return original(queries, *args, **options)
+    def spy(request: Request, **options: Any) -> Any:
+        received.extend(request.queries.as_of.tolist())
+        return original(request, **options)
 
-    monkeypatch.setattr(pipeline, "run", spy)
-    monkeypatch.setattr("pipeline.inference.time.time", lambda: 1_234_567_890.9)
+    monkeypatch.setattr(pipeline, "run_request", spy)
+    monkeypatch.setattr("pipeline.requests.time.time", lambda: 1_234_567_890.9)
     pipeline.recommend(user=user_id(0), k=3)
     pipeline.recommend(history=[movie_id(1)], k=3)
     pipeline.recommend(user=user_id(0), k=3, as_of=1_000_000_000)
