@@ -24,6 +24,7 @@ CHANNELS: Registry[BaseRecall] = Registry(
         "bpr": "recall.bpr:BPR",
         "word2vec": "recall.word2vec:Word2Vec",
         "deepwalk": "recall.deepwalk:DeepWalk",
+        "deepwalk_users": "recall.deepwalk_users:DeepWalkUsers",
         "two_tower": "recall.two_tower:TwoTower",
         "dssm": "recall.dssm:DSSM",
         "youtube_dnn": "recall.youtube_dnn:YouTubeDNN",

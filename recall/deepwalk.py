@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import Field
 
 from recall.graph.walks import bipartite_walks
-from recall.skipgram import Sequences, SkipGramConfig, SkipGramRecall
-from reccore import RunOptions, TrainingData
+from recall.skipgram import Sequences, SkipGramConfig, SkipGramOptions, SkipGramRecall
+from reccore import Interactions, RunOptions, TrainingData
 
 
-class DeepWalkConfig(SkipGramConfig):
-    """Options of ``DeepWalk``, beside those of skip-gram.
+class WalkOptions(SkipGramOptions):
+    """Options of vectors trained on random walks, beside those of skip-gram.
 
     Attributes:
         walks: walks from each user and each item.
@@ -27,6 +27,10 @@ class DeepWalkConfig(SkipGramConfig):
     epochs: int = Field(default=2, ge=1)
     walks: int = Field(default=10, ge=1)
     walk_length: int = Field(default=40, ge=2)
+
+
+class DeepWalkConfig(WalkOptions, SkipGramConfig):
+    """Options of ``DeepWalk``."""
 
 
 class DeepWalk(SkipGramRecall):
@@ -41,7 +45,11 @@ class DeepWalk(SkipGramRecall):
     config: DeepWalkConfig
 
     def _sequences(self, data: TrainingData, options: RunOptions) -> Sequences:
-        events, c = data.interactions, self.config
-        walks = bipartite_walks(events, c.walks, c.walk_length, options.generator("shuffle"))
-        offsets = c.walk_length * np.arange(len(walks) + 1, dtype=np.int64)
-        return Sequences(offsets, walks.ravel(), events.n_items + events.n_users)
+        return walk_sequences(data.interactions, self.config, options)
+
+
+def walk_sequences(events: Interactions, config: WalkOptions, options: RunOptions) -> Sequences:
+    """Random walks as sequences of tokens: item i is token i, user u is token N + u."""
+    walks = bipartite_walks(events, config.walks, config.walk_length, options.generator("shuffle"))
+    offsets = config.walk_length * np.arange(len(walks) + 1, dtype=np.int64)
+    return Sequences(offsets, walks.ravel(), events.n_items + events.n_users)

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from recall.factors import FactorConfig, FactorRecall
 from recall.history import weighted_mean
-from reccore import Bundle, QueryBatch, RunOptions, TrainingData
+from reccore import Bundle, ComponentConfig, QueryBatch, RunOptions, TrainingData
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 from reccore.progress import progress
@@ -25,10 +25,12 @@ from reccore.progress import progress
 LONGEST = 10_000  # gensim drops what follows this many tokens of a sequence
 
 
-class SkipGramConfig(FactorConfig):
-    """Options of every channel trained by skip-gram, beside those of its family.
+class SkipGramOptions(ComponentConfig):
+    """Options of vectors trained by skip-gram.
 
     Attributes:
+        embedding_size: D.
+        half_life: exponential decay of the history at retrieval; half-life in events, None = no decay.
         window: greatest distance of two tokens that predict each other; each token draws its own from 1 to this.
         epochs: passes over the sequences.
         negative: noise tokens of each pair.
@@ -41,6 +43,7 @@ class SkipGramConfig(FactorConfig):
         learning_rate: of SGD at the start; it falls linearly to gensim's 0.0001.
     """
 
+    embedding_size: int = Field(default=64, ge=1)
     half_life: float | None = Field(default=3.0, gt=0)
     window: int = Field(default=5, ge=1)
     epochs: int = Field(default=20, ge=1)
@@ -48,6 +51,10 @@ class SkipGramConfig(FactorConfig):
     ns_exponent: float = 0.0
     subsample: float = Field(default=1e-3, ge=0)
     learning_rate: float = Field(default=0.025, gt=0)
+
+
+class SkipGramConfig(SkipGramOptions, FactorConfig):
+    """Options of a channel of item vectors trained by skip-gram."""
 
 
 class SkipGramRecall(FactorRecall):
@@ -102,7 +109,7 @@ class Sequences:
 
 
 def train_skipgram(
-    sequences: Sequences, config: SkipGramConfig, seed: int, progress_label: str | None = None
+    sequences: Sequences, config: SkipGramOptions, seed: int, progress_label: str | None = None
 ) -> tuple[FloatArray, FloatArray]:
     """Input and output vectors of the tokens.
 

@@ -50,6 +50,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "bpr": {"embedding_size": 4, "epochs": 3},
     "word2vec": {"embedding_size": 4, "epochs": 2},
     "deepwalk": {"embedding_size": 4, "epochs": 1, "walks": 2, "walk_length": 6},
+    "deepwalk_users": {"embedding_size": 4, "epochs": 1, "walks": 2, "walk_length": 6, "neighbours": 10},
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
     "dssm": nested(TWO_TOWER),
