@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numba import njit, prange
-from scipy import sparse
 
 from reccore import Interactions, ItemTable, QueryBatch
 from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
@@ -44,11 +43,21 @@ def genre_counts(queries: QueryBatch, items: ItemTable) -> FloatArray:
     """(B, G) float32: how many history events carry each genre."""
     if items.n_genres == 0:
         return np.zeros((len(queries), 0), dtype=np.float32)
-    ones = np.ones(len(queries.history_idx), dtype=np.float32)
-    history = sparse.csr_matrix(
-        (ones, queries.history_idx, queries.history_offsets), shape=(len(queries), items.n_items)
-    )
-    return np.asarray(history @ items.genre_matrix(), dtype=np.float32)
+    counts: FloatArray = np.zeros((len(queries), items.n_genres), dtype=np.float32)
+    if items.genre_offsets is not None and items.genre_idx is not None:
+        _count_genres(queries.history_offsets, queries.history_idx, items.genre_offsets, items.genre_idx, counts)
+    return counts
+
+
+@njit(nogil=True, cache=True)
+def _count_genres(
+    offsets: np.ndarray, history: np.ndarray, genre_offsets: np.ndarray, genre_idx: np.ndarray, counts: np.ndarray
+) -> None:
+    """Add the genres of each row's items to ``counts`` (B, G)."""
+    for row in range(len(counts)):
+        for at in range(offsets[row], offsets[row + 1]):
+            for genre in range(genre_offsets[history[at]], genre_offsets[history[at] + 1]):
+                counts[row, genre_idx[genre]] += 1.0
 
 
 def query_features(queries: QueryBatch, items: ItemTable) -> QueryFeatures:

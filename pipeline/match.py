@@ -48,17 +48,15 @@ class LatestHydrator(Hydrator):
         self.name, self.channel, self.latest = f"{name}.latest", channel, tuple(latest)
 
     def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
-        return {
-            f"{MATCH_PREFIX}{self.name}{n}": _known(
-                self.channel.score(request.queries.latest(n), candidates), candidates
-            )
-            for n in self.latest
-        }
+        scores = _known(self.channel.score_latest(request.queries, candidates, self.latest), candidates)
+        return {f"{MATCH_PREFIX}{self.name}{n}": score for n, score in zip(self.latest, scores, strict=True)}
 
 
 def _known(score: FloatArray, candidates: Candidates) -> FloatArray:
-    known = np.where(np.isnan(score), np.float32(0), score)
-    return np.where(candidates.mask, known, np.float32(np.nan))
+    """(…, B, K) 0 in place of no score, NaN on padding."""
+    score[np.isnan(score)] = 0.0
+    score[..., ~candidates.mask] = np.nan
+    return score
 
 
 class ClosenessHydrator(Hydrator):

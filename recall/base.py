@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -123,17 +123,24 @@ class BaseRecall(Component[Any]):
                 catalogue.
             NotFittedError: before ``fit`` or ``load``.
         """
-        n_items = len(self.vocabulary.items)
-        if len(queries) != len(candidates):
-            raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
-        largest = int(candidates.item_idx.max(initial=-1))
-        if largest >= n_items:
-            raise ValueError(f"candidate index {largest} outside the catalogue of {n_items} items")
-        scores: FloatArray = np.full(candidates.item_idx.shape, -np.inf, dtype=np.float32)
+        self._check(queries, candidates)
+        scores: FloatArray = np.empty(candidates.item_idx.shape, dtype=np.float32)
         item_idx = np.maximum(candidates.item_idx, 0)
         for rows, encoded in self._prepared_chunks(queries, prepared):
             scores[rows] = self._score(encoded, item_idx[rows])
         scores[~candidates.mask] = -np.inf
+        return scores
+
+    def score_latest(self, queries: QueryBatch, candidates: Candidates, latest: Sequence[int]) -> FloatArray:
+        """``score`` by the latest n events of each history alone, (W, B, K) for W numbers n.
+
+        Raises:
+            ValueError, NotFittedError: see ``score``.
+        """
+        self._check(queries, candidates)
+        known = queries.known_items_only(len(self.vocabulary.items))
+        scores = self._score_latest(known, np.maximum(candidates.item_idx, 0), latest)
+        scores[:, ~candidates.mask] = -np.inf
         return scores
 
     def similarities(self, item: int) -> FloatArray | None:
@@ -155,13 +162,24 @@ class BaseRecall(Component[Any]):
         """Plain values that decide the result of ``refit`` besides configuration, data and seed."""
         return {}
 
+    def _check(self, queries: QueryBatch, candidates: Candidates) -> None:
+        """Raise ``ValueError`` for candidates that do not fit the queries or the catalogue."""
+        if len(queries) != len(candidates):
+            raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
+        n_items, largest = len(self.vocabulary.items), int(candidates.item_idx.max(initial=-1))
+        if largest >= n_items:
+            raise ValueError(f"candidate index {largest} outside the catalogue of {n_items} items")
+
     def _prepared_chunks(self, queries: QueryBatch, prepared: Any) -> Iterator[tuple[slice, Any]]:
         """Row slices small enough for dense scores, each with its prepared rows."""
         if prepared is not None and _n_rows(prepared) != len(queries):
             raise ValueError(f"{len(queries)} queries but {_n_rows(prepared)} prepared rows")
         n_items = len(self.vocabulary.items)
-        known = queries.known_items_only(n_items)
         step = min(max(SCORES_PER_CHUNK // max(n_items, 1), 1), MAX_QUERIES_PER_CHUNK)
+        if prepared is not None and 0 < len(queries) <= step:
+            yield slice(0, len(queries)), prepared
+            return
+        known = queries.known_items_only(n_items)
         for start in range(0, len(queries), step):
             rows = slice(start, min(start + step, len(queries)))
             if prepared is None:
@@ -173,12 +191,17 @@ class BaseRecall(Component[Any]):
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None: ...
 
     def _prepare(self, queries: QueryBatch) -> Any:
-        """A ``QueryBatch``, an array or a CSR matrix with one row per query; all history items are known."""
+        """What has one row per query and slices of rows, such as an array; all history items are known."""
         return queries
 
     @abstractmethod
     def _retrieve(self, prepared: Any, k: int, exclude: Exclusions) -> Candidates:
         """Answer one chunk of what ``_prepare`` returns, 1 ≤ k ≤ N."""
+
+    def _score_latest(self, queries: QueryBatch, item_idx: IntArray, latest: Sequence[int]) -> FloatArray:
+        """(W, B, K) scores of items of the catalogue; all history items are known, padding arrives as item 0."""
+        candidates = Candidates(item_idx, np.zeros(item_idx.shape, dtype=np.float32))
+        return np.stack([self.score(queries.latest(n), candidates) for n in latest])
 
     @abstractmethod
     def _score(self, prepared: Any, item_idx: IntArray) -> FloatArray:
@@ -190,7 +213,7 @@ class DenseRecall(BaseRecall):
 
     @abstractmethod
     def _scores(self, prepared: Any) -> FloatArray:
-        """(B, N) float32 for one chunk, a new array; −inf where the channel has no score."""
+        """(B, N) float32 for one chunk, which is not changed; −inf where the channel has no score."""
 
     def _retrieve(self, prepared: Any, k: int, exclude: Exclusions) -> Candidates:
         return top_k_dense(self._scores(prepared), k, exclude)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from recall.sparse_rows import SparseRows
 from reccore import QueryBatch
 from reccore.arrays import FloatArray
+
+HALF_LIVES = 40
+"""An event that is older weighs less than 10⁻¹² of the latest and is left out, so that a long history costs no more."""
 
 
 def recency_weights(queries: QueryBatch, half_life: float | None) -> FloatArray:
@@ -15,6 +19,24 @@ def recency_weights(queries: QueryBatch, half_life: float | None) -> FloatArray:
         return np.ones(len(queries.history_idx), dtype=np.float32)
     age = np.repeat(queries.history_offsets[1:] - 1, queries.lengths) - np.arange(len(queries.history_idx))
     return np.exp2(-age / half_life).astype(np.float32)
+
+
+def within_half_lives(queries: QueryBatch, half_life: float | None) -> QueryBatch:
+    """The queries without the events that are more than ``HALF_LIVES`` half-lives old."""
+    longest = int(queries.lengths.max(initial=0))
+    if half_life is None or longest <= HALF_LIVES * half_life:
+        return queries
+    return queries.latest(max(int(HALF_LIVES * half_life), 1))
+
+
+def latest_first(queries: QueryBatch, n_items: int, half_life: float | None) -> SparseRows:
+    """(B, N) recency weights of the events, the latest of each history first; an item may repeat."""
+    recent = within_half_lives(queries, half_life)
+    offsets, lengths = recent.history_offsets, recent.lengths
+    ago = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    items = recent.history_idx[np.repeat(offsets[1:] - 1, lengths) - ago]
+    weights = np.ones(len(ago)) if half_life is None else np.exp2(-ago / half_life)
+    return SparseRows(offsets, items.astype(np.int32), weights.astype(np.float32), n_items)
 
 
 def history_matrix(queries: QueryBatch, n_items: int, half_life: float | None) -> sparse.csr_matrix:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from recall.base import DenseRecall
+from recall.base import BaseRecall, DenseRecall
 from recall.history import history_matrix
 from recall.itemcf import ItemCF, ItemCFConfig
 from reccore import Bundle, Holdout, QueryBatch, RunOptions, TrainingData
@@ -63,6 +63,8 @@ class ItemCFPrior(DenseRecall, ItemCF):
         scaled = sparse.diags_array((weight / np.maximum(total, 1e-9)).astype(np.float32)) @ history
         rest = sparse.csr_matrix((1.0 - weight).astype(np.float32)[:, None])
         return sparse.csr_matrix(sparse.hstack([scaled @ self.similarity, rest]))
+
+    _score_latest = BaseRecall._score_latest
 
     def _scores(self, prepared: sparse.csr_matrix) -> FloatArray:
         dense = prepared.toarray()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -10,8 +11,8 @@ from pydantic import Field
 from scipy import sparse
 
 from recall.base import BaseRecall
-from recall.history import history_matrix
-from recall.sparse_rows import entries, sum_rows
+from recall.history import history_matrix, latest_first
+from recall.sparse_rows import SparseRows, entries, prefix_entries, sum_rows
 from recall.topk import top_k_dense, top_k_sparse
 from reccore import (
     Bundle,
@@ -48,7 +49,8 @@ class ItemSimilarityRecall(BaseRecall):
     """
 
     config: ItemSimilarityConfig
-    similarity: Similarity
+    _similarity_matrix: Similarity
+    _rows: SparseRows | None
 
     @abstractmethod
     def _similarity(self, data: TrainingData, options: RunOptions) -> Similarity:
@@ -57,22 +59,46 @@ class ItemSimilarityRecall(BaseRecall):
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
         self.similarity = self._similarity(data, options)
 
-    def _prepare(self, queries: QueryBatch) -> Similarity:
-        """(B, N) sums; O(Σ neighbours of the history) time and memory per query, in a dense matrix all N."""
-        history = history_matrix(queries, self.similarity.shape[0], self.config.half_life)
-        matrix = self.similarity
-        return history @ matrix if isinstance(matrix, np.ndarray) else sum_rows(history, matrix)
+    @property
+    def similarity(self) -> Similarity:
+        """(N, N) similarities."""
+        return self._similarity_matrix
 
-    def _retrieve(self, prepared: Similarity, k: int, exclude: Exclusions) -> Candidates:
+    @similarity.setter
+    def similarity(self, matrix: Similarity) -> None:
+        self._similarity_matrix = matrix
+        self._rows = None if isinstance(matrix, np.ndarray) else SparseRows.of(matrix)
+
+    def _prepare(self, queries: QueryBatch) -> SparseRows | FloatArray:
+        """(B, N) sums; O(Σ neighbours of the history) time and memory per query, in a dense matrix all N."""
+        half_life, n_items = self.config.half_life, self.similarity.shape[0]
+        if self._rows is None:
+            dense: FloatArray = history_matrix(queries, n_items, half_life) @ self.similarity
+            return dense
+        return sum_rows(latest_first(queries, n_items, half_life), self._rows)
+
+    def _retrieve(self, prepared: SparseRows | FloatArray, k: int, exclude: Exclusions) -> Candidates:
         if isinstance(prepared, np.ndarray):
             return top_k_dense(np.where(prepared == 0.0, np.float32(-np.inf), prepared), k, exclude)
         return top_k_sparse(prepared, k, exclude)
 
-    def _score(self, prepared: Similarity, item_idx: IntArray) -> FloatArray:
-        dense = isinstance(prepared, np.ndarray)
-        scores: FloatArray = np.take_along_axis(prepared, item_idx, axis=1) if dense else entries(prepared, item_idx)
+    def _score(self, prepared: SparseRows | FloatArray, item_idx: IntArray) -> FloatArray:
+        scores: FloatArray
+        if isinstance(prepared, np.ndarray):
+            scores = np.take_along_axis(prepared, item_idx, axis=1)
+        else:
+            scores = entries(prepared, item_idx)
         scores[scores == 0.0] = np.nan
         return scores
+
+    def _score_latest(self, queries: QueryBatch, item_idx: IntArray, latest: Sequence[int]) -> FloatArray:
+        if self._rows is None:
+            return super()._score_latest(queries, item_idx, latest)
+        lengths, place = np.unique(latest, return_inverse=True)
+        events = latest_first(queries.latest(lengths[-1]), self._rows.n_columns, self.config.half_life)
+        scores = prefix_entries(events, self._rows, lengths, item_idx)
+        scores[scores == 0.0] = np.nan
+        return scores.transpose(1, 0, 2)[place]
 
     def similarities(self, item: int) -> FloatArray:
         """(N,) row of the matrix: what the item in a history supports; −inf for items that it does not support."""

@@ -9,15 +9,17 @@ threshold raised to the k-th best so far. ``reccore.top_k`` is the same in plain
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from recall.topk_kernels import decode, pack, push_dense, select_sparse, walk
 from reccore import Candidates, Exclusions
 from reccore.arrays import FloatArray, IntArray
 from reccore.threads import n_threads, run_parts
+
+if TYPE_CHECKING:
+    from recall.sparse_rows import SparseRows
 
 ROWS_PER_THREAD = 8  # starting a thread costs as much as a few rows
 
@@ -76,8 +78,8 @@ def top_k_dense(scores: FloatArray, k: int, exclude: Exclusions | None = None) -
     return running.best()
 
 
-def top_k_sparse(scores: sparse.csr_matrix, k: int, exclude: Exclusions) -> Candidates:
-    """The exact best ``k`` among the stored entries of (B, N) float32 CSR scores, ties by item index.
+def top_k_sparse(scores: SparseRows, k: int, exclude: Exclusions) -> Candidates:
+    """The exact best ``k`` among the stored entries of (B, N) scores, ties by item index.
 
     Rows may be in any order but hold a column once; a stored 0 or −inf is never offered.
 
@@ -89,8 +91,7 @@ def top_k_sparse(scores: sparse.csr_matrix, k: int, exclude: Exclusions) -> Cand
     """
     n_rows, n_items = scores.shape
     keys = np.empty((n_rows, min(k, n_items)), dtype=np.int64)
-    matrix = scores.indptr.astype(np.int64, copy=False), scores.indices.astype(np.int32, copy=False), scores.data
-    run_rows(select_sparse, *matrix, n_items, read_only(exclude.offsets), read_only(exclude.item_idx), keys)
+    run_rows(select_sparse, *scores.arrays, n_items, read_only(exclude.offsets), read_only(exclude.item_idx), keys)
     return _decoded(keys, keys.shape[1])
 
 

@@ -7,18 +7,48 @@ distance from a shared item follows Garg et al., "Sequence and time aware neighb
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 import numpy as np
 from numba import njit, prange
 from pydantic import Field
 
 from recall.base import DenseRecall
-from recall.history import recency_weights
+from recall.history import recency_weights, within_half_lives
 from recall.unique_events import latest_of_each_item
 from reccore import Bundle, ComponentConfig, Holdout, QueryBatch, RunOptions, TrainingData
 from reccore.arrays import FloatArray, IntArray, offsets_from_lengths, row_of_each
 from reccore.bundle import BundleWriter
 
-NEIGHBOUR = np.dtype([("user", np.int64), ("similarity", np.float32), ("anchor", np.int64)])
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The nearest users of B queries, best first.
+
+    Attributes:
+        user: (B, n) int64, -1 = none.
+        similarity: (B, n) float32.
+        anchor: (B, n) int64 place of the neighbour's event of the item that the query saw last of all they share.
+    """
+
+    user: IntArray
+    similarity: FloatArray
+    anchor: IntArray
+    _kept: list[FloatArray] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.user.shape
+
+    def __getitem__(self, rows: slice) -> Neighbours:
+        return Neighbours(self.user[rows], self.similarity[rows], self.anchor[rows])
+
+    def scores(self, vote: Callable[[IntArray, FloatArray, IntArray], FloatArray]) -> FloatArray:
+        """``vote(user, similarity, anchor)``, computed at the first call: retrieval and scoring need the same."""
+        if not self._kept:
+            self._kept.append(vote(self.user, self.similarity, self.anchor))
+        return self._kept[0]
 
 
 class UserCFConfig(ComponentConfig):
@@ -77,16 +107,14 @@ class UserCF(DenseRecall):
         half_life = self.config.vote_half_life
         self._decay = np.ones(len(ages)) if half_life is None else np.exp2(-ages / half_life)
 
-    def _prepare(self, queries: QueryBatch) -> np.ndarray:
-        """(B, neighbours) nearest users, best first: user (-1 = none), similarity, and the place of their anchor.
-
-        The anchor is the neighbour's event of the item that the query saw last of all they share.
-        """
+    def _prepare(self, queries: QueryBatch) -> Neighbours:
+        """The nearest users."""
+        queries = within_half_lives(queries, self.config.half_life)
         kept = latest_of_each_item(queries.history_offsets, queries.history_idx, len(self._weight))
         lengths = np.bincount(row_of_each(queries.history_offsets)[kept], minlength=len(queries))
         items = queries.history_idx[kept]
         n_neighbours = min(self.config.neighbours, len(self._norm))
-        user, similarity, anchor = _nearest(
+        found = _nearest(
             offsets_from_lengths(lengths),
             items,
             recency_weights(queries, self.config.half_life)[kept] * self._weight[items],
@@ -98,12 +126,12 @@ class UserCF(DenseRecall):
             self._item_events,
             n_neighbours,
         )
-        found = np.empty(user.shape, dtype=NEIGHBOUR)
-        found["user"], found["similarity"], found["anchor"] = user, similarity, anchor
-        return found
+        return Neighbours(*found)
 
-    def _scores(self, prepared: np.ndarray) -> FloatArray:
-        user, similarity, anchor = (np.ascontiguousarray(prepared[name]) for name in NEIGHBOUR.names or ())
+    def _scores(self, prepared: Neighbours) -> FloatArray:
+        return prepared.scores(self._votes_for_items)
+
+    def _votes_for_items(self, user: IntArray, similarity: FloatArray, anchor: IntArray) -> FloatArray:
         scores: FloatArray = _votes(
             user, similarity, anchor, self.user_offsets, self.user_items, self._decay, len(self._weight)
         )

@@ -37,5 +37,5 @@ def check_offsets(name: str, offsets: npt.NDArray[Any], n_elements: int) -> None
     """Raise ``ValueError`` unless ``offsets`` is a valid CSR offset array over ``n_elements``."""
     if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != n_elements:
         raise ValueError(f"{name} must start at 0 and end at {n_elements}, got {offsets[:1]}…{offsets[-1:]}")
-    if np.any(np.diff(offsets) < 0):
+    if (offsets[1:] < offsets[:-1]).any():
         raise ValueError(f"{name} must not decrease")

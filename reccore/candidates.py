@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reccore.arrays import BoolArray, FloatArray, IntArray
+
+LOWEST = np.float32(np.finfo(np.float32).min)
+"""Score of an item whose own is not finite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +50,12 @@ class Candidates:
     def k(self) -> int:
         return int(self.item_idx.shape[1])
 
-    @property
+    @cached_property
     def mask(self) -> BoolArray:
         """(B, K), True on real items."""
         return self.item_idx >= 0
 
-    @property
+    @cached_property
     def counts(self) -> IntArray:
         """(B,) real items of each row."""
         counts: IntArray = self.mask.sum(axis=1, dtype=np.int64)
@@ -86,17 +90,20 @@ class Candidates:
 
     def take(self, columns: IntArray) -> Candidates:
         """Choose columns of every row: ``columns`` (B, k) are column numbers, -1 = an empty slot."""
-        valid = columns >= 0
-        at = np.where(valid, columns, 0)
+        empty = columns < 0
+        # One flat index for all arrays: ``take_along_axis`` would make two for each.
+        at = np.where(empty, 0, columns) + self.k * np.arange(len(self), dtype=np.int64)[:, None]
+        if not empty.any():
+            features = {name: values.take(at) for name, values in self.features.items()}
+            return Candidates(self.item_idx.take(at), self.score.take(at), features)
 
-        def gather(values: FloatArray, fill: float) -> FloatArray:
-            return np.where(valid, np.take_along_axis(values, at, axis=1), np.float32(fill))
+        def gather(values: npt.NDArray[Any], fill: float) -> npt.NDArray[Any]:
+            taken = values.take(at)
+            taken[empty] = fill
+            return taken
 
-        return Candidates(
-            item_idx=np.where(valid, np.take_along_axis(self.item_idx, at, axis=1), -1),
-            score=gather(self.score, -np.inf),
-            features={name: gather(values, np.nan) for name, values in self.features.items()},
-        )
+        features = {name: gather(values, np.nan) for name, values in self.features.items()}
+        return Candidates(gather(self.item_idx, -1), gather(self.score, -np.inf), features)
 
     def select(self, rows: IntArray | slice) -> Candidates:
         """The given rows."""
@@ -106,6 +113,8 @@ class Candidates:
 
     def keep(self, wanted: BoolArray) -> Candidates:
         """Only the slots where ``wanted`` (B, K) is True, moved to the left in the same order; K stays."""
+        if wanted.all():
+            return self
         wanted = wanted & self.mask
         order = np.argsort(~wanted, axis=1, kind="stable")
         return self.take(np.where(np.take_along_axis(wanted, order, axis=1), order, -1))
@@ -119,13 +128,14 @@ class Candidates:
 
         An item whose new score is not finite gets the lowest float32 as its score.
         """
-        lowest = np.finfo(np.float32).min
         with np.errstate(over="ignore"):  # a float64 beyond float32 counts as infinite
             usable = np.asarray(score, dtype=np.float32)
-        usable = np.where(np.isfinite(usable), usable, lowest)
-        usable = np.where(self.mask, usable, -np.inf).astype(np.float32)
+        usable = np.where(np.isfinite(usable), usable, LOWEST)
+        usable = np.where(self.mask, usable, np.float32(-np.inf))
         order = np.lexsort((self.item_idx, -usable), axis=1)
-        return replace(self, score=usable).take(np.where(np.take_along_axis(self.mask, order, axis=1), order, -1))
+        if not self.mask.all():
+            order = np.where(np.take_along_axis(self.mask, order, axis=1), order, -1)
+        return replace(self, score=usable).take(order)
 
 
 def top_k(scores: FloatArray, k: int) -> Candidates:
@@ -162,6 +172,8 @@ def concatenate(parts: Sequence[Candidates], k: int) -> Candidates:
     """
     if not parts:
         return Candidates.empty(0, k)
+    if len(parts) == 1 and parts[0].k == k:
+        return parts[0]
     names = list(dict.fromkeys(name for part in parts for name in part.features))
 
     def stack(values: list[FloatArray | IntArray | None], fill: float, dtype: type) -> Any:

@@ -73,7 +73,7 @@ class Exclusions:
         known = (self.item_idx >= 0) & (self.item_idx < span)
         if not known.any():
             return np.zeros(item_idx.shape, dtype=bool)
-        excluded = np.unique(row_of_each(self.offsets)[known] * span + self.item_idx[known])
+        excluded = np.sort(row_of_each(self.offsets)[known] * span + self.item_idx[known])
         wanted = np.arange(len(self), dtype=np.int64)[:, None] * span + item_idx
         at = np.minimum(np.searchsorted(excluded, wanted), len(excluded) - 1)
         found: BoolArray = (excluded[at] == wanted) & (item_idx >= 0)

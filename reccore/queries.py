@@ -200,11 +200,19 @@ class QueryBatch:
 
     def known_items_only(self, n_items: int) -> QueryBatch:
         """The same queries without history items outside ``0 … n_items-1``."""
-        known = (self.history_idx >= 0) & (self.history_idx < n_items)
-        if known.all():
+        lowest, highest = self._item_range
+        if lowest >= 0 and highest < n_items:
             return self
+        known = (self.history_idx >= 0) & (self.history_idx < n_items)
         running = offsets_from_lengths(known)
         return self._gathered(running[self.history_offsets], np.flatnonzero(known), slice(None))
+
+    @cached_property
+    def _item_range(self) -> tuple[int, int]:
+        """Lowest and highest item index of all histories; 0 and -1 without events."""
+        if len(self.history_idx) == 0:
+            return 0, -1
+        return int(self.history_idx.min()), int(self.history_idx.max())
 
     def _contiguous(self, start: int, stop: int) -> QueryBatch:
         low, high = self.history_offsets[start], self.history_offsets[stop]

@@ -247,6 +247,16 @@ def test_scores_follow_the_columns_of_the_candidates(channel: BaseRecall, querie
     assert channel.score(QueryBatch.from_histories([]), Candidates.empty(0, 3)).shape == (0, 3)
 
 
+def test_scores_by_the_latest_events_alone(channel: BaseRecall, queries: QueryBatch) -> None:
+    asked = Candidates(np.tile([5, 0, 23, -1], (len(queries), 1)), np.zeros((len(queries), 4), dtype=np.float32))
+    found = channel.score_latest(queries, asked, (3, 1, 50))
+    assert (found.dtype, found.shape) == (np.float32, (3, len(queries), 4))
+    for scores, n in zip(found, (3, 1, 50), strict=True):
+        np.testing.assert_allclose(scores, channel.score(queries.latest(n), asked), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="rows of candidates"):
+        channel.score_latest(queries, Candidates.empty(2, 3), (1,))
+
+
 def test_prepared_queries_are_not_encoded_again(
     channel: BaseRecall, queries: QueryBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,8 +217,7 @@ def test_a_request_is_encoded_once_by_each_channel(
         monkeypatch.setattr(source.channel, "_prepare", counting)
     answer, _ = pipeline.run(users, 5)
     assert {"match.mf", "match.two_tower"} <= set(answer.features)  # every channel is needed twice
-    # ItemCF also scores by the latest 1, 3 and 10 events alone.
-    assert encoded == ["popularity", "itemcf", "mf", "two_tower", "itemcf", "itemcf", "itemcf"]
+    assert encoded == ["popularity", "itemcf", "mf", "two_tower"]
 
 
 def test_matches_over_more_queries_than_a_chunk(pipeline: Pipeline) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from recall import topk as topk_module
+from recall.sparse_rows import SparseRows
 from recall.topk import RunningTopK, top_k_dense, top_k_of_order, top_k_of_pairs, top_k_sparse
 from recall.topk_kernels import SAMPLE
 from reccore import Candidates, Exclusions, top_k
@@ -82,13 +83,11 @@ def test_sparse_rows_in_any_order(rows: str, k: int) -> None:
     scores = ROWS[rows](rng, (N_ROWS, N_ITEMS))
     stored = rng.random(scores.shape) < rng.random((N_ROWS, 1))
     order = [rng.permutation(np.flatnonzero(row)) for row in stored]
-    matrix = sparse.csr_matrix(
-        (
-            np.concatenate([scores[row, columns] for row, columns in enumerate(order)]),
-            np.concatenate(order),
-            offsets_from_lengths(stored.sum(axis=1)),
-        ),
-        shape=scores.shape,
+    matrix = SparseRows(
+        offsets_from_lengths(stored.sum(axis=1)),
+        np.concatenate(order).astype(np.int32),
+        np.concatenate([scores[row, columns] for row, columns in enumerate(order)]),
+        N_ITEMS,
     )
     exclude = exclusions(rng, N_ROWS, N_ITEMS, 900)
     dense = np.where(stored & (scores != 0.0), scores, -np.inf).astype(np.float32)
@@ -157,7 +156,7 @@ def test_scores_that_are_not_finite(bad: float) -> None:
     nothing = Exclusions.nothing(2)
     for select in (
         lambda: top_k_dense(scores, 3),
-        lambda: top_k_sparse(sparse.csr_matrix(scores), 3, nothing),
+        lambda: top_k_sparse(SparseRows.of(sparse.csr_matrix(scores)), 3, nothing),
         lambda: top_k_of_pairs(np.tile(np.arange(3000), (2, 1)), scores, 3),
     ):
         with pytest.raises(ValueError, match="finite or −inf"):
@@ -167,5 +166,6 @@ def test_scores_that_are_not_finite(bad: float) -> None:
 def test_no_rows_and_no_items() -> None:
     assert top_k_dense(np.empty((0, 5), dtype=np.float32), 3).item_idx.shape == (0, 3)
     assert top_k_dense(np.empty((2, 0), dtype=np.float32), 3).item_idx.shape == (2, 0)
-    assert top_k_sparse(sparse.csr_matrix((0, 5), dtype=np.float32), 3, Exclusions.nothing(0)).item_idx.shape == (0, 3)
+    no_rows = SparseRows.of(sparse.csr_matrix((0, 5), dtype=np.float32))
+    assert top_k_sparse(no_rows, 3, Exclusions.nothing(0)).item_idx.shape == (0, 3)
     assert top_k_of_pairs(np.empty((0, 4), dtype=np.int64), np.empty((0, 4), dtype=np.float32), 3).k == 3
