@@ -41,6 +41,9 @@ class RankingNetwork(nn.Module):
         bags, labels = (tuple(getattr(self, name) for name in names) for names in (self._bags, self._labels))
         return FeatureBlock(self.codes, bags, labels, self.numbers)
 
+    def freeze(self) -> None:
+        """Compute what a network whose weights do not change any more needs once; called after fitting and loading."""
+
     def distinct_items(self, rows: Tensor) -> tuple[FeatureBlock, Tensor]:
         """The U distinct items among rows (…) of the item block, and which of them stands where, (…).
 

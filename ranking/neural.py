@@ -83,7 +83,7 @@ class NeuralRanker(BaseRanker):
             if options.checkpoint_dir is not None:
                 identity = {"ranker": self.name, **training_inputs(self._encoder, samples, valid)}
             self.log = Trainer(task, self.config, options, identity=identity).run()
-        self._network.cpu()
+        self._network.cpu().freeze()
         if self.log.best_epoch == 0:
             logger.warning("{}: no epoch was better on validation than the merged order, which stays", self.name)
 
@@ -103,7 +103,7 @@ class NeuralRanker(BaseRanker):
         with torch.random.fork_rng(devices=[]):
             self._network = self.Network(self._encoder, self.config)
         self._network.load_state_dict(bundle.tensors(WEIGHTS))
-        self._network.eval()
+        self._network.eval().freeze()
         self.log = TrainingLog(**bundle.manifest["training"])
 
 

@@ -72,7 +72,7 @@ def score_queries(
             chunk = encoder.encode(queries.select(part), candidates.select(part))
         else:
             chunk = inputs.take(torch.arange(start, part.stop))
-        with torch.no_grad():
+        with torch.inference_mode():
             scores[part] = network(chunk.to(device)).cpu().numpy()
 
     if len(queries) == 1:

@@ -13,13 +13,12 @@ import numpy.typing as npt
 
 from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, Values, feature
 from ranking.features.history import (
-    event_genres,
     event_rows,
     genre_counts,
     genre_rows,
+    genre_sums,
     mean_over_genres,
     ratings,
-    segment_sums,
 )
 from reccore import QueryBatch, RankingSamples
 from reccore.arrays import FloatArray, IntArray, offsets_from_lengths, row_of_each
@@ -43,12 +42,9 @@ DIRECTOR_PRIOR = 2.0
 )
 def genre_rating(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """Mean rating the user gave to the candidate's genres less the mean of all the user's ratings, shrunk to 0."""
-    found, genres, offsets = batch.once(ratings), batch.once(event_genres), batch.queries.history_offsets
-    sums = segment_sums(genres * found.deviation[:, None], offsets)  # (B, G)
-    if found.rated.all():
-        counts = batch.once(genre_counts)
-    else:
-        counts = segment_sums(genres * found.rated[:, None].astype(np.float32), offsets)
+    found = batch.once(ratings)
+    sums = genre_sums(batch, found.deviation)  # (B, G)
+    counts = batch.once(genre_counts) if found.rated.all() else genre_sums(batch, found.rated.astype(np.float32))
     return mean_over_genres(batch, sums / (counts + np.float32(GENRE_PRIOR)))
 
 

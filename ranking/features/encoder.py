@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
 from ranking.features.choice import DEFAULT, Choice, FeatureOptions, choose_fields
 from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, Values
+from ranking.features.kernels import standardise
 from ranking.features.schema import FeatureBlock, FeatureField, Kind, RankingInputs, Schema, Side
 from reccore import ArtefactError, Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, UserTable
 from reccore.arrays import FloatArray
@@ -121,10 +123,11 @@ class FeatureEncoder:
         blocks, start = [], 0
         for chunk in self._chunks(queries, candidates):
             stop = start + len(chunk.queries)
-            part = pair[start:stop]
-            for column, field in enumerate(fields):
-                part[:, :, column] = self._values(field, chunk)
-            self._standardise(part, self._pair_scale)
+            columns = np.empty((len(fields), *chunk.candidates.item_idx.shape), dtype=np.float32)
+            absent = self._absent(chunk.queries)
+            for values, (name, compute, fitted) in zip(columns, self._pair_features, strict=True):
+                values[:] = np.nan if name in absent else compute(chunk, fitted)
+            standardise(columns, self._pair_scale, CLIP, self.missing_number, pair[start:stop])
             blocks.append(self._block("query", chunk, len(chunk.queries)))
             start = stop
         return RankingInputs(
@@ -168,10 +171,29 @@ class FeatureEncoder:
             for field in self.schema.fields
         }  # fmt: skip
 
+    @cached_property
+    def _pair_features(self) -> list[tuple[str, Callable[[Any, Fitted], Values], Fitted]]:
+        """Name, function and fitted state of the fields of the pair side."""
+        declared = ((field.name, *self._declared[field.name]) for field in self.schema.of("pair", "number"))
+        return [(name, feature.compute, fitted) for name, feature, fitted in declared]
+
+    @cached_property
+    def _absent_fields(self) -> dict[tuple[bool, bool], frozenset[str]]:
+        return {}
+
+    def _absent(self, queries: QueryBatch) -> frozenset[str]:
+        """Names of the fields of which the tables or the queries lack a required column."""
+        given = (queries.history_rating is not None, queries.history_time is not None)
+        if given not in self._absent_fields:
+            self._absent_fields[given] = frozenset(
+                name for name, (feature, _) in self._declared.items() if feature.missing_columns(self.tables, queries)
+            )
+        return self._absent_fields[given]
+
     def _values(self, field: FeatureField, data: FeatureBatch | FeatureTables) -> Values:
         """Values of a feature as declared; missing everywhere if the batch lacks a required column."""
         feature, fitted = self._declared[field.name]
-        if feature.requires and isinstance(data, FeatureBatch) and feature.missing_columns(data.tables, data.queries):
+        if isinstance(data, FeatureBatch) and field.name in self._absent(data.queries):
             return _missing(field, feature, data)
         return feature.compute(data, fitted)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ranking.features.declaration import FeatureBatch, FeatureTables
+from ranking.features.kernels import label_sums, rating_deviations
 from reccore.arrays import BoolArray, FloatArray, IntArray, row_of_each
 
 V = TypeVar("V", bound=np.generic)
@@ -50,15 +51,18 @@ def event_rows(batch: FeatureBatch) -> IntArray:
     return row_of_each(batch.queries.history_offsets)
 
 
-def event_genres(batch: FeatureBatch) -> FloatArray:
-    """(L, G) multi-hot genres of the events."""
-    genres: FloatArray = batch.tables.once(genre_rows)[batch.queries.history_idx]
-    return genres
+def genre_sums(batch: FeatureBatch, weights: npt.NDArray[Any]) -> FloatArray:
+    """(B, G) sums of the weights (L,) of the events of each history that carry each genre."""
+    queries, genres = batch.queries, batch.tables.items.genres
+    sums = np.zeros((len(queries), batch.tables.items.n_genres))
+    if genres is not None:
+        label_sums(queries.history_offsets, queries.history_idx, genres.offsets, genres.idx, weights, sums)
+    return sums.astype(np.float32)
 
 
 def genre_counts(batch: FeatureBatch) -> FloatArray:
     """(B, G) how many events of each history carry each genre."""
-    return segment_sums(batch.once(event_genres), batch.queries.history_offsets)
+    return genre_sums(batch, np.ones(len(batch.queries.history_idx), dtype=np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +88,9 @@ def ratings(batch: FeatureBatch) -> Ratings:
     n, rating = len(queries.history_idx), queries.history_rating
     if rating is None:
         rating = np.full(n, np.nan, dtype=np.float32)
-    rated = ~np.isnan(rating)
-    clean = np.where(rated, rating, 0.0)
-    counts, sums = (segment_sums(values.astype(np.float64), queries.history_offsets) for values in (rated, clean))
-    mean = np.divide(sums, counts, out=np.full(len(queries), np.nan), where=counts > 0)
-    deviation = np.where(rated, clean - mean[batch.once(event_rows)], 0.0).astype(np.float32)
-    return Ratings(counts, mean, rated, deviation)
+    counts, means, deviation = np.empty(len(queries)), np.empty(len(queries)), np.empty(n, dtype=np.float32)
+    rating_deviations(queries.history_offsets, np.asarray(rating, dtype=np.float32), counts, means, deviation)
+    return Ratings(counts, means, ~np.isnan(rating), deviation)
 
 
 @dataclass(frozen=True, eq=False)

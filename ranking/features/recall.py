@@ -6,14 +6,15 @@ serving differ a little from those whose candidates the ranker was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, feature
+from ranking.features.kernels import centred_and_standard, log_shares
 from reccore import RankingSamples
-from reccore.arrays import BoolArray, FloatArray
+from reccore.arrays import FloatArray
 
 MERGED_LOG_RANK = "recall.merged.log_rank"
 LEAST_SHARE = 1e-3
@@ -45,36 +46,33 @@ def sums_of(samples: RankingSamples, tables: FeatureTables) -> tuple[str, ...]:
 @feature(MERGED_LOG_RANK, side="pair", kind="number", default=True)
 def merged_log_rank(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """−log of the place in the merged list."""
-    mask = batch.candidates.mask
-    place = np.broadcast_to(-np.log(np.arange(1, batch.candidates.k + 1, dtype=np.float32)), mask.shape)
-    return np.where(mask, place, np.float32(np.nan))
+    place = -np.log(np.arange(1, batch.candidates.k + 1, dtype=np.float32))
+    return np.where(batch.candidates.mask, place, np.float32(np.nan))
 
 
 @feature("recall.merged.score", side="pair", kind="number", default=True)
 def merged_score(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """Score of the merge."""
-    score = batch.candidates.score
-    return standardised(score, batch.candidates.mask & np.isfinite(score))
+    score: FloatArray = centred_and_standard(batch.candidates.score[None], batch.candidates.mask)[1][0]
+    return score
 
 
 @feature("recall.{channel}.missing", side="pair", kind="number", members=channels_of, default=True)
 def missing(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """1 where the channel did not offer the candidate, 0 where it did."""
-    offered = batch.once(offers).get(fitted.member)
-    absent = np.ones(batch.candidates.mask.shape, dtype=bool) if offered is None else ~offered
-    return np.where(batch.candidates.mask, absent, np.nan).astype(np.float32)
+    return _column(batch, absences, fitted.member, nowhere_offered)
 
 
 @feature("recall.{channel}.log_rank", side="pair", kind="number", members=channels_of, default=True)
 def log_rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """−log of the channel's rank."""
-    return -np.log(_rank(batch, fitted))
+    return _column(batch, log_ranks, fitted.member)
 
 
 @feature("recall.{channel}.reciprocal_rank", side="pair", kind="number", members=channels_of, default=True)
 def reciprocal_rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """1 / the channel's rank."""
-    return np.float32(1.0) / _rank(batch, fitted)
+    return _column(batch, reciprocal_ranks, fitted.member)
 
 
 @feature("recall.{channel}.score", side="pair", kind="number", members=channels_of, default=True)
@@ -107,13 +105,95 @@ def log_share(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
 
     Only of channels whose scores are never negative.
     """
-    values = batch.candidates.features.get(MATCH_PREFIX + fitted.member)
-    if values is None:
+    found = batch.once(scores)
+    row = found.place.get(MATCH_PREFIX + fitted.member)
+    if row is None:
         return batch.once(nowhere)
-    clean = np.where(batch.candidates.mask & np.isfinite(values), np.maximum(values, 0.0), 0.0)
-    total = clean.sum(axis=1, keepdims=True)
-    share = np.divide(clean, total, out=np.zeros_like(clean), where=total > 0)
-    return np.where(batch.candidates.mask, np.log(share + LEAST_SHARE), np.nan).astype(np.float32)
+    return log_shares(found.values[row], batch.candidates.mask, LEAST_SHARE)
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Features of the candidates side by side.
+
+    Attributes:
+        place: name of a feature → its row of ``values``.
+        values: (C, B, K) float32.
+    """
+
+    place: Mapping[str, int]
+    values: FloatArray
+
+    @classmethod
+    def of(cls, batch: FeatureBatch, *prefixes: str) -> Columns:
+        """The features whose names start with one of the prefixes."""
+        features = batch.candidates.features
+        names = [name for name in features if name.startswith(prefixes)]
+        values = np.empty((len(names), *batch.candidates.mask.shape), dtype=np.float32)
+        for row, name in enumerate(names):
+            values[row] = features[name]
+        return cls({name: row for row, name in enumerate(names)}, values)
+
+    def with_values(self, values: FloatArray) -> Columns:
+        """Other values of the same features."""
+        return Columns(self.place, values)
+
+
+def scores(batch: FeatureBatch) -> Columns:
+    """Scores and matches of all channels as they are."""
+    return Columns.of(batch, SCORE_PREFIX, MATCH_PREFIX)
+
+
+def centred_and_standard_scores(batch: FeatureBatch) -> tuple[FloatArray, FloatArray]:
+    """(C, B, K) scores and matches minus their mean over the row, and in units of their deviation; NaN = none."""
+    return centred_and_standard(batch.once(scores).values, batch.candidates.mask)
+
+
+def centred_scores(batch: FeatureBatch) -> Columns:
+    """Scores and matches minus their mean over the row; NaN = none."""
+    return batch.once(scores).with_values(batch.once(centred_and_standard_scores)[0])
+
+
+def standard_scores(batch: FeatureBatch) -> Columns:
+    """The same in units of their deviation over the row."""
+    return batch.once(scores).with_values(batch.once(centred_and_standard_scores)[1])
+
+
+def ranks(batch: FeatureBatch) -> Columns:
+    """Channels' ranks from 1; NaN where the channel did not rank the candidate. The names are those of the channels."""
+    found = Columns.of(batch, RANK_PREFIX)
+    values = np.where(batch.candidates.mask & (found.values >= 1), found.values, np.float32(np.nan))
+    return Columns({name.removeprefix(RANK_PREFIX): row for name, row in found.place.items()}, values)
+
+
+def log_ranks(batch: FeatureBatch) -> Columns:
+    """−log of the ranks."""
+    found = batch.once(ranks)
+    return found.with_values(-np.log(found.values))
+
+
+def reciprocal_ranks(batch: FeatureBatch) -> Columns:
+    """1 / rank."""
+    found = batch.once(ranks)
+    return found.with_values(np.float32(1.0) / found.values)
+
+
+def absences(batch: FeatureBatch) -> Columns:
+    """1 where a channel neither ranked nor scored the candidate, 0 where it did, NaN on padding."""
+    of_rank, of_score = batch.once(ranks), batch.once(scores)
+    channels = dict.fromkeys([
+        *of_rank.place,
+        *(name.removeprefix(SCORE_PREFIX) for name in of_score.place if name.startswith(SCORE_PREFIX)),
+    ])  # fmt: skip
+    ranked, scored = np.isfinite(of_rank.values), np.isfinite(of_score.values)
+    offered = np.zeros((len(channels), *batch.candidates.mask.shape), dtype=bool)
+    for row, channel in enumerate(channels):
+        if channel in of_rank.place:
+            offered[row] |= ranked[of_rank.place[channel]]
+        if SCORE_PREFIX + channel in of_score.place:
+            offered[row] |= scored[of_score.place[SCORE_PREFIX + channel]]
+    values = np.where(batch.candidates.mask, ~offered, np.float32(np.nan)).astype(np.float32, copy=False)
+    return Columns({channel: row for row, channel in enumerate(channels)}, values)
 
 
 def nowhere(batch: FeatureBatch) -> FloatArray:
@@ -121,69 +201,18 @@ def nowhere(batch: FeatureBatch) -> FloatArray:
     return np.full(batch.candidates.mask.shape, np.nan, dtype=np.float32)
 
 
-def ranks(batch: FeatureBatch) -> dict[str, FloatArray]:
-    """Channel → (B, K) ranks from 1; NaN where the channel did not rank the candidate."""
-    mask = batch.candidates.mask
-    return {
-        name.removeprefix(RANK_PREFIX): np.where(mask & (values >= 1), values, np.float32(np.nan))
-        for name, values in batch.candidates.features.items()
-        if name.startswith(RANK_PREFIX)
-    }
+def nowhere_offered(batch: FeatureBatch) -> FloatArray:
+    """(B, K) of 1, NaN on padding, for a channel that is not there."""
+    return np.where(batch.candidates.mask, np.float32(1), np.float32(np.nan))
 
 
-def centred_scores(batch: FeatureBatch) -> dict[str, FloatArray]:
-    """Name of the column → (B, K) scores and matches of all channels minus their mean over the row; NaN = none."""
-    columns = {
-        name: values
-        for name, values in batch.candidates.features.items()
-        if name.startswith((SCORE_PREFIX, MATCH_PREFIX))
-    }
-    if not columns:
-        return {}
-    values = np.stack(list(columns.values()))  # (C, B, K)
-    return dict(zip(columns, centre(values, batch.candidates.mask & np.isfinite(values)), strict=True))
-
-
-def standard_scores(batch: FeatureBatch) -> dict[str, FloatArray]:
-    """The same columns in units of their deviation over the row."""
-    found = batch.once(centred_scores)
-    return dict(zip(found, scaled(np.stack(list(found.values()))), strict=True)) if found else {}
-
-
-def offers(batch: FeatureBatch) -> dict[str, BoolArray]:
-    """Channel → (B, K), True where the channel ranked or scored the candidate."""
-    found = {channel: np.isfinite(rank) for channel, rank in batch.once(ranks).items()}
-    for name, values in batch.candidates.features.items():
-        if name.startswith(SCORE_PREFIX):
-            channel = name.removeprefix(SCORE_PREFIX)
-            found[channel] = found.get(channel, False) | np.isfinite(values)
-    return found
-
-
-def _rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
-    return _column(batch, ranks, fitted.member)
-
-
-def _column(batch: FeatureBatch, columns: Callable[[FeatureBatch], dict[str, FloatArray]], name: str) -> FloatArray:
-    """One of the columns that are computed together; NaN everywhere for a channel that has none."""
-    return batch.once(columns).get(name, batch.once(nowhere))
-
-
-def standardised(values: npt.NDArray[np.float32], valid: BoolArray) -> FloatArray:
-    """Zero mean and unit deviation over the valid slots of the last axis; NaN elsewhere, 0 where a row is constant."""
-    return scaled(centre(values, valid))
-
-
-def centre(values: npt.NDArray[np.float32], valid: BoolArray) -> FloatArray:
-    """Values minus their mean over the valid slots of the last axis; NaN elsewhere."""
-    counts = np.maximum(valid.sum(axis=-1, keepdims=True), 1)
-    clean = np.where(valid, values, 0.0).astype(np.float64)
-    return np.where(valid, clean - clean.sum(axis=-1, keepdims=True) / counts, np.nan).astype(np.float32)
-
-
-def scaled(centred: FloatArray) -> FloatArray:
-    """Centred values in units of their deviation over the last axis; NaN stays, 0 where a row is constant."""
-    squares = np.where(np.isnan(centred), 0.0, centred.astype(np.float64) ** 2)
-    counts = np.maximum((~np.isnan(centred)).sum(axis=-1, keepdims=True), 1)
-    deviation = np.sqrt(squares.sum(axis=-1, keepdims=True) / counts)
-    return np.where(deviation > 1e-12, centred / np.maximum(deviation, 1e-12), centred * 0.0).astype(np.float32)
+def _column(
+    batch: FeatureBatch,
+    columns: Callable[[FeatureBatch], Columns],
+    name: str,
+    otherwise: Callable[[FeatureBatch], FloatArray] = nowhere,
+) -> FloatArray:
+    """One of the columns that are computed together; ``otherwise`` for a channel that has none."""
+    found = batch.once(columns)
+    row = found.place.get(name)
+    return batch.once(otherwise) if row is None else found.values[row]

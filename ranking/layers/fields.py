@@ -50,6 +50,15 @@ class FieldEmbedding(nn.Module):
         """The parameters with one row per code: all but the vectors of numbers."""
         return [self.codes, *self.bags, *self.labels]
 
+    @classmethod
+    def side_by_side(cls, schema: Schema, side: Side, *parts: FieldEmbedding) -> FieldEmbedding:
+        """One embedding whose vectors are those of the parts, of the same fields, one after the other."""
+        joined = cls(schema, side, sum(part.numbers.shape[1] for part in parts))
+        with torch.no_grad():
+            for own, *given in zip(joined.parameters(), *(part.parameters() for part in parts), strict=True):
+                own.copy_(torch.cat(given, dim=1))
+        return joined.requires_grad_(False)
+
     def forward(self, block: FeatureBlock) -> Tensor:
         """Block of R rows to (R, F, d); fields in the order of ``names``."""
         parts = [nn.functional.embedding(block.categories + self.offsets, self.codes)]  # (R, C, d)

@@ -19,6 +19,9 @@ class LinearPart(nn.Module):
     nothing.
     """
 
+    query: FieldEmbedding
+    item: FieldEmbedding
+
     def __init__(self, encoder: FeatureEncoder) -> None:
         super().__init__()
         self.query = FieldEmbedding(encoder.schema, "query", 1, std=0.0)

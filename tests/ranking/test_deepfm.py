@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from ranking import deepfm
 from ranking.config import NeuralRankerConfig
 from ranking.deepfm import DeepFM, DeepFMNetwork
 from ranking.features import FeatureEncoder
@@ -45,6 +47,44 @@ def test_network_equals_the_formula_computed_pair_by_pair(items_of: Callable[[It
         joined = np.concatenate([*(v for v, _ in (*query, *item)), pair])
         hidden = np.maximum(weights["first.weight"] @ joined + weights["first.bias"], 0)
         np.testing.assert_allclose(logits[b, k], linear + fm + weights["deep.out.weight"][0] @ hidden, rtol=1e-6)
+
+
+@pytest.mark.parametrize("items_of", [lambda items: items, with_every_feature], ids=["plain", "metadata"])
+def test_a_frozen_network_has_the_same_logits(
+    items_of: Callable[[ItemTable], ItemTable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deepfm, "ITEMS_PER_CHUNK", 7)
+    setting = board_setting(n_users=6, k=4)
+    encoder = FeatureEncoder.fit(setting.samples, items_of(setting.items), setting.users)
+    network = DeepFMNetwork(encoder, NeuralRankerConfig(embedding_size=3, hidden=(5, 4), dropout=0.5)).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    item_idx = setting.samples.candidates.item_idx.copy()
+    item_idx[2, 1:] = -1
+    inputs = encoder.encode(setting.samples.queries, replace(setting.samples.candidates, item_idx=item_idx))
+    with torch.no_grad():
+        expected = network(inputs)
+        network.freeze()
+        monkeypatch.setattr(network, "embed", None)  # what only the network as it is trained calls
+        np.testing.assert_allclose(network(inputs), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_frozen_network_has_gradients_and_dropout_all_the_same() -> None:
+    setting = board_setting(n_users=6, k=4)
+    encoder = FeatureEncoder.fit(setting.samples, setting.items, setting.users)
+    network = DeepFMNetwork(encoder, NeuralRankerConfig(embedding_size=3, hidden=(5,), dropout=0.5)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.uniform_()
+    network.freeze()
+    inputs = encoder.encode(setting.samples.queries, setting.samples.candidates)
+    network(inputs).sum().backward()
+    assert network.query.numbers.grad is not None
+    assert network.query.numbers.grad.any()
+    with torch.no_grad():
+        assert not torch.equal(network.train()(inputs), network(inputs))  # dropout draws anew
 
 
 def to_double(inputs: Any) -> Any:

@@ -9,7 +9,8 @@ import pytest
 
 from ranking.features import FEATURES, FeatureBatch, FeatureEncoder, FeatureTables, Fitted, Schema
 from ranking.features.encoder import CLIP, QUERIES_PER_CHUNK
-from ranking.features.recall import matches_of, standardised
+from ranking.features.kernels import centred_and_standard
+from ranking.features.recall import matches_of
 from reccore import ArtefactError, Candidates, ItemTable, QueryBatch, UserTable
 from reccore.arrays import FloatArray
 from reccore.buckets import N_BUCKETS
@@ -111,7 +112,8 @@ def test_recall_features_do_not_depend_on_the_scale_of_scores() -> None:
         pair_values(history_batch([[], []]), c, *names) for c in (candidates, replace(candidates, features=scaled))
     )
     np.testing.assert_allclose(one, other, atol=1e-3)
-    assert standardised(np.full((1, 3), 5.0, np.float32), np.ones((1, 3), bool)).tolist() == [[0, 0, 0]]
+    constant = np.full((1, 1, 3), 5.0, np.float32), np.ones((1, 3), bool)
+    assert centred_and_standard(*constant)[1].tolist() == [[[0, 0, 0]]]
 
 
 @pytest.fixture
