@@ -11,7 +11,7 @@ from pipeline.fates import FATES, Fate, Passage, place_of
 from pipeline.history import encode_ids
 from pipeline.inference import Pipeline
 from pipeline.requests import Asked
-from pipeline.stages import ChannelSource, Filter, RankerScorer, Request, RerankSelector, Scorer
+from pipeline.stages import ChannelSource, Filter, RankerScorer, Request, RerankSelector, Scorer, with_diversity
 from pipeline.verdict import verdict
 from pipeline.views import ChannelView, Contribution, StageView
 from ranking.attribution import ITEM
@@ -153,9 +153,10 @@ def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageV
         elif isinstance(stage, Scorer) and not stage.blended(request).any():
             views.append(StageView.in_order(stage.role, stage.name, after, item, k))
         elif isinstance(stage, RerankSelector):
-            whole = stage.reranker.rerank(request.queries, before, max(before.k, 1))
+            reranker = with_diversity(stage.reranker, request.diversity)
+            whole = reranker.rerank(request.queries, before, max(before.k, 1))
             view = StageView.in_order(stage.role, stage.name, whole, item, k)
-            views.append(view.without_scores_beyond(stage.reranker.pool))
+            views.append(view.without_scores_beyond(reranker.pool))
         before = after
     return tuple(views)
 

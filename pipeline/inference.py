@@ -11,7 +11,7 @@ from pipeline.config import PipelineConfig
 from pipeline.history import HistoryStore
 from pipeline.must_include import with_must_include, with_the_rest
 from pipeline.requests import Asked, make_request
-from pipeline.stages import ChannelSource, Merger, RankerScorer, Request, RerankSelector, Stage
+from pipeline.stages import ChannelSource, Merger, RankerScorer, Request, RerankSelector, Stage, with_diversity
 from pipeline.trace import Trace
 from ranking.base import BaseRanker
 from reccore import Candidates, ConfigError, Exclusions, ItemTable, QueryBatch, RawId, Vocabulary
@@ -50,14 +50,18 @@ class Pipeline:
         """The sources that serve every query."""
         return tuple(source for source in self.sources if source.below is None)
 
-    def score_meanings(self) -> dict[str, str]:
-        """What the scores ``merge``, ``rank`` and ``final`` of a recommendation mean, one phrase each."""
+    def score_meanings(self, diversity: float | None = None) -> dict[str, str]:
+        """What the scores ``merge``, ``rank`` and ``final`` of a recommendation mean, one phrase each.
+
+        Args:
+            diversity: that the request asked for.
+        """
         meanings = {"merge": self.merger.meaning}
         scorer = self._scorer
         if scorer is not None:
             meanings["rank"] = scorer.meaning
         last = f"the {'merge' if scorer is None else 'rank'} score"
-        return meanings | {"final": last if self.reranker is None else self.reranker.meaning}
+        return meanings | {"final": last if self.reranker is None else with_diversity(self.reranker, diversity).meaning}
 
     @property
     def ranker(self) -> BaseRanker | None:

@@ -35,6 +35,8 @@ class Asked(TypedDict, total=False):
             has enough films.
         must_include: raw movie ids that are always among the candidates and in the list, though seen or rejected by
             ``filters``; they take its lowest places if they are not chosen.
+        diversity: from 0, the order of the ranker, to 1, diversity alone; None = as the reranker is configured. Needs a
+            reranker with a trade-off between the two.
     """
 
     user: RawId | None
@@ -45,6 +47,7 @@ class Asked(TypedDict, total=False):
     as_of: int | None
     filters: ItemFilter | None
     must_include: Sequence[RawId]
+    diversity: float | None
 
 
 def make_request(
@@ -58,16 +61,19 @@ def make_request(
     as_of: int | None = None,
     filters: ItemFilter | None = None,
     must_include: Sequence[RawId] = (),
+    diversity: float | None = None,
 ) -> tuple[Request, tuple[RawId, ...]]:
     """The request, and the raw ids of the history that are unknown; arguments are those of ``Asked``.
 
     Raises:
         DataError: neither user nor history, an unknown user without a history, new events without a stored history,
             k below 1, ids that are no whole numbers, invalid events, an ``as_of`` that no channel reads, a filter by
-            what the catalogue does not have, or films in ``must_include`` that are unknown, excluded or too many.
+            what the catalogue does not have, films in ``must_include`` that are unknown, excluded or too many, or a
+            ``diversity`` out of range or without a reranker that has it.
     """
     if k < 1:
         raise DataError(f"k must be at least 1, got {k}")
+    _check_diversity(pipeline, diversity)
     query, unknown = _query(pipeline, user, history, new_events)
     query = _with_query_time(pipeline, query, as_of)
     more = encode_ids("exclude", exclude, pipeline.vocabulary.items)
@@ -77,7 +83,7 @@ def make_request(
     rejected = _rejected(pipeline, filters, np.concatenate([own, included]))
     excluded = np.concatenate([own[~np.isin(own, included)] if len(included) else own, rejected])
     exclusions = Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)
-    return Request(query, k, exclusions, filters, rejected, included), unknown
+    return Request(query, k, exclusions, filters, rejected, included, diversity), unknown
 
 
 def _query(
@@ -105,6 +111,17 @@ def _with_query_time(pipeline: Pipeline, query: QueryBatch, as_of: int | None) -
             )
         return query
     return replace(query, as_of=np.array([int(time.time()) if as_of is None else as_of], dtype=np.int64))
+
+
+def _check_diversity(pipeline: Pipeline, diversity: float | None) -> None:
+    if diversity is None:
+        return
+    if not 0.0 <= diversity <= 1.0:
+        raise DataError(f"diversity is from 0 to 1, got {diversity}")
+    reranker = pipeline.reranker
+    if reranker is None or reranker.trade_off is None:
+        has = "no reranker" if reranker is None else f"the reranker {reranker.name}, which has no such trade-off"
+        raise DataError(f"diversity {diversity:g} would change nothing: this pipeline has {has}; leave it out")
 
 
 def _rejected(pipeline: Pipeline, filters: ItemFilter, others: IntArray) -> IntArray:

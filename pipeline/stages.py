@@ -42,6 +42,7 @@ class Request:
         filters: which items the request admits.
         rejected: (r,) items that are excluded because of ``filters`` alone.
         must_include: (m,) items that are always among the candidates and in the list; none of them is excluded.
+        diversity: 1 − λ of the reranker, from 0 for the order before it to 1; None = as configured.
         offers: candidates of every source by name, as they arrive.
         orders: (B, K) items after every stage by its role, as they run.
     """
@@ -52,6 +53,7 @@ class Request:
     filters: ItemFilter = field(default_factory=ItemFilter)
     rejected: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     must_include: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    diversity: float | None = None
     offers: dict[str, Candidates] = field(default_factory=dict)
     orders: dict[str, IntArray] = field(default_factory=dict)
     _prepared: dict[str, Any] = field(default_factory=dict)
@@ -278,7 +280,12 @@ class RerankSelector(Selector):
         self.name, self.reranker = reranker.name, reranker
 
     def apply(self, request: Request, candidates: Candidates) -> Candidates:
-        return self.reranker.rerank(request.queries, candidates, request.k)
+        return with_diversity(self.reranker, request.diversity).rerank(request.queries, candidates, request.k)
+
+
+def with_diversity(reranker: BaseReranker, diversity: float | None) -> BaseReranker:
+    """The reranker with the trade-off that a request asks for; None = as it is configured."""
+    return reranker if diversity is None else reranker.with_trade_off(1.0 - diversity)
 
 
 class TopSelector(Selector):

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.fates import Fate, Passage, place_in, place_of
 from pipeline.inference import Pipeline
+from pipeline.stages import with_diversity
 from pipeline.views import ChannelView, StageView
 from recall.merge.methods import QuotaConfig, WeightedMergeConfig
 from reccore import Candidates
@@ -157,9 +158,7 @@ def _reranked_out(
     if twin is not None:
         title, similarity = twin
         helps.append(f"less similarity to films of the list: {title} is the nearest (cosine {similarity:.2f})")
-    enough = _sufficient_trade_off(pipeline, passage, item)
-    if enough is not None and pipeline.reranker is not None:
-        helps.append(f"λ (trade_off) of at least {enough:.2f} instead of {pipeline.reranker.trade_off:.2f}")
+    helps += _sufficient_trade_off(pipeline, passage, item)
     return why, tuple(helps)
 
 
@@ -178,11 +177,12 @@ def _most_similar(pipeline: Pipeline, final: Candidates, item: int) -> tuple[str
     return pipeline.items.label(best, pipeline.vocabulary.items.raw_id(best)), float(cosine.max())
 
 
-def _sufficient_trade_off(pipeline: Pipeline, passage: Passage, item: int) -> float | None:
-    """The lowest λ in steps of .01 from which on, up to 1, the film is in the list; None for a reranker without λ."""
-    reranker, request = pipeline.reranker, passage.request
+def _sufficient_trade_off(pipeline: Pipeline, passage: Passage, item: int) -> list[str]:
+    """The lowest λ in steps of .01 from which on, up to 1, the film is in the list; empty for a reranker without λ."""
+    request = passage.request
+    reranker = None if pipeline.reranker is None else with_diversity(pipeline.reranker, request.diversity)
     if reranker is None or reranker.trade_off is None:
-        return None
+        return []
     enough = None
     for hundredths in range(100, int(reranker.trade_off * 100), -1):
         trade_off = hundredths / 100
@@ -190,7 +190,7 @@ def _sufficient_trade_off(pipeline: Pipeline, passage: Passage, item: int) -> fl
         if place_of(changed, item) is None:
             break
         enough = trade_off
-    return enough
+    return [] if enough is None else [f"λ (trade_off) of at least {enough:.2f} instead of {reranker.trade_off:.2f}"]
 
 
 def _displaced(passage: Passage, item: int) -> tuple[str, tuple[str, ...]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from copy import copy
+from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field
 
@@ -72,6 +73,27 @@ class Chain(BaseReranker):
     def vectors_of(self) -> str | None:
         """The channel whose vectors a step needs, if any."""
         return self._channel
+
+    @property
+    def trade_off(self) -> float | None:
+        """λ of the first step that has one."""
+        return next((step.trade_off for step in self.steps if step.trade_off is not None), None)
+
+    def with_trade_off(self, value: float) -> Self:
+        """A copy in which every step that has a λ has this one; the other steps stay.
+
+        Raises:
+            ConfigError: no step has a trade-off, or the value is out of range.
+        """
+        if self.trade_off is None:
+            raise ConfigError("no step of the chain has a trade_off between relevance and diversity")
+        changed = copy(self)
+        changed.steps = tuple(step if step.trade_off is None else step.with_trade_off(value) for step in self.steps)
+        dumped = self.config.model_dump()["steps"]
+        for options, step in zip(dumped, changed.steps, strict=True):
+            options |= {} if step.trade_off is None else {"trade_off": value}
+        changed.config = self.config.parse({"steps": dumped})
+        return changed
 
     @property
     def pool(self) -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,19 @@ def test_refuses_steps_that_do_not_fit() -> None:
     unfitted = Chain({"steps": [CALIBRATED]})
     with pytest.raises(ConfigError, match="'calibrated' needs genres"):
         unfitted.fit(ItemTable(3), None, vocabulary(3))
+
+
+def test_another_trade_off_is_that_of_every_step_that_has_one(tmp_path: Path) -> None:
+    candidates, made = given(), chain(CALIBRATED, MMR, RULES)
+    assert made.trade_off == 0.2
+    changed = made.with_trade_off(0.9)
+    expected = chain({**CALIBRATED, "trade_off": 0.9}, {**MMR, "trade_off": 0.9}, RULES)
+    assert changed.config == expected.config
+    found = changed.rerank(QUERIES, candidates, 10)
+    np.testing.assert_array_equal(found.item_idx, expected.rerank(QUERIES, candidates, 10).item_idx)
+    assert (found.item_idx != made.rerank(QUERIES, candidates, 10).item_idx).any()  # the original stays
+    changed.save(tmp_path / "chain")
+    again = Chain.load(tmp_path / "chain").rerank(QUERIES, candidates, 10)
+    np.testing.assert_array_equal(again.item_idx, found.item_idx)
+    with pytest.raises(ConfigError, match="no step of the chain has a trade_off"):
+        chain(RULES).with_trade_off(0.5)
