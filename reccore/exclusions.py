@@ -17,6 +17,9 @@ from reccore.arrays import (
 )
 from reccore.queries import QueryBatch
 
+LARGEST_TABLE = 1 << 20
+"""Cells of a table of all items of all rows: 1 MB."""
+
 
 @dataclass(frozen=True, eq=False)
 class Exclusions:
@@ -68,13 +71,23 @@ class Exclusions:
         scores[rows[known], self.item_idx[known]] = -np.inf
 
     def contains(self, item_idx: IntArray) -> BoolArray:
-        """Which of the given items (B, K) are excluded for their row; False on padding (-1)."""
+        """Which of the given items (B, K) are excluded for their row; False on padding (-1).
+
+        For a few rows a table of all items is marked, in time linear in the exclusions, which may be nearly the whole
+        catalogue; for many, the exclusions are sorted.
+        """
         span = int(item_idx.max(initial=-1)) + 1  # one more than the greatest item
         known = (self.item_idx >= 0) & (self.item_idx < span)
         if not known.any():
             return np.zeros(item_idx.shape, dtype=bool)
-        excluded = np.sort(row_of_each(self.offsets)[known] * span + self.item_idx[known])
+        excluded = row_of_each(self.offsets)[known] * span + self.item_idx[known]
         wanted = np.arange(len(self), dtype=np.int64)[:, None] * span + item_idx
+        if len(self) * span <= LARGEST_TABLE:
+            marked = np.zeros(len(self) * span, dtype=bool)
+            marked[excluded] = True
+            in_table: BoolArray = marked[wanted] & (item_idx >= 0)
+            return in_table
+        excluded = np.sort(excluded)
         at = np.minimum(np.searchsorted(excluded, wanted), len(excluded) - 1)
         found: BoolArray = (excluded[at] == wanted) & (item_idx >= 0)
         return found

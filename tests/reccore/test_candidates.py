@@ -136,6 +136,9 @@ def test_exclusions_equal_sets(rows: list[list[int]], data: st.DataObject) -> No
         [item >= 0 and item in row for item in items] for items, row in zip(items_of_row.tolist(), rows, strict=True)
     ]
     assert excluded.contains(items_of_row).tolist() == wanted
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr("reccore.exclusions.LARGEST_TABLE", 0)  # sorted instead of marked in a table
+        assert excluded.contains(items_of_row).tolist() == wanted
     scores = np.zeros((len(rows), 10), dtype=np.float32)
     excluded.mask_scores(scores)
     assert np.isneginf(scores).tolist() == [[item in row for item in range(10)] for row in rows]
