@@ -6,6 +6,7 @@ from pipeline.config import PipelineConfig
 from pipeline.history import Event, HistoryStore
 from pipeline.inference import Pipeline
 from pipeline.item_filter import ItemFilter
+from pipeline.limits import StageLimits
 from pipeline.trace import StageRecord, Trace
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Pipeline",
     "PipelineConfig",
     "Recommendation",
+    "StageLimits",
     "StageRecord",
     "Trace",
     "assemble",

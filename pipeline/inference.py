@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Unpack
 
 from pipeline.answers import Answer, describe
 from pipeline.config import PipelineConfig
 from pipeline.history import HistoryStore
+from pipeline.limits import Workers
 from pipeline.must_include import with_must_include, with_the_rest
 from pipeline.requests import Asked, make_request
+from pipeline.sanity import check_result
 from pipeline.stages import ChannelSource, Merger, RankerScorer, Request, RerankSelector, Stage, with_diversity
 from pipeline.trace import Trace
 from ranking.base import BaseRanker
@@ -39,6 +42,7 @@ class Pipeline:
         self.items = items
         self.vocabulary = vocabulary
         self.histories = histories
+        self._workers = Workers()
 
     @property
     def query_time(self) -> bool:
@@ -91,37 +95,48 @@ class Pipeline:
         Returns:
             (B, ≤ k) candidates with the features of all stages, and the trace.
         """
-        request = Request(queries, k, Exclusions.of_history(queries) if exclude is None else exclude)
-        return self.run_request(request, degrade=degrade)
+        excluded = Exclusions.of_history(queries) if exclude is None else exclude
+        return self.run_request(Request(queries, k, excluded, degrade=degrade))
 
-    def run_request(self, request: Request, *, degrade: bool = False) -> tuple[Candidates, Trace]:
+    def run_request(self, request: Request) -> tuple[Candidates, Trace]:
         """Answer a request, as ``run`` does."""
         trace = Trace(len(request.queries))
-        ((_, candidates),) = deque(self.steps(request, trace, degrade=degrade), maxlen=1)
+        ((_, candidates),) = deque(self.steps(request, trace), maxlen=1)
         return candidates, trace
 
-    def steps(
-        self, request: Request, trace: Trace, *, degrade: bool = False
-    ) -> Iterator[tuple[Merger | Stage, Candidates]]:
+    def steps(self, request: Request, trace: Trace) -> Iterator[tuple[Merger | Stage, Candidates]]:
         """Run a request; yields the merge and every later stage, each with the candidates after it.
 
-        The sources' own candidates are in ``request.offers`` from the merge on.
+        The sources' own candidates are in ``request.offers`` from the merge on. Sources run one after another: in a
+        thread each they took longer, 7.1 ms instead of 6.1 at the median for the seven channels of the demo on two
+        cores, since most of a source is Python and half of the time is one channel's.
         """
+        candidates = self.merged(request, trace)
+        yield self.merger, candidates
+        yield from self.later(request, candidates, trace)
+
+    def merged(self, request: Request, trace: Trace) -> Candidates:
+        """The candidates of all sources, merged, and with the films that the request must include."""
         for source in self.sources:
-            offer = request.offers[source.name] = Candidates.empty(len(request.queries))
-            with trace.record(source.role, source.name, 0, degrade=degrade) as entry:
-                offer = request.offers[source.name] = source.fetch(request)
+            offer = Candidates.empty(len(request.queries))
+            with trace.record(source.role, source.name, 0, degrade=request.degrade) as entry:
+                offer = self._work(source, request, partial(source.fetch, request), offer)
+            request.offers[source.name] = offer
             entry.count(offer)
         items_in = sum(int(offer.counts.sum()) for offer in request.offers.values())
         with trace.record(self.merger.role, self.merger.name, items_in) as entry:
             candidates = with_must_include(self.merger, request, self.merger.merge(request.offers))
         entry.count(candidates)
         request.orders[self.merger.role] = candidates.item_idx
-        yield self.merger, candidates
+        return candidates
+
+    def later(self, request: Request, candidates: Candidates, trace: Trace) -> Iterator[tuple[Stage, Candidates]]:
+        """Run the stages after the merge, see ``steps``."""
         for stage in self.stages:
             before = candidates
-            with trace.record(stage.role, stage.name, int(candidates.counts.sum()), degrade=degrade) as entry:
-                candidates = stage.apply(request, candidates)
+            items_in = int(candidates.counts.sum())
+            with trace.record(stage.role, stage.name, items_in, degrade=request.degrade) as entry:
+                candidates = self._work(stage, request, partial(stage.apply, request, before), before)
                 entry.blended = int(stage.blended(request).sum())
                 request.orders[stage.role] = candidates.item_idx
             if stage is self.stages[-1]:
@@ -129,18 +144,26 @@ class Pipeline:
             entry.count(candidates)
             yield stage, candidates
 
-    def recommend(self, *, degrade: bool = False, **asked: Unpack[Asked]) -> Answer:
+    def _work(
+        self, part: ChannelSource | Stage, request: Request, work: Callable[[], Candidates], before: Candidates
+    ) -> Candidates:
+        """What a source or a stage makes of the candidates before it; checked where a failure is skipped."""
+        found = self._workers.call(part.component, work, request.limits.of(part.role))
+        if request.degrade:
+            check_result(part.role, found, before, self.items.n_items)
+        return found
+
+    def recommend(self, **asked: Unpack[Asked]) -> Answer:
         """Recommend films to one user.
 
         Args:
-            degrade: see ``run``.
             asked: see ``pipeline.requests.Asked``.
 
         Raises:
             DataError: see ``pipeline.requests.make_request``.
         """
         request, unknown = self.request(**asked)
-        candidates, trace = self.run_request(request, degrade=degrade)
+        candidates, trace = self.run_request(request)
         return self.answer(request, candidates, trace, unknown)
 
     def request(self, **asked: Unpack[Asked]) -> tuple[Request, tuple[RawId, ...]]:

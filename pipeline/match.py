@@ -29,6 +29,10 @@ class MatchHydrator(Hydrator):
     def __init__(self, name: str, channel: BaseRecall) -> None:
         self.name, self.channel = name, channel
 
+    @property
+    def component(self) -> object:
+        return self.channel
+
     def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
         prepared = request.prepared(self.name, self.channel)
         score = self.channel.score(request.queries, candidates, prepared=prepared)
@@ -46,6 +50,10 @@ class LatestHydrator(Hydrator):
 
     def __init__(self, name: str, channel: BaseRecall, latest: Sequence[int]) -> None:
         self.name, self.channel, self.latest = f"{name}.latest", channel, tuple(latest)
+
+    @property
+    def component(self) -> object:
+        return self.channel
 
     def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
         scores = _known(self.channel.score_latest(request.queries, candidates, self.latest), candidates)

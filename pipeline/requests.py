@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.history import EventLike, encode_ids, extended_query, history_query
 from pipeline.item_filter import ItemFilter
+from pipeline.limits import StageLimits
 from pipeline.stages import Request
 from reccore import DataError, Exclusions, QueryBatch, RawId
 from reccore.arrays import IntArray
@@ -37,6 +38,8 @@ class Asked(TypedDict, total=False):
             ``filters``; they take its lowest places if they are not chosen.
         diversity: from 0, the order of the ranker, to 1, diversity alone; None = as the reranker is configured. Needs a
             reranker with a trade-off between the two.
+        degrade: skip a failing stage, log it and record it in the trace (serving) instead of raising.
+        limits: seconds after which a slow stage is skipped as a failing one is; only with ``degrade``.
     """
 
     user: RawId | None
@@ -48,6 +51,8 @@ class Asked(TypedDict, total=False):
     filters: ItemFilter | None
     must_include: Sequence[RawId]
     diversity: float | None
+    degrade: bool
+    limits: StageLimits | None
 
 
 def make_request(
@@ -62,17 +67,21 @@ def make_request(
     filters: ItemFilter | None = None,
     must_include: Sequence[RawId] = (),
     diversity: float | None = None,
+    degrade: bool = False,
+    limits: StageLimits | None = None,
 ) -> tuple[Request, tuple[RawId, ...]]:
     """The request, and the raw ids of the history that are unknown; arguments are those of ``Asked``.
 
     Raises:
         DataError: neither user nor history, an unknown user without a history, new events without a stored history,
             k below 1, ids that are no whole numbers, invalid events, an ``as_of`` that no channel reads, a filter by
-            what the catalogue does not have, films in ``must_include`` that are unknown, excluded or too many, or a
-            ``diversity`` out of range or without a reranker that has it.
+            what the catalogue does not have, films in ``must_include`` that are unknown, excluded or too many, a
+            ``diversity`` out of range or without a reranker that has it, or ``limits`` without ``degrade``.
     """
     if k < 1:
         raise DataError(f"k must be at least 1, got {k}")
+    if limits is not None and not degrade:
+        raise DataError("limits skip what is slow, which needs degrade=True; without it nothing is skipped")
     _check_diversity(pipeline, diversity)
     query, unknown = _query(pipeline, user, history, new_events)
     query = _with_query_time(pipeline, query, as_of)
@@ -83,7 +92,18 @@ def make_request(
     rejected = _rejected(pipeline, filters, np.concatenate([own, included]))
     excluded = np.concatenate([own[~np.isin(own, included)] if len(included) else own, rejected])
     exclusions = Exclusions(np.array([0, len(excluded)], dtype=np.int64), excluded)
-    return Request(query, k, exclusions, filters, rejected, included, diversity), unknown
+    request = Request(
+        query,
+        k,
+        exclusions,
+        filters=filters,
+        rejected=rejected,
+        must_include=included,
+        diversity=diversity,
+        degrade=degrade,
+        limits=limits or StageLimits(),
+    )
+    return request, unknown
 
 
 def _query(

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pipeline.item_filter import ItemFilter
+from pipeline.limits import StageLimits
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, merge
@@ -43,6 +44,8 @@ class Request:
         rejected: (r,) items that are excluded because of ``filters`` alone.
         must_include: (m,) items that are always among the candidates and in the list; none of them is excluded.
         diversity: 1 − λ of the reranker, from 0 for the order before it to 1; None = as configured.
+        degrade: skip a failing stage, log it and record it in the trace (serving) instead of raising.
+        limits: seconds for each stage, where slow ones are skipped too.
         offers: candidates of every source by name, as they arrive.
         orders: (B, K) items after every stage by its role, as they run.
     """
@@ -54,6 +57,8 @@ class Request:
     rejected: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     must_include: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     diversity: float | None = None
+    degrade: bool = False
+    limits: StageLimits = field(default_factory=StageLimits)
     offers: dict[str, Candidates] = field(default_factory=dict)
     orders: dict[str, IntArray] = field(default_factory=dict)
     _prepared: dict[str, Any] = field(default_factory=dict)
@@ -79,6 +84,11 @@ class ChannelSource:
 
     def __init__(self, name: str, channel: BaseRecall, k: int, below: int | None = None) -> None:
         self.name, self.channel, self.k, self.below = name, channel, k, below
+
+    @property
+    def component(self) -> object:
+        """What does the work, see ``Workers``."""
+        return self.channel
 
     def serves(self, request: Request) -> BoolArray:
         """(B,) which queries get an offer."""
@@ -146,6 +156,11 @@ class Stage(ABC):
 
     role: ClassVar[str]
     name: str
+
+    @property
+    def component(self) -> object:
+        """What does the work, see ``Workers``: other stages with the same component are skipped while it hangs."""
+        return self
 
     def blended(self, request: Request) -> BoolArray:
         """(B,) True for the queries whose order is not the component's alone, by a rule of the stage's options."""
@@ -229,6 +244,10 @@ class RankerScorer(Scorer):
     ) -> None:
         self.name, self.ranker = ranker.name, ranker
         self.below, self.order, self.prior = below, order, prior
+
+    @property
+    def component(self) -> object:
+        return self.ranker
 
     @property
     def meaning(self) -> str:

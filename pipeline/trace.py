@@ -10,6 +10,7 @@ from typing import Any
 
 from loguru import logger
 
+from pipeline.limits import OverLimit, StillBusy
 from reccore import Candidates
 
 
@@ -25,7 +26,7 @@ class StageRecord:
         milliseconds: wall time.
         unanswered: queries without a candidate after it.
         blended: queries whose order is not the component's alone, such as those with a short history at the ranker.
-        error: why it was skipped, in serving; None if it worked.
+        error: why it was skipped, in serving: an exception, or that it took longer than its limit; None if it worked.
     """
 
     stage: str
@@ -59,15 +60,19 @@ class Trace:
         except Exception as error:
             if not degrade:
                 raise
-            entry.error = f"{type(error).__name__}: {error}"
-            logger.exception("stage {} {} failed and was skipped", stage, name)
+            if isinstance(error, OverLimit):
+                entry.error = str(error)
+                logger.log("DEBUG" if isinstance(error, StillBusy) else "WARNING", "{} {} {}", stage, name, error)
+            else:
+                entry.error = f"{type(error).__name__}: {error}"
+                logger.exception("stage {} {} failed and was skipped", stage, name)
         finally:
             entry.milliseconds = (perf_counter() - started) * 1e3
             self.stages.append(entry)
 
     @property
     def errors(self) -> int:
-        """Number of stages that failed."""
+        """Number of stages that failed or were over their limit."""
         return sum(record.error is not None for record in self.stages)
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,7 +82,7 @@ class Trace:
     def __str__(self) -> str:
         lines = [f"{'stage':<8} {'component':<14} {'in':>9} {'out':>9} {'ms':>9}"]
         for r in self.stages:
-            notes = [f"failed: {r.error}"] if r.error else []
+            notes = [f"skipped: {r.error}"] if r.error else []
             notes += [f"{n:,} {what}" for n, what in ((r.unanswered, "unanswered"), (r.blended, "blended")) if n]
             note = f"  {', '.join(notes)}" if notes else ""
             lines.append(f"{r.stage:<8} {r.name:<14} {r.items_in:>9,} {r.items_out:>9,} {r.milliseconds:>9.1f}{note}")
