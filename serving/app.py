@@ -18,6 +18,7 @@ from serving.responses import JsonResponse
 from serving.routes import include_routes
 from serving.service import Service
 from serving.settings import Settings, api_key
+from serving.watcher import ModelWatcher
 
 
 def create_app(service: Service, *, key: str | None = None) -> FastAPI:
@@ -32,7 +33,10 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if not service.is_ready:
             service.use(service.load())
+        watcher = ModelWatcher(service)
+        watcher.start()
         yield
+        watcher.stop()
         service.close()
 
     app = FastAPI(

@@ -50,9 +50,6 @@ class Metrics:
             "1 while the newest model is refused and an older one answers",
             registry=self.registry,
         )
-        self.load_seconds = Gauge(
-            "recommender_model_load_seconds", "Time that loading and checking the model took", registry=self.registry
-        )
 
     def observe_stages(self, records: Sequence[StageRecord]) -> bool:
         """Note the stages of one answer; returns whether one was skipped."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from evaluation.beyond_accuracy import intra_list_diversity
 from pipeline import Answer, Event, Recommendation
+from pipeline.item_filter import ItemFilter
 from reccore import IdMap, RawId, parse_raw_id
 from reccore.arrays import IntArray
 from serving.errors import invalid
@@ -24,7 +25,7 @@ from serving.responses import (
     TraceAnswer,
     encode,
 )
-from serving.schemas import ListRequest, RecommendationRequest
+from serving.schemas import Filters, ListRequest, RecommendationRequest
 
 _STAGES = ("merge", "rank", "final")
 
@@ -55,13 +56,38 @@ def list_arguments(model: Model, body: ListRequest) -> dict[str, Any]:
         check_ids(vocabulary.users, "user_id", [body.user_id], single=True)
     check_ids(vocabulary.items, "exclude", body.exclude)
     check_ids(vocabulary.items, "must_include", body.must_include)
-    arguments: dict[str, Any] = {"user": body.user_id, "k": body.k, "exclude": body.exclude}
+    arguments: dict[str, Any] = {
+        "user": body.user_id,
+        "k": body.k,
+        "exclude": body.exclude,
+        "must_include": body.must_include,
+        "filters": item_filter(model, body.filters),
+    }
     if body.history is not None:
         check_ids(vocabulary.items, "history", (event["movie_id"] for event in body.history), ".movie_id")
         for place, event in enumerate(body.history):
             check_rating(model, event.get("rating"), f"history.{place}.rating")
         arguments["history"] = [Event(**event) for event in body.history]
     return arguments
+
+
+def item_filter(model: Model, given: Filters) -> ItemFilter | None:
+    """The filter that a body gives; None if it admits every film.
+
+    Raises:
+        ApiError: an unknown genre, or a first year after the last one.
+    """
+    if given == Filters():
+        return None
+    known = {name.casefold() for name in model.pipeline.items.genre_names}
+    for field, names in (("genres", given.genres), ("not_genres", given.not_genres)):
+        unknown = [name for name in names if name.casefold() not in known]
+        if unknown:
+            listed = ", ".join(model.pipeline.items.genre_names)
+            raise invalid(f"filters.{field}", f"no film has the genre {unknown[0]!r}; known: {listed}")
+    if given.year_from is not None and given.year_to is not None and given.year_from > given.year_to:
+        raise invalid("filters.year_from", "is after year_to")
+    return ItemFilter(tuple(given.genres), tuple(given.not_genres), given.year_from, given.year_to, given.min_ratings)
 
 
 def check_ids(ids: IdMap, field: str, values: Iterable[RawId], suffix: str = "", *, single: bool = False) -> None:
@@ -118,7 +144,7 @@ def _recommended(model: Model, item: int, place: int, found: Recommendation) -> 
         mean_rating=film.mean_rating,
         poster=film.poster,
         place=place,
-        places={"final": place},
+        places=found.places,
         scores={stage: found.scores[stage] for stage in _STAGES if stage in found.scores},
         channels=[FoundBy(name, rank) for name, rank in sorted(found.channels.items(), key=lambda one: one[1])],
         reasons=[],

@@ -15,6 +15,7 @@ from serving.store import LiveEvent, Stored, user_key
 PREFIX = "movielens-rec:"
 TIMEOUT_SECONDS = 0.5
 _APPEND = """
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return {1, ARGV[2]} end
 if ARGV[3] ~= '' then
     local known = redis.call('HGET', KEYS[3], ARGV[3])
     if known then return {0, known} end
@@ -35,6 +36,8 @@ return 1
 
 class RedisStore:
     """A hash of events for every user, by a running number. Lua scripts make each change whole or not at all.
+
+    A call whose answer was lost is sent once more, which changes nothing if it had arrived.
 
     How much of what was acknowledged survives a crash of the server is a setting of the server (``appendfsync``).
 
@@ -58,9 +61,15 @@ class RedisStore:
         """
         try:
             import redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
         except ImportError as error:
             raise ConfigError("a store at redis:// needs the package redis: pip install 'redis>=5'") from error
-        options = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
+        options = {
+            "socket_timeout": TIMEOUT_SECONDS,
+            "socket_connect_timeout": TIMEOUT_SECONDS,
+            "retry": Retry(NoBackoff(), 1),
+        }
         try:
             store = cls(redis.Redis.from_url(url, **options))
         except ValueError as error:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
+from pipeline.views import ChannelView, Contribution, StageView
 from reccore import RawId
 
 
@@ -86,6 +87,23 @@ class RecommendationAnswer(msgspec.Struct, frozen=True):
     items: list[Recommended]
     genre_diversity: float | None
     trace: TraceAnswer
+
+
+class ExplainAnswer(msgspec.Struct, frozen=True):
+    """What became of one film: fields of ``pipeline.explain.Explanation``, and ``fate`` in words."""
+
+    movie_id: RawId
+    title: str
+    genres: tuple[str, ...]
+    fate: str
+    fate_label: str
+    place: int | None
+    k: int
+    why: str
+    would_help: tuple[str, ...]
+    channels: tuple[ChannelView, ...]
+    stages: tuple[StageView, ...]
+    contributions: tuple[Contribution, ...]
 
 
 class UserSummary(msgspec.Struct, frozen=True):
@@ -190,6 +208,7 @@ class ReadyAnswer(msgspec.Struct, frozen=True):
 
 ANSWERS = (
     RecommendationAnswer,
+    ExplainAnswer,
     UsersAnswer,
     HistoryAnswer,
     Film,

@@ -113,6 +113,14 @@ class RecommendationRequest(ListRequest):
     explain: bool = Field(default=False, description="with the events of the history that lifted each film most")
 
 
+class ExplainRequest(ListRequest):
+    """The same request, and the film that it is about."""
+
+    model_config = STRICT | ConfigDict(json_schema_extra={"examples": [{"user_id": 1, "movie_id": 443}]})
+
+    movie_id: Id
+
+
 class EventRequest(BaseModel):
     """What a user did."""
 

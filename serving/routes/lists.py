@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from serving.explaining import explain_film
 from serving.recommending import recommend
-from serving.responses import JsonResponse, RecommendationAnswer
+from serving.responses import ExplainAnswer, JsonResponse, RecommendationAnswer
 from serving.routes._shared import TheService, TraceId, answers
-from serving.schemas import RecommendationRequest
+from serving.schemas import ExplainRequest, RecommendationRequest
 
 router = APIRouter(prefix="/v1", tags=["lists"])
 
@@ -17,3 +18,10 @@ async def recommendations(body: RecommendationRequest, service: TheService, trac
     """Recommend films to a user, or to anyone with a history of films."""
     model, metrics = service.model, service.metrics
     return JsonResponse(await service.lists.run(lambda: recommend(model, body, trace_id, metrics)))
+
+
+@router.post("/explain", responses=answers(ExplainAnswer, 404, 413, 422))
+async def explain(body: ExplainRequest, service: TheService) -> JsonResponse:
+    """Where a film went: the stage that dropped it or its place in the list, and what would have had to differ."""
+    model = service.model
+    return JsonResponse(await service.slow.run(lambda: explain_film(model, body)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from loguru import logger
 
 from reccore import Workspace
 from serving.app import create_app
@@ -50,6 +51,15 @@ def start(trained: Workspace, tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def client(start: Start) -> TestClient:
     return start()
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """Everything that is logged during a test."""
+    messages: list[str] = []
+    handler = logger.add(messages.append, level="DEBUG")
+    yield messages
+    logger.remove(handler)
 
 
 def service_of(client: TestClient) -> Service:
