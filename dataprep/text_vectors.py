@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from reccore.arrays import FloatArray
@@ -29,6 +27,10 @@ def lsa_vectors(texts: npt.NDArray[Any], size: int, **terms: Any) -> FloatArray 
         (N, D) float32, rows of length 1. Rows of texts without a known term and columns beyond the rank are 0. None if
         there is no term at all.
     """
+    # Imported here, since scikit-learn takes a second to import, and a trained model needs none of it.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.utils.extmath import randomized_svd
+
     tfidf = TfidfVectorizer(sublinear_tf=True, strip_accents="unicode", dtype=np.float32, **terms)
     try:
         weights = tfidf.fit_transform(texts)  # (N, V) sparse

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from evaluation.significance import DEFAULT_RESAMPLES, LEVEL, Interval, percentile_interval, resample_weights
 from reccore import DataError
@@ -40,8 +39,17 @@ def auc(scores: Floats, labels: Floats) -> float:
     n_positive, n_negative = int(positive.sum()), int((~positive).sum())
     if n_positive == 0 or n_negative == 0:
         return float("nan")
-    ranks = rankdata(scores)  # ties share the mean of their ranks
+    ranks = _mean_ranks(scores)  # ties share the mean of their ranks
     return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def _mean_ranks(scores: Floats, **options: Any) -> Values:
+    """Ranks from 1, where ties share the mean of theirs."""
+    # Imported here, since scipy.stats takes half a second to import, and a trained model needs none of it.
+    from scipy.stats import rankdata
+
+    ranks: Values = rankdata(scores, **options)
+    return ranks
 
 
 def auc_per_query(scores: Floats, labels: Floats) -> Values:
@@ -52,7 +60,7 @@ def auc_per_query(scores: Floats, labels: Floats) -> Values:
         labels: (B, K), 1 = positive, 0 = negative, NaN = no label or no item, which takes no part.
     """
     labelled = ~np.isnan(labels)
-    ranks = rankdata(np.where(labelled, scores, np.nan), axis=1, nan_policy="omit")
+    ranks = _mean_ranks(np.where(labelled, scores, np.nan), axis=1, nan_policy="omit")
     positive = labels == 1.0
     n_positive, n_negative = positive.sum(axis=1), (labels == 0.0).sum(axis=1)
     pairs = n_positive * n_negative

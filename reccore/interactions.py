@@ -221,16 +221,20 @@ class Interactions:
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"cannot read interactions in {folder}: {error}") from error
 
-        def column(name: str) -> Any:
-            if name not in table.column_names:
-                return None
-            chunked = table[name]
-            return chunked.chunk(0).to_numpy() if chunked.num_chunks else chunked.to_numpy()
-
         return cls(
-            user_offsets=offsets["user_offsets"].chunk(0).to_numpy(),
-            item_idx=column("item_idx"),
+            user_offsets=_mapped(offsets, "user_offsets"),
+            item_idx=_mapped(table, "item_idx"),
             n_items=int(table.schema.metadata[b"n_items"]),
-            rating=column("rating"),
-            timestamp=column("timestamp"),
+            rating=_mapped(table, "rating") if "rating" in table.column_names else None,
+            timestamp=_mapped(table, "timestamp") if "timestamp" in table.column_names else None,
         )
+
+
+def _mapped(table: Any, name: str) -> npt.NDArray[Any]:
+    """A column without nulls as a view of the mapped file; ``to_numpy`` of Arrow would import pandas."""
+    column = table[name]
+    kind = column.type.to_pandas_dtype()
+    if len(column) == 0:
+        return np.empty(0, dtype=kind)
+    values: npt.NDArray[Any] = np.frombuffer(column.chunk(0).buffers()[1], dtype=kind, count=len(column))
+    return values

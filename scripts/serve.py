@@ -21,15 +21,28 @@ if find_spec("reccore") is None:
     sys.exit(2)
 
 import os
+import socket
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from loguru import logger
 from pydantic import Field
 
 from reccore import ComponentConfig, ConfigError, Workspace
 from scripts._cli import Names, parse_command, run
 
+if TYPE_CHECKING:
+    from serving.settings import Settings
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVENTS = "serving/events.sqlite"
+UVICORN: dict[str, Any] = {
+    "server_header": False,
+    "access_log": False,
+    "log_level": "warning",
+    "timeout_keep_alive": 30,
+    "timeout_graceful_shutdown": 5,
+}
 
 
 class ServeSettings(ComponentConfig):
@@ -72,20 +85,73 @@ def main(argv: list[str] | None = None) -> None:
         rate=job.rate_limit,
         burst=max(1, int(2 * job.rate_limit)),
     )
+    sockets = [bound(job.host, job.port)]
+    logger.info("loading {}", settings.pipeline)
+    if job.workers == 1:
+        serve_here(settings, sockets)
+    else:
+        serve_in_processes(settings, sockets, job.workers)
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        ConfigError: the address is in use or is none of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
+        ) from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def serve_here(settings: Settings, sockets: list[socket.socket]) -> None:
+    """Serve in this process until it is stopped; errors of loading are those of ``load_model``."""
     import uvicorn
 
+    from serving.app import create_app
+    from serving.service import Service
+    from serving.settings import api_key
+
+    service = Service(settings)
+    service.use(service.load())
+    announce(settings)
+    uvicorn.Server(uvicorn.Config(create_app(service, key=api_key()), **UVICORN)).run(sockets)
+
+
+def serve_in_processes(settings: Settings, sockets: list[socket.socket], workers: int) -> None:
+    """Serve in processes that load the model each; they share the sockets and the store.
+
+    Raises:
+        ArtefactError: a damaged pipeline.
+        StoreError: the store cannot be opened.
+    """
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from pipeline.builder import open_pipeline
+    from serving.stores import open_store
+
+    open_pipeline(settings.folder)
+    open_store(settings.store).close()
     os.environ.update(settings.to_environment())
-    uvicorn.run(
-        "serving.app:from_environment",
-        factory=True,
-        host=job.host,
-        port=job.port,
-        workers=job.workers,
-        server_header=False,
-        access_log=False,
-        log_level="warning",
-        timeout_keep_alive=30,
-    )
+    config = uvicorn.Config("serving.app:from_environment", factory=True, workers=workers, **UVICORN)
+    announce(settings)
+    Multiprocess(config, sockets).run()
+
+
+def announce(settings: Settings) -> None:
+    """Log where the page is."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    logger.info("the page is at http://{}:{}/, Ctrl-C ends the service", host, settings.port)
 
 
 def pipeline_folder(job: ServeSettings, space: Workspace) -> Path:

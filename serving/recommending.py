@@ -25,7 +25,7 @@ from serving.responses import (
     TraceAnswer,
     encode,
 )
-from serving.schemas import Filters, ListRequest, RecommendationRequest
+from serving.schemas import DiverseListRequest, Filters, ListRequest, RecommendationRequest
 
 _STAGES = ("merge", "rank", "final")
 
@@ -63,6 +63,10 @@ def list_arguments(model: Model, body: ListRequest) -> dict[str, Any]:
         "must_include": body.must_include,
         "filters": item_filter(model, body.filters),
     }
+    if isinstance(body, DiverseListRequest) and body.diversity is not None:
+        if not model.info.has_diversity:
+            raise invalid("diversity", "this model has no reranker with a trade-off; leave it out")
+        arguments["diversity"] = body.diversity
     if body.history is not None:
         check_ids(vocabulary.items, "history", (event["movie_id"] for event in body.history), ".movie_id")
         for place, event in enumerate(body.history):

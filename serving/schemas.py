@@ -95,7 +95,15 @@ class ListRequest(BaseModel):
     filters: Filters = Filters()
 
 
-class RecommendationRequest(ListRequest):
+class DiverseListRequest(ListRequest):
+    """The same with a choice of diversity."""
+
+    diversity: float | None = Field(
+        default=None, ge=0, le=1, description="0 = the ranker's order, 1 = all diversity; null = as configured"
+    )
+
+
+class RecommendationRequest(DiverseListRequest):
     """A list of films for a user or a history."""
 
     model_config = STRICT | ConfigDict(
@@ -107,13 +115,10 @@ class RecommendationRequest(ListRequest):
         }
     )
 
-    diversity: float | None = Field(
-        default=None, ge=0, le=1, description="0 = the ranker's order, 1 = all diversity; null = as configured"
-    )
     explain: bool = Field(default=False, description="with the events of the history that lifted each film most")
 
 
-class ExplainRequest(ListRequest):
+class ExplainRequest(DiverseListRequest):
     """The same request, and the film that it is about."""
 
     model_config = STRICT | ConfigDict(json_schema_extra={"examples": [{"user_id": 1, "movie_id": 443}]})
