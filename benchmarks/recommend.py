@@ -30,26 +30,12 @@ import numpy as np
 from loguru import logger
 
 import pipeline.trace
-from dataprep.prepare import prepare
-from dataprep.preprocess import preprocess
-from dataprep.synthetic import SyntheticSize, make_synthetic
+from benchmarks._chains import QUIET, trained_chain
+from dataprep.synthetic import SyntheticSize
 from pipeline import Pipeline, load
-from pipeline.builder import PIPELINE
-from pipeline.fitting import train_channel, train_ranker
-from reccore import RawId, RunOptions, Workspace
+from reccore import RawId, Workspace
 
 DEMO = Path(__file__).resolve().parents[1] / "configs" / "ml-100k" / "ranker.toml"
-CHANNELS: dict[str, dict[str, Any]] = {
-    "popularity": {},
-    "itemcf": {},
-    "mf": {"epochs": 2},
-    "two_tower": {"embedding_size": 64, "batch_size": 1024, "epochs": 1, "encoder": {"kind": "mlp"}},
-    "markov": {},
-    "usercf": {},
-    "itemcf_prior": {},
-}
-RANKER = {"epochs": 1}
-QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 
 
 def main() -> None:
@@ -87,27 +73,10 @@ def main() -> None:
 
 
 def trained_chains(space: Workspace, size: SyntheticSize) -> dict[str, Path]:
-    """Chain → folder of its pipeline; what the data root lacks is made."""
-    if not space.prepared.exists():
-        make_synthetic(space.raw / "synthetic", size, QUIET)
-        preprocess(space.raw / "synthetic", space.processed, options=QUIET)
-        prepare(space).save(space.prepared)
+    """Chain → folder of its pipeline."""
     demo = tomllib.loads(DEMO.read_text(encoding="utf-8"))["pipeline"]
-    folders = {}
-    for name, settings in {"four channels": {}, "demo": demo}.items():
-        folder = folders[name] = space.models / name.replace(" ", "_")
-        if not folder.exists():
-            train_chain(space, settings).rename(folder)
-    return folders
-
-
-def train_chain(space: Workspace, settings: Mapping[str, Any]) -> Path:
-    """The folder of a pipeline of the given settings, with all that it needs."""
-    for channel, config in CHANNELS.items():
-        if not space.model(channel).exists():
-            train_channel(space, channel, config, options=QUIET)
-    train_ranker(space, "deepfm", RANKER, settings, max_queries=2000, options=QUIET)
-    return space.model(PIPELINE)
+    chains = {"four channels": {}, "demo": demo}
+    return {name: trained_chain(space, size, name.replace(" ", "_"), chain) for name, chain in chains.items()}
 
 
 def measure(chain: Pipeline, args: argparse.Namespace, clock: Any) -> dict[str, Any]:

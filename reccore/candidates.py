@@ -113,7 +113,7 @@ class Candidates:
 
     def keep(self, wanted: BoolArray) -> Candidates:
         """Only the slots where ``wanted`` (B, K) is True, moved to the left in the same order; K stays."""
-        if wanted.all():
+        if wanted.shape == self.item_idx.shape and wanted.all():
             return self
         wanted = wanted & self.mask
         order = np.argsort(~wanted, axis=1, kind="stable")
