@@ -132,7 +132,7 @@ class BaseRecall(Component[Any]):
         return scores
 
     def score_latest(self, queries: QueryBatch, candidates: Candidates, latest: Sequence[int]) -> FloatArray:
-        """``score`` by the latest n events of each history alone, (W, B, K) for W numbers n.
+        """``score`` by the latest n known events of each history alone, (W, B, K) for W numbers n.
 
         Raises:
             ValueError, NotFittedError: see ``score``.
