@@ -53,7 +53,8 @@ class FieldEmbedding(nn.Module):
     @classmethod
     def side_by_side(cls, schema: Schema, side: Side, *parts: FieldEmbedding) -> FieldEmbedding:
         """One embedding whose vectors are those of the parts, of the same fields, one after the other."""
-        joined = cls(schema, side, sum(part.numbers.shape[1] for part in parts))
+        with torch.random.fork_rng(devices=[]):  # what it draws is overwritten
+            joined = cls(schema, side, sum(part.numbers.shape[1] for part in parts))
         with torch.no_grad():
             for own, *given in zip(joined.parameters(), *(part.parameters() for part in parts), strict=True):
                 own.copy_(torch.cat(given, dim=1))
