@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -83,13 +85,16 @@ def describe(
     """
     places = {name: _places(request, role, candidates) for name, role in PLACES.items()}
     selected = _places(request, "select", candidates)
+    score_of = {
+        f"recall.{_tail(name, RECALL_SCORE)}": name for name in candidates.features if name.startswith(RECALL_SCORE)
+    }
+    score_of |= {s: name for s, name in SCORES.items() if name in candidates.features and (ranked or s != "rank")}
+    rank_of = {_tail(name, RECALL_RANK): name for name in candidates.features if name.startswith(RECALL_RANK)}
+    scores_of_columns = _rows(candidates, score_of)
+    ranks_of_columns = _rows(candidates, rank_of)
     shown = []
-    for column in range(int(candidates.counts[0])):
-        item = int(candidates.item_idx[0, column])
-        features = {name: float(values[0, column]) for name, values in candidates.features.items()}
-        known = {name: value for name, value in features.items() if np.isfinite(value)}
-        scores = {f"recall.{_tail(n, RECALL_SCORE)}": v for n, v in known.items() if n.startswith(RECALL_SCORE)}
-        scores |= {s: known[name] for s, name in SCORES.items() if name in known and (ranked or s != "rank")}
+    for column, item in enumerate(candidates.item_idx[0, : int(candidates.counts[0])].tolist()):
+        scores = scores_of_columns[column]
         chosen = column < len(selected) and selected[column] > 0
         if (chosen or "select" not in request.orders) and (pool is None or column < pool):
             scores["final"] = float(candidates.score[0, column])
@@ -101,12 +106,21 @@ def describe(
                 title=items.label(item, movie_id),
                 year=None if year == UNKNOWN_YEAR else year,
                 genres=tuple(items.genres_of(item)),
-                channels={_tail(n, RECALL_RANK): int(v) for n, v in known.items() if n.startswith(RECALL_RANK)},
+                channels={name: int(rank) for name, rank in ranks_of_columns[column].items()},
                 scores=scores,
                 places={n: at[column] for n, at in places.items() if at[column] > 0} | {"final": column + 1},
             )
         )
     return tuple(shown)
+
+
+def _rows(candidates: Candidates, columns: Mapping[str, str]) -> list[dict[str, float]]:
+    """For every candidate of the first row its finite values of the named features, by other names."""
+    if not columns:
+        return [{} for _ in range(candidates.k)]
+    values = np.stack([candidates.features[feature][0] for feature in columns.values()], axis=1)  # (K, C)
+    rows = (zip(columns, row, strict=True) for row in values.tolist())
+    return [{name: value for name, value in row if math.isfinite(value)} for row in rows]
 
 
 def _places(request: Request, role: str, candidates: Candidates) -> list[int]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Unpack
+
+import numpy as np
 
 from pipeline.answers import Answer, describe
 from pipeline.config import PipelineConfig
@@ -44,7 +46,7 @@ class Pipeline:
         self.histories = histories
         self._workers = Workers()
 
-    @property
+    @cached_property
     def query_time(self) -> bool:
         """Whether a channel reads ``as_of`` as the time of the event to predict."""
         return any(source.channel.query_time for source in self.sources)
@@ -72,11 +74,11 @@ class Pipeline:
         """The ranker; None without one."""
         return None if self._scorer is None else self._scorer.ranker
 
-    @property
+    @cached_property
     def _scorer(self) -> RankerScorer | None:
         return next((stage for stage in self.stages if isinstance(stage, RankerScorer)), None)
 
-    @property
+    @cached_property
     def reranker(self) -> BaseReranker | None:
         """The reranker that selects the final list; None without one."""
         return next((stage.reranker for stage in self.stages if isinstance(stage, RerankSelector)), None)
@@ -117,13 +119,14 @@ class Pipeline:
 
     def merged(self, request: Request, trace: Trace) -> Candidates:
         """The candidates of all sources, merged, and with the films that the request must include."""
+        items_in = 0
         for source in self.sources:
             offer = Candidates.empty(len(request.queries))
             with trace.record(source.role, source.name, 0, degrade=request.degrade) as entry:
                 offer = self._work(source, request, partial(source.fetch, request), offer)
             request.offers[source.name] = offer
             entry.count(offer)
-        items_in = sum(int(offer.counts.sum()) for offer in request.offers.values())
+            items_in += entry.items_out
         with trace.record(self.merger.role, self.merger.name, items_in) as entry:
             candidates = with_must_include(self.merger, request, self.merger.merge(request.offers))
         entry.count(candidates)
@@ -134,10 +137,10 @@ class Pipeline:
         """Run the stages after the merge, see ``steps``."""
         for stage in self.stages:
             before = candidates
-            items_in = int(candidates.counts.sum())
+            items_in = int(np.count_nonzero(candidates.mask))
             with trace.record(stage.role, stage.name, items_in, degrade=request.degrade) as entry:
                 candidates = self._work(stage, request, partial(stage.apply, request, before), before)
-                entry.blended = int(stage.blended(request).sum())
+                entry.blended = int(np.count_nonzero(stage.blended(request)))
                 request.orders[stage.role] = candidates.item_idx
             if stage is self.stages[-1]:
                 candidates = with_the_rest(request, before, candidates.head(request.k))

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numba import njit
 
 from pipeline.stages import Hydrator, Request
 from recall.base import BaseRecall
-from reccore import Candidates, QueryBatch
+from recall.topk import read_only, run_rows
+from reccore import Candidates
 from reccore.arrays import FloatArray
 
 MATCH_PREFIX = "match."
-FLOATS_PER_CHUNK = 1 << 23
 
 
 class MatchHydrator(Hydrator):
@@ -87,26 +88,49 @@ class ClosenessHydrator(Hydrator):
         self.unit = np.ascontiguousarray(np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0))
 
     def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
-        names = [f"{self.prefix}{kind}{n}" for n in self.latest for kind in ("mean", "max")]
-        values = np.full((len(names), *candidates.item_idx.shape), np.nan, dtype=np.float32)
-        step = max(1, FLOATS_PER_CHUNK // max(candidates.k * self.unit.shape[1], 1))
-        for start in range(0, len(candidates), step):
-            rows = slice(start, start + step)
-            values[:, rows] = self._of_chunk(request.queries.select(rows), candidates.item_idx[rows])
-        return dict(zip(names, np.where(candidates.mask, values, np.float32(np.nan)), strict=True))
+        lengths, place = np.unique(self.latest, return_inverse=True)
+        events = request.queries.known_items_only(len(self.unit)).latest(lengths[-1])
+        found: FloatArray = np.empty((len(candidates), 2 * len(lengths), candidates.k), dtype=np.float32)
+        history = read_only(events.history_offsets), read_only(events.history_idx)
+        run_rows(_closeness, read_only(self.unit), *history, lengths, read_only(candidates.item_idx), found)
+        return {
+            f"{self.prefix}{kind}{n}": found[:, 2 * at + which]
+            for n, at in zip(self.latest, place.tolist(), strict=True)
+            for which, kind in enumerate(("mean", "max"))
+        }
 
-    def _of_chunk(self, queries: QueryBatch, item_idx: np.ndarray) -> FloatArray:
-        """(2·len(latest), B, K): mean and greatest cosine for each n."""
-        known = queries.known_items_only(len(self.unit))
-        events = known.padded(max(self.latest))
-        ago = events.lengths[:, None] - 1 - np.arange(events.item_idx.shape[1])  # (B, T), 0 = the latest event
-        history = np.where(events.mask[:, :, None], self.unit[events.item_idx], np.float32(0))  # (B, T, D)
-        cosine = self.unit[item_idx] @ history.transpose(0, 2, 1)  # (B, K, T)
-        result = np.zeros((2 * len(self.latest), *item_idx.shape), dtype=np.float32)
-        for place, n in enumerate(self.latest):
-            within = ((ago >= 0) & (ago < n))[:, None]  # (B, 1, T)
-            count = np.maximum(within.sum(axis=2), 1)  # (B, 1)
-            result[2 * place] = np.where(within, cosine, 0.0).sum(axis=2) / count
-            greatest = np.where(within, cosine, -np.inf).max(axis=2, initial=-np.inf)
-            result[2 * place + 1] = np.where(np.isneginf(greatest), 0.0, greatest)
-        return result
+
+# Sums of a vector's entries may be taken in any order.
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _closeness(
+    unit: np.ndarray,
+    offsets: np.ndarray,
+    history: np.ndarray,
+    lengths: np.ndarray,
+    item_idx: np.ndarray,
+    found: np.ndarray,
+    part: int,
+    n_parts: int,
+) -> None:
+    """Fill ``found`` (B, 2·W, K) with mean and maximum by the latest events, for ascending numbers of them (W,)."""
+    for row in range(part * len(found) // n_parts, (part + 1) * len(found) // n_parts):
+        first, end = offsets[row], offsets[row + 1]
+        events = np.empty((end - first, unit.shape[1]), dtype=np.float32)  # the latest first
+        for ago in range(end - first):
+            events[ago] = unit[history[end - 1 - ago]]
+        for j in range(found.shape[2]):
+            if item_idx[row, j] < 0:
+                found[row, :, j] = np.nan
+                continue
+            vector = unit[item_idx[row, j]]
+            ago, total, greatest = 0, np.float32(0.0), np.float32(0.0)
+            for window in range(len(lengths)):
+                while ago < min(lengths[window], end - first):
+                    cosine = np.float32(0.0)
+                    for d in range(len(vector)):
+                        cosine += vector[d] * events[ago, d]
+                    total += cosine
+                    greatest = cosine if ago == 0 else max(greatest, cosine)
+                    ago += 1
+                found[row, 2 * window, j] = total / max(ago, 1)
+                found[row, 2 * window + 1, j] = greatest

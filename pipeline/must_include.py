@@ -18,6 +18,8 @@ def with_must_include(merger: Merger, request: Request, merged: Candidates) -> C
     Returns:
         (B, K + m) for m missing films.
     """
+    if len(request.must_include) == 0:
+        return merged
     wanted = np.broadcast_to(request.must_include, (len(merged), len(request.must_include)))
     missing = _columns_of(merged, wanted) < 0
     if not missing.any():
@@ -45,6 +47,8 @@ def with_the_rest(request: Request, before: Candidates, chosen: Candidates) -> C
         before: (B, K) candidates that the selector received.
         chosen: (B, ≤ k) its choice.
     """
+    if len(request.must_include) == 0:
+        return chosen
     wanted = np.broadcast_to(request.must_include, (len(chosen), len(request.must_include)))
     column = np.where(_columns_of(chosen, wanted) < 0, _columns_of(before, wanted), -1)  # of those to add
     n_added = (column >= 0).sum(axis=1)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 from loguru import logger
 
 from pipeline.limits import OverLimit, StillBusy
@@ -40,7 +41,8 @@ class StageRecord:
 
     def count(self, candidates: Candidates) -> None:
         """Note the candidates after the stage."""
-        self.items_out, self.unanswered = int(candidates.counts.sum()), int((candidates.counts == 0).sum())
+        self.items_out = int(np.count_nonzero(candidates.mask))
+        self.unanswered = len(candidates) - (int(np.count_nonzero(candidates.mask[:, 0])) if candidates.k else 0)
 
 
 @dataclass

@@ -155,8 +155,8 @@ class BaseRanker(Component[Any]):
         n_items = len(self.vocabulary.items)
         if len(queries) != len(candidates):
             raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
-        if candidates.item_idx.size and candidates.item_idx.max() >= n_items:
-            raise ValueError(f"candidate index {candidates.item_idx.max()} outside the catalogue of {n_items} items")
+        if candidates.largest_item >= n_items:
+            raise ValueError(f"candidate index {candidates.largest_item} outside the catalogue of {n_items} items")
         return queries.known_items_only(n_items)
 
     def _write_common(self, bundle: BundleWriter) -> None:

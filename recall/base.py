@@ -125,10 +125,11 @@ class BaseRecall(Component[Any]):
         """
         self._check(queries, candidates)
         scores: FloatArray = np.empty(candidates.item_idx.shape, dtype=np.float32)
-        item_idx = np.maximum(candidates.item_idx, 0)
+        item_idx = candidates.item_idx if candidates.is_full else np.maximum(candidates.item_idx, 0)
         for rows, encoded in self._prepared_chunks(queries, prepared):
             scores[rows] = self._score(encoded, item_idx[rows])
-        scores[~candidates.mask] = -np.inf
+        if not candidates.is_full:
+            scores[~candidates.mask] = -np.inf
         return scores
 
     def score_latest(self, queries: QueryBatch, candidates: Candidates, latest: Sequence[int]) -> FloatArray:
@@ -166,7 +167,7 @@ class BaseRecall(Component[Any]):
         """Raise ``ValueError`` for candidates that do not fit the queries or the catalogue."""
         if len(queries) != len(candidates):
             raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
-        n_items, largest = len(self.vocabulary.items), int(candidates.item_idx.max(initial=-1))
+        n_items, largest = len(self.vocabulary.items), candidates.largest_item
         if largest >= n_items:
             raise ValueError(f"candidate index {largest} outside the catalogue of {n_items} items")
 

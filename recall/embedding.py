@@ -28,8 +28,22 @@ class EmbeddingRecall(BaseRecall):
     """
 
     index: BaseIndex
-    indexed: IdMap | None = None
-    """The items in the index, ``item_idx`` ↔ row of the index; None = all items, row i is item i."""
+    _indexed: IdMap | None = None
+    _row_of_item: IntArray
+
+    @property
+    def indexed(self) -> IdMap | None:
+        """The items in the index, ``item_idx`` ↔ row of the index; None = all items, row i is item i."""
+        return self._indexed
+
+    @indexed.setter
+    def indexed(self, items: IdMap | None) -> None:
+        self._indexed = items
+        if items is not None and len(items):
+            self._row_of_item = np.full(int(items.ids[-1]) + 1, -1, dtype=np.int64)
+            self._row_of_item[items.ids] = np.arange(len(items))
+        else:
+            self._row_of_item = np.full(1, -1, dtype=np.int64)
 
     @abstractmethod
     def encode_queries(self, queries: QueryBatch) -> FloatArray:
@@ -50,8 +64,11 @@ class EmbeddingRecall(BaseRecall):
             (M, D) vectors in the order of the queries, and M rows of exclusions by row of the index.
         """
         vectors = _per_query(vectors)
-        query, vector = np.nonzero(vectors.any(axis=2))
+        present = vectors.any(axis=2)
         by_row = Exclusions(exclude.offsets, self._index_rows(exclude.item_idx))
+        if vectors.shape[1] == 1 and present.all():
+            return vectors[:, 0], by_row
+        query, vector = np.nonzero(present)
         return vectors[query, vector], by_row.select(query)
 
     def similarities(self, item: int) -> FloatArray:
@@ -69,14 +86,14 @@ class EmbeddingRecall(BaseRecall):
     def _retrieve(self, prepared: FloatArray, k: int, exclude: Exclusions) -> Candidates:
         vectors, by_row = self.index_queries(prepared, exclude)
         found = self.index.search(vectors, k, by_row)
+        if len(vectors) == len(prepared) and prepared.shape[1] == 1:
+            return Candidates(self._items_of(found.item_idx), found.score)
         present = prepared.any(axis=2)  # (B, I)
         item_idx = np.full((*present.shape, found.k), -1, dtype=np.int64)
         score = np.full(item_idx.shape, -np.inf, dtype=np.float32)
         score[present] = found.score
         item_idx[present] = found.item_idx
-        if self.indexed is not None:
-            item_idx = np.where(item_idx >= 0, self.indexed.ids[item_idx], -1)
-        return _best_of_each_item(item_idx, score)
+        return _best_of_each_item(self._items_of(item_idx), score)
 
     def _score(self, prepared: FloatArray, item_idx: IntArray) -> FloatArray:
         rows = self._index_rows(item_idx)
@@ -87,7 +104,15 @@ class EmbeddingRecall(BaseRecall):
 
     def _index_rows(self, item_idx: IntArray) -> IntArray:
         """The row of the index of each item, -1 for items outside the index."""
-        return item_idx if self.indexed is None else self.indexed.encode(item_idx)
+        if self.indexed is None:
+            return item_idx
+        table = self._row_of_item
+        known = (item_idx >= 0) & (item_idx < len(table))
+        return np.where(known, table[np.where(known, item_idx, 0)], -1)
+
+    def _items_of(self, rows: IntArray) -> IntArray:
+        """The item of each row of the index; -1 stays."""
+        return rows if self.indexed is None else np.where(rows >= 0, self.indexed.ids[rows], -1)
 
     def _write(self, bundle: BundleWriter) -> None:
         vocabulary = self.vocabulary

@@ -31,12 +31,23 @@ class Candidates:
     score: FloatArray
     features: Mapping[str, FloatArray] = field(default_factory=dict)
 
+    @classmethod
+    def _unchecked(cls, item_idx: IntArray, score: FloatArray, features: Mapping[str, FloatArray]) -> Candidates:
+        """Candidates of arrays whose shapes are known to agree: the checks take longer than one query's arrays."""
+        candidates = object.__new__(cls)
+        candidates.__dict__.update(item_idx=item_idx, score=score, features=features)
+        return candidates
+
     def __post_init__(self) -> None:
         if self.item_idx.ndim != 2 or self.item_idx.shape != self.score.shape:
             raise ValueError(f"item_idx {self.item_idx.shape} and score {self.score.shape} must both be (B, K)")
-        for name, values in self.features.items():
-            if values.shape != self.item_idx.shape:
-                raise ValueError(f"feature {name} must have shape {self.item_idx.shape}, got {values.shape}")
+        self._check_features(self.features)
+
+    def _check_features(self, features: Mapping[str, FloatArray]) -> None:
+        shape = self.item_idx.shape
+        for name, values in features.items():
+            if values.shape != shape:
+                raise ValueError(f"feature {name} must have shape {shape}, got {values.shape}")
 
     @classmethod
     def empty(cls, n_queries: int, k: int = 0) -> Candidates:
@@ -61,6 +72,16 @@ class Candidates:
         counts: IntArray = self.mask.sum(axis=1, dtype=np.int64)
         return counts
 
+    @cached_property
+    def is_full(self) -> bool:
+        """Whether no slot is empty."""
+        return bool(self.mask.all())
+
+    @cached_property
+    def largest_item(self) -> int:
+        """The greatest item index; -1 without items."""
+        return int(self.item_idx.max(initial=-1))
+
     @property
     def place_scores(self) -> FloatArray:
         """(B, K) 0, −1, −2, …: scores of the columns' own order."""
@@ -84,9 +105,10 @@ class Candidates:
 
     def head(self, k: int) -> Candidates:
         """The first ``k`` columns."""
-        return Candidates(
-            self.item_idx[:, :k], self.score[:, :k], {name: values[:, :k] for name, values in self.features.items()}
-        )
+        if k >= self.k:
+            return self
+        features = {name: values[:, :k] for name, values in self.features.items()}
+        return self._unchecked(self.item_idx[:, :k], self.score[:, :k], features)
 
     def take(self, columns: IntArray) -> Candidates:
         """Choose columns of every row: ``columns`` (B, k) are column numbers, -1 = an empty slot."""
@@ -95,7 +117,7 @@ class Candidates:
         at = np.where(empty, 0, columns) + self.k * np.arange(len(self), dtype=np.int64)[:, None]
         if not empty.any():
             features = {name: values.take(at) for name, values in self.features.items()}
-            return Candidates(self.item_idx.take(at), self.score.take(at), features)
+            return self._unchecked(self.item_idx.take(at), self.score.take(at), features)
 
         def gather(values: npt.NDArray[Any], fill: float) -> npt.NDArray[Any]:
             taken = values.take(at)
@@ -103,13 +125,12 @@ class Candidates:
             return taken
 
         features = {name: gather(values, np.nan) for name, values in self.features.items()}
-        return Candidates(gather(self.item_idx, -1), gather(self.score, -np.inf), features)
+        return self._unchecked(gather(self.item_idx, -1), gather(self.score, -np.inf), features)
 
     def select(self, rows: IntArray | slice) -> Candidates:
         """The given rows."""
-        return Candidates(
-            self.item_idx[rows], self.score[rows], {name: values[rows] for name, values in self.features.items()}
-        )
+        features = {name: values[rows] for name, values in self.features.items()}
+        return self._unchecked(self.item_idx[rows], self.score[rows], features)
 
     def keep(self, wanted: BoolArray) -> Candidates:
         """Only the slots where ``wanted`` (B, K) is True, moved to the left in the same order; K stays."""
@@ -121,7 +142,11 @@ class Candidates:
 
     def with_features(self, features: Mapping[str, FloatArray]) -> Candidates:
         """The same candidates with features added or replaced."""
-        return replace(self, features={**self.features, **features})
+        self._check_features(features)
+        candidates = self._unchecked(self.item_idx, self.score, {**self.features, **features})
+        for name in self.__dict__.keys() & _OF_ITEMS:
+            candidates.__dict__[name] = self.__dict__[name]
+        return candidates
 
     def reordered(self, score: FloatArray) -> Candidates:
         """Sorted by new scores (B, K), best first, ties by ``item_idx``; non-finite scores of items sort last.
@@ -133,9 +158,13 @@ class Candidates:
         usable = np.where(np.isfinite(usable), usable, LOWEST)
         usable = np.where(self.mask, usable, np.float32(-np.inf))
         order = np.lexsort((self.item_idx, -usable), axis=1)
-        if not self.mask.all():
+        if not self.is_full:
             order = np.where(np.take_along_axis(self.mask, order, axis=1), order, -1)
         return replace(self, score=usable).take(order)
+
+
+_OF_ITEMS = frozenset(("mask", "counts", "is_full", "largest_item"))
+"""Cached properties of the items alone."""
 
 
 def top_k(scores: FloatArray, k: int) -> Candidates:

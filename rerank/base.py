@@ -87,8 +87,8 @@ class BaseReranker(Component[Any]):
             raise ValueError(f"k must be at least 1, got {k}")
         if len(queries) != len(candidates):
             raise ValueError(f"{len(queries)} queries but {len(candidates)} rows of candidates")
-        if candidates.item_idx.max(initial=-1) >= n_items:
-            raise ValueError(f"candidate index {candidates.item_idx.max()} outside the catalogue of {n_items} items")
+        if candidates.largest_item >= n_items:
+            raise ValueError(f"candidate index {candidates.largest_item} outside the catalogue of {n_items} items")
         return self._rerank(queries, candidates, k)
 
     @abstractmethod

@@ -18,7 +18,7 @@ from recall.embedding import EmbeddingRecall
 from recall.graph.item_graph import ItemGraph, cooccurrence_graph
 from recall.index.base import BaseIndex
 from recall.neural.config import NeuralConfig
-from recall.neural.encoders.base import QueryEncoder
+from recall.neural.encoders.base import FrozenEncoder, QueryEncoder
 from recall.neural.network import NeuralNetwork
 from recall.neural.task import RecallTask
 from recall.neural.user_codes import UserCodes
@@ -48,6 +48,7 @@ class NeuralRecall(EmbeddingRecall):
     network: NeuralNetwork
     log: TrainingLog
     _catalogue: Tensor | None = None  # (N, D) of the fitted network; histories are read from it
+    _frozen: FrozenEncoder | None = None  # of the fitted network
     _stop_after: int | None = None
     _given_graph: ItemGraph | None = None  # of the last fit, not of co-occurrence
     _refit_graph: ItemGraph | None = None
@@ -69,7 +70,7 @@ class NeuralRecall(EmbeddingRecall):
         if data.interactions.n_events == 0:
             raise DataError(f"{self.name} needs at least one event to learn from")
         self._graph = None if self.config.item.graph is None else self._item_graph(data, options)
-        self._catalogue = None
+        self._catalogue, self._frozen = None, None
         self._items = self.config.item.columns_of(data.items)
         users = data.users.with_columns(own_to_read(data.users, self.config.encoder.features, "encoder.features"))
         self._codes = UserCodes.fit(replace(data, users=users), query_time=self.query_time)
@@ -89,6 +90,7 @@ class NeuralRecall(EmbeddingRecall):
         self.log = Trainer(task, self.config, options, stop_after=self._stop_after, identity=identity).run()
         self.network.to("cpu")
         self.network.share_unknown_rows(data.interactions.lengths > 0, data.interactions.item_counts() > 0)
+        self._frozen = self.network.frozen_queries()
         self.index = self._build_index(self.encode_items(), options.seed)
 
     def refit(self, data: TrainingData, options: RunOptions | None = None) -> Self:
@@ -173,23 +175,30 @@ class NeuralRecall(EmbeddingRecall):
         """(B, D) unit vectors, or (B, I, D), in chunks of bounded memory."""
         if self.network.query_encoder.reads_vectors and self._catalogue is None:
             self._catalogue = self._current_catalogue()
-        return self._encode(queries, self._catalogue)
+        return self._encode(queries, self._catalogue, self._frozen)
 
     def encode_items(self) -> FloatArray:
         """(N, D) unit vectors."""
         return self._current_catalogue().cpu().numpy()
 
-    def _encode(self, queries: QueryBatch, catalogue: Tensor | None) -> FloatArray:
+    def _encode(self, queries: QueryBatch, catalogue: Tensor | None, frozen: FrozenEncoder | None = None) -> FloatArray:
+        """(B, D) or (B, I, D) by the network as it stands, or by its frozen query encoder."""
         queries = queries.known_items_only(self._items.n_items)
-        self.network.eval()
         encoder, device = self.network.query_encoder, self.network.genres.device
-        chunks = encoder.chunks(queries)
-        parts = []
-        for rows in chunks:
-            inputs = encoder.inputs(queries.select(rows)).to(device)
+        if self.network.training:
+            self.network.eval()
+
+        def encode(part: QueryBatch) -> FloatArray:
+            if frozen is not None:
+                return frozen(encoder.inputs(part))
             with torch.inference_mode():
-                parts.append(self.network.queries(inputs, catalogue).cpu().numpy())
-        vectors = np.concatenate(parts)
+                vectors: FloatArray = self.network.queries(encoder.inputs(part).to(device), catalogue).cpu().numpy()
+            return vectors
+
+        if len(queries) == 1:
+            return encode(queries)
+        chunks = encoder.chunks(queries)
+        vectors = np.concatenate([encode(queries.select(rows)) for rows in chunks])
         encoded: FloatArray = np.empty_like(vectors)
         encoded[np.concatenate(chunks)] = vectors
         return encoded
@@ -221,7 +230,7 @@ class NeuralRecall(EmbeddingRecall):
         self._catalogue = None
         self.network = self._build_network()
         self.network.load_state_dict(bundle.tensors("network.safetensors"))
-        self.network.eval()
+        self._frozen = self.network.eval().frozen_queries()
         self.log = TrainingLog(**bundle.manifest["training"])
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from recall.graph.item_graph import ItemGraph
 from recall.graph.propagation import GraphPropagation
 from recall.neural.config import NeuralConfig
-from recall.neural.encoders.base import QueryEncoder
+from recall.neural.encoders.base import FrozenEncoder, QueryEncoder
 from recall.neural.frequency import FrequencyEstimator
 from recall.neural.item_content import ItemContent
 from recall.neural.item_encoder import ItemEncoder
@@ -103,6 +103,10 @@ class NeuralNetwork(nn.Module):
             vectors = F.embedding(history, catalogue)
         encoded: Tensor = self.query_encoder(inputs, vectors, None)
         return encoded
+
+    def frozen_queries(self) -> FrozenEncoder | None:
+        """The query encoder with the weights as they are; see ``QueryEncoder.frozen``."""
+        return None if self.query_encoder.reads_vectors else self.query_encoder.frozen(self.item_encoder.ids.weight)
 
     def items(self, item_idx: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Unit vectors (M, D) of the given items."""

@@ -50,14 +50,15 @@ def test_closeness_by_hand() -> None:
         np.testing.assert_allclose(found.features[f"match.net.{name}"], values, atol=1e-6, err_msg=name)
 
 
-def test_closeness_is_the_same_in_one_chunk_and_in_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closeness_is_the_same_on_one_thread_and_on_several(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(30, 4)).astype(np.float32)
     queries = QueryBatch.from_histories([rng.integers(0, 30, size=n).tolist() for n in range(12)])
     candidates = Candidates(rng.permuted(np.tile(np.arange(30), (12, 1)), axis=1)[:, :7], np.zeros((12, 7), np.float32))
     hydrator = ClosenessHydrator("net", vectors, (3,))
     whole = hydrator.apply(request_of(queries), candidates).features
-    monkeypatch.setattr("pipeline.match.FLOATS_PER_CHUNK", 60)
+    monkeypatch.setattr("recall.topk.n_threads", lambda: 3)
+    monkeypatch.setattr("recall.topk.ROWS_PER_THREAD", 1)
     parts = hydrator.apply(request_of(queries), candidates).features
     for name, values in whole.items():
         np.testing.assert_allclose(parts[name], values, atol=1e-6)

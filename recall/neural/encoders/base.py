@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from recall.neural.user_codes import UserCodes
 from reccore import ComponentConfig, Interactions, ItemTable, QueryBatch
-from reccore.arrays import IntArray
+from reccore.arrays import FloatArray, IntArray
 from training.kernels.masking import PositiveItems
 
 
@@ -74,6 +75,10 @@ class Examples(Protocol):
         """(B,) which event of ``interactions`` each target of that batch is."""
 
 
+FrozenEncoder: TypeAlias = Callable[[Any], FloatArray]
+"""From a batch of inputs to vectors."""
+
+
 class QueryEncoder(nn.Module, ABC):
     """From histories and what is known of users to vectors.
 
@@ -107,6 +112,14 @@ class QueryEncoder(nn.Module, ABC):
                 item encoder's id table.
             generator: draws what is dropped in training.
         """
+
+    def frozen(self, ids: Tensor) -> FrozenEncoder | None:
+        """The same function on the CPU for weights that do not change, where there is a faster one for single queries.
+
+        Args:
+            ids: (N+1, D) the item encoder's id table.
+        """
+        return None
 
     def chunks(self, queries: QueryBatch) -> list[IntArray]:
         """Rows to encode together, ``queries_per_chunk`` at most."""

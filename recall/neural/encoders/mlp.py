@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from dataprep.features import TOP_GENRES
 from recall.neural.encoders.base import QueryEncoderConfig
+from recall.neural.encoders.frozen_mlp import FrozenMLP
 from recall.neural.encoders.prefix import PrefixEncoder, PrefixInputs
 from recall.neural.item_encoder import EMBEDDING_SCALE, embedding
 from recall.neural.user_codes import UserCodes
@@ -74,6 +75,9 @@ class MLPEncoder(PrefixEncoder):
         hidden = hidden + F.linear(about, of_about, self.hidden.bias)
         x = mixed + about + self.out(F.gelu(hidden))
         return F.normalize(x, dim=-1)
+
+    def frozen(self, ids: Tensor) -> FrozenMLP | None:
+        return FrozenMLP(self, ids) if self.user_content is None else None
 
     def _pools(self, inputs: PrefixInputs, items: EmbeddingTable, generator: torch.Generator | None) -> Tensor:
         """(B, H, D) weighted means of the history's id embeddings, one per half-life; 0 for an empty history."""

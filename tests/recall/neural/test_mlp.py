@@ -77,6 +77,31 @@ def inputs_of(histories: list[list[int]], length: int = 4, **other: Any) -> Pref
     )
 
 
+def test_the_frozen_encoder_gives_the_same_vectors(board: TrainingData) -> None:
+    network = network_of(board)
+    with torch.no_grad():
+        for parameter in network.query_encoder.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.2)
+    queries = QueryBatch.from_histories(
+        [[1, 5, 2, 7, 9, 3], [4], []], user_idx=[3, -1, 60], ratings=[[4.0] * 6, [2.0], []]
+    )
+    inputs = network.query_encoder.inputs(queries)
+    with torch.no_grad():
+        expected = network.queries(inputs).numpy()
+    frozen = network.frozen_queries()
+    assert frozen is not None
+    np.testing.assert_allclose(frozen(inputs), expected, rtol=1e-5, atol=1e-6)
+    for row in range(3):
+        alone = frozen(network.query_encoder.inputs(queries.select([row])))
+        np.testing.assert_allclose(alone[0], expected[row], rtol=1e-5, atol=1e-6)
+
+
+def test_own_columns_of_users_leave_the_encoder_as_it_is(board: TrainingData) -> None:
+    network = network_of(board)
+    network.query_encoder.user_content = torch.nn.Identity()
+    assert network.frozen_queries() is None
+
+
 def test_pools_by_hand(board: TrainingData) -> None:
     network = network_of(board)
     ids = network.item_encoder.ids
