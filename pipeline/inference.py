@@ -136,16 +136,21 @@ class Pipeline:
     def later(self, request: Request, candidates: Candidates, trace: Trace) -> Iterator[tuple[Stage, Candidates]]:
         """Run the stages after the merge, see ``steps``."""
         for stage in self.stages:
-            before = candidates
-            items_in = int(np.count_nonzero(candidates.mask))
-            with trace.record(stage.role, stage.name, items_in, degrade=request.degrade) as entry:
-                candidates = self._work(stage, request, partial(stage.apply, request, before), before)
-                entry.blended = int(np.count_nonzero(stage.blended(request)))
-                request.orders[stage.role] = candidates.item_idx
-            if stage is self.stages[-1]:
-                candidates = with_the_rest(request, before, candidates.head(request.k))
-            entry.count(candidates)
+            candidates = self.apply(stage, request, candidates, trace)
             yield stage, candidates
+
+    def apply(self, stage: Stage, request: Request, before: Candidates, trace: Trace) -> Candidates:
+        """The candidates after one stage; after the last one the list, with the films that it must include."""
+        after = before
+        items_in = int(np.count_nonzero(before.mask))
+        with trace.record(stage.role, stage.name, items_in, degrade=request.degrade) as entry:
+            after = self._work(stage, request, partial(stage.apply, request, before), before)
+            entry.blended = int(np.count_nonzero(stage.blended(request)))
+            request.orders[stage.role] = after.item_idx
+        if stage is self.stages[-1]:
+            after = with_the_rest(request, before, after.head(request.k))
+        entry.count(after)
+        return after
 
     def _work(
         self, part: ChannelSource | Stage, request: Request, work: Callable[[], Candidates], before: Candidates

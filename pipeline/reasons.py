@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -96,8 +95,8 @@ def relative_scores(pipeline: Pipeline, request: Request, item_idx: IntArray) ->
     """
     trace = Trace(len(request.queries))
     scored = pipeline.merged(request, trace)
-    for _, after in islice(pipeline.later(request, scored, trace), len(pipeline.stages) - 1):
-        scored = after
+    for stage in pipeline.stages[:-1]:
+        scored = pipeline.apply(stage, request, scored, trace)
     mean = np.where(scored.mask, scored.score, 0.0).sum(axis=1, keepdims=True) / np.maximum(scored.counts, 1)[:, None]
     same = scored.item_idx[:, None, :] == item_idx[None, :, None]  # (B, m, K)
     score = np.take_along_axis(scored.score, same.argmax(axis=2), axis=1) - mean

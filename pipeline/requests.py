@@ -82,7 +82,7 @@ def make_request(
         raise DataError(f"k must be at least 1, got {k}")
     if limits is not None and not degrade:
         raise DataError("limits skip what is slow, which needs degrade=True; without it nothing is skipped")
-    _check_diversity(pipeline, diversity)
+    check_diversity(pipeline, diversity)
     query, unknown = _query(pipeline, user, history, new_events)
     query = _with_query_time(pipeline, query, as_of)
     more = encode_ids("exclude", exclude, pipeline.vocabulary.items)
@@ -133,7 +133,11 @@ def _with_query_time(pipeline: Pipeline, query: QueryBatch, as_of: int | None) -
     return replace(query, as_of=np.array([int(time.time()) if as_of is None else as_of], dtype=np.int64))
 
 
-def _check_diversity(pipeline: Pipeline, diversity: float | None) -> None:
+def check_diversity(pipeline: Pipeline, diversity: float | None) -> None:
+    """Raise ``DataError`` unless the diversity is from 0 to 1, and the pipeline's reranker has a trade-off.
+
+    None, the configured one, is always right.
+    """
     if diversity is None:
         return
     if not 0.0 <= diversity <= 1.0:
