@@ -38,40 +38,51 @@ class Reason:
 
 
 def reasons(pipeline: Pipeline, request: Request, candidates: Candidates, most: int = 2) -> list[tuple[Reason, ...]]:
-    """The films of the history that lift each film of a list, the strongest first.
-
-    The request is asked again as one batch, each time without one of the latest ``LATEST`` films of the history, up to
-    the ranker's scores (without a ranker: the merge's). Channels, merge and features are computed anew, the films of
-    the list are always among the candidates, and what was excluded stays so.
+    """The films of the history that lift each film of a list, the strongest first; see ``reasons_of``.
 
     Args:
         pipeline: that answered.
         request: of one query.
         candidates: its list.
         most: reasons for each film.
+    """
+    return reasons_of(pipeline, request, candidates.item_idx[0, : int(candidates.counts[0])], most)
+
+
+def reasons_of(pipeline: Pipeline, request: Request, item_idx: IntArray, most: int = 2) -> list[tuple[Reason, ...]]:
+    """The films of the history that lift each item, the strongest first.
+
+    The request is asked again as one batch, each time without one of the latest ``LATEST`` films of the history, up to
+    the ranker's scores (without a ranker: the merge's). Channels, merge and features are computed anew, the items are
+    always among the candidates, and what was excluded stays so.
+
+    Args:
+        pipeline: that answered.
+        request: of one query.
+        item_idx: (m,) items.
+        most: reasons for each item.
 
     Returns:
-        For each film of the list up to ``most`` reasons; none where no film of the history lifts it.
+        For each item up to ``most`` reasons; none where no film of the history lifts it, or it is excluded.
     """
-    shown = candidates.item_idx[0, : int(candidates.counts[0])]
     watched = _latest_films(request.queries, pipeline.items.n_items)
-    if len(shown) == 0 or len(watched) == 0:
-        return [() for _ in shown]
+    if len(item_idx) == 0 or len(watched) == 0:
+        return [() for _ in item_idx]
     batch = without_each(request.queries, watched)
     n = len(batch)
     again = replace(
         request,
         queries=batch,
         exclude=Exclusions(np.arange(n + 1) * len(request.exclude.item_idx), np.tile(request.exclude.item_idx, n)),
-        must_include=shown,
+        must_include=item_idx,
         limits=request.limits.times(n),
         offers={},
         orders={},
         _prepared={},
     )
-    score = relative_scores(pipeline, again, shown)
+    score = relative_scores(pipeline, again, item_idx)
     lift = score[0] - score[1:]  # (H, m)
-    return [tuple(_strongest(pipeline, watched, lift[:, place], most)) for place in range(len(shown))]
+    return [tuple(_strongest(pipeline, watched, lift[:, place], most)) for place in range(len(item_idx))]
 
 
 def without_each(query: QueryBatch, films: IntArray) -> QueryBatch:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from reccore import ComponentConfig, ConfigError, Workspace
-from scripts._cli import RawId, RawIds, split_commas
+from scripts._cli import Names, RawId, RawIds, split_commas
 
 if TYPE_CHECKING:
     from pipeline import Pipeline
 
+Films = Annotated[tuple[str | RawId, ...], BeforeValidator(split_commas)]
+FILTERS = ("genres", "not_genres", "year_from", "year_to", "min_ratings")
 ADDED = "+"
 """In front of a history: these events follow the stored ones."""
 
@@ -71,6 +73,28 @@ class RequestSettings(ComponentConfig):
         description="Unix seconds to recommend for, where query time is read (default: now)",
     )
 
+    genres: Names = Field(default=(), description="only films with one of these genres, separated by commas")
+    not_genres: Names = Field(default=(), description="no films with one of these genres")
+    year_from: int | None = Field(default=None, description="no films before this year")
+    year_to: int | None = Field(default=None, description="no films after this year")
+    min_ratings: int | None = Field(
+        default=None, ge=0, description="only films with at least so many ratings in the data that was learnt from"
+    )
+    must_include: Films = Field(
+        default=(), description="films that are in the list whatever happens, by id or a part of the title"
+    )
+    diversity: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="from 0, the ranker's order, to 1 (default: as configured)",
+    )
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The options given that choose films by facts."""
+        return {name: value for name in FILTERS if (value := getattr(self, name)) not in ((), None)}
+
     @property
     def is_added(self) -> bool:
         """Whether the given events follow the stored history instead of replacing it."""
@@ -90,10 +114,13 @@ class RequestSettings(ComponentConfig):
         Raises:
             DataError: an invalid event, or a title that names no film or several.
         """
+        from pipeline import ItemFilter
         from pipeline.films import FilmFinder
         from pipeline.history import Event
 
-        given = {name: getattr(self, name) for name in ("user", "k", "exclude", "as_of")}
+        given = {name: getattr(self, name) for name in ("user", "k", "exclude", "as_of", "diversity")}
+        given["filters"] = ItemFilter(**self.filters)
+        given["must_include"] = [find_movie(pipeline, film) for film in self.must_include]
         if self.history is None:
             return given
         finder = FilmFinder(pipeline.items, pipeline.vocabulary)

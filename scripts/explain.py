@@ -7,8 +7,9 @@ PYTHONPATH=. python scripts/explain.py --user 1 --movie 102 --split test
 Shows the film's rank in every recall channel, also beyond what the channel offers; the stage that dropped it, or its
 place in the list; what would have had to differ; and which features moved the ranker's score.
 
---user, --history, --k, --exclude, --as_of and --pipeline are those of recommend.py: all that is known of the user
-counts. With --split the history ends before the events that the evaluation holds out.
+The options of the request (--user, --history, --k, --exclude, --genres, --must_include, …) are those of recommend.py:
+all that is known of the user counts. With --split the history ends before the events that the evaluation holds out.
+--reasons adds the films of the history that lift the film most, whether or not it is recommended.
 """
 
 from __future__ import annotations
@@ -29,11 +30,15 @@ from scripts._cli import RawId, parse_command, run
 from scripts._request import RequestSettings, find_movie, load_pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline import Pipeline
     from pipeline.explain import Explanation
+    from pipeline.reasons import Reason
     from pipeline.stages import Request
 
 FEATURES_SHOWN = 8
+REASONS_SHOWN = 5
 ORDERS = {"merge": "merge", "filter": "filter", "score": "ranker", "select": "reranker"}
 
 
@@ -45,6 +50,7 @@ class ExplainSettings(RequestSettings):
         default=None,
         description="ask as the evaluation of this split does: with the history before what it holds out",
     )
+    reasons: bool = Field(default=False, description="show which films of the history lift the film most")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -54,6 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     if job.movie is None:
         raise ConfigError("give --movie, the film to explain: its id, or a part of its title")
     from pipeline.explain import explain_request
+    from pipeline.reasons import reasons_of
 
     pipeline = load_pipeline(command.workspace, job.pipeline)
     movie = find_movie(pipeline, job.movie)
@@ -62,7 +69,13 @@ def main(argv: list[str] | None = None) -> None:
     else:
         request = _held_out(pipeline, command.workspace, job, movie)
     explanation = explain_request(pipeline, movie, request)
-    command.emit({"user": job.user, **explanation.to_dict()}, explanation_text(explanation))
+    result = {"user": job.user, **explanation.to_dict()}
+    text = explanation_text(explanation)
+    if job.reasons:
+        (lifted_by,) = reasons_of(pipeline, request, pipeline.vocabulary.items.encode([movie]), REASONS_SHOWN)
+        result["reasons"] = [reason.to_dict() for reason in lifted_by]
+        text += "\n\n" + _reasons_text(lifted_by)
+    command.emit(result, text)
 
 
 def _held_out(pipeline: Pipeline, workspace: Workspace, job: ExplainSettings, movie: str | int) -> Request:
@@ -77,6 +90,9 @@ def _held_out(pipeline: Pipeline, workspace: Workspace, job: ExplainSettings, mo
 
     if job.user is None or job.split is None or job.history is not None or job.as_of is not None:
         raise ConfigError("--split asks as the evaluation does: give --user ID, no --history and no --as_of")
+    given = [name for name in (*job.filters, "must_include", "diversity") if getattr(job, name) not in ((), None)]
+    if given:
+        raise ConfigError(f"--split asks as the evaluation does, which has no --{given[0]}; leave out one of the two")
     prepared = data_of(workspace, [job.pipeline or workspace.model(PIPELINE)])
     return held_out_request(pipeline, prepared, job.split, job.user, movie, k=job.k, exclude=job.exclude)
 
@@ -132,6 +148,15 @@ def _feature_lines(found: Explanation) -> list[str]:
     if rest:
         lines.append(f"  {_signed(sum(one.value for one in rest)):>7}  {len(rest)} further features together")
     return [*lines, f"  {_signed(total):>7}  in all"]
+
+
+def _reasons_text(lifted_by: Sequence[Reason]) -> str:
+    if not lifted_by:
+        return "No film of the history lifts it"
+    lines = [
+        "Films of the history that lift it: by how much its score, against the mean candidate's, falls without each"
+    ]
+    return "\n".join([*lines, *(f"  {_signed(reason.lift):>7}  {reason.title}" for reason in lifted_by)])
 
 
 def _score(value: float | None) -> str:
