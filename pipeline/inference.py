@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Unpack
 
@@ -12,7 +11,7 @@ import numpy as np
 from pipeline.answers import Answer, describe
 from pipeline.config import PipelineConfig
 from pipeline.history import HistoryStore
-from pipeline.limits import Workers
+from pipeline.limits import Chain, StageLimits, Work, Workers, run_here
 from pipeline.must_include import with_must_include, with_the_rest
 from pipeline.requests import Asked, make_request
 from pipeline.sanity import check_result
@@ -103,27 +102,53 @@ class Pipeline:
     def run_request(self, request: Request) -> tuple[Candidates, Trace]:
         """Answer a request, as ``run`` does."""
         trace = Trace(len(request.queries))
-        ((_, candidates),) = deque(self.steps(request, trace), maxlen=1)
-        return candidates, trace
+        return self.run_stages(request, trace, self.stages), trace
 
-    def steps(self, request: Request, trace: Trace) -> Iterator[tuple[Merger | Stage, Candidates]]:
-        """Run a request; yields the merge and every later stage, each with the candidates after it.
+    def steps(self, request: Request, trace: Trace) -> list[tuple[Merger | Stage, Candidates]]:
+        """Run a request; returns the merge and every later stage, each with the candidates after it.
 
-        The sources' own candidates are in ``request.offers`` from the merge on. Sources run one after another: in a
-        thread each they took longer, 7.1 ms instead of 6.1 at the median for the seven channels of the demo on two
-        cores, since most of a source is Python and half of the time is one channel's.
+        The sources' own candidates are in ``request.offers`` from the merge on.
         """
-        candidates = self.merged(request, trace)
-        yield self.merger, candidates
-        yield from self.later(request, candidates, trace)
+        passed: list[tuple[Merger | Stage, Candidates]] = []
+        self._run(request, self._chain(request, trace, self.stages, lambda *step: passed.append(step)))
+        return passed
 
-    def merged(self, request: Request, trace: Trace) -> Candidates:
-        """The candidates of all sources, merged, and with the films that the request must include."""
+    def run_stages(self, request: Request, trace: Trace, stages: Sequence[Stage]) -> Candidates:
+        """The candidates after the sources, the merge and the given stages, the first ones of the pipeline."""
+        return self._run(request, self._chain(request, trace, stages, lambda *_: None))
+
+    def apply(self, stage: Stage, request: Request, before: Candidates, trace: Trace) -> Candidates:
+        """The candidates after one stage; after the last one the list, with the films that it must include."""
+        return self._run(request, self._applied(stage, request, before, trace))
+
+    def _run(self, request: Request, chain: Chain[Candidates]) -> Candidates:
+        return run_here(chain) if request.limits == StageLimits() else self._workers.run(chain)
+
+    def _chain(
+        self,
+        request: Request,
+        trace: Trace,
+        stages: Sequence[Stage],
+        passed: Callable[[Merger | Stage, Candidates], None],
+    ) -> Chain[Candidates]:
+        candidates = yield from self._merged(request, trace)
+        passed(self.merger, candidates)
+        for stage in stages:
+            candidates = yield from self._applied(stage, request, candidates, trace)
+            passed(stage, candidates)
+        return candidates
+
+    def _merged(self, request: Request, trace: Trace) -> Chain[Candidates]:
+        """The candidates of all sources, merged, and with the films that the request must include.
+
+        Sources run one after another: in a thread each they took longer, 7.1 ms instead of 6.1 at the median for the
+        seven channels of the demo on two cores, since most of a source is Python and half of the time is one channel's.
+        """
         items_in = 0
         for source in self.sources:
-            offer = Candidates.empty(len(request.queries))
+            offer = nothing = Candidates.empty(len(request.queries))
             with trace.record(source.role, source.name, 0, degrade=request.degrade) as entry:
-                offer = self._work(source, request, partial(source.fetch, request), offer)
+                offer = yield self._work(source, request, partial(source.fetch, request), nothing)
             request.offers[source.name] = offer
             entry.count(offer)
             items_in += entry.items_out
@@ -133,18 +158,11 @@ class Pipeline:
         request.orders[self.merger.role] = candidates.item_idx
         return candidates
 
-    def later(self, request: Request, candidates: Candidates, trace: Trace) -> Iterator[tuple[Stage, Candidates]]:
-        """Run the stages after the merge, see ``steps``."""
-        for stage in self.stages:
-            candidates = self.apply(stage, request, candidates, trace)
-            yield stage, candidates
-
-    def apply(self, stage: Stage, request: Request, before: Candidates, trace: Trace) -> Candidates:
-        """The candidates after one stage; after the last one the list, with the films that it must include."""
+    def _applied(self, stage: Stage, request: Request, before: Candidates, trace: Trace) -> Chain[Candidates]:
         after = before
         items_in = int(np.count_nonzero(before.mask))
         with trace.record(stage.role, stage.name, items_in, degrade=request.degrade) as entry:
-            after = self._work(stage, request, partial(stage.apply, request, before), before)
+            after = yield self._work(stage, request, partial(stage.apply, request, before), before)
             entry.blended = int(np.count_nonzero(stage.blended(request)))
             request.orders[stage.role] = after.item_idx
         if stage is self.stages[-1]:
@@ -154,12 +172,15 @@ class Pipeline:
 
     def _work(
         self, part: ChannelSource | Stage, request: Request, work: Callable[[], Candidates], before: Candidates
-    ) -> Candidates:
+    ) -> Work:
         """What a source or a stage makes of the candidates before it; checked where a failure is skipped."""
-        found = self._workers.call(part.component, work, request.limits.of(part.role))
-        if request.degrade:
+
+        def checked() -> Candidates:
+            found = work()
             check_result(part.role, found, before, self.items.n_items)
-        return found
+            return found
+
+        return Work(part.component, checked if request.degrade else work, request.limits.of(part.role))
 
     def recommend(self, **asked: Unpack[Asked]) -> Answer:
         """Recommend films to one user.

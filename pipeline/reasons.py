@@ -105,9 +105,7 @@ def relative_scores(pipeline: Pipeline, request: Request, item_idx: IntArray) ->
     NaN where a filter of the pipeline drops the item.
     """
     trace = Trace(len(request.queries))
-    scored = pipeline.merged(request, trace)
-    for stage in pipeline.stages[:-1]:
-        scored = pipeline.apply(stage, request, scored, trace)
+    scored = pipeline.run_stages(request, trace, pipeline.stages[:-1])
     mean = np.where(scored.mask, scored.score, 0.0).sum(axis=1, keepdims=True) / np.maximum(scored.counts, 1)[:, None]
     same = scored.item_idx[:, None, :] == item_idx[None, :, None]  # (B, m, K)
     score = np.take_along_axis(scored.score, same.argmax(axis=2), axis=1) - mean

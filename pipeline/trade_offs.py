@@ -53,9 +53,7 @@ def trade_offs(pipeline: Pipeline, request: Request, diversities: Sequence[float
     for diversity in diversities:
         check_diversity(pipeline, diversity)
     trace = Trace(len(request.queries))
-    candidates = pipeline.merged(request, trace)
-    for stage in pipeline.stages[:-1]:
-        candidates = pipeline.apply(stage, request, candidates, trace)
+    candidates = pipeline.run_stages(request, trace, pipeline.stages[:-1])
     gain = _gains(candidates)
     most = _discounted(gain[: request.k])
     place = {item: at for at, item in enumerate(candidates.item_idx[0].tolist())}

@@ -94,7 +94,7 @@ def test_figures_equal_those_of_the_pipelines_answers(
     test = prepared.split.test()
     answer, _ = pipeline.run(test.queries, 10)
     request = Request(test.queries, 10, Exclusions.of_history(test.queries))
-    _, merged = next(pipeline.steps(request, Trace(N_USERS)))
+    merged = pipeline.run_stages(request, Trace(N_USERS), ())
     ranks = [
         row.tolist().index(target) if target in row else None
         for row, target in zip(answer.item_idx, test.target_idx, strict=True)

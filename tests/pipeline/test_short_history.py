@@ -99,7 +99,7 @@ def test_a_channel_for_short_histories_alone_offers_nothing_to_others(pipeline: 
     plain = with_rule(pipeline, None, channels=others)
     ruled = with_rule(pipeline, rule, channels=others, merge={"weights": {"mf": 1e6}})
     request = Request(queries, 10, Exclusions.of_history(queries))
-    merged, after = next(ruled.steps(request, Trace(len(queries))))[1], plain.run(queries, 10)[0]
+    merged, after = ruled.steps(request, Trace(len(queries)))[0][1], plain.run(queries, 10)[0]
     offer = request.offers["mf"]
     mf = next(source.channel for source in pipeline.sources if source.name == "mf")
     np.testing.assert_array_equal(offer.item_idx[1], mf.retrieve(queries, PIPELINE["per_channel"]).item_idx[1])
