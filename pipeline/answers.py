@@ -83,55 +83,57 @@ def describe(
         ranked: whether ``rank_score`` is that of a ranker.
         pool: how many of the first candidates the reranker chooses from; None = all, or no reranker.
     """
-    places = {name: _places(request, role, candidates) for name, role in PLACES.items()}
-    selected = _places(request, "select", candidates)
-    score_of = {
-        f"recall.{_tail(name, RECALL_SCORE)}": name for name in candidates.features if name.startswith(RECALL_SCORE)
-    }
-    score_of |= {s: name for s, name in SCORES.items() if name in candidates.features and (ranked or s != "rank")}
-    rank_of = {_tail(name, RECALL_RANK): name for name in candidates.features if name.startswith(RECALL_RANK)}
-    scores_of_columns = _rows(candidates, score_of)
-    ranks_of_columns = _rows(candidates, rank_of)
-    shown = []
-    for column, item in enumerate(candidates.item_idx[0, : int(candidates.counts[0])].tolist()):
-        scores = scores_of_columns[column]
-        chosen = column < len(selected) and selected[column] > 0
-        if (chosen or "select" not in request.orders) and (pool is None or column < pool):
-            scores["final"] = float(candidates.score[0, column])
-        movie_id = vocabulary.items.raw_id(item)
-        year = UNKNOWN_YEAR if items.year is None else int(items.year[item])
-        shown.append(
-            Recommendation(
-                movie_id=movie_id,
-                title=items.label(item, movie_id),
-                year=None if year == UNKNOWN_YEAR else year,
-                genres=tuple(items.genres_of(item)),
-                channels={name: int(rank) for name, rank in ranks_of_columns[column].items()},
-                scores=scores,
-                places={n: at[column] for n, at in places.items() if at[column] > 0} | {"final": column + 1},
-            )
-        )
-    return tuple(shown)
+    shown = candidates.head(int(candidates.counts[0]))
+    rows = {name: values[0].tolist() for name, values in shown.features.items()}
+    channels = {name.removeprefix(RECALL_RANK): row for name, row in rows.items() if name.startswith(RECALL_RANK)}
+    scores = {f"recall.{n.removeprefix(RECALL_SCORE)}": row for n, row in rows.items() if n.startswith(RECALL_SCORE)}
+    scores |= {stage: rows[name] for stage, name in SCORES.items() if name in rows and (ranked or stage != "rank")}
+    scores["final"] = _final_scores(request, shown, pool)
+    places = {name: _places(request, role, shown) for name, role in PLACES.items()}
+    return tuple(
+        _film(item, column, items, vocabulary, channels=channels, scores=scores, places=places)
+        for column, item in enumerate(shown.item_idx[0].tolist())
+    )
 
 
-def _rows(candidates: Candidates, columns: Mapping[str, str]) -> list[dict[str, float]]:
-    """For every candidate of the first row its finite values of the named features, by other names."""
-    if not columns:
-        return [{} for _ in range(candidates.k)]
-    values = np.stack([candidates.features[feature][0] for feature in columns.values()], axis=1)  # (K, C)
-    rows = (zip(columns, row, strict=True) for row in values.tolist())
-    return [{name: value for name, value in row if math.isfinite(value)} for row in rows]
+def _film(
+    item: int,
+    column: int,
+    items: ItemTable,
+    vocabulary: Vocabulary,
+    *,
+    channels: Mapping[str, list[float]],
+    scores: Mapping[str, list[float]],
+    places: Mapping[str, list[int]],
+) -> Recommendation:
+    """The film of a column; the mappings hold one value for each column, NaN or 0 = none."""
+    movie_id = vocabulary.items.raw_id(item)
+    year = UNKNOWN_YEAR if items.year is None else int(items.year[item])
+    return Recommendation(
+        movie_id=movie_id,
+        title=items.label(item, movie_id),
+        year=None if year == UNKNOWN_YEAR else year,
+        genres=tuple(items.genres_of(item)),
+        channels={name: int(row[column]) for name, row in channels.items() if math.isfinite(row[column])},
+        scores={name: row[column] for name, row in scores.items() if math.isfinite(row[column])},
+        places={name: row[column] for name, row in places.items() if row[column]} | {"final": column + 1},
+    )
 
 
-def _places(request: Request, role: str, candidates: Candidates) -> list[int]:
-    """Place from 1 of every candidate of the first row in the order of a stage; 0 where it is not in it."""
+def _final_scores(request: Request, shown: Candidates, pool: int | None) -> list[float]:
+    """The score of the list where the selector chose the film, among the first ``pool``; NaN elsewhere."""
+    chosen = np.arange(shown.k) < (shown.k if pool is None else pool)
+    if "select" in request.orders:
+        chosen &= np.array(_places(request, "select", shown)) > 0
+    final: list[float] = np.where(chosen, shown.score[0], np.nan).tolist()
+    return final
+
+
+def _places(request: Request, role: str, shown: Candidates) -> list[int]:
+    """Place from 1 of every film in the order of a stage; 0 where it is not in it."""
     order = request.orders.get(role)
-    shown = candidates.item_idx[0].tolist()
-    if order is None:
-        return [0] * len(shown)
-    place = {item: at for at, item in enumerate(order[0].tolist(), start=1) if item >= 0}
-    return [place.get(item, 0) for item in shown]
-
-
-def _tail(name: str, prefix: str) -> str:
-    return name.removeprefix(prefix)
+    if order is None or order.shape[1] == 0:
+        return [0] * shown.k
+    same = order[0] == shown.item_idx[0][:, None]  # (k, K)
+    places: list[int] = np.where(same.any(axis=1), same.argmax(axis=1) + 1, 0).tolist()
+    return places
