@@ -17,8 +17,8 @@ from reccore.arrays import (
 )
 from reccore.queries import QueryBatch
 
-LARGEST_TABLE = 1 << 20
-"""Cells of a table of all items of all rows: 1 MB."""
+LARGEST_TABLE = 1 << 22
+"""Cells of a table of all items of all rows: 4 MB."""
 
 
 @dataclass(frozen=True, eq=False)
