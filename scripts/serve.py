@@ -59,6 +59,11 @@ class ServeSettings(ComponentConfig):
     workers: int = Field(default=1, ge=1, le=64, description="number of processes")
     threads: int = Field(default=1, ge=1, le=2, description="threads of the pipeline in each process")
     rate_limit: float = Field(default=100.0, ge=0, description="requests per second and client; 0: no limit")
+    stage_limit: float = Field(
+        default=0.25,
+        ge=0,
+        description="seconds after which a component of the pipeline is skipped in a request; 0: none is",
+    )
     allowed_hosts: Names = Field(default=(), description="names in the Host header to answer to, besides loopback's")
     posters: Path | None = Field(default=None, description="folder of posters named MOVIE_ID.jpg")
     open: bool = Field(default=False, strict=True, description="listen beyond this machine without an API key")
@@ -82,6 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         port=job.port,
         allowed_hosts=job.allowed_hosts,
         threads=job.threads,
+        stage_seconds=job.stage_limit,
         rate=job.rate_limit,
         burst=max(1, int(2 * job.rate_limit)),
     )

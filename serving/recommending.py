@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.beyond_accuracy import intra_list_diversity
-from pipeline import Answer, Event, Recommendation
-from pipeline.item_filter import ItemFilter
+from pipeline import Answer, Event, ItemFilter, Recommendation, StageLimits, StageRecord
 from reccore import IdMap, RawId, parse_raw_id
 from reccore.arrays import IntArray
 from serving.errors import invalid
@@ -30,12 +29,12 @@ from serving.schemas import DiverseListRequest, Filters, ListRequest, Recommenda
 _STAGES = ("merge", "rank", "final")
 
 
-def recommend(model: Model, body: RecommendationRequest, trace_id: str, metrics: Metrics) -> bytes:
+def recommend(model: Model, body: RecommendationRequest, trace_id: str, metrics: Metrics, limits: StageLimits) -> bytes:
     """The answer to ``POST /v1/recommendations``, encoded."""
     arguments = list_arguments(model, body)
     started = perf_counter()
     with tolerant_reading() as reading:
-        answer = model.pipeline.recommend(**arguments, degrade=True)
+        answer = model.pipeline.recommend(**arguments, degrade=True, limits=limits)
     milliseconds = (perf_counter() - started) * 1e3
     if reading.failed:
         metrics.degraded.labels("store").inc()
@@ -128,12 +127,16 @@ def _answer(
         genre_diversity=genre_diversity(model, items),
         trace=TraceAnswer(
             milliseconds=round(milliseconds, 3),
-            stages=[
-                StageTime(one.stage, one.name, one.items_in, one.items_out, round(one.milliseconds, 3), one.error)
-                for one in answer.trace.stages
-            ],
+            stages=[_stage_time(one) for one in answer.trace.stages],
         ),
     )
+
+
+def _stage_time(record: StageRecord) -> StageTime:
+    """A stage for clients: of an exception its kind alone, as its message is for the log."""
+    error = None if record.error is None else record.error.partition(":")[0]
+    milliseconds = round(record.milliseconds, 3)
+    return StageTime(record.stage, record.name, record.items_in, record.items_out, milliseconds, error)
 
 
 def _recommended(model: Model, item: int, place: int, found: Recommendation) -> Recommended:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from pipeline import StageLimits
 from reccore.threads import limit_threads
 from serving.errors import not_ready
 from serving.metrics import Metrics
@@ -49,6 +50,12 @@ class Service:
     @property
     def is_ready(self) -> bool:
         return self._model is not None
+
+    @cached_property
+    def limits(self) -> StageLimits:
+        """Of every component that can hang."""
+        seconds = self.settings.stage_seconds or None
+        return StageLimits(source=seconds, hydrate=seconds, score=seconds, select=seconds)
 
     @cached_property
     def posters(self) -> Path | None:

@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         rate: requests per second and client in the long run; 0 = no limit.
         burst: requests of one client at once.
         watch_seconds: between two looks at the pipeline's folder.
+        stage_seconds: that one component of the pipeline may take in one request before it is skipped; 0 = any time.
         store_pause: seconds without a call to a store that has failed.
     """
 
@@ -47,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 100.0
     burst: int = 200
     watch_seconds: float = 2.0
+    stage_seconds: float = 0.25
     store_pause: float = 1.0
 
     @property

@@ -16,8 +16,8 @@ router = APIRouter(prefix="/v1", tags=["lists"])
 @router.post("/recommendations", responses=answers(RecommendationAnswer, 404, 413, 422))
 async def recommendations(body: RecommendationRequest, service: TheService, trace_id: TraceId) -> JsonResponse:
     """Recommend films to a user, or to anyone with a history of films."""
-    model, metrics = service.model, service.metrics
-    return JsonResponse(await service.lists.run(lambda: recommend(model, body, trace_id, metrics)))
+    model, metrics, limits = service.model, service.metrics, service.limits
+    return JsonResponse(await service.lists.run(lambda: recommend(model, body, trace_id, metrics, limits)))
 
 
 @router.post("/explain", responses=answers(ExplainAnswer, 404, 413, 422))
