@@ -82,6 +82,7 @@ class Model:
         """What ``/v1/info`` answers."""
         pipeline = self.pipeline
         scale = rating_scale(self.histories.frozen.interactions)
+        years = self.catalogue.years
         trade_off = None if pipeline.reranker is None else pipeline.reranker.trade_off
         return InfoAnswer(
             model_version=self.version,
@@ -92,8 +93,8 @@ class Model:
             ranker=None if pipeline.ranker is None else pipeline.ranker.name,
             reranker=None if pipeline.reranker is None else pipeline.reranker.name,
             genres=list(pipeline.items.genre_names),
-            years=self.catalogue.years,
-            rating_scale=None if scale is None else scale[0],
+            years=None if years is None else list(years),
+            rating_scale=None if scale is None else list(scale[0]),
             rating_step=None if scale is None else scale[1],
             has_diversity=trade_off is not None,
             default_diversity=None if trade_off is None else round(1 - trade_off, 4),

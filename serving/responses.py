@@ -174,8 +174,8 @@ class InfoAnswer(msgspec.Struct, frozen=True):
     ranker: str | None
     reranker: str | None
     genres: list[str]
-    years: tuple[int, int] | None
-    rating_scale: tuple[float, float] | None
+    years: list[int] | None
+    rating_scale: list[float] | None
     rating_step: float | None
     has_diversity: bool
     default_diversity: float | None
