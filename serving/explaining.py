@@ -1,15 +1,18 @@
-"""Where one film went in the request of a user."""
+"""A closer look at one list: where a film went, and what each setting of diversity costs."""
 
 from __future__ import annotations
 
 from pipeline.explain import explain
 from pipeline.fates import FATE_LABELS
-from serving.errors import not_found
+from pipeline.trade_offs import trade_offs
+from serving.errors import invalid, not_found
 from serving.live_histories import tolerant_reading
 from serving.model import Model
-from serving.recommending import check_ids, list_arguments
-from serving.responses import ExplainAnswer, encode
-from serving.schemas import ExplainRequest
+from serving.recommending import check_ids, list_arguments, rounded
+from serving.responses import ExplainAnswer, TradeOffPoint, TradeOffsAnswer, encode
+from serving.schemas import ExplainRequest, TradeOffsRequest
+
+DIVERSITIES = tuple(step / 10 for step in range(11))
 
 
 def explain_film(model: Model, body: ExplainRequest) -> bytes:
@@ -26,3 +29,21 @@ def explain_film(model: Model, body: ExplainRequest) -> bytes:
         found = explain(model.pipeline, body.movie_id, **arguments)
     facts = {name: getattr(found, name) for name in ExplainAnswer.__struct_fields__ if name != "fate_label"}
     return encode(ExplainAnswer(**facts, fate_label=FATE_LABELS[found.fate]))
+
+
+def compare_diversities(model: Model, body: TradeOffsRequest) -> bytes:
+    """The answer to ``POST /v1/trade-offs``, encoded.
+
+    Raises:
+        ApiError: no reranker with a trade-off; and as ``list_arguments``.
+    """
+    if not model.info.has_diversity:
+        raise invalid("diversity", "this model has no reranker with a trade-off")
+    arguments = list_arguments(model, body)
+    with tolerant_reading():
+        request, _ = model.pipeline.request(**arguments)
+    points = [
+        TradeOffPoint(one.diversity, round(one.relevance, 4), rounded(one.genre_diversity), one.films)
+        for one in trade_offs(model.pipeline, request, DIVERSITIES)
+    ]
+    return encode(TradeOffsAnswer(points))

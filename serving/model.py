@@ -16,7 +16,6 @@ from pipeline.builder import open_pipeline, pipeline_of
 from pipeline.history import FrozenHistoryStore
 from pipeline.single_channel import channels_with_similarities
 from reccore import ArtefactError
-from reccore.arrays import FloatArray
 from reccore.bundle import MANIFEST
 from serving.catalogue import Catalogue, rating_scale
 from serving.live_histories import LiveHistories
@@ -66,11 +65,6 @@ class Model:
     @cached_property
     def search(self) -> FilmSearch:
         return FilmSearch(self.pipeline.items, self.catalogue.counts)
-
-    @cached_property
-    def genre_matrix(self) -> FloatArray:
-        """(N, G) multi-hot."""
-        return self.pipeline.items.genre_matrix()
 
     @cached_property
     def similarity_channels(self) -> tuple[str, ...]:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from evaluation.beyond_accuracy import intra_list_diversity
 from pipeline import Answer, Event, ItemFilter, Recommendation, StageLimits, StageRecord
+from pipeline.reasons import Reason as PipelineReason
+from pipeline.reasons import reasons
+from pipeline.trade_offs import genre_diversity
 from reccore import IdMap, RawId, parse_raw_id
-from reccore.arrays import IntArray
 from serving.errors import invalid
 from serving.live_histories import tolerant_reading
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.responses import (
     FoundBy,
+    Reason,
     RecommendationAnswer,
     Recommended,
     StageTime,
@@ -33,13 +33,17 @@ def recommend(model: Model, body: RecommendationRequest, trace_id: str, metrics:
     """The answer to ``POST /v1/recommendations``, encoded."""
     arguments = list_arguments(model, body)
     started = perf_counter()
+    pipeline = model.pipeline
     with tolerant_reading() as reading:
-        answer = model.pipeline.recommend(**arguments, degrade=True, limits=limits)
+        request, unknown = pipeline.request(**arguments, degrade=True, limits=limits)
+    candidates, trace = pipeline.run_request(request)
+    answer = pipeline.answer(request, candidates, trace, unknown)
     milliseconds = (perf_counter() - started) * 1e3
+    why = reasons(pipeline, request, candidates) if body.explain else [() for _ in answer.items]
     if reading.failed:
         metrics.degraded.labels("store").inc()
     degraded = metrics.observe_stages(answer.trace.stages) or reading.failed
-    return encode(_answer(model, body, answer, trace_id, milliseconds, degraded=degraded))
+    return encode(_answer(model, body, answer, why, trace_id, milliseconds, degraded=degraded))
 
 
 def list_arguments(model: Model, body: ListRequest) -> dict[str, Any]:
@@ -110,7 +114,14 @@ def check_rating(model: Model, rating: float | None, field: str) -> None:
 
 
 def _answer(
-    model: Model, body: RecommendationRequest, answer: Answer, trace_id: str, milliseconds: float, *, degraded: bool
+    model: Model,
+    body: RecommendationRequest,
+    answer: Answer,
+    why: Sequence[Sequence[PipelineReason]],
+    trace_id: str,
+    milliseconds: float,
+    *,
+    degraded: bool,
 ) -> RecommendationAnswer:
     items = model.catalogue.ids.encode([item.movie_id for item in answer.items])
     return RecommendationAnswer(
@@ -121,10 +132,10 @@ def _answer(
         history_length=len(answer.history),
         unknown=list(answer.unknown),
         items=[
-            _recommended(model, int(item), place, found)
-            for place, (item, found) in enumerate(zip(items, answer.items, strict=True), start=1)
+            _recommended(model, int(item), place, found, reasons_of_film)
+            for place, (item, found, reasons_of_film) in enumerate(zip(items, answer.items, why, strict=True), start=1)
         ],
-        genre_diversity=genre_diversity(model, items),
+        genre_diversity=rounded(genre_diversity(model.pipeline.items, items)),
         trace=TraceAnswer(
             milliseconds=round(milliseconds, 3),
             stages=[_stage_time(one) for one in answer.trace.stages],
@@ -139,7 +150,9 @@ def _stage_time(record: StageRecord) -> StageTime:
     return StageTime(record.stage, record.name, record.items_in, record.items_out, milliseconds, error)
 
 
-def _recommended(model: Model, item: int, place: int, found: Recommendation) -> Recommended:
+def _recommended(
+    model: Model, item: int, place: int, found: Recommendation, why: Sequence[PipelineReason]
+) -> Recommended:
     film = model.catalogue.film(item)
     return Recommended(
         movie_id=film.movie_id,
@@ -154,12 +167,10 @@ def _recommended(model: Model, item: int, place: int, found: Recommendation) -> 
         places=found.places,
         scores={stage: found.scores[stage] for stage in _STAGES if stage in found.scores},
         channels=[FoundBy(name, rank) for name, rank in sorted(found.channels.items(), key=lambda one: one[1])],
-        reasons=[],
+        reasons=[Reason(one.movie_id, one.title, one.lift) for one in why],
     )
 
 
-def genre_diversity(model: Model, items: IntArray) -> float | None:
-    """Mean of 1 − cosine of the films' genres over all pairs; None without two films that have genres."""
-    genres = model.genre_matrix[items]
-    value = float(intra_list_diversity(np.arange(len(items))[None], genres, len(items))[0])
-    return round(value, 4) if np.isfinite(value) else None
+def rounded(value: float | None) -> float | None:
+    """Four decimals."""
+    return None if value is None else round(value, 4)

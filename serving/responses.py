@@ -89,6 +89,21 @@ class RecommendationAnswer(msgspec.Struct, frozen=True):
     trace: TraceAnswer
 
 
+class TradeOffPoint(msgspec.Struct, frozen=True):
+    """One setting of diversity: the list it gives, and its relevance as a share of the most relevant list's."""
+
+    diversity: float
+    relevance: float
+    genre_diversity: float | None
+    movie_ids: tuple[RawId, ...]
+
+
+class TradeOffsAnswer(msgspec.Struct, frozen=True):
+    """What diversity costs and gains, from 0 to 1."""
+
+    points: list[TradeOffPoint]
+
+
 class ExplainAnswer(msgspec.Struct, frozen=True):
     """What became of one film: fields of ``pipeline.explain.Explanation``, and ``fate`` in words."""
 
@@ -208,6 +223,7 @@ class ReadyAnswer(msgspec.Struct, frozen=True):
 
 ANSWERS = (
     RecommendationAnswer,
+    TradeOffsAnswer,
     ExplainAnswer,
     UsersAnswer,
     HistoryAnswer,

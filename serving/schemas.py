@@ -95,6 +95,12 @@ class ListRequest(BaseModel):
     filters: Filters = Filters()
 
 
+class TradeOffsRequest(ListRequest):
+    """The list whose settings of diversity are compared."""
+
+    model_config = STRICT | ConfigDict(json_schema_extra={"examples": [{"user_id": 1, "k": 10}]})
+
+
 class DiverseListRequest(ListRequest):
     """The same with a choice of diversity."""
 

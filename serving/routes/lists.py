@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from serving.explaining import explain_film
+from serving.explaining import compare_diversities, explain_film
 from serving.recommending import recommend
-from serving.responses import ExplainAnswer, JsonResponse, RecommendationAnswer
+from serving.responses import ExplainAnswer, JsonResponse, RecommendationAnswer, TradeOffsAnswer
 from serving.routes._shared import TheService, TraceId, answers
-from serving.schemas import ExplainRequest, RecommendationRequest
+from serving.schemas import ExplainRequest, RecommendationRequest, TradeOffsRequest
 
 router = APIRouter(prefix="/v1", tags=["lists"])
 
@@ -17,7 +17,15 @@ router = APIRouter(prefix="/v1", tags=["lists"])
 async def recommendations(body: RecommendationRequest, service: TheService, trace_id: TraceId) -> JsonResponse:
     """Recommend films to a user, or to anyone with a history of films."""
     model, metrics, limits = service.model, service.metrics, service.limits
-    return JsonResponse(await service.lists.run(lambda: recommend(model, body, trace_id, metrics, limits)))
+    threads = service.slow if body.explain else service.lists
+    return JsonResponse(await threads.run(lambda: recommend(model, body, trace_id, metrics, limits)))
+
+
+@router.post("/trade-offs", responses=answers(TradeOffsAnswer, 404, 413, 422))
+async def trade_offs(body: TradeOffsRequest, service: TheService) -> JsonResponse:
+    """What each setting of diversity costs and gains in this list, in eleven steps."""
+    model = service.model
+    return JsonResponse(await service.slow.run(lambda: compare_diversities(model, body)))
 
 
 @router.post("/explain", responses=answers(ExplainAnswer, 404, 413, 422))

@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from pipeline import load
+from pipeline.explain import explain
 from reccore import Workspace
 from tests.pipeline.small import N_MOVIES, N_RATINGS, movie_id, user_id
 from tests.serving.conftest import error_of, service_of
@@ -72,6 +73,77 @@ def test_excluded_films_are_not_offered(client: TestClient) -> None:
     assert not set(first[:2]) & set(again)
 
 
+def test_filters_leave_full_lists_of_admitted_films(client: TestClient) -> None:
+    filters = {"genres": ["Drama", "Horror"], "not_genres": ["Comedy"], "year_from": 1985, "year_to": 2000}
+    found = listed(client, user_id=user_id(0), k=10, filters={**filters, "min_ratings": 2})["items"]
+    assert len(found) == 10
+    for film in found:
+        assert {"Drama", "Horror"} & set(film["genres"])
+        assert 1985 <= film["year"] <= 2000
+        assert film["ratings"] >= 2
+
+
+def test_a_film_that_must_be_included_is_shown(client: TestClient) -> None:
+    plain = [item["movie_id"] for item in listed(client, user_id=user_id(0), k=5)["items"]]
+    last = next(movie_id(m) for m in range(N_MOVIES - 1, 0, -1) if movie_id(m) not in plain)
+    with_it = listed(client, user_id=user_id(0), k=5, must_include=[last])["items"]
+    assert with_it[-1]["movie_id"] == last
+    assert len(with_it) == 5
+    wrong = client.post(ROUTE, json={"user_id": user_id(0), "must_include": [1]})
+    error_of(wrong, 422, "invalid_request")
+
+
+def test_diversity_changes_the_list(client: TestClient) -> None:
+    none, most = (listed(client, user_id=user_id(0), k=10, diversity=value) for value in (0, 1))
+    assert [item["places"]["rank"] for item in none["items"]] == list(range(1, 11))
+    assert [item["movie_id"] for item in none["items"]] != [item["movie_id"] for item in most["items"]]
+
+
+def test_reasons_are_films_of_the_history(client: TestClient) -> None:
+    seen = [movie_id(m) for m in (0, 4, 8, 3)]
+    body = {"history": [{"movie_id": movie, "rating": 5} for movie in seen], "k": 6}
+    assert all(item["reasons"] == [] for item in listed(client, **body)["items"])
+    found = [reason for item in listed(client, **body, explain=True)["items"] for reason in item["reasons"]]
+    assert found
+    for reason in found:
+        assert reason["movie_id"] in seen
+        assert reason["title"].startswith("The Film ")
+        assert reason["lift"] > 0
+
+
+def test_trade_offs_are_shown_for_every_diversity(client: TestClient) -> None:
+    answer = client.post("/v1/trade-offs", json={"user_id": user_id(0), "k": 6})
+    assert answer.status_code == 200, answer.text
+    points = answer.json()["points"]
+    assert [point["diversity"] for point in points] == [step / 10 for step in range(11)]
+    assert points[0]["relevance"] == 1.0
+    assert all(point["relevance"] <= 1.0 for point in points)
+    configured = points[3]["movie_ids"]
+    assert configured == [item["movie_id"] for item in listed(client, user_id=user_id(0), k=6)["items"]]
+    assert points[0]["movie_ids"] != points[10]["movie_ids"]
+    error_of(client.post("/v1/trade-offs", json={"user_id": 4}), 404, "not_found")
+    wrong = client.post("/v1/trade-offs", json={"user_id": user_id(0), "diversity": 0.5})
+    assert error_of(wrong, 422, "invalid_request").keys() == {"diversity"}
+
+
+def test_an_explanation_says_where_a_film_went(client: TestClient, trained: Workspace) -> None:
+    shown = listed(client, user_id=user_id(0), k=5)["items"]
+    seen = client.get(f"/v1/users/{user_id(0)}/history").json()["events"][0]["movie_id"]
+    expected = [(shown[1]["movie_id"], "recommended", "recommended", 2), (seen, "excluded", "seen or excluded", None)]
+    for movie, fate, label, place in expected:
+        answer = client.post("/v1/explain", json={"user_id": user_id(0), "movie_id": movie, "k": 5})
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert (found["fate"], found["fate_label"], found["place"], found["k"]) == (fate, label, place, 5)
+        own = explain(load(trained.model("pipeline")), movie, user=user_id(0), k=5).to_dict()
+        assert found.keys() == own.keys() | {"fate_label"}
+        assert found["why"] == own["why"]
+        assert len(found["channels"]) == len(own["channels"])
+    error_of(client.post("/v1/explain", json={"user_id": user_id(0), "movie_id": 1}), 404, "not_found")
+    wrong = client.post("/v1/explain", json={"user_id": user_id(0)})
+    assert error_of(wrong, 422, "invalid_request").keys() == {"movie_id"}
+
+
 WRONG: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({}, {"user_id": "give user_id, history, or both"}),
     ({"user_id": True}, {"user_id": "must be a whole number of 64 bits"}),
@@ -86,6 +158,8 @@ WRONG: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({"user_id": 3, "colour": 1}, {"colour": "no such field"}),
     ({"user_id": 3, "filters": {"genre": []}}, {"filters.genre": "no such field"}),
     ({"user_id": 3, "filters": {"year_from": -1}}, {"filters.year_from": "greater than or equal to 0"}),
+    ({"user_id": 3, "filters": {"genres": ["Opera"]}}, {"filters.genres": "no film has the genre 'Opera'; known:"}),
+    ({"user_id": 3, "filters": {"year_from": 1990, "year_to": 1980}}, {"filters.year_from": "is after year_to"}),
     ({"user_id": 3, "diversity": 1.5}, {"diversity": "less than or equal to 1"}),
     ({"user_id": 3, "exclude": ["x"]}, {"exclude.0": "must be a whole number, as ids here are"}),
     ({"history": [{"rating": 4}]}, {"history.0.movie_id": "required"}),

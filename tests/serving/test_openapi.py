@@ -25,6 +25,7 @@ EXCLUDED = [positive_data_acceptance]
 """Whether a user or a film exists, and which genres and ratings there are, is not part of the description."""
 ROUTES = {
     ("/v1/recommendations", "post"),
+    ("/v1/trade-offs", "post"),
     ("/v1/explain", "post"),
     ("/v1/events", "post"),
     ("/v1/events/{event_id}", "delete"),
@@ -72,7 +73,7 @@ def test_every_route_is_described(shared: httpx.Client) -> None:
         for operation in methods.values():
             assert operation["description"]
             assert operation["tags"]
-    for name in ("RecommendationRequest", "EventRequest", "ExplainRequest"):
+    for name in ("RecommendationRequest", "EventRequest", "ExplainRequest", "TradeOffsRequest"):
         assert described["components"]["schemas"][name]["examples"]
 
 
