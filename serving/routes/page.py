@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Response
 
 from serving.errors import not_found
 from serving.routes._shared import TheService
@@ -28,29 +27,30 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def page() -> FileResponse:
+async def page() -> Response:
     return _file("index.html")
 
 
 @router.get("/static/{name:path}")
-async def static(name: str) -> FileResponse:
+async def static(name: str) -> Response:
     """A file of the page, also in a folder of it."""
     return _file(name)
 
 
 @router.get("/posters/{movie_id}.jpg")
-async def poster(movie_id: str, service: TheService) -> FileResponse:
+async def poster(movie_id: str, service: TheService) -> Response:
     """The poster of a film."""
     folder = service.posters
     if folder is None or not _POSTER.fullmatch(movie_id) or not (folder / f"{movie_id}.jpg").is_file():
         raise not_found("there is no poster of this film")
-    return FileResponse(folder / f"{movie_id}.jpg", media_type="image/jpeg", headers={"cache-control": "max-age=86400"})
+    image = (folder / f"{movie_id}.jpg").read_bytes()
+    return Response(image, media_type="image/jpeg", headers={"cache-control": "max-age=86400"})
 
 
-def _file(name: str) -> FileResponse:
-    """A file of the page's folder; every part of its path is a plain name."""
+def _file(name: str) -> Response:
+    """A file of the page's folder; every part of its path is a plain name. The files are small, and sent whole."""
     path = PAGE / name
     kind = TYPES.get(path.suffix)
     if kind is None or not all(_NAME.fullmatch(part) for part in name.split("/")) or not path.is_file():
         raise not_found("no such file")
-    return FileResponse(path, media_type=kind, headers={"cache-control": "no-cache"})
+    return Response(path.read_bytes(), media_type=kind, headers={"cache-control": "no-cache"})
