@@ -16,6 +16,7 @@ if find_spec("reccore") is None:
     sys.exit(2)
 
 import json
+import shlex
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -70,8 +71,16 @@ def main(argv: list[str] | None = None) -> None:
         f"Up to date: {', '.join(steps.skipped) or 'nothing'}. Done again: {_times(steps)}.",
         f"Reports: {space.reports / 'recall.md'}, {space.reports / 'pipeline.md'} "
         f"({perf_counter() - started:.0f} s in all)",
+        f"Try it in a browser: {serve_command(space.root)}, then open http://127.0.0.1:8000/",
     ]
     command.emit(result, "\n\n".join(text))
+
+
+def serve_command(root: Path) -> str:
+    """The command that serves what the demo has made."""
+    if root == Path("data"):
+        return "make serve"
+    return f"PYTHONPATH=. python scripts/serve.py --data_dir {shlex.quote(str(root))}"
 
 
 def run_steps(space: Workspace, options: RunOptions, user: int) -> StepRunner:

@@ -30,6 +30,7 @@ FIRST = [
     ("evaluate_ranking", [], "scripts/train_ranking.py"),
     ("export_pipeline", ["--to", "ROOT/export"], "scripts/train_ranking.py"),
     ("compare_ctr", [], "scripts/prepare_two_tower_data.py"),
+    ("serve", [], "scripts/demo.py"),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,14 @@ def error_of(answer: Any, status: int, code: str) -> dict[str, str]:
     assert body["error"]["code"] == code
     assert body["trace_id"] == answer.headers["x-trace-id"]
     return {one["field"]: one["message"] for one in body["error"]["fields"]}
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def copied(pipeline: Path, folder: Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from reccore import Workspace
 from tests.pipeline.small import N_RATINGS, movie_id, user_id
-from tests.serving.conftest import Start, error_of, service_of
+from tests.serving.conftest import Start, error_of, free_port, service_of
 from tests.serving.test_lists import listed
 
 EVENTS = "/v1/events"
@@ -135,9 +134,7 @@ def test_events_of_one_process_count_in_another(start: Start) -> None:
 
 
 def test_an_acknowledged_event_survives_kill_9(trained: Workspace, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url, store = f"http://127.0.0.1:{port}", f"sqlite:///{tmp_path}/events.sqlite"
     user, found = user_id(5), []
     for movie in (1, 2):

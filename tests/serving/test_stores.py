@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from serving.errors import StoreError
 from serving.sqlite_store import SqliteStore
 from serving.store import EventStore, GuardedStore, LiveEvent
 from serving.stores import open_store
+from tests.serving.conftest import free_port
 
 WRITERS, EACH = 4, 25
 
@@ -29,9 +29,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if server is None:
         message = "redis-server is not installed"
         pytest.fail(message) if os.environ.get("REQUIRE_SERVICES") else pytest.skip(message)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     folder = tmp_path_factory.mktemp("redis")
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = subprocess.Popen([server, *options], stdout=subprocess.DEVNULL)
@@ -150,11 +148,8 @@ def test_writers_in_several_processes_lose_nothing(store: EventStore, url: str) 
 
 
 def test_a_redis_that_has_gone_is_a_store_error(tmp_path: Path, redis_url: str) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
     with pytest.raises(StoreError, match="ConnectionError") as found:
-        open_store(f"redis://:secret@127.0.0.1:{port}/0")
+        open_store(f"redis://:secret@127.0.0.1:{free_port()}/0")
     assert "secret" not in str(found.value)
 
 
