@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -19,6 +21,7 @@ from ranking.base import EXPECTED
 from ranking.features import FEATURES
 from reccore import Candidates, DataError, RawId
 
+PATIENCE = 100.0
 OF_ITEM = "What the ranker knows of the film itself, and how it fits the history."
 
 
@@ -39,6 +42,7 @@ class Explanation:
         stages: the orders that the film stood in after the channels.
         contributions: what features add to the ranker's score of the film beyond what they add to that of the mean
             candidate, the strongest first; empty if the ranker did not score it.
+        skipped: components that the request went on without, as ``source mf: took longer than 50 ms``.
     """
 
     movie_id: RawId
@@ -52,6 +56,7 @@ class Explanation:
     channels: tuple[ChannelView, ...]
     stages: tuple[StageView, ...]
     contributions: tuple[Contribution, ...]
+    skipped: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -76,7 +81,8 @@ def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Expla
     """Follow a film through a request, which must hold one query.
 
     Every channel scores the whole catalogue once, and the contributions take some tens of passes of the ranker over
-    the candidates: about a second on MovieLens-100K.
+    the candidates: about a second on MovieLens-100K. Where the request has limits, each of these may take ``PATIENCE``
+    times as long as in the request itself; what is skipped is left out of the explanation.
 
     Raises:
         DataError: the film is not in the catalogue.
@@ -91,8 +97,9 @@ def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Expla
     passage = Passage.of_request(pipeline, request)
     fate = FATES[int(passage.fates(np.zeros(1, dtype=np.int64), np.array([item]), k)[0])]
     sources = [source for source in pipeline.sources if source.serves(passage.request).any()]
-    channels = tuple(channel_view(source, passage.request, item) for source in sources)
+    channels = _channel_views(pipeline, passage, sources, item)
     stages = stage_views(pipeline, passage, item)
+    contributions = ranker_contributions(pipeline, passage, item)
     place = place_of(passage.final, item)
     why, would_help = verdict(pipeline, passage, item, fate, channels, stages)
     return Explanation(
@@ -106,8 +113,22 @@ def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Expla
         would_help=would_help,
         channels=channels,
         stages=stages,
-        contributions=ranker_contributions(passage, item),
+        contributions=contributions,
+        skipped=tuple(f"{stage} {name}: {error}" for (stage, name), error in passage.skipped.items()),
     )
+
+
+def _channel_views(
+    pipeline: Pipeline, passage: Passage, sources: Sequence[ChannelSource], item: int
+) -> tuple[ChannelView, ...]:
+    """What the channels that worked say about an item."""
+    request, trace = passage.request, passage.trace
+    views = [
+        pipeline.attempt(source, request, trace, partial(channel_view, source, request, item), PATIENCE)
+        for source in sources
+        if (source.role, source.name) not in passage.skipped
+    ]
+    return tuple(view for view in views if view is not None)
 
 
 def channel_view(source: ChannelSource, request: Request, item: int) -> ChannelView:
@@ -142,12 +163,17 @@ def channel_view(source: ChannelSource, request: Request, item: int) -> ChannelV
 
 
 def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageView, ...]:
-    """Where the item stands in the order of the merge, of the ranker and of the reranker, as far as it came."""
+    """Where the item stands in the order of the merge, of the ranker and of the reranker, as far as it came.
+
+    Without the stages that were skipped.
+    """
     request, k = passage.request, passage.request.k
     unlimited = pipeline.merger.unlimited(request.offers)
     views = [StageView.in_order("merge", pipeline.merger.name, unlimited, item, pipeline.merger.k)]
     before = passage.merged
     for stage, after in passage.later:
+        if (stage.role, stage.name) in passage.skipped:
+            continue
         if isinstance(stage, Filter) and place_of(before, item) is not None and place_of(after, item) is None:
             views.append(StageView(stage.role, stage.name, None, int(after.counts[0]), int(after.counts[0])))
         elif isinstance(stage, Scorer) and not stage.blended(request).any():
@@ -161,7 +187,7 @@ def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageV
     return tuple(views)
 
 
-def ranker_contributions(passage: Passage, item: int) -> tuple[Contribution, ...]:
+def ranker_contributions(pipeline: Pipeline, passage: Passage, item: int) -> tuple[Contribution, ...]:
     """Contributions of features to the ranker's score of the item, the strongest first, without those that are 0.
 
     Each is relative to its mean over the candidates of the request, so that they sum to the score minus the mean score.
@@ -171,7 +197,10 @@ def ranker_contributions(passage: Passage, item: int) -> tuple[Contribution, ...
     place = None if given is None else place_of(given, item)
     if scorer is None or given is None or place is None or scorer.blended(passage.request).any():
         return ()
-    values = scorer.ranker.contributions(passage.request.queries, given)
+    if (scorer.role, scorer.name) in passage.skipped:
+        return ()
+    work = partial(scorer.ranker.contributions, passage.request.queries, given)
+    values = pipeline.attempt(scorer, passage.request, passage.trace, work, PATIENCE) or {}
     found = [
         Contribution(name, float(of_all[0, place - 1] - of_all[0, given.mask[0]].mean()), meaning(name))
         for name, of_all in values.items()

@@ -86,6 +86,11 @@ class Passage:
         return cls(request, merged, [(stage, after) for stage, after in rest if isinstance(stage, Stage)], trace)
 
     @property
+    def skipped(self) -> dict[tuple[str, str], str]:
+        """Role and name of every component that the request went on without → why."""
+        return {(record.stage, record.name): record.error for record in self.trace.stages if record.error is not None}
+
+    @property
     def final(self) -> Candidates:
         """(B, ≤ k) the answer."""
         return self.later[-1][1].head(self.request.k)
@@ -94,6 +99,16 @@ class Passage:
     def before_selection(self) -> Candidates:
         """What the selector receives."""
         return self.later[-2][1] if len(self.later) > 1 else self.merged
+
+    @property
+    def chosen(self) -> IntArray:
+        """(B, K) the selector's own order, before films that must be included took places.
+
+        Where the selector was skipped, the order that it would have received.
+        """
+        if any(role == "select" for role, _ in self.skipped):
+            return self.before_selection.item_idx
+        return self.request.orders.get("select", self.final.item_idx)
 
     @property
     def to_rank(self) -> Candidates | None:
@@ -122,7 +137,6 @@ class Passage:
         offered = np.isin(item_idx, request.must_include)
         for offer in request.offers.values():
             offered |= places(offer, rows, item_idx) >= 0
-        chosen = request.orders.get("select", self.final.item_idx)[:, :k]
         tests: list[tuple[Fate, np.ndarray]] = [  # the first that holds counts
             ("recommended", places(self.final.head(k), rows, item_idx) >= 0),
             ("unknown", item_idx < 0),
@@ -131,7 +145,7 @@ class Passage:
             ("not_offered", ~offered),
             ("cut_by_merge", places(self.merged, rows, item_idx) < 0),
             ("filtered", places(pool, rows, item_idx) < 0),
-            ("displaced", columns_of(chosen, rows, item_idx) >= 0),
+            ("displaced", columns_of(self.chosen[:, :k], rows, item_idx) >= 0),
             ("reranked_out", places(pool.head(k), rows, item_idx) >= 0),
         ]
         codes = [FATES.index(fate) for fate, _ in tests]

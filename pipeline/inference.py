@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from pipeline.trace import Trace
 from ranking.base import BaseRanker
 from reccore import Candidates, ConfigError, Exclusions, ItemTable, QueryBatch, RawId, Vocabulary
 from rerank.base import BaseReranker
+
+T = TypeVar("T")
 
 
 class Pipeline:
@@ -121,7 +123,29 @@ class Pipeline:
         """The candidates after one stage; after the last one the list, with the films that it must include."""
         return self._run(request, self._applied(stage, request, before, trace))
 
-    def _run(self, request: Request, chain: Chain[Candidates]) -> Candidates:
+    def attempt(
+        self, part: ChannelSource | Stage, request: Request, trace: Trace, work: Callable[[], T], factor: float = 1.0
+    ) -> T | None:
+        """What a source's or a stage's component makes of other work than its own; None where it was skipped.
+
+        Args:
+            part: whose component works.
+            request: its ``degrade`` decides whether a failure is skipped.
+            trace: gets a record.
+            work: to do.
+            factor: how many times the limit of the request it may take.
+        """
+        limit = request.limits.times(factor).of(part.role)
+
+        def chain() -> Chain[T | None]:
+            found: T | None = None
+            with trace.record(part.role, part.name, 0, degrade=request.degrade):
+                found = yield Work(part.component, work, limit)
+            return found
+
+        return self._run(request, chain())
+
+    def _run(self, request: Request, chain: Chain[T]) -> T:
         return run_here(chain) if request.limits == StageLimits() else self._workers.run(chain)
 
     def _chain(

@@ -63,6 +63,8 @@ def _filtered(
 
 
 def _not_offered(pipeline: Pipeline, item: int, channels: Sequence[ChannelView]) -> tuple[str, tuple[str, ...]]:
+    if not channels:
+        return "every channel was skipped", ("a channel that answers",)
     ranked = sorted((c for c in channels if c.rank is not None), key=lambda c: (c.rank or 0) / c.retrieves)
     if not ranked:
         count = pipeline.items.statistics.get("count")
@@ -194,14 +196,14 @@ def _sufficient_trade_off(pipeline: Pipeline, passage: Passage, item: int) -> li
 
 
 def _displaced(passage: Passage, item: int) -> tuple[str, tuple[str, ...]]:
-    request, place = passage.request, place_in(passage.request.orders["select"], item)
+    request, place = passage.request, place_in(passage.chosen, item)
     why = f"it was chosen for place {place:,} of {request.k:,}, which goes to a film that the request must include"
     return why, ("a request that must include fewer films", "a longer list")
 
 
 def _recommended(passage: Passage, item: int, stages: dict[str, StageView]) -> str:
     request, place = passage.request, place_of(passage.final, item)
-    merged, ranked, selected = stages["merge"].place, stages.get("score"), place_in(request.orders["select"], item)
+    merged, ranked, selected = stages["merge"].place, stages.get("score"), place_in(passage.chosen, item)
     way = [] if merged is None else [f"place {merged:,} after the merge"]
     way += [] if ranked is None else [f"place {ranked.place:,} after the ranker"]
     after = f" ({', '.join(way)})" if way else ""

@@ -20,13 +20,13 @@ from pipeline.match import MatchHydrator
 from pipeline.stages import Request, SeenFilter
 from pipeline.trace import Trace
 from reccore import Candidates, DataError
+from tests.pipeline.breaking import PARTS, breaking, fail
 from tests.pipeline.small import changed, user_id, with_parts
 
 K = 6
 USER = user_id(3)
 LIMITS = StageLimits(source=2.0, hydrate=2.0, filter=2.0, score=2.0, select=2.0)
 SHORT = StageLimits(source=0.05, hydrate=0.05, filter=0.05, score=0.05, select=0.05)
-PARTS = {"source": "mf", "hydrate": "mf", "filter": "seen", "score": "deepfm", "select": "mmr"}
 
 
 @pytest.fixture
@@ -34,42 +34,6 @@ def released() -> Iterator[Event]:
     event = Event()
     yield event
     event.set()
-
-
-def breaking(pipeline: Pipeline, role: str, work: Callable[..., Any]) -> Pipeline:
-    """The same pipeline whose component of a role does ``work(component, original method, *arguments)`` instead."""
-
-    def broken(component: Any, method: str) -> Any:
-        other = copy(component)
-        original = getattr(component, method)
-        setattr(other, method, lambda *args, **kwargs: work(original, *args, **kwargs))
-        return other
-
-    def stage_of(stage: Any) -> Any:
-        if stage.role != role or stage.name != PARTS[role]:
-            return stage
-        part, method = {
-            "hydrate": ("channel", "score"),
-            "filter": (None, "keep"),
-            "score": ("ranker", "score"),
-            "select": ("reranker", "rerank"),
-        }[role]
-        if part is None:
-            return broken(stage, method)
-        other = copy(stage)
-        setattr(other, part, broken(getattr(stage, part), method))
-        return other
-
-    def source_of(source: Any) -> Any:
-        if role != "source" or source.name != PARTS[role]:
-            return source
-        other = copy(source)
-        other.channel = broken(source.channel, "retrieve")
-        return other
-
-    return with_parts(
-        pipeline, sources=[source_of(s) for s in pipeline.sources], stages=[stage_of(s) for s in pipeline.stages]
-    )
 
 
 def without(pipeline: Pipeline, role: str) -> list[int]:
@@ -92,10 +56,6 @@ def shown(pipeline: Pipeline, limits: StageLimits | None) -> tuple[list[int], li
     skipped = [(r.stage, r.name, r.error) for r in answer.trace.stages if r.error is not None]
     assert answer.trace.errors == len(skipped)
     return [item.movie_id for item in answer.items], skipped
-
-
-def fail(*_: Any, **__: Any) -> Any:
-    raise RuntimeError("the disk is on fire")
 
 
 @pytest.mark.parametrize("role", PARTS)

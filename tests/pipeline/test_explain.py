@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from pipeline.history import FrozenHistoryStore
 from pipeline.stages import Filter, Request, SeenFilter
 from reccore import Candidates, DataError, Workspace
 from reccore.arrays import BoolArray
-from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, before_ranking, changed, movie_id, user_id
+from tests.pipeline.breaking import PARTS, breaking, fail
+from tests.pipeline.small import N_MOVIES, N_RATINGS, N_USERS, before_ranking, changed, movie_id, user_id, with_parts
 
 K = 5
 
@@ -279,6 +282,55 @@ def test_contributions_add_up_to_the_ranker_s_score(
     assert all(part.meaning for part in one.contributions)
     strength = [abs(part.value) for part in one.contributions]
     assert strength == sorted(strength, reverse=True)
+
+
+@pytest.mark.parametrize("role", ["source", "score", "select"])
+def test_a_request_that_went_on_without_a_component(pipeline: Pipeline, role: str) -> None:
+    """The explanation is that of the list that was given, and names what is missing."""
+    broken = breaking(pipeline, role, fail)
+    user = user_id(3)
+    films = [item.movie_id for item in broken.recommend(user=user, k=K, degrade=True).items]
+    others = [
+        item.movie_id for item in broken.recommend(user=user, k=12, degrade=True).items if item.movie_id not in films
+    ]
+    for movie in (films[2], *others[:2], *(m for m in answer(pipeline, user) if m not in films)):
+        found = explain(broken, movie, user=user, k=K, degrade=True)
+        assert (found.fate == "recommended") == (movie in films)
+        assert found.place == (films.index(movie) + 1 if movie in films else None)
+        assert found.skipped == (f"{role} {PARTS[role]}: RuntimeError: the disk is on fire",)
+        assert all(channel.name != "mf" for channel in found.channels) == (role == "source")
+        assert all(view.stage != role for view in found.stages)
+        assert found.contributions == () or role != "score"
+    with pytest.raises(RuntimeError, match="on fire"):
+        explain(broken, films[0], user=user, k=K)
+
+
+def test_a_channel_that_fails_in_the_explanation_alone(pipeline: Pipeline) -> None:
+    """It scores given films, which the request itself does in a hydrator."""
+    broken = breaking(pipeline, "source", lambda original, *args, **kwargs: original(*args, **kwargs))
+    channel = broken.source("mf").channel
+    channel.score = fail  # type: ignore[method-assign]
+    found = explain(broken, answer(pipeline, user_id(3))[0], user=user_id(3), k=K, degrade=True)
+    assert [channel.name for channel in found.channels] == ["popularity", "itemcf", "two_tower"]
+    assert found.fate == "recommended"
+    assert found.skipped == ("source mf: RuntimeError: the disk is on fire",)
+
+
+def test_without_any_channel(pipeline: Pipeline) -> None:
+    broken = pipeline
+    for source in pipeline.sources:
+        others = [breaking_source(s) if s.name == source.name else s for s in broken.sources]
+        broken = with_parts(broken, sources=others)
+    found = explain(broken, movie_id(3), history=[], k=K, degrade=True)
+    assert (found.fate, found.why) == ("not_offered", "every channel was skipped")
+    assert len(found.skipped) >= 4
+
+
+def breaking_source(source: Any) -> Any:
+    other = copy(source)
+    other.channel = copy(source.channel)
+    other.channel.retrieve = fail
+    return other
 
 
 def test_errors_of_requests(pipeline: Pipeline) -> None:
