@@ -42,7 +42,7 @@ class Explanation:
         stages: the orders that the film stood in after the channels.
         contributions: what features add to the ranker's score of the film beyond what they add to that of the mean
             candidate, the strongest first; empty if the ranker did not score it.
-        skipped: components that the request went on without, as ``source mf: took longer than 50 ms``.
+        skipped: components that the request went on without, such as ``source mf``; the trace and the log say why.
     """
 
     movie_id: RawId
@@ -114,7 +114,7 @@ def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Expla
         channels=channels,
         stages=stages,
         contributions=contributions,
-        skipped=tuple(f"{stage} {name}: {error}" for (stage, name), error in passage.skipped.items()),
+        skipped=tuple(f"{stage} {name}" for stage, name in passage.skipped),
     )
 
 

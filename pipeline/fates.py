@@ -86,9 +86,10 @@ class Passage:
         return cls(request, merged, [(stage, after) for stage, after in rest if isinstance(stage, Stage)], trace)
 
     @property
-    def skipped(self) -> dict[tuple[str, str], str]:
-        """Role and name of every component that the request went on without → why."""
-        return {(record.stage, record.name): record.error for record in self.trace.stages if record.error is not None}
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """Role and name of every component that the request went on without."""
+        parts = ((record.stage, record.name) for record in self.trace.stages if record.error is not None)
+        return tuple(dict.fromkeys(parts))
 
     @property
     def final(self) -> Candidates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline import StageLimits
 from pipeline.explain import explain
 from pipeline.fates import FATE_LABELS
 from pipeline.trade_offs import trade_offs
@@ -15,7 +16,7 @@ from serving.schemas import ExplainRequest, TradeOffsRequest
 DIVERSITIES = tuple(step / 10 for step in range(11))
 
 
-def explain_film(model: Model, body: ExplainRequest) -> bytes:
+def explain_film(model: Model, body: ExplainRequest, limits: StageLimits) -> bytes:
     """The answer to ``POST /v1/explain``, encoded.
 
     Raises:
@@ -26,12 +27,12 @@ def explain_film(model: Model, body: ExplainRequest) -> bytes:
     if model.catalogue.index(body.movie_id) < 0:
         raise not_found("movie_id: the catalogue has no film of this id")
     with tolerant_reading():
-        found = explain(model.pipeline, body.movie_id, **arguments)
+        found = explain(model.pipeline, body.movie_id, **arguments, degrade=True, limits=limits)
     facts = {name: getattr(found, name) for name in ExplainAnswer.__struct_fields__ if name != "fate_label"}
     return encode(ExplainAnswer(**facts, fate_label=FATE_LABELS[found.fate]))
 
 
-def compare_diversities(model: Model, body: TradeOffsRequest) -> bytes:
+def compare_diversities(model: Model, body: TradeOffsRequest, limits: StageLimits) -> bytes:
     """The answer to ``POST /v1/trade-offs``, encoded.
 
     Raises:
@@ -41,7 +42,7 @@ def compare_diversities(model: Model, body: TradeOffsRequest) -> bytes:
         raise invalid("diversity", "this model has no reranker with a trade-off")
     arguments = list_arguments(model, body)
     with tolerant_reading():
-        request, _ = model.pipeline.request(**arguments)
+        request, _ = model.pipeline.request(**arguments, degrade=True, limits=limits)
     points = [
         TradeOffPoint(one.diversity, round(one.relevance, 4), rounded(one.genre_diversity), one.films)
         for one in trade_offs(model.pipeline, request, DIVERSITIES)

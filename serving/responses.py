@@ -119,6 +119,7 @@ class ExplainAnswer(msgspec.Struct, frozen=True):
     channels: tuple[ChannelView, ...]
     stages: tuple[StageView, ...]
     contributions: tuple[Contribution, ...]
+    skipped: tuple[str, ...]
 
 
 class UserSummary(msgspec.Struct, frozen=True):

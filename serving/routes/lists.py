@@ -24,12 +24,12 @@ async def recommendations(body: RecommendationRequest, service: TheService, trac
 @router.post("/trade-offs", responses=answers(TradeOffsAnswer, 404, 413, 422))
 async def trade_offs(body: TradeOffsRequest, service: TheService) -> JsonResponse:
     """What each setting of diversity costs and gains in this list, in eleven steps."""
-    model = service.model
-    return JsonResponse(await service.slow.run(lambda: compare_diversities(model, body)))
+    model, limits = service.model, service.limits
+    return JsonResponse(await service.slow.run(lambda: compare_diversities(model, body, limits)))
 
 
 @router.post("/explain", responses=answers(ExplainAnswer, 404, 413, 422))
 async def explain(body: ExplainRequest, service: TheService) -> JsonResponse:
     """Where a film went: the stage that dropped it or its place in the list, and what would have had to differ."""
-    model = service.model
-    return JsonResponse(await service.slow.run(lambda: explain_film(model, body)))
+    model, limits = service.model, service.limits
+    return JsonResponse(await service.slow.run(lambda: explain_film(model, body, limits)))

@@ -122,6 +122,12 @@ def test_a_hanging_channel_is_left_behind(
     errors = {(one["stage"], one["name"]): one["error"] for one in again["trace"]["stages"] if one["error"]}
     assert errors["source", "itemcf"].startswith("still busy with an earlier call")
     assert metric(client, 'recommender_skipped_stages_total{name="itemcf",stage="source"}') == 2.0
+    body = {"user_id": user_id(5), "k": 7}
+    explained = client.post("/v1/explain", json={**body, "movie_id": again["items"][0]["movie_id"]}).json()
+    assert explained["fate"] == "recommended"
+    assert "source itemcf" in explained["skipped"]
+    points = client.post("/v1/trade-offs", json=body).json()["points"]
+    assert all(len(point["movie_ids"]) == 7 for point in points)
     released.set()
     monkeypatch.undo()
     while time.perf_counter() - started < 20 and listed(client, user_id=user_id(5), k=7)["degraded"]:
