@@ -24,7 +24,7 @@ def natural_title(title: str) -> str:
     ``City of Lost Children, The (Cité des enfants perdus, La)`` → ``The City of Lost Children (La Cité des enfants
     perdus)``; ``Star Maker, The (Uomo delle stelle, L')`` → ``The Star Maker (L'Uomo delle stelle)``.
     """
-    return _LAST.sub(_article_first, title)
+    return _LAST.sub(_article_first, title) if ", " in title else title
 
 
 def _article_first(found: re.Match[str]) -> str:
@@ -34,8 +34,10 @@ def _article_first(found: re.Match[str]) -> str:
 
 def comparable_title(title: str) -> str:
     """What is compared where films are searched by title: words in lower case, without accents and punctuation."""
-    letters = unicodedata.normalize("NFKD", natural_title(title).casefold())
-    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    plain = natural_title(title).casefold()
+    if not plain.isascii():
+        letters = unicodedata.normalize("NFKD", plain)
+        plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
     return _NOT_WORD.sub(" ", re.sub("['’]", "", plain)).strip()
 
 

@@ -64,7 +64,7 @@ class Model:
 
     @cached_property
     def search(self) -> FilmSearch:
-        return FilmSearch(self.pipeline.items, self.catalogue.counts)
+        return FilmSearch(self.pipeline.items, self.catalogue.most_rated)
 
     @cached_property
     def similarity_channels(self) -> tuple[str, ...]:

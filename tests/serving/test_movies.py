@@ -38,7 +38,7 @@ def search() -> FilmSearch:
         title=np.array([film[0] for film in FILMS], dtype=object),
         year=np.array([film[1] for film in FILMS], dtype=np.int64),
     )
-    return FilmSearch(items, np.array([film[2] for film in FILMS], dtype=np.int64))
+    return FilmSearch(items, np.argsort([-film[2] for film in FILMS]))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_an_empty_query_finds_the_most_rated(search: FilmSearch, query: str) -> 
 
 
 def test_a_catalogue_without_titles_finds_nothing() -> None:
-    empty = FilmSearch(ItemTable(n_items=3), np.zeros(3, dtype=np.int64))
+    empty = FilmSearch(ItemTable(n_items=3), np.arange(3))
     assert len(empty.find("star", 5)) == 0
     assert len(empty.find("", 5)) == 3
 
