@@ -38,6 +38,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVENTS = "serving/events.sqlite"
 UVICORN: dict[str, Any] = {
     "server_header": False,
+    "proxy_headers": False,  # a client could name another one in X-Forwarded-For to pass the rate limit
     "access_log": False,
     "log_level": "warning",
     "timeout_keep_alive": 30,

@@ -72,7 +72,7 @@ class Gate:
                 raise
             await answer_error(found, trace_id, sender)
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
+            route = getattr(scope.get("route"), "path_format", "unmatched")
             self.metrics.latency.labels(route).observe(perf_counter() - started)
             self.metrics.requests.labels(route, _method(scope), sender.status or 500).inc()
 

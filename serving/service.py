@@ -30,9 +30,10 @@ class Service:
         limit_threads(1)
         self.settings, self.metrics = settings, Metrics()
         self.store = GuardedStore(open_store(settings.store) if store is None else store, settings.store_pause)
-        self.lists = Workers("lists", settings.threads, settings.max_waiting)
-        self.slow = Workers("slow", 1, settings.max_waiting)
-        self.files = Workers("store", 2, settings.max_waiting)
+        waiting, seconds = settings.max_waiting, settings.answer_seconds
+        self.lists = Workers("lists", settings.threads, waiting, seconds)
+        self.slow = Workers("slow", 1, waiting, seconds)
+        self.files = Workers("store", 2, waiting, seconds)
         self.refused: str | None = None
         self._model: Model | None = None
 

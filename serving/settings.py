@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         burst: requests of one client at once.
         watch_seconds: between two looks at the pipeline's folder.
         stage_seconds: that one component of the pipeline may take in one request before it is skipped; 0 = any time.
+        answer_seconds: within which every request is answered, if only that it took too long.
         store_pause: seconds without a call to a store that has failed.
     """
 
@@ -49,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     burst: int = 200
     watch_seconds: float = 2.0
     stage_seconds: float = 0.25
+    answer_seconds: float = 15.0
     store_pause: float = 1.0
 
     @property

@@ -19,25 +19,29 @@ class Workers:
     Args:
         name: for the threads.
         threads: number of them.
-        max_waiting: calls that may wait or run; further ones are refused.
+        max_waiting: calls that may wait; further ones are refused.
+        seconds: after which the caller is sent away; a call that runs cannot be stopped, one that waits is dropped.
     """
 
-    def __init__(self, name: str, threads: int, max_waiting: int) -> None:
+    def __init__(self, name: str, threads: int, max_waiting: int, seconds: float) -> None:
         # OpenMP and Numba keep their number of threads per thread, so each one is told.
         self._pool = ThreadPoolExecutor(threads, name, initializer=limit_threads, initargs=(1,))
-        self._max, self._busy = max_waiting + threads, 0
+        self._max, self._busy, self._seconds = max_waiting + threads, 0, seconds
 
     async def run(self, call: Callable[[], T]) -> T:
         """The value of a call in one of the threads.
 
         Raises:
-            ApiError: too many calls wait.
+            ApiError: too many calls wait, or it took too long.
         """
         if self._busy >= self._max:
             raise not_ready("too many requests wait; try again in a second")
         self._busy += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+            async with asyncio.timeout(self._seconds):
+                return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        except TimeoutError:
+            raise not_ready(f"no answer within {self._seconds:g} seconds; try again later") from None
         finally:
             self._busy -= 1
 

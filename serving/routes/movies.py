@@ -26,14 +26,7 @@ async def movies(service: TheService, query: SearchText = "", limit: Limit = 10)
     return JsonResponse(found)
 
 
-@router.get("/{movie_id}", responses=answers(Film, 404, 422))
-async def movie(movie_id: PathId, service: TheService) -> JsonResponse:
-    """Facts of one film."""
-    model = service.model
-    return JsonResponse(model.catalogue.film(known_item(model, raw_id(movie_id, "movie_id"))))
-
-
-@router.get("/{movie_id}/similar", responses=answers(SimilarAnswer, 404, 422))
+@router.get("/{movie_id:path}/similar", responses=answers(SimilarAnswer, 404, 422))
 async def similar(
     movie_id: PathId,
     service: TheService,
@@ -50,6 +43,13 @@ async def similar(
         raise not_found("no channel of this model compares films")
     name = channel or names[0]
     return JsonResponse(await service.slow.run(lambda: _similar(model, raw, name, k)))
+
+
+@router.get("/{movie_id:path}", responses=answers(Film, 404, 422))
+async def movie(movie_id: PathId, service: TheService) -> JsonResponse:
+    """Facts of one film."""
+    model = service.model
+    return JsonResponse(model.catalogue.film(known_item(model, raw_id(movie_id, "movie_id"))))
 
 
 def known_item(model: Model, movie_id: RawId) -> int:

@@ -19,7 +19,7 @@ async def users(service: TheService, query: SearchText = "", limit: Limit = 20) 
     return JsonResponse(await service.files.run(lambda: find_users(model, query, limit)))
 
 
-@router.get("/{user_id}/history", responses=answers(HistoryAnswer, 404, 422))
+@router.get("/{user_id:path}/history", responses=answers(HistoryAnswer, 404, 422))
 async def history(user_id: PathId, service: TheService, limit: Limit = 50, offset: Offset = 0) -> JsonResponse:
     """A user's history with the live events, the latest first."""
     model, user = service.model, raw_id(user_id, "user_id")

@@ -135,6 +135,19 @@ def test_a_hanging_channel_is_left_behind(
     assert listed(client, user_id=user_id(5), k=7)["degraded"] is False
 
 
+def test_no_request_waits_for_a_thread_that_hangs(
+    start: Start, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    client = start(answer_seconds=0.2)
+    released = threading.Event()
+    request.addfinalizer(released.set)
+    monkeypatch.setattr(service_of(client).model.search, "find", lambda *_: released.wait())
+    for _ in range(3):  # the third waits for one of two threads
+        error_of(client.get("/v1/movies"), 503, "not_ready")
+    assert client.get("/healthz").status_code == 200
+    assert listed(client, history=[])["degraded"] is False
+
+
 def test_the_default_store_failing_in_earnest(start: Start, tmp_path: Path) -> None:
     """A database that is no longer one."""
     client = start(store_pause=0.0)
