@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,16 @@ def test_a_new_pipeline_answers_without_a_restart(
     assert ready(client) == {"ready": True, "model_version": client.get("/v1/info").json()["model_version"],
                              "store": "ready", "refused": None}  # fmt: skip
     assert ready(client)["model_version"] != before
+
+
+def test_the_old_model_is_freed(client: TestClient, watcher: ModelWatcher, own: Workspace, tmp_path: Path) -> None:
+    listed(client, user_id=user_id(1))
+    old = weakref.ref(service_of(client).model.pipeline)
+    put(with_candidates(own.model("pipeline"), tmp_path / "next", 12), own.model("pipeline"))
+    watcher.look()
+    assert listed(client, user_id=user_id(1))["items"]
+    assert old() is None
+    assert gc.get_freeze_count() > 100_000  # a full search for garbage passes over the model
 
 
 def test_the_folder_is_watched(start: Start, own: Workspace, tmp_path: Path) -> None:
