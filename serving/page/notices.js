@@ -1,0 +1,60 @@
+// Errors and warnings in words.
+
+import { freshId, h } from "./dom.js";
+import { component, t } from "./i18n.js";
+
+/** An error as a box with what can be done. `onKey(key)` takes an API key where the service asks for one. */
+export function errorBox(error, retry, onKey = null) {
+  const code = error.code ?? "internal";
+  return h(
+    "div",
+    { class: "notice error", role: "alert" },
+    h("p", { class: "notice-title" }, t("error.title")),
+    h(
+      "p",
+      {},
+      t(`error.${code}`),
+      error.message && code !== "offline" ? h("span", { class: "faint", lang: "en" }, ` ${error.message}`) : null,
+    ),
+    error.fields?.length
+      ? h(
+          "ul",
+          { lang: "en" },
+          error.fields.map((one) => h("li", {}, h("code", {}, one.field), ` ${one.message}`)),
+        )
+      : null,
+    error.traceId ? h("p", { class: "faint" }, t("error.trace", { id: error.traceId })) : null,
+    code === "unauthorised" && onKey
+      ? keyForm(onKey)
+      : h("button", { type: "button", class: "strong", on: { click: retry } }, t("error.retry")),
+  );
+}
+
+function keyForm(onKey) {
+  const id = freshId("key");
+  const input = h("input", { id, type: "password", autocomplete: "off" });
+  const send = () => onKey(input.value);
+  input.addEventListener("keydown", (event) => event.key === "Enter" && send());
+  return h(
+    "div",
+    { class: "key" },
+    h("label", { for: id }, t("key.label")),
+    input,
+    h("button", { type: "button", class: "strong", on: { click: send } }, t("key.send")),
+  );
+}
+
+/** What the answer had to do without, or null. */
+export function degradedNote(answer) {
+  const failed = answer.trace.stages.filter((stage) => stage.error);
+  if (!answer.degraded && failed.length === 0) return null;
+  const names = [...new Set(failed.map((stage) => component(stage.name)))].join(", ");
+  return h(
+    "div",
+    { class: "notice", role: "status" },
+    h("p", {}, names ? t("degraded", { names }) : t("degraded.some")),
+    failed.length
+      ? h("p", { class: "faint", lang: "en" }, failed.map((stage) => `${stage.name}: ${stage.error}`).join("; "))
+      : null,
+  );
+}
