@@ -90,24 +90,24 @@ def describe(
     scores |= {stage: rows[name] for stage, name in SCORES.items() if name in rows and (ranked or stage != "rank")}
     scores["final"] = _final_scores(request, shown, pool)
     places = {name: _places(request, role, shown) for name, role in PLACES.items()}
+    shown_idx, ids = shown.item_idx[0].tolist(), vocabulary.items.decode(shown.item_idx[0]).tolist()
     return tuple(
-        _film(item, column, items, vocabulary, channels=channels, scores=scores, places=places)
-        for column, item in enumerate(shown.item_idx[0].tolist())
+        _film(item, movie_id, column, items, channels=channels, scores=scores, places=places)
+        for column, (item, movie_id) in enumerate(zip(shown_idx, ids, strict=True))
     )
 
 
 def _film(
     item: int,
+    movie_id: RawId,
     column: int,
     items: ItemTable,
-    vocabulary: Vocabulary,
     *,
     channels: Mapping[str, list[float]],
     scores: Mapping[str, list[float]],
     places: Mapping[str, list[int]],
 ) -> Recommendation:
     """The film of a column; the mappings hold one value for each column, NaN or 0 = none."""
-    movie_id = vocabulary.items.raw_id(item)
     year = UNKNOWN_YEAR if items.year is None else int(items.year[item])
     return Recommendation(
         movie_id=movie_id,

@@ -88,14 +88,14 @@ class ClosenessHydrator(Hydrator):
         self.unit = np.ascontiguousarray(np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0))
 
     def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
-        lengths, place = np.unique(self.latest, return_inverse=True)
-        events = request.queries.known_items_only(len(self.unit)).latest(lengths[-1])
+        lengths = sorted(set(self.latest))
+        known = request.queries.known_items_only(len(self.unit))
         found: FloatArray = np.empty((len(candidates), 2 * len(lengths), candidates.k), dtype=np.float32)
-        history = read_only(events.history_offsets), read_only(events.history_idx)
-        run_rows(_closeness, read_only(self.unit), *history, lengths, read_only(candidates.item_idx), found)
+        history = read_only(known.history_offsets), read_only(known.history_idx)
+        run_rows(_closeness, read_only(self.unit), *history, np.array(lengths), read_only(candidates.item_idx), found)
         return {
-            f"{self.prefix}{kind}{n}": found[:, 2 * at + which]
-            for n, at in zip(self.latest, place.tolist(), strict=True)
+            f"{self.prefix}{kind}{n}": found[:, 2 * lengths.index(n) + which]
+            for n in self.latest
             for which, kind in enumerate(("mean", "max"))
         }
 
@@ -114,7 +114,8 @@ def _closeness(
 ) -> None:
     """Fill ``found`` (B, 2·W, K) with mean and maximum by the latest events, for ascending numbers of them (W,)."""
     for row in range(part * len(found) // n_parts, (part + 1) * len(found) // n_parts):
-        first, end = offsets[row], offsets[row + 1]
+        end = offsets[row + 1]
+        first = max(offsets[row], end - lengths[-1])
         events = np.empty((end - first, unit.shape[1]), dtype=np.float32)  # the latest first
         for ago in range(end - first):
             events[ago] = unit[history[end - 1 - ago]]

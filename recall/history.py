@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from scipy import sparse
 
 from recall.sparse_rows import SparseRows
 from reccore import QueryBatch
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, offsets_from_lengths
 
 HALF_LIVES = 40
 """An event that is older weighs less than 10⁻¹² of the latest and is left out, so that a long history costs no more."""
@@ -37,6 +38,37 @@ def latest_first(queries: QueryBatch, n_items: int, half_life: float | None) -> 
     items = recent.history_idx[np.repeat(offsets[1:] - 1, lengths) - ago]
     weights = np.ones(len(ago)) if half_life is None else np.exp2(-ago / half_life)
     return SparseRows(offsets, items.astype(np.int32), weights.astype(np.float32), n_items)
+
+
+def merged_events(queries: QueryBatch, n_items: int, half_life: float | None) -> SparseRows:
+    """(B, N) weights of the histories, oldest first; the weights of a repeated item are summed in its first place."""
+    weights = recency_weights(queries, half_life)
+    lengths, items, sums = _merge_events(queries.history_offsets, queries.history_idx, weights, n_items)
+    return SparseRows(offsets_from_lengths(lengths), items, sums, n_items)
+
+
+@njit(nogil=True, cache=True)
+def _merge_events(
+    offsets: np.ndarray, items: np.ndarray, weights: np.ndarray, n_items: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number of distinct items of each row, the items, and the sums of their weights."""
+    lengths = np.zeros(len(offsets) - 1, dtype=np.int64)
+    merged, sums = np.empty(len(items), dtype=np.int32), np.empty(len(items), dtype=np.float32)
+    place = np.full(n_items, -1, dtype=np.int64)  # of each item of the row
+    end = 0
+    for row in range(len(lengths)):
+        start = end
+        for at in range(offsets[row], offsets[row + 1]):
+            item = items[at]
+            if place[item] < 0:
+                place[item], merged[end], sums[end] = end, item, weights[at]
+                end += 1
+            else:
+                sums[place[item]] += weights[at]
+        for at in range(start, end):
+            place[merged[at]] = -1
+        lengths[row] = end - start
+    return lengths, merged[:end], sums[:end]
 
 
 def history_matrix(queries: QueryBatch, n_items: int, half_life: float | None) -> sparse.csr_matrix:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from scipy import sparse
 
+from recall.sparse_rows import SparseRows
 from recall.topk import read_only, run_rows
 from reccore.arrays import FloatArray
 from reccore.threads import one_blas_thread
@@ -18,24 +18,23 @@ def regularised_gram(factors: FloatArray, reg: float) -> FloatArray:
     return gram
 
 
-def solve(confidence: sparse.csr_matrix, factors: FloatArray, gram: FloatArray) -> FloatArray:
+def solve(confidence: SparseRows, factors: FloatArray, gram: FloatArray) -> FloatArray:
     """argmin_x Σ_i c_i (p_i − x·y_i)² + reg·|x|² for each row of confidences; p is 1 where one is stored, else 0.
 
     Solves (YᵀY + reg·I + Y_uᵀ (C_u − I) Y_u) x = Y_uᵀ c_u by Cholesky (Hu, Koren and Volinsky, ICDM 2008, eq. 4), in
     float32, a row at a time, so that its result does not depend on the other rows.
 
     Args:
-        confidence: (B, N), stored values of at least 1, which is the confidence in every other item.
+        confidence: (B, N), stored values of at least 1, which is the confidence in every other item; each item once.
         factors: (N, D) float32 item factors Y.
         gram: ``regularised_gram(factors, reg)``; positive definite, as it is with reg > 0.
 
     Returns:
         (B, D) float32; zero for a row without entries. O(L·D² + D³) time for L entries, memory for L·D per thread.
     """
-    found: FloatArray = np.empty((confidence.shape[0], factors.shape[1]), dtype=np.float32)
-    matrix = (confidence.indptr.astype(np.int64), confidence.indices.astype(np.int32), confidence.data)
+    found: FloatArray = np.empty((len(confidence), factors.shape[1]), dtype=np.float32)
     with one_blas_thread():  # the threads share out the rows
-        run_rows(_solve, *map(read_only, matrix), read_only(factors), read_only(gram), found)
+        run_rows(_solve, *confidence.arrays, read_only(factors), read_only(gram), found)
     return found
 
 
@@ -64,13 +63,15 @@ def _solve(
         start, end = offsets[row], offsets[row + 1]
         if start == end:
             continue
+        n_scaled = 0
         for at in range(start, end):
             vector, c = factors[items[at]], confidence[at]
             root = np.sqrt(c - np.float32(1.0))
             for d in range(n_factors):
-                scaled[at - start, d] = root * vector[d]
+                scaled[n_scaled, d] = root * vector[d]
                 x[d] += c * vector[d]
-        own = scaled[: end - start]
+            n_scaled += root > 0.0  # else the row is zero, as of old events, and the next one takes its place
+        own = scaled[:n_scaled]
         np.dot(own.T, own, left)
         left += gram
         _solve_triangles(np.linalg.cholesky(left), x)

@@ -6,13 +6,15 @@ library fits the factors.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from pydantic import Field
-from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from recall.factors import FactorConfig, FactorRecall
+from recall.history import merged_events
 from recall.least_squares import regularised_gram, solve
 from reccore import QueryBatch, RunOptions, TrainingData
 from reccore.arrays import FloatArray
@@ -48,28 +50,26 @@ class MF(FactorRecall):
             progress("matrix factorisation", epochs, unit="epochs", enabled=options.progress) as advance,
         ):
             model = self._solver(options.seed)
-            confidence = self._confidence(data.interactions.to_csr())
+            confidence = data.interactions.to_csr()
+            confidence.data = 1.0 + self.config.alpha * confidence.data
             model.fit(confidence, show_progress=False, callback=lambda *_: advance())
         return np.asarray(model.item_factors)
 
     def _fold_in(self, queries: QueryBatch) -> FloatArray:
-        return solve(self._confidence(self._weights(queries)), self.item_factors, self._gram)
+        weights = merged_events(queries, len(self.item_factors), self.config.half_life)
+        confidence = (1.0 + self.config.alpha * weights.values).astype(np.float32)
+        return solve(replace(weights, values=confidence), self.item_factors, self._gram)
 
     def _set_factors(self, factors: FloatArray) -> None:
         super()._set_factors(factors)
         self._gram = regularised_gram(factors, self.config.reg)
-
-    def _confidence(self, weights: sparse.csr_matrix) -> sparse.csr_matrix:
-        """1 + alpha · weight on the entries of a matrix, in place; ``implicit`` reads its values as confidences."""
-        weights.data = 1.0 + self.config.alpha * weights.data
-        return weights
 
     def _solver(self, seed: int) -> AlternatingLeastSquares:
         c = self.config
         return AlternatingLeastSquares(
             factors=c.embedding_size,
             regularization=c.reg,
-            alpha=1.0,  # the values are confidences already
+            alpha=1.0,  # implicit reads the values as confidences
             iterations=c.epochs,
             random_state=seed,
             num_threads=thread_limit() or 0,  # 0: implicit's default

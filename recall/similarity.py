@@ -94,11 +94,11 @@ class ItemSimilarityRecall(BaseRecall):
     def _score_latest(self, queries: QueryBatch, item_idx: IntArray, latest: Sequence[int]) -> FloatArray:
         if self._rows is None:
             return super()._score_latest(queries, item_idx, latest)
-        lengths, place = np.unique(latest, return_inverse=True)
+        lengths = sorted(set(latest))
         events = latest_first(queries.latest(lengths[-1]), self._rows.n_columns, self.config.half_life)
-        scores = prefix_entries(events, self._rows, lengths, item_idx)
+        scores = prefix_entries(events, self._rows, np.array(lengths), item_idx)
         scores[scores == 0.0] = np.nan
-        return scores.transpose(1, 0, 2)[place]
+        return scores.transpose(1, 0, 2)[[lengths.index(n) for n in latest]]
 
     def similarities(self, item: int) -> FloatArray:
         """(N,) row of the matrix: what the item in a history supports; −inf for items that it does not support."""

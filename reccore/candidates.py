@@ -134,7 +134,9 @@ class Candidates:
 
     def keep(self, wanted: BoolArray) -> Candidates:
         """Only the slots where ``wanted`` (B, K) is True, moved to the left in the same order; K stays."""
-        if wanted.shape == self.item_idx.shape and wanted.all():
+        if wanted.shape != self.item_idx.shape:
+            raise ValueError(f"wanted {wanted.shape} must have the shape of the candidates, {self.item_idx.shape}")
+        if wanted.all():
             return self
         wanted = wanted & self.mask
         order = np.argsort(~wanted, axis=1, kind="stable")

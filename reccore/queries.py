@@ -193,6 +193,10 @@ class QueryBatch:
 
     def latest(self, n: int | IntArray) -> QueryBatch:
         """The same queries with the latest ``n`` events of each history alone; ``n`` is one number or (B,)."""
+        if len(self) == 1:
+            stop = len(self.history_idx)
+            start = max(stop - int(np.max(n)), 0)
+            return self if start == 0 else self._part(slice(start, stop), np.array([0, stop - start], dtype=np.int64))
         kept = np.minimum(self.lengths, n)
         return self._gathered(
             offsets_from_lengths(kept), ragged_positions(self.history_offsets[1:] - kept, kept), slice(None)
@@ -223,6 +227,17 @@ class QueryBatch:
             as_of=self.as_of[start:stop],
             history_rating=None if self.history_rating is None else self.history_rating[low:high],
             history_time=None if self.history_time is None else self.history_time[low:high],
+        )
+
+    def _part(self, events: slice, offsets: IntArray) -> QueryBatch:
+        """The same queries with these events alone, sharing memory."""
+        return QueryBatch(
+            history_offsets=offsets,
+            history_idx=self.history_idx[events],
+            user_idx=self.user_idx,
+            as_of=self.as_of,
+            history_rating=None if self.history_rating is None else self.history_rating[events],
+            history_time=None if self.history_time is None else self.history_time[events],
         )
 
     def _gathered(self, offsets: IntArray, at: IntArray, rows: Any) -> QueryBatch:

@@ -56,8 +56,9 @@ class GreedyReranker(BaseReranker):
         if candidates.item_idx.size == 0:
             return candidates.head(k)
         pool = candidates.k if self.pool is None else min(self.pool, candidates.k)
+        first = Candidates(candidates.item_idx[:, :pool], candidates.score[:, :pool])
         sort_first = min(getattr(self.config, "sort_first", 0), pool)
-        columns, objective = self._choose(queries, candidates.head(pool), max(min(k, pool), sort_first))
+        columns, objective = self._choose(queries, first, max(min(k, pool), sort_first))
         columns[:, :sort_first] = _ascending(columns[:, :sort_first])
         columns, objective = columns[:, :k], objective[:, :k]
         if k > pool:
@@ -68,7 +69,10 @@ class GreedyReranker(BaseReranker):
 
     @abstractmethod
     def _choose(self, queries: QueryBatch, pool: Candidates, picks: int) -> Choice:
-        """Choose ``picks`` ≤ ``pool.k`` columns of every row, fewer where the row has fewer items."""
+        """Choose ``picks`` ≤ ``pool.k`` columns of every row, fewer where the row has fewer items.
+
+        The pool has no features.
+        """
 
 
 def _ascending(columns: IntArray) -> IntArray:

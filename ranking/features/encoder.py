@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ranking.features.declaration import FEATURES, Feature, FeatureBatch, Featur
 from ranking.features.kernels import standardise
 from ranking.features.schema import FeatureBlock, FeatureField, Kind, RankingInputs, Schema, Side
 from reccore import ArtefactError, Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, UserTable
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, IntArray
 from reccore.buckets import bucket_boundaries, bucket_codes
 from reccore.bundle import BundleWriter
 
@@ -118,12 +118,12 @@ class FeatureEncoder:
 
     def encode(self, queries: QueryBatch, candidates: Candidates) -> RankingInputs:
         """Inputs of B queries with K candidates each, on the CPU. Temporary memory is bounded by chunks of queries."""
-        fields = self.schema.of("pair", "number")
-        pair = np.empty((*candidates.item_idx.shape, len(fields)), dtype=np.float32)
+        n_pair = len(self._pair_features)
+        pair = np.empty((*candidates.item_idx.shape, n_pair), dtype=np.float32)
         blocks, start = [], 0
         for chunk in self._chunks(queries, candidates):
             stop = start + len(chunk.queries)
-            columns = np.empty((len(fields), *chunk.candidates.item_idx.shape), dtype=np.float32)
+            columns = np.empty((n_pair, *chunk.candidates.item_idx.shape), dtype=np.float32)
             absent = self._absent(chunk.queries)
             for values, (name, compute, fitted) in zip(columns, self._pair_features, strict=True):
                 values[:] = np.nan if name in absent else compute(chunk, fitted)
@@ -134,8 +134,14 @@ class FeatureEncoder:
             query=FeatureBlock.concatenate(blocks),
             item_row=torch.from_numpy(candidates.item_idx + 1),
             pair=torch.from_numpy(pair),
-            history=torch.from_numpy(queries.padded(self.history_length).item_idx + 1),
+            history=torch.from_numpy(self._history(queries)),
         )
+
+    def _history(self, queries: QueryBatch) -> IntArray:
+        """(B, T) rows of the item block."""
+        if self.history_length == 0:
+            return np.empty((len(queries), 0), dtype=np.int64)
+        return queries.padded(self.history_length).item_idx + 1
 
     @cached_property
     def item_block(self) -> FeatureBlock:
@@ -146,12 +152,11 @@ class FeatureEncoder:
         """Encoded fields of the query or the item side, n rows."""
         values: dict[tuple[str, str], Values] = {}  # a number and its bucket share their values
         columns: dict[Kind, list[Values]] = {"category": [], "bag": [], "labels": [], "number": []}
-        for field in self.schema.fields:
-            if field.side == side:
-                key = (field.feature, field.member)
-                if key not in values:
-                    values[key] = self._values(field, data)
-                columns[field.kind].append(self._encoded(field, values[key]))
+        for field in self._fields_of_side[side]:
+            key = (field.feature, field.member)
+            if key not in values:
+                values[key] = self._values(field, data)
+            columns[field.kind].append(self._encoded(field, values[key]))
         categories = np.stack(columns["category"], axis=1) if columns["category"] else np.zeros((n, 0), dtype=np.int64)
         numbers = np.stack(columns["number"], axis=1) if columns["number"] else np.zeros((n, 0), dtype=np.float32)
         return FeatureBlock(
@@ -160,6 +165,11 @@ class FeatureEncoder:
             tuple(torch.from_numpy(codes) for codes in columns["labels"]),
             torch.from_numpy(numbers),
         )
+
+    @cached_property
+    def _fields_of_side(self) -> dict[Side, list[FeatureField]]:
+        sides: tuple[Side, ...] = get_args(Side)
+        return {side: [field for field in self.schema.fields if field.side == side] for side in sides}
 
     @cached_property
     def _declared(self) -> dict[str, tuple[Feature, Fitted]]:

@@ -89,6 +89,9 @@ def _chunks(
 ) -> Iterator[tuple[slice, dict[str, Candidates]]]:
     """Runs of rows whose slots fit the limit."""
     step = max(1, SLOTS_PER_CHUNK // max(n_slots, 1))
+    if 0 < n_rows <= step:
+        yield slice(0, n_rows), dict(by_channel)
+        return
     for start in range(0, n_rows, step):
         rows = slice(start, start + step)
         yield rows, {name: candidates.select(rows) for name, candidates in by_channel.items()}

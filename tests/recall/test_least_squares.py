@@ -8,6 +8,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 
 from recall.least_squares import regularised_gram, solve
+from recall.sparse_rows import SparseRows
 from reccore.arrays import offsets_from_lengths
 
 N_ITEMS, REG = 400, 0.05
@@ -38,7 +39,7 @@ def in_float64(confidence: sparse.csr_matrix, factors: np.ndarray) -> np.ndarray
 @pytest.mark.parametrize("n_factors", [1, 6, 64])
 def test_solves_the_normal_equations(n_factors: int) -> None:
     factors, confidence = item_factors(n_factors), confidences()
-    found = solve(confidence, factors, regularised_gram(factors, REG))
+    found = solve(SparseRows.of(confidence), factors, regularised_gram(factors, REG))
     expected = in_float64(confidence, factors)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     assert not found[LENGTHS == 0].any()
@@ -49,7 +50,7 @@ def test_equals_the_exact_step_of_implicit() -> None:
     model = AlternatingLeastSquares(factors=64, regularization=REG, alpha=1.0, num_threads=1)
     model.item_factors = factors
     theirs = model.recalculate_user(np.arange(len(LENGTHS)), confidence)
-    found = solve(confidence, factors, regularised_gram(factors, REG))
+    found = solve(SparseRows.of(confidence), factors, regularised_gram(factors, REG))
     np.testing.assert_allclose(found, theirs, rtol=0, atol=1e-5)
     expected = in_float64(confidence, factors)
     assert np.abs(found - expected).max() <= 2 * np.abs(theirs - expected).max()
@@ -59,6 +60,6 @@ def test_equals_the_exact_step_of_implicit() -> None:
 def test_a_row_does_not_depend_on_the_others(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     factors, confidence = item_factors(64), confidences()
     gram = regularised_gram(factors, REG)
-    alone = np.concatenate([solve(confidence[row], factors, gram) for row in range(len(LENGTHS))])
+    alone = np.concatenate([solve(SparseRows.of(confidence[row]), factors, gram) for row in range(len(LENGTHS))])
     monkeypatch.setattr("recall.topk.n_threads", lambda: threads)
-    np.testing.assert_array_equal(solve(confidence, factors, gram), alone)
+    np.testing.assert_array_equal(solve(SparseRows.of(confidence), factors, gram), alone)
