@@ -16,7 +16,7 @@ from serving.schemas import ExplainRequest, TradeOffsRequest
 DIVERSITIES = tuple(step / 10 for step in range(11))
 
 
-def explain_film(model: Model, body: ExplainRequest) -> bytes:
+def explain_film(model: Model, body: ExplainRequest, limits: StageLimits) -> bytes:
     """The answer to ``POST /v1/explain``, encoded.
 
     Raises:
@@ -27,7 +27,7 @@ def explain_film(model: Model, body: ExplainRequest) -> bytes:
     if model.catalogue.index(body.movie_id) < 0:
         raise not_found("movie_id: the catalogue has no film of this id")
     with tolerant_reading():
-        found = explain(model.pipeline, body.movie_id, **arguments)
+        found = explain(model.pipeline, body.movie_id, **arguments, degrade=True, limits=limits)
     facts = {name: getattr(found, name) for name in ExplainAnswer.__struct_fields__ if name != "fate_label"}
     return encode(ExplainAnswer(**facts, fate_label=FATE_LABELS[found.fate]))
 
