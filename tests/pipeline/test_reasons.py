@@ -145,7 +145,7 @@ def test_a_hanging_channel_does_not_hang_them(pipeline: Pipeline) -> None:
         other.channel = channel if source.name == "mf" else source.channel
         sources.append(other)
     hanging = with_parts(pipeline, sources=sources)
-    found = asked_for(hanging, user=user_id(3), degrade=True, limits=StageLimits(source=0.05))
+    found = asked_for(hanging, user=user_id(3), degrade=True, limits=StageLimits(source=0.5))
     released.set()
     assert len(found) == K
     assert any(found)
