@@ -23,7 +23,7 @@ class ItemFilter:
         min_ratings: a film has at least so many events in the data that the pipeline was fitted on.
 
     Raises:
-        DataError: a first year after the last one, or a negative number of ratings.
+        DataError: one text in place of several genres, a first year after the last one, or fewer than 0 ratings.
     """
 
     genres: tuple[str, ...] = ()
@@ -33,6 +33,9 @@ class ItemFilter:
     min_ratings: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("genres", "not_genres"):
+            if isinstance(getattr(self, name), str):
+                raise DataError(f"{name} holds names, such as ('Drama',), not the text {getattr(self, name)!r}")
         if self.year_from is not None and self.year_to is not None and self.year_from > self.year_to:
             raise DataError(f"no year is from {self.year_from} to {self.year_to}; swap year_from and year_to")
         if self.min_ratings is not None and self.min_ratings < 0:

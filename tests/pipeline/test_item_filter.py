@@ -86,6 +86,7 @@ def test_objections_name_the_facts() -> None:
         ({"not_genres": ("x",)}, "no film has the genre 'x'"),
         ({"year_from": 2000, "year_to": 1999}, "no year is from 2000 to 1999; swap"),
         ({"min_ratings": -1}, "min_ratings must be at least 0, got -1"),
+        ({"genres": "Drama"}, r"genres holds names, such as \('Drama',\), not the text 'Drama'"),
     ],
 )
 def test_conditions_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
