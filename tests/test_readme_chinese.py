@@ -64,7 +64,8 @@ def test_each_page_links_to_the_other() -> None:
 
 
 def test_a_difference_is_noticed() -> None:
-    changed = CHINESE.replace("0.0243", "0.0253").replace("make demo", "make demos", 1).replace("`explain.py`", "它")
+    changed = CHINESE.replace("0.0243", "0.0253").replace("    make demo", "    make demos")
+    changed = changed.replace("`explain.py`", "它")
     assert figures(changed) != figures(ENGLISH)
     assert commands(changed) != commands(ENGLISH)
     assert names(changed) != names(ENGLISH)
