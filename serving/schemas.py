@@ -71,8 +71,8 @@ class Filters(BaseModel):
 
     model_config = STRICT
 
-    genres: list[Text] = Field(default=[], max_length=50, description="has any of them")
-    not_genres: list[Text] = Field(default=[], max_length=50, description="has none of them")
+    genres: list[Text] = Field(default_factory=list, max_length=50, description="has any of them")
+    not_genres: list[Text] = Field(default_factory=list, max_length=50, description="has none of them")
     year_from: Year | None = None
     year_to: Year | None = None
     min_ratings: int | None = Field(default=None, ge=0, lt=2**53, description="rated at least so often in the fit data")
@@ -90,9 +90,9 @@ class ListRequest(BaseModel):
         description="oldest first; even if empty it takes the place of the stored history for this one request",
     )
     k: int = Field(default=10, ge=1, le=MAX_K, description="length of the list")
-    exclude: list[Id] = Field(default=[], max_length=MAX_IDS, description="films not to offer, besides the history")
-    must_include: list[Id] = Field(default=[], max_length=MAX_K, description="films that are shown in any case")
-    filters: Filters = Filters()
+    exclude: list[Id] = Field(default_factory=list, max_length=MAX_IDS, description="films not to offer, besides the history")
+    must_include: list[Id] = Field(default_factory=list, max_length=MAX_K, description="films that are shown in any case")
+    filters: Filters = Field(default_factory=Filters)
 
 
 class TradeOffsRequest(ListRequest):

@@ -12,12 +12,12 @@ from serving.schemas import MAX_TEXT, check_id
 from serving.service import Service
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def trace_id_of(request: Request) -> str:
+async def trace_id_of(request: Request) -> str:
     trace_id: str = request.scope["state"]["trace_id"]
     return trace_id
 
