@@ -90,8 +90,12 @@ class ListRequest(BaseModel):
         description="oldest first; even if empty it takes the place of the stored history for this one request",
     )
     k: int = Field(default=10, ge=1, le=MAX_K, description="length of the list")
-    exclude: list[Id] = Field(default_factory=list, max_length=MAX_IDS, description="films not to offer, besides the history")
-    must_include: list[Id] = Field(default_factory=list, max_length=MAX_K, description="films that are shown in any case")
+    exclude: list[Id] = Field(
+        default_factory=list, max_length=MAX_IDS, description="films not to offer, besides the history"
+    )
+    must_include: list[Id] = Field(
+        default_factory=list, max_length=MAX_K, description="films that are shown in any case"
+    )
     filters: Filters = Field(default_factory=Filters)
 
 
