@@ -100,6 +100,28 @@ def test_a_failing_stage_is_skipped_and_counted(
     assert metric(client, 'recommender_degraded_total{part="pipeline"}') == 1.0
 
 
+@pytest.mark.parametrize("part", ["ranker", "channel"])
+def test_a_closer_look_goes_on_without_a_failing_part(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise RuntimeError("the disk is on fire")
+
+    pipeline = service_of(client).model.pipeline
+    if part == "ranker":
+        monkeypatch.setattr(pipeline.ranker, "_score", fail)
+    else:
+        for method in ("retrieve", "score"):
+            monkeypatch.setattr(pipeline.source("itemcf").channel, method, fail)
+    user = {"user_id": user_id(5)}
+    assert client.post("/v1/trade-offs", json=user).status_code == 200
+    explained = client.post("/v1/explain", json={**user, "movie_id": movie_id(3)})
+    assert explained.status_code == 200, explained.text
+    found = listed(client, **user, explain=True)
+    assert found["degraded"] is True
+    assert len(found["items"]) == 10
+
+
 def test_a_hanging_channel_is_left_behind(
     start: Start, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
