@@ -6,7 +6,7 @@ export function setApiKey(key) {
   apiKey = key;
 }
 
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(code, message, { status = 0, fields = [], traceId = null } = {}) {
     super(message);
     this.code = code;

@@ -13,16 +13,20 @@ export function drawControls(state, actions) {
     "details",
     { class: "filters" },
     h("summary", {}, t("filter.title")),
-    genres(state, actions),
+    state.info.genres.length ? genres(state, actions) : null,
     rest(state, actions),
   );
-  filters.open = !matchMedia(PHONE).matches || isFiltered(state.filters);
+  const phone = matchMedia(PHONE);
+  filters.open = !phone.matches || isFiltered(state.filters);
+  phone.onchange = () => {
+    filters.open = !phone.matches;
+  };
   byId("controls").replaceChildren(...(state.info.has_diversity ? [variety(state, actions)] : []), filters);
   showTradeOffs(state);
 }
 
 /** The slider's position; the configured one until it is moved. */
-export function diversityOf(state) {
+function diversityOf(state) {
   return state.diversity ?? state.info.default_diversity ?? 0;
 }
 

@@ -28,9 +28,10 @@ function kickerOf({ mode, user, history, whatIf }) {
 }
 
 function headlineOf({ mode, user, history, answer }) {
+  const shown = answer?.items.length;
+  if (shown === 0) return t("headline.none");
   if (mode === "own" && history.length === 0) return t("headline.start");
-  if (answer === null) return t("headline.loading");
-  const shown = answer.items.length;
+  if (shown === undefined) return t("headline.loading");
   return mode === "own"
     ? t("headline.own", { shown, count: shown })
     : t("headline.user", { shown, count: shown, id: user.user_id });
@@ -38,6 +39,7 @@ function headlineOf({ mode, user, history, answer }) {
 
 /** How the list came about, from the trace of its answer. */
 function standfirstOf({ mode, history, answer, info }) {
+  if (answer?.items.length === 0) return "";
   if (mode === "own" && history.length === 0) return t("standfirst.start");
   if (answer === null) return "";
   const { stages, milliseconds: ms } = answer.trace;

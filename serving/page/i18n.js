@@ -31,15 +31,6 @@ export function t(key, values = {}) {
   return (form ?? found.other).replace(/\{(\w+)\}/g, (_, name) => shown(values[name]));
 }
 
-/** The words of a key split at `{name}`, with nodes in the gaps: for sentences that hold elements. */
-export function tNodes(key, values) {
-  return LANGUAGES[language][key].split(/(\{\w+\})/).map((part) => {
-    const name = /^\{(\w+)\}$/.exec(part)?.[1];
-    if (name === undefined) return part;
-    return values[name] instanceof Node ? values[name] : shown(values[name]);
-  });
-}
-
 function shown(value) {
   return typeof value === "number" ? number(value) : String(value ?? "");
 }

@@ -90,7 +90,7 @@ function few() {
 
 function showHead(state, actions) {
   const { history, mode, user } = state;
-  const name = mode === "user" && user !== null ? t("user.name", { id: user.user_id }) : t("taste.own");
+  const name = mode === "user" && user !== null ? t("user.name", { id: user.user_id }) : t("kicker.own");
   const empty = mode === "own" ? "taste.own.empty" : user === null ? "taste.user.empty" : "taste.user.none";
   if (history.length === 0) {
     parts.head.replaceChildren(h("p", { class: "hint" }, t(state.loadingHistory ? "headline.loading" : empty)));

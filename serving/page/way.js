@@ -8,7 +8,7 @@ const BAR = 6;
 const HEIGHT = 20;
 
 /** Length of a rank on a logarithmic scale: 1 for rank 1, towards 0 for the last ones. */
-export function strength(rank, worst = WORST) {
+function strength(rank, worst = WORST) {
   return Math.max(0.08, 1 - Math.log(rank) / Math.log(Math.max(worst, rank + 1)));
 }
 

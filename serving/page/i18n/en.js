@@ -46,6 +46,7 @@ export default {
   "headline.start": "Start with a film you love",
   "headline.own": { one: "{shown} films for your taste", other: "{shown} films for your taste" },
   "headline.user": { one: "{shown} film for user {id}", other: "{shown} films for user {id}" },
+  "headline.none": "Nothing fits",
   "headline.loading": "Looking for films",
   "kicker.own": "Your own taste",
   "kicker.user": "From {count} events · likes {genres}",

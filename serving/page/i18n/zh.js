@@ -45,6 +45,7 @@ export default {
   "headline.start": "从一部你喜欢的电影开始",
   "headline.own": { other: "合你口味的 {shown} 部电影" },
   "headline.user": { other: "为用户 {id} 选的 {shown} 部电影" },
+  "headline.none": "没有合适的电影",
   "headline.loading": "正在挑选电影",
   "kicker.own": "你自己的口味",
   "kicker.user": "依据 {count} 条记录 · 偏爱{genres}",

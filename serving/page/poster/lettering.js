@@ -2,7 +2,7 @@
 
 import { svg } from "../dom.js";
 
-export const FACES = {
+const FACES = {
   serif: '"Iowan Old Style", "Palatino Linotype", Palatino, "Source Serif 4", "Noto Serif CJK SC", Georgia, serif',
   sans: '"Avenir Next", "Helvetica Neue", "Segoe UI", "Noto Sans CJK SC", Arial, sans-serif',
 };

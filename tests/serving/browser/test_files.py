@@ -33,7 +33,7 @@ def test_both_languages_fill_in_the_same_values() -> None:
 def test_every_key_is_used_and_every_used_key_exists() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in FILES if path.parent.name != "i18n")
     keys = set(words("en"))
-    used = set(re.findall(r"""\bt(?:Nodes)?\(\s*"([\w.-]+)\"""", sources)) | set(
+    used = set(re.findall(r"""\bt\(\s*"([\w.-]+)\"""", sources)) | set(
         re.findall(r'data-t(?:-label|-placeholder)?="([\w.-]+)"', sources)
     )
     assert used <= keys, used - keys

@@ -67,6 +67,7 @@ def test_no_film_left_is_said_in_words(open_page: Open) -> None:
     for _ in range(2):
         page.locator(".pill", has_text="Short").click()
     page.locator(".empty", has_text="No film passes these filters.").wait_for()
+    assert page.get_by_role("heading", level=1).inner_text() == "Nothing fits"
 
 
 def test_a_card_shows_the_way_of_its_film(open_page: Open) -> None:

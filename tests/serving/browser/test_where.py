@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.serving.browser.conftest import Open
-from tests.serving.browser.steps import pick_user, settled, titles
+from tests.serving.browser.steps import changed, pick_user, settled, titles
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +68,18 @@ def test_films_that_left_the_list_lead_to_the_answer(open_page: Open) -> None:
     gone.click()
     page.locator(".verdict", has_text=film).wait_for()
     assert page.locator(".verdict .kicker").inner_text() != "In the list"
+
+
+def test_a_film_is_followed_at_the_setting_of_the_slider(open_page: Open) -> None:
+    page = open_page()
+    ranked = pick_user(page, 23)
+    page.get_by_role("slider", name="Variety").press("End")
+    varied = changed(page, ranked)
+    film = next(title for title in ranked if title not in varied)
+    answer = ask(page, film.split(" (")[0])
+    assert answer.locator(".kicker").inner_text() == "Moved out by the reranker"
+    page.get_by_role("button", name="As configured").click()
+    page.locator(".verdict .kicker", has_text="In the list").wait_for()
 
 
 def test_the_answer_follows_the_list(open_page: Open) -> None:
