@@ -77,7 +77,9 @@ class MLPEncoder(PrefixEncoder):
         return F.normalize(x, dim=-1)
 
     def frozen(self, ids: Tensor) -> FrozenMLP | None:
-        return FrozenMLP(self, ids) if self.user_content is None else None
+        if type(self) is not MLPEncoder or self.user_content is not None:  # a subclass may compute something else
+            return None
+        return FrozenMLP(self, ids)
 
     def _pools(self, inputs: PrefixInputs, items: EmbeddingTable, generator: torch.Generator | None) -> Tensor:
         """(B, H, D) weighted means of the history's id embeddings, one per half-life; 0 for an empty history."""
