@@ -60,14 +60,27 @@ def _count_genres(
                 counts[row, genre_idx[genre]] += 1.0
 
 
+@njit(nogil=True, cache=True)
+def _top_genres(counts: np.ndarray, top: np.ndarray) -> None:
+    """Fill ``top`` (B, 3), given as -1 everywhere, with the genres of the greatest counts (B, G) above 0."""
+    for row in range(len(counts)):
+        for slot in range(top.shape[1]):
+            best, best_count = -1, np.float32(0.0)
+            for genre in range(counts.shape[1]):
+                taken = False
+                for earlier in range(slot):
+                    taken = taken or top[row, earlier] == genre
+                if not taken and counts[row, genre] > best_count:
+                    best, best_count = genre, counts[row, genre]
+            top[row, slot] = best
+
+
 def query_features(queries: QueryBatch, items: ItemTable) -> QueryFeatures:
     """Features at the end of each history; all history items must be known. O(L·G)."""
     counts = genre_counts(queries, items)
     total = counts.sum(axis=1, keepdims=True)
-    n_top = min(TOP_GENRES, items.n_genres)
-    order = np.argsort(-counts, axis=1, kind="stable")[:, :n_top]
     top = np.full((len(queries), TOP_GENRES), -1, dtype=np.int64)
-    top[:, :n_top] = np.where(np.take_along_axis(counts, order, axis=1) > 0, order, -1)
+    _top_genres(counts, top)
     mean_rating = np.full(len(queries), np.nan, dtype=np.float32)
     if queries.history_rating is not None:
         sums, rated = _running_ratings(queries.history_rating)

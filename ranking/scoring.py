@@ -16,7 +16,7 @@ from reccore import Candidates, QueryBatch
 from reccore.arrays import FloatArray
 
 CHUNK_BYTES = 128 * 1024**2
-"""Most bytes that the operations on one chunk write together, unless a single query needs more."""
+"""Most bytes of a chunk's inputs and of what operations on them write, unless a single query needs more."""
 
 
 class WrittenBytes(TorchDispatchMode):
@@ -64,7 +64,8 @@ def score_queries(
     if network.training:
         network.eval()  # walks through all modules, which takes a twentieth of the time of one query
 
-    def score(start: int, stop: int) -> None:
+    def score(start: int, stop: int) -> int:
+        """Score a run of queries; returns the bytes of their inputs."""
         part = slice(start, min(stop, len(queries)))
         if inputs is None and len(queries) == 1:
             chunk = encoder.encode(queries, candidates)
@@ -73,14 +74,15 @@ def score_queries(
         else:
             chunk = inputs.take(torch.arange(start, part.stop))
         with torch.inference_mode():
-            scores[part] = network(chunk.to(device)).cpu().numpy()
+            scores[part] = network(chunk if device.type == "cpu" else chunk.to(device)).cpu().numpy()
+        return chunk.nbytes
 
     if len(queries) == 1:
         score(0, 1)
         return scores
     with WrittenBytes() as written:
-        score(0, 1)
-    step = max(1, CHUNK_BYTES // max(written.total, 1))
+        n_bytes = score(0, 1)
+    step = max(1, CHUNK_BYTES // max(written.total + n_bytes, 1))
     for start in range(1, len(queries), step):
         score(start, start + step)
     return scores

@@ -97,6 +97,12 @@ class EmbeddingRecall(BaseRecall):
 
     def _score(self, prepared: FloatArray, item_idx: IntArray) -> FloatArray:
         rows = self._index_rows(item_idx)
+        if prepared.shape[1] == 1:
+            score = rescore(prepared[:, 0], self.index.vectors, rows)
+            score[~prepared.any(axis=(1, 2))] = np.nan
+            if self.indexed is not None:
+                score[rows < 0] = np.nan
+            return score
         scores = [rescore(vectors, self.index.vectors, rows) for vectors in np.moveaxis(prepared, 1, 0)]
         absent = ~np.any(prepared, axis=2).T  # (I, B)
         best = np.max(np.where(absent[:, :, None], -np.inf, scores), axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -64,7 +65,7 @@ class ItemTable:
     def n_genres(self) -> int:
         return len(self.genre_names)
 
-    @property
+    @cached_property
     def genres(self) -> Labels | None:
         """The genres as labels; None without them."""
         if self.genre_offsets is None or self.genre_idx is None:

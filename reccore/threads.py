@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -66,6 +66,8 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 
     Entering it costs microseconds; ``threadpool_limits`` looks for the libraries each time, which takes milliseconds.
     """
+    if n_threads() == 1:
+        return nullcontext()
     limited: AbstractContextManager[Any] = _blas().limit(limits=1)
     return limited
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, feature, shares
-from ranking.features.history import candidate_genres, genre_counts, genre_rows
+from ranking.features.history import genre_counts, genre_rows, sums_over_genres
 from ranking.features.item import year_or_nan
 from reccore.arrays import FloatArray, IntArray
+from reccore.queries import LatestEvents
 
 RECENT_EVENTS = 5
 SECONDS_PER_YEAR = 31_556_952
@@ -15,7 +16,10 @@ SECONDS_PER_YEAR = 31_556_952
 
 def recent_items(batch: FeatureBatch) -> IntArray:
     """(B, 5) the latest events; -1 = none, which looks up the extra last row of the tables below."""
-    return batch.queries.padded(RECENT_EVENTS).item_idx
+    queries = batch.queries
+    return LatestEvents.of(queries.history_offsets[:-1], queries.history_offsets[1:], RECENT_EVENTS).take(
+        queries.history_idx, -1
+    )
 
 
 def year_rows(tables: FeatureTables) -> FloatArray:
@@ -28,23 +32,16 @@ def log_count_rows(tables: FeatureTables) -> FloatArray:
     return np.append(np.log1p(np.asarray(tables.items.statistics["count"], dtype=np.float32)), np.float32(np.nan))
 
 
-def genre_matches(batch: FeatureBatch) -> FloatArray:
-    """(B, K, 2) share of the candidate's genres in the whole history, and in its latest events."""
-    recent = batch.tables.once(genre_rows)[batch.once(recent_items)].sum(axis=1)  # (B, G)
-    both = np.stack([shares(batch.once(genre_counts)), shares(recent)], axis=2)  # (B, G, 2)
-    return np.where(batch.candidates.mask[:, :, None], batch.once(candidate_genres) @ both, np.float32(np.nan))
-
-
 @feature("cross.genre_match", side="pair", kind="number", requires=("items.genre_names",), default=True)
 def genre_match(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """Share of the history's genre labels that are the candidate's."""
-    return batch.once(genre_matches)[:, :, 0]
+    return _shares_of_genres(batch, batch.once(genre_counts))
 
 
 @feature("cross.genre_match_recent", side="pair", kind="number", requires=("items.genre_names",), default=True)
 def genre_match_recent(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """The same for the latest events."""
-    return batch.once(genre_matches)[:, :, 1]
+    return _shares_of_genres(batch, batch.tables.once(genre_rows)[batch.once(recent_items)].sum(axis=1))
 
 
 @feature("cross.year_gap_recent", side="pair", kind="number", requires=("items.year",), default=True)
@@ -68,6 +65,11 @@ def popularity_gap_recent(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """log(1 + events) of the candidate minus the mean of the latest events."""
     log_count = batch.tables.once(log_count_rows)
     return log_count[batch.candidates.item_idx] - _mean(log_count[batch.once(recent_items)])[:, None]
+
+
+def _shares_of_genres(batch: FeatureBatch, counts: FloatArray) -> FloatArray:
+    """(B, K) share of the candidate's genres among the counts (B, G)."""
+    return np.where(batch.candidates.mask, sums_over_genres(batch, shares(counts)), np.float32(np.nan))
 
 
 def _mean(values: FloatArray) -> FloatArray:

@@ -24,6 +24,7 @@ FIT_QUERIES = 4096
 QUERIES_PER_CHUNK = 128
 """Small enough that the features of a chunk stay in the cache of a core."""
 CLIP = 8.0
+SIDES: tuple[Side, ...] = get_args(Side)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,7 @@ class FeatureEncoder:
             absent = self._absent(chunk.queries)
             for values, (name, compute, fitted) in zip(columns, self._pair_features, strict=True):
                 values[:] = np.nan if name in absent else compute(chunk, fitted)
-            standardise(columns, self._pair_scale, CLIP, self.missing_number, pair[start:stop])
+            standardise(columns, self._scales["pair"], CLIP, self.missing_number, pair[start:stop])
             blocks.append(self._block("query", chunk, len(chunk.queries)))
             start = stop
         return RankingInputs(
@@ -158,18 +159,16 @@ class FeatureEncoder:
                 values[key] = self._values(field, data)
             columns[field.kind].append(self._encoded(field, values[key]))
         categories = np.stack(columns["category"], axis=1) if columns["category"] else np.zeros((n, 0), dtype=np.int64)
-        numbers = np.stack(columns["number"], axis=1) if columns["number"] else np.zeros((n, 0), dtype=np.float32)
         return FeatureBlock(
             torch.from_numpy(categories),
             tuple(torch.from_numpy(bag) for bag in columns["bag"]),
             tuple(torch.from_numpy(codes) for codes in columns["labels"]),
-            torch.from_numpy(numbers),
+            torch.from_numpy(self._standardised(side, columns["number"], n)),
         )
 
     @cached_property
     def _fields_of_side(self) -> dict[Side, list[FeatureField]]:
-        sides: tuple[Side, ...] = get_args(Side)
-        return {side: [field for field in self.schema.fields if field.side == side] for side in sides}
+        return {side: [field for field in self.schema.fields if field.side == side] for side in SIDES}
 
     @cached_property
     def _declared(self) -> dict[str, tuple[Feature, Fitted]]:
@@ -208,29 +207,26 @@ class FeatureEncoder:
         return feature.compute(data, fitted)
 
     def _encoded(self, field: FeatureField, values: Values) -> Values:
-        """Numbers standardised or in buckets; all other values as they are."""
-        if field.bucket_of:
-            return bucket_codes(values, self.state[field.name]["boundaries"])
-        if field.kind != "number":
-            return values
-        numbers = np.array(values, dtype=np.float32)
-        self._standardise(numbers, self.state[field.name]["scale"])
-        return numbers
+        """Buckets of a number; all other values as they are."""
+        return bucket_codes(values, self.state[field.name]["boundaries"]) if field.bucket_of else values
+
+    def _standardised(self, side: Side, columns: Sequence[Values], n: int) -> FloatArray:
+        """(n, M) numbers of a side."""
+        values: FloatArray = np.empty((len(columns), n, 1), dtype=np.float32)
+        for row, column in zip(values, columns, strict=True):
+            row[:, 0] = column
+        found: FloatArray = np.empty((n, 1, len(columns)), dtype=np.float32)
+        standardise(values, self._scales[side], CLIP, self.missing_number, found)
+        return found[:, 0]
 
     @cached_property
-    def _pair_scale(self) -> FloatArray:
-        """(2, P) mean and deviation of the numbers of the pair side."""
-        scales = [self.state[field.name]["scale"] for field in self.schema.of("pair", "number")]
-        return np.stack(scales, axis=1) if scales else np.zeros((2, 0), dtype=np.float32)
-
-    def _standardise(self, values: FloatArray, scale: FloatArray) -> None:
-        """Standardise numbers in place by mean and deviation; what is not finite becomes ``missing_number``."""
-        missing = ~np.isfinite(values)
-        mean, deviation = scale
-        values -= mean
-        values /= deviation
-        np.clip(values, -CLIP, CLIP, out=values)
-        np.copyto(values, np.float32(self.missing_number), where=missing)
+    def _scales(self) -> dict[Side, FloatArray]:
+        """(2, M) mean and deviation of the numbers of each side."""
+        scales = {}
+        for side in SIDES:
+            of_side = [self.state[field.name]["scale"] for field in self.schema.of(side, "number")]
+            scales[side] = np.stack(of_side, axis=1) if of_side else np.zeros((2, 0), dtype=np.float32)
+        return scales
 
     def write(self, bundle: BundleWriter) -> None:
         """Store the fitted state of every field under its name, and the tables."""

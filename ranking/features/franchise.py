@@ -25,5 +25,5 @@ def franchise_seen(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     keys = batch.once(event_rows) * size + franchise[batch.queries.history_idx]
     counts = np.bincount(keys, minlength=n * size).reshape(n, size)
     counts[:, 0] = 0
-    seen = np.log1p(counts.astype(np.float32))[np.arange(n)[:, None], franchise[batch.candidates.item_idx]]
-    return np.where(batch.candidates.mask, seen, np.float32(np.nan))
+    seen = counts[np.arange(n)[:, None], franchise[batch.candidates.item_idx]].astype(np.float32)
+    return np.where(batch.candidates.mask, np.log1p(seen), np.float32(np.nan))

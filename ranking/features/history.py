@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranking.features.declaration import FeatureBatch, FeatureTables
-from ranking.features.kernels import label_sums, rating_deviations
+from ranking.features.kernels import label_sums, rating_deviations, sums_of_labels
 from reccore.arrays import BoolArray, FloatArray, IntArray, row_of_each
 
 V = TypeVar("V", bound=np.generic)
@@ -42,8 +42,16 @@ def candidate_genre_number(batch: FeatureBatch) -> FloatArray:
 
 def mean_over_genres(batch: FeatureBatch, values: FloatArray) -> FloatArray:
     """Mean over each candidate's genres of (B, G) values of each query, (B, K); NaN without genres."""
-    total: FloatArray = np.matmul(batch.once(candidate_genres), values[:, :, None])[:, :, 0]
-    return total / batch.once(candidate_genre_number)
+    return sums_over_genres(batch, values) / batch.once(candidate_genre_number)
+
+
+def sums_over_genres(batch: FeatureBatch, values: FloatArray) -> FloatArray:
+    """Sums over each candidate's genres of (B, G) values of each query, (B, K); 0 without genres."""
+    item_idx, genres = batch.candidates.item_idx, batch.tables.items.genres
+    sums: FloatArray = np.zeros(item_idx.shape, dtype=np.float32)
+    if genres is not None:
+        sums_of_labels(values, item_idx, genres.offsets, genres.idx, sums)
+    return sums
 
 
 def event_rows(batch: FeatureBatch) -> IntArray:

@@ -132,3 +132,17 @@ def rating_deviations(
         means[row] = total / n if n > 0 else np.nan
         for event in range(offsets[row], offsets[row + 1]):
             deviation[event] = 0.0 if np.isnan(rating[event]) else rating[event] - means[row]
+
+
+@njit(nogil=True, cache=True)
+def sums_of_labels(
+    values: np.ndarray, item_idx: np.ndarray, label_offsets: np.ndarray, labels: np.ndarray, sums: np.ndarray
+) -> None:
+    """Fill ``sums`` (B, K), given as zeros, with the values (B, L) of each candidate's labels; padding stays 0."""
+    for row in range(len(sums)):
+        for j in range(sums.shape[1]):
+            if item_idx[row, j] >= 0:
+                total = np.float32(0.0)
+                for at in range(label_offsets[item_idx[row, j]], label_offsets[item_idx[row, j] + 1]):
+                    total += values[row, labels[at]]
+                sums[row, j] = total

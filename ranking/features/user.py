@@ -159,6 +159,7 @@ def top_genres(batch: FeatureBatch, _: Fitted) -> FloatArray:
     """Equal shares of the history's three most frequent genres; of equally frequent ones the first."""
     counts = batch.once(genre_counts)
     top = np.argsort(-counts, axis=1, kind="stable")[:, :TOP_GENRES]
+    row = np.arange(len(counts))[:, None]
     chosen = np.zeros_like(counts)
-    np.put_along_axis(chosen, top, 1.0, axis=1)
-    return shares(np.where(counts > 0, chosen, np.float32(0)))
+    chosen[row, top] = counts[row, top] > 0
+    return shares(chosen)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ranking import deepfm
+from ranking import frozen_deepfm
 from ranking.config import NeuralRankerConfig
 from ranking.deepfm import DeepFM, DeepFMNetwork
 from ranking.features import FeatureEncoder
@@ -53,7 +53,8 @@ def test_network_equals_the_formula_computed_pair_by_pair(items_of: Callable[[It
 def test_a_frozen_network_has_the_same_logits(
     items_of: Callable[[ItemTable], ItemTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deepfm, "ITEMS_PER_CHUNK", 7)
+    monkeypatch.setattr(frozen_deepfm, "ITEMS_PER_CHUNK", 7)
+    monkeypatch.setattr(frozen_deepfm, "CANDIDATES_PER_CHUNK", 9)  # two queries
     setting = board_setting(n_users=6, k=4)
     encoder = FeatureEncoder.fit(setting.samples, items_of(setting.items), setting.users)
     network = DeepFMNetwork(encoder, NeuralRankerConfig(embedding_size=3, hidden=(5, 4), dropout=0.5)).eval()
