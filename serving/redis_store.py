@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import msgspec
+from loguru import logger
 
 from reccore import ConfigError, RawId
 from serving.errors import StoreError
@@ -109,9 +110,16 @@ class RedisStore:
 @contextmanager
 def _failures() -> Iterator[None]:
     """Errors of Redis as ``StoreError``, whose message does not have the URL and so no password."""
-    from redis.exceptions import RedisError
+    from redis import exceptions
 
     try:
         yield
-    except (RedisError, OSError) as error:
-        raise StoreError(f"the Redis store of live events failed: {type(error).__name__}") from error
+    except exceptions.AuthenticationError as error:
+        raise StoreError("the Redis store of live events refuses the password of its URL") from error
+    except exceptions.TimeoutError as error:
+        raise StoreError("the Redis store of live events does not answer in time") from error
+    except (exceptions.ConnectionError, OSError) as error:
+        raise StoreError("the Redis store of live events cannot be reached; is its server running?") from error
+    except exceptions.RedisError as error:
+        logger.exception("the Redis store of live events answers with an error")
+        raise StoreError("the Redis store of live events answers with an error, which is in the log") from error

@@ -413,4 +413,41 @@ REQUESTS = [
         "movie … is not in the catalogue of this pipeline (… films), so",
     ),
 ]
-TROUBLES = [*OWN_DATA, *CONFIGS, *ORDER, *BUNDLES, *REQUESTS]
+SERVICE = [
+    Trouble(
+        "nothing to serve",
+        without("models/pipeline"),
+        "serve",
+        [],
+        "a pipeline to serve not found at …; run first:",
+    ),
+    Trouble(
+        "an address that is none of this machine",
+        nothing,
+        "serve",
+        ["--host", "192.0.2.1", "--open"],
+        "cannot listen on …: …; choose another --port",
+    ),
+    Trouble(
+        "a service for everyone without a key",
+        nothing,
+        "serve",
+        ["--host", "0.0.0.0"],
+        "--host … can be reached from other machines: set a key",
+    ),
+    Trouble(
+        "a store of another kind",
+        nothing,
+        "serve",
+        ["--store", "mysql://localhost"],
+        "a store is sqlite:///path or redis://host:port/db, got one of the kind",
+    ),
+    Trouble(
+        "a store that cannot be reached",
+        nothing,
+        "serve",
+        ["--store", "redis://127.0.0.1:1/0"],
+        "the Redis store of live events cannot be reached; is its server running?",
+    ),
+]
+TROUBLES = [*OWN_DATA, *CONFIGS, *ORDER, *BUNDLES, *REQUESTS, *SERVICE]

@@ -148,9 +148,33 @@ def test_writers_in_several_processes_lose_nothing(store: EventStore, url: str) 
 
 
 def test_a_redis_that_has_gone_is_a_store_error(tmp_path: Path, redis_url: str) -> None:
-    with pytest.raises(StoreError, match="ConnectionError") as found:
+    with pytest.raises(StoreError, match="cannot be reached") as found:
         open_store(f"redis://:secret@127.0.0.1:{free_port()}/0")
     assert "secret" not in str(found.value)
+
+
+def test_a_redis_with_a_password(redis_url: str) -> None:
+    import redis
+
+    admin = redis.Redis.from_url(redis_url)
+    admin.config_set("requirepass", "secret")
+    try:
+        with pytest.raises(StoreError, match="refuses the password") as found:
+            open_store(redis_url.replace("redis://", "redis://:wrong@"))
+        assert "wrong" not in str(found.value)
+        open_store(redis_url.replace("redis://", "redis://:secret@")).close()
+    finally:
+        redis.Redis.from_url(redis_url, password="secret").config_set("requirepass", "")
+
+
+def test_a_redis_that_holds_other_things_is_a_store_error(redis_url: str) -> None:
+    import redis
+
+    opened = open_store(redis_url)
+    redis.Redis.from_url(redis_url).set("movielens-rec:events:77", "text")
+    with pytest.raises(StoreError, match="answers with an error"):
+        opened.events(77)
+    opened.close()
 
 
 def test_every_commit_to_sqlite_is_synced(tmp_path: Path) -> None:
