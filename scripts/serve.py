@@ -66,7 +66,9 @@ class ServeSettings(ComponentConfig):
         description="seconds after which a component of the pipeline is skipped in a request; 0: none is",
     )
     allowed_hosts: Names = Field(default=(), description="names in the Host header to answer to, besides loopback's")
-    posters: Path | None = Field(default=None, description="folder of posters named MOVIE_ID.jpg")
+    posters: Path | None = Field(
+        default=None, description="folder of posters named MOVIE_ID.jpg (default: those that the crawler has fetched)"
+    )
     open: bool = Field(default=False, strict=True, description="listen beyond this machine without an API key")
 
 
@@ -80,10 +82,13 @@ def main(argv: list[str] | None = None) -> None:
             f"--host {job.host} can be reached from other machines: set a key in the environment variable {API_KEY}, "
             "or give --open to serve anyone"
         )
+    if job.posters is not None and not job.posters.is_dir():
+        raise ConfigError(f"--posters {job.posters} is no folder")
     settings = Settings(
         pipeline=str(pipeline_folder(job, space)),
         store=job.store or f"sqlite:///{space.root / EVENTS}",
         posters=None if job.posters is None else str(job.posters),
+        data_root=str(space.root),
         host=job.host,
         port=job.port,
         allowed_hosts=job.allowed_hosts,

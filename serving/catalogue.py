@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from pipeline.history import encode_ids
 from reccore import IdMap, Interactions, ItemTable, RawId, Vocabulary, parse_raw_id
 from reccore.arrays import IntArray
 from reccore.titles import natural_title
+from serving.posters import Posters
 from serving.responses import Film
 
 HIGHEST = chr(0x10FFFF)
@@ -24,11 +24,11 @@ class Catalogue:
     Args:
         items: facts by index.
         vocabulary: raw ids.
-        posters: folder of images named ``<movie id>.jpg``; None = none.
+        posters: their images; None = none.
     """
 
-    def __init__(self, items: ItemTable, vocabulary: Vocabulary, posters: Path | None = None) -> None:
-        self.items, self.ids, self.posters = items, vocabulary.items, posters
+    def __init__(self, items: ItemTable, vocabulary: Vocabulary, posters: Posters | None = None) -> None:
+        self.items, self.ids, self._posters = items, vocabulary.items, posters
         self._films: dict[int, Film] = {}
 
     def __len__(self) -> int:
@@ -85,12 +85,8 @@ class Catalogue:
             genres=tuple(self.items.genres_of(item)),
             ratings=int(self.counts[item]),
             mean_rating=round(float(mean[item]), 2) if known and mean is not None else None,
-            poster=f"/posters/{movie_id}.jpg" if self._has_poster(movie_id) else None,
+            poster=None if self._posters is None or self._posters.of(movie_id) is None else f"/posters/{movie_id}.jpg",
         )
-
-    def _has_poster(self, movie_id: RawId) -> bool:
-        # Ids of text are not used as names of files.
-        return self.posters is not None and isinstance(movie_id, int) and (self.posters / f"{movie_id}.jpg").is_file()
 
 
 def ids_with_prefix(ids: IdMap, prefix: str, limit: int) -> IntArray:

@@ -19,6 +19,7 @@ from reccore import ArtefactError
 from reccore.bundle import MANIFEST
 from serving.catalogue import Catalogue, rating_scale
 from serving.live_histories import LiveHistories
+from serving.posters import Posters
 from serving.responses import InfoAnswer
 from serving.search import FilmSearch
 from serving.store import EventStore
@@ -53,6 +54,7 @@ class Model:
         pipeline: ready to answer.
         histories: of the model with the live events; those that the pipeline reads.
         catalogue: facts of films.
+        notice: sentence to show with the posters.
         signature: of the bundle that it was loaded from.
     """
 
@@ -60,6 +62,7 @@ class Model:
     pipeline: Pipeline
     histories: LiveHistories
     catalogue: Catalogue
+    notice: str | None
     signature: Signature | None
 
     @cached_property
@@ -92,6 +95,7 @@ class Model:
             rating_step=None if scale is None else scale[1],
             has_diversity=trade_off is not None,
             default_diversity=None if trade_off is None else round(1 - trade_off, 4),
+            notice=self.notice,
         )
 
     def check(self) -> None:
@@ -116,7 +120,7 @@ class Model:
         logger.info("model {} answers: {:,} films, {:,} users", self.version, self.info.movies, self.info.users)
 
 
-def load_model(folder: Path, store: EventStore, posters: Path | None = None) -> Model:
+def load_model(folder: Path, store: EventStore, posters: Posters | None = None) -> Model:
     """Load the pipeline of a folder and check that it answers.
 
     A bundle that is replaced while it is read is read again, so that a model never has parts of two bundles.
@@ -140,12 +144,13 @@ def load_model(folder: Path, store: EventStore, posters: Path | None = None) -> 
     raise ArtefactError(f"the pipeline at {folder} is being replaced again and again; try later")
 
 
-def _load(folder: Path, store: EventStore, posters: Path | None, signature: Signature | None) -> Model:
+def _load(folder: Path, store: EventStore, posters: Posters | None, signature: Signature | None) -> Model:
     bundle = open_pipeline(folder)
     vocabulary = bundle.vocabulary()
     histories = LiveHistories(FrozenHistoryStore.load(bundle.path, vocabulary), store)
     pipeline = pipeline_of(bundle, histories=histories)
     catalogue = Catalogue(pipeline.items, vocabulary, posters)
-    model = Model(bundle.fingerprint[:12], pipeline, histories, catalogue, signature)
+    notice = None if posters is None else posters.notice
+    model = Model(bundle.fingerprint[:12], pipeline, histories, catalogue, notice, signature)
     model.check()
     return model

@@ -180,7 +180,7 @@ class SimilarAnswer(msgspec.Struct, frozen=True):
 
 
 class InfoAnswer(msgspec.Struct, frozen=True):
-    """What the service answers with."""
+    """What the service answers with; ``notice`` is to be shown with the posters."""
 
     model_version: str
     movies: int
@@ -195,6 +195,7 @@ class InfoAnswer(msgspec.Struct, frozen=True):
     rating_step: float | None
     has_diversity: bool
     default_diversity: float | None
+    notice: str | None
 
 
 class EventAnswer(msgspec.Struct, frozen=True):

@@ -9,10 +9,12 @@ from pathlib import Path
 from loguru import logger
 
 from pipeline import StageLimits
+from reccore import Workspace
 from reccore.threads import limit_threads
 from serving.errors import not_ready
 from serving.metrics import Metrics
 from serving.model import Model, load_model
+from serving.posters import Posters
 from serving.settings import Settings
 from serving.store import EventStore, GuardedStore
 from serving.stores import open_store
@@ -60,8 +62,13 @@ class Service:
         return StageLimits(source=seconds, hydrate=seconds, score=seconds, select=seconds)
 
     @cached_property
-    def posters(self) -> Path | None:
-        return None if self.settings.posters is None else Path(self.settings.posters)
+    def posters(self) -> Posters:
+        """Images of the settings' folder, or else of its data root."""
+        if self.settings.posters is not None:
+            return Posters.named_by_id(Path(self.settings.posters))
+        if self.settings.data_root is not None:
+            return Posters.crawled(Workspace(Path(self.settings.data_root)))
+        return Posters({})
 
     def load(self) -> Model:
         """Load the model of the settings' folder; errors are those of ``load_model``."""

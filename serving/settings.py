@@ -20,7 +20,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         pipeline: folder of the pipeline, which is watched for new ones.
         store: ``sqlite:///path`` or ``redis://host:port/db``.
-        posters: folder of poster images named by movie id; None = none.
+        posters: folder of poster images named by movie id; None = those that the crawler has fetched.
+        data_root: of the crawler's images; None = no images of it.
         host: address to bind.
         port: to bind.
         allowed_hosts: names that a request may carry in its Host header, besides the loopback names.
@@ -39,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: str
     store: str
     posters: str | None = None
+    data_root: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     allowed_hosts: tuple[str, ...] = ()

@@ -253,10 +253,11 @@ function showError(error, retry) {
 }
 
 function showColophon(version) {
-  const { movies, users, channels } = state.info;
+  const { movies, users, channels, notice } = state.info;
   byId("colophon").replaceChildren(
     h("p", {}, t("colophon", { version, movies, users, channels: channels.length })),
     h("p", {}, t("colophon.terms")),
+    notice ? h("p", {}, notice) : "",
   );
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 
 from serving.errors import not_found
+from serving.posters import TYPES as POSTER_TYPES
 from serving.routes._shared import TheService
 
 PAGE = Path(__file__).resolve().parents[1] / "page"
@@ -22,7 +23,7 @@ TYPES = {
     ".woff2": "font/woff2",
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*", re.IGNORECASE)
-_POSTER = re.compile(r"-?\d{1,19}")
+_POSTER = re.compile(r"[0-9]{1,19}")
 router = APIRouter(include_in_schema=False)
 
 
@@ -40,11 +41,11 @@ async def static(name: str) -> Response:
 @router.get("/posters/{movie_id}.jpg")
 async def poster(movie_id: str, service: TheService) -> Response:
     """The poster of a film."""
-    folder = service.posters
-    if folder is None or not _POSTER.fullmatch(movie_id) or not (folder / f"{movie_id}.jpg").is_file():
+    file = service.posters.of(int(movie_id)) if _POSTER.fullmatch(movie_id) else None
+    if file is None or not file.is_file():
         raise not_found("there is no poster of this film")
-    image = (folder / f"{movie_id}.jpg").read_bytes()
-    return Response(image, media_type="image/jpeg", headers={"cache-control": "max-age=86400"})
+    headers = {"cache-control": "max-age=86400"}
+    return Response(file.read_bytes(), media_type=POSTER_TYPES[file.suffix], headers=headers)
 
 
 def _file(name: str) -> Response:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
 from reccore import IdMap, ItemTable, Workspace
-from serving.catalogue import Catalogue, ids_with_prefix
+from serving.catalogue import ids_with_prefix
+from serving.posters import TMDB_NOTICE, Posters
 from serving.search import FilmSearch
 from tests.pipeline.small import CLUSTERS, N_MOVIES, N_RATINGS, N_USERS, movie_id, user_id
 from tests.serving.conftest import Start, error_of, service_of
@@ -173,7 +178,7 @@ def test_the_facts_of_the_model(client: TestClient) -> None:
     assert (info["has_diversity"], info["default_diversity"]) == (True, 0.3)
 
 
-def test_posters_are_served_where_they_are(start: Start, trained: Workspace, tmp_path) -> None:
+def test_posters_are_served_where_they_are(start: Start, trained: Workspace, tmp_path: Path) -> None:
     folder = tmp_path / "posters"
     folder.mkdir()
     (folder / f"{movie_id(3)}.jpg").write_bytes(b"\xff\xd8image")
@@ -188,12 +193,31 @@ def test_posters_are_served_where_they_are(start: Start, trained: Workspace, tmp
         error_of(client.get(f"/posters/{name}.jpg"), 404, "not_found")
 
 
-def test_ids_of_text_name_no_files(tmp_path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"image")
-    ids = IdMap(np.array(["a"], dtype=object))
-    vocabulary = type("Ids", (), {"items": ids})()
-    catalogue = Catalogue(ItemTable(n_items=1), vocabulary, tmp_path)
-    assert catalogue.film(0).poster is None
+def test_posters_of_the_crawler_are_found_by_the_links(start: Start, own: Workspace) -> None:
+    folder = own.raw / "tmdb" / "posters" / "w342"
+    folder.mkdir(parents=True)
+    (folder / "abc.jpg").write_bytes(b"\xff\xd8image")
+    (own.processed / "tmdb").mkdir()
+    links = {"movieId": [movie_id(3), movie_id(4), movie_id(5)], "tmdbId": [11, 12, None]}
+    movies = {"tmdbId": [11, 12], "posterPath": ["/abc.jpg", None]}
+    pq.write_table(pa.table(links), own.processed / "links.parquet")
+    pq.write_table(pa.table(movies), own.processed / "tmdb" / "movies.parquet")
+    client = start(data_root=str(own.root))
+    found = [client.get(f"/v1/movies/{movie_id(m)}").json()["poster"] for m in (3, 4, 5)]
+    assert found == [f"/posters/{movie_id(3)}.jpg", None, None]
+    assert client.get(found[0]).content == b"\xff\xd8image"
+    assert client.get("/v1/info").json()["notice"] == TMDB_NOTICE
+
+
+def test_without_posters_there_is_no_notice(start: Start, trained: Workspace) -> None:
+    assert start(data_root=str(trained.root)).get("/v1/info").json()["notice"] is None
+
+
+def test_ids_of_text_name_no_files(tmp_path: Path) -> None:
+    (tmp_path / "5.jpg").write_bytes(b"image")
+    posters = Posters.named_by_id(tmp_path)
+    assert posters.of(5) == tmp_path / "5.jpg"
+    assert posters.of("5") is None
 
 
 @pytest.mark.parametrize(
