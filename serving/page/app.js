@@ -7,8 +7,8 @@ import { byId, h } from "./dom.js";
 import { showFunnel } from "./funnel.js";
 import { showHeadline } from "./headline.js";
 import { t, translate } from "./i18n.js";
-import { compare, goneFilms, movesNote } from "./moves.js";
-import { degradedNote, errorBox } from "./notices.js";
+import { compare, goneFilms, movesNote, summary } from "./moves.js";
+import { degradedNote, errorBox, unknownNote } from "./notices.js";
 import { clearOwn, rateAsUser, rateOwn, removeOwn } from "./rating.js";
 import { scaleOf } from "./stars.js";
 import { eventsByFilm, forget, listBody, newState, NO_FILTERS, recommendationBody, STEP } from "./state.js";
@@ -169,7 +169,7 @@ async function drawCurve() {
 function showAnswer() {
   const { answer, info } = state;
   const moves = state.reference === null ? null : compare(state.reference, answer.items);
-  byId("notices").replaceChildren(degradedNote(answer) ?? "");
+  byId("notices").replaceChildren(degradedNote(answer) ?? "", unknownNote(answer) ?? "");
   byId("moves").replaceChildren(movesNote(state, moves, actions.back) ?? "");
   showHeadline(state);
   showFilms(answer.items, { moves, info, scale: state.scale, events: eventsByFilm(state), actions });
@@ -178,15 +178,16 @@ function showAnswer() {
   );
   showFunnel(answer.trace, info);
   showColophon(answer.model_version);
-  byId("live").textContent = answer.items.length
-    ? t("list.updated", {
-        titles: answer.items
-          .slice(0, 3)
-          .map((film) => film.title)
-          .join(", "),
-      })
-    : t("list.empty");
+  byId("live").textContent = spoken(answer, moves);
   if (followed !== null) ask(followed, { scroll: false });
+}
+
+/** What screen readers say of a new list. */
+function spoken(answer, moves) {
+  if (answer.items.length === 0) return t("list.empty");
+  const titles = answer.items.slice(0, 3).map((film) => film.title);
+  const words = t("list.updated", { titles: titles.join(", ") });
+  return moves === null ? words : `${summary(moves)} ${words}`;
 }
 
 function emptyNote(answer) {

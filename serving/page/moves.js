@@ -35,12 +35,16 @@ export function moveMark(film, moves) {
   );
 }
 
+/** How many films moved, in words. */
+export function summary({ up, down, new: fresh, gone }) {
+  const still = up + down + fresh + gone.length === 0;
+  return still ? t("moves.none") : t("moves.summary", { up, down, new: fresh, gone: gone.length });
+}
+
 /** The line above the list during a what-if or after a change. */
 export function movesNote(state, moves, onBack) {
   if (moves === null) return null;
   const whatIf = state.whatIf.size > 0;
-  const still = moves.up + moves.down + moves.new + moves.gone.length === 0;
-  const { up, down, new: fresh, gone } = moves;
   return h(
     "div",
     { class: whatIf ? "moves whatif" : "moves" },
@@ -49,7 +53,7 @@ export function movesNote(state, moves, onBack) {
       {},
       h("strong", {}, whatIf ? `${t("moves.whatif")} ${changes(state)}` : t("moves.since")),
       " ",
-      still ? t("moves.none") : t("moves.summary", { up, down, new: fresh, gone: gone.length }),
+      summary(moves),
     ),
     whatIf && h("button", { type: "button", class: "strong", on: { click: onBack } }, t("moves.back")),
   );

@@ -58,3 +58,9 @@ export function degradedNote(answer) {
       : null,
   );
 }
+
+/** Films of the history that the service's catalogue does not have, or null. */
+export function unknownNote(answer) {
+  const count = answer.unknown.length;
+  return count === 0 ? null : h("div", { class: "notice" }, h("p", {}, t("unknown", { count })));
+}

@@ -5,6 +5,7 @@ Without Chromium these tests are skipped; with REQUIRE_BROWSER=1 in the environm
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -26,11 +27,23 @@ from reccore import Workspace
 ROOT = Path(__file__).resolve().parents[3]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
-START_SECONDS = 120
+START_SECONDS = 180
+USER = {"user_id": 43}
+FIRST_REQUESTS: tuple[tuple[str, dict[str, Any] | None], ...] = (
+    ("/readyz", None),
+    ("/v1/recommendations", USER | {"explain": True}),
+    ("/v1/recommendations", {"history": []}),
+    ("/v1/trade-offs", USER),
+    ("/v1/explain", USER | {"movie_id": 5}),
+)
 
 
 @pytest.fixture(scope="session")
 def executable() -> str:
+    return find_browser()
+
+
+def find_browser() -> str:
     """Chromium; skips without it, or fails where REQUIRE_BROWSER asks for it."""
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
@@ -55,28 +68,32 @@ def serving(pipeline: Path, folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "scripts/serve.py", "--pipeline", str(pipeline), "--port", str(port)]
-    command += ["--store", f"sqlite:///{folder}/events.sqlite", "--rate_limit", "0"]
+    command += ["--store", f"sqlite:///{folder}/events.sqlite", "--rate_limit", "0", "--stage_limit", "0"]
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": "."}, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_until_ready(process, address, folder / "serve.log")
+        for path, body in FIRST_REQUESTS:
+            wait_for_answer(process, address + path, body, folder / "serve.log")
         yield address
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+def wait_for_answer(process: subprocess.Popen[bytes], url: str, body: dict[str, Any] | None, log: Path) -> None:
+    """Ask until the service answers: the first requests compile loops and take longer than it lets clients wait."""
+    data = None if body is None else json.dumps(body).encode()
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         assert process.poll() is None, log.read_text()
         try:
-            with urllib.request.urlopen(f"{address}/readyz", timeout=5):
+            request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=60):
                 return
         except (urllib.error.URLError, TimeoutError):
             time.sleep(0.2)
-    pytest.fail(f"not ready after {START_SECONDS} s: {log.read_text()}")
+    pytest.fail(f"no answer from {url} within {START_SECONDS} s: {log.read_text()}")
 
 
 @pytest.fixture(scope="session")

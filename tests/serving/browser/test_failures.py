@@ -65,6 +65,13 @@ def test_a_degraded_answer_says_what_is_missing(open_page: Open) -> None:
     assert "took longer than 50 ms" in page.locator("#funnel").inner_text()
 
 
+def test_films_that_the_catalogue_does_not_have_are_said(open_page: Open) -> None:
+    taste = json.dumps([{"movie_id": 999_999, "title": "Lost", "rating": 4}, {"movie_id": 5, "title": "Known"}])
+    page = open_page(before=lambda page: page.add_init_script(f"localStorage.setItem('taste', {json.dumps(taste)})"))
+    settled(page)
+    assert "1 film of this history is not in the catalogue" in page.locator("#notices").inner_text()
+
+
 def test_titles_are_text_and_never_markup(open_page: Open) -> None:
     hostile = '<img src=x onerror="window.stolen = 1"><b>bold</b>'
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.serving.browser.conftest import find_browser
+
 PAGE = Path(__file__).resolve().parents[3] / "serving" / "page"
 FILES = sorted(path for path in PAGE.rglob("*") if path.is_file())
 ENTRY = re.compile(r'^  (?:"([^"]+)"|([\w]+)):\s*(.*?)(?=^  "|^  \w+:|^};)', re.MULTILINE | re.DOTALL)
@@ -59,3 +61,13 @@ def test_every_module_and_style_that_is_named_exists() -> None:
     for path in PAGE.rglob("*.js"):
         for target in re.findall(r'from "(\.[^"]+)"', path.read_text(encoding="utf-8")):
             assert (path.parent / target).is_file(), (path.name, target)
+
+
+def test_a_missing_browser_skips_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("REQUIRE_BROWSER", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no Chromium"):
+        find_browser()
+    monkeypatch.setenv("REQUIRE_BROWSER", "1")
+    with pytest.raises(pytest.fail.Exception, match="no Chromium"):
+        find_browser()

@@ -40,6 +40,9 @@ def test_without_an_event_of_a_user_and_back(open_page: Open) -> None:
     note = page.locator(".moves.whatif")
     removed = page.locator(".event.gone .event-title > span").first.inner_text()
     assert f"What if without {removed}:" in note.inner_text()
+    counts = re.search(r"\d+ up, \d+ down, \d+ new, \d+ gone\.", note.inner_text())
+    assert counts is not None
+    assert page.locator("#live").inner_text().startswith(counts[0])  # screen readers hear it too
     page.get_by_role("button", name="Back to the real list").click()
     assert changed(page, now) == real
     assert page.locator(".move, .moves.whatif, .event.gone").count() == 0
