@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def show_user(page: Any, address: str, user: str) -> None:
-    """Open the page and show the list of a user, with the trade-off drawn and the way of its first film open."""
+    """Open the page and show the list of a user, with the trade-off drawn."""
     page.route("**/posters/*", lambda route: route.abort())
     page.goto(address)
     page.locator("#films .film:not(.skeleton)").first.wait_for()
@@ -53,7 +53,13 @@ def show_user(page: Any, address: str, user: str) -> None:
     page.locator("#headline", has_text=f"user {user}").wait_for()
     page.locator("#films .reason").first.wait_for()
     page.locator("#variety-curve .here").wait_for()
+    for _ in range(3):  # wanted, not wanted, any: the same list again, timed while the browser has nothing to draw
+        page.wait_for_timeout(1_000)
+        page.locator(".pill").first.click()
+        page.locator("#films:not([aria-busy])").wait_for()
+    page.wait_for_timeout(1_000)
     page.evaluate("document.activeElement.blur()")
+    page.mouse.move(0, 0)
 
 
 def with_few_colours(png: bytes) -> bytes:
