@@ -171,3 +171,22 @@ def test_data_without_ratings_offer_seen_in_place_of_stars(open_page: Open) -> N
     page.locator("#films .film").first.get_by_role("button", name="I have seen").click()
     now = changed(page, before)
     assert before[0] not in now
+
+
+def test_data_without_genres_and_years_have_no_filters_for_them(open_page: Open) -> None:
+    def bare_info(body: dict[str, Any]) -> None:
+        body |= {"genres": [], "years": None}
+
+    def bare_films(body: dict[str, Any]) -> None:
+        for film in body.get("items", body.get("movies", [])):
+            film |= {"genres": [], "year": None, "title": str(film["movie_id"]), "label": str(film["movie_id"])}
+
+    def before(page: Any) -> None:
+        page.route("**/v1/info", lambda route: altered(route, bare_info))
+        for path in (LISTS, "**/v1/movies*"):
+            page.route(path, lambda route: altered(route, bare_films))
+
+    page = settled(open_page(before=before))
+    assert page.locator(".genre-filter, input[type=number], .year").count() == 0
+    assert page.get_by_role("combobox", name="Known to").count() == 1
+    assert page.locator("#films svg.poster text").count() == 12  # the title alone, without a year

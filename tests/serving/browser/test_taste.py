@@ -47,6 +47,17 @@ def test_removing_a_rating_can_be_undone(open_page: Open) -> None:
     assert history(page) == [film]
 
 
+def test_starting_over_can_be_undone(open_page: Open) -> None:
+    page = open_page()
+    rated = [rate(page, text, 4) for text in ("Film 12", "Film 16")]
+    page.get_by_role("button", name="Start over").click()
+    page.get_by_role("heading", level=1, name="Start with a film you love").wait_for()
+    assert history(page) == []
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("heading", level=1, name="12 films for your taste").wait_for()
+    assert history(page) == rated[::-1]
+
+
 def test_a_changed_rating_changes_the_list(open_page: Open) -> None:
     page = open_page()
     rate(page, "Film 12", 5)
