@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 ARTICLES = (
     *("the", "a", "an"),
@@ -18,6 +19,7 @@ _FIRST = re.compile(r"(?:the|an?) ")
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
+@lru_cache(maxsize=1 << 15)  # lists show the same films again and again
 def natural_title(title: str) -> str:
     """The title with its article in front, in further titles in parentheses too.
 

@@ -21,7 +21,7 @@ faiss: Any = typed_faiss
 SLACK = 8
 # Factor by which more items are proposed where rounding or ties leave the last place open.
 WIDENING = 4
-# Size of one float32 product: 4 MB stay in the cache until the best of it are chosen.
+# Size of one float32 product: 4 MB stay in the cache until the best of it are chosen. Fewer queries take more items.
 QUERIES_PER_CHUNK, ITEMS_PER_BLOCK = 128, 8192
 
 
@@ -77,9 +77,10 @@ class ExactSearch:
     def _propose(self, queries: FloatArray, n: int, exclude: Exclusions) -> Candidates:
         """The best ``n`` items by float32 scores."""
         best = RunningTopK(len(self.vectors), n, exclude)
-        buffer = np.empty(len(queries) * min(ITEMS_PER_BLOCK, len(self.vectors)), dtype=np.float32)
-        for start in range(0, len(self.vectors), ITEMS_PER_BLOCK):
-            block = self.vectors[start : start + ITEMS_PER_BLOCK]
+        step = QUERIES_PER_CHUNK * ITEMS_PER_BLOCK // max(len(queries), 1)  # at least ITEMS_PER_BLOCK
+        buffer = np.empty(len(queries) * min(step, len(self.vectors)), dtype=np.float32)
+        for start in range(0, len(self.vectors), step):
+            block = self.vectors[start : start + step]
             products = buffer[: len(queries) * len(block)].reshape(len(queries), len(block))
             best.push(np.matmul(queries, block.T, out=products), start)
         return best.best()
