@@ -76,21 +76,15 @@ class Service:
 
     def use(self, model: Model) -> None:
         """Answer with this model from now on."""
+        if self._model is None:
+            # The libraries that the first model has imported are 300,000 objects, which live as long as the process.
+            # A search for garbage among them would stop all threads for a tenth of a second and more.
+            gc.collect()
+            gc.freeze()
         self._model, self.refused = model, None
-        self._settle_memory()
         self.metrics.model.info({"version": model.version})
         self.metrics.loads.labels("loaded").inc()
         self.metrics.refused.set(0)
-
-    @staticmethod
-    def _settle_memory() -> None:
-        """Free what an earlier model held, and spare the rest the searches for garbage.
-
-        A search through a loaded model and its libraries stops all threads for a tenth of a second and more.
-        """
-        gc.unfreeze()
-        gc.collect()
-        gc.freeze()
 
     def refuse(self, reason: str) -> None:
         """Note why a newer model is not used."""
