@@ -16,7 +16,7 @@ from evaluation.figure_style import COLOURS, MARKERS
 CHANNELS = (
     "two_tower", "itemcf", "mf", "markov", "usercf", "sasrec", "popularity", "ease",
     "dssm", "swing", "bpr", "word2vec", "itemcf_prior", "gru4rec", "rating_mf", "deepwalk",
-    "youtube_dnn", "simplex", "mind",
+    "youtube_dnn", "simplex", "mind", "deepwalk_users",
 )  # fmt: skip
 _PLACES = len(COLOURS) * len(MARKERS)
 

@@ -92,7 +92,8 @@ def test_the_chain_from_raw_files_to_recommendations(command: Command, tmp_path:
     assert answer["user"] == user_id(1)
     assert len(answer["history"]) == N_RATINGS
     assert len(answer["recommendations"]) == 3
-    assert {"movie_id", "title", "genres", "channels", "scores"} == set(answer["recommendations"][0])
+    facts = {"movie_id", "title", "year", "genres", "channels", "scores", "places"}
+    assert facts == set(answer["recommendations"][0])
     assert {stage["name"] for stage in answer["trace"]["stages"]} >= {"popularity", "din", "mmr"}
 
 
