@@ -14,6 +14,8 @@ from time import perf_counter
 
 import numpy as np
 
+LONGEST_IDLE = 5.0
+"""Seconds: well below the time after which the service closes an idle connection, which would lose a request."""
 Requests = Callable[[int], bytes]
 """Number of the request → its bytes: request line, headers and body."""
 
@@ -47,11 +49,11 @@ class Connections:
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
-        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._free: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []  # since when each is free
 
     async def ask(self, request: bytes) -> int:
         """Send a request and read the answer whole; returns its status."""
-        reader, writer = self._free.pop() if self._free else await asyncio.open_connection(self.host, self.port)
+        reader, writer = await self._connection()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
@@ -60,12 +62,21 @@ class Connections:
         if b"connection: close" in lines:
             writer.close()
         else:
-            self._free.append((reader, writer))
+            self._free.append((perf_counter(), reader, writer))
         return int(head.split(b" ", 2)[1])
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The connection that was used last, or a new one."""
+        while self._free:
+            since, reader, writer = self._free.pop()
+            if perf_counter() - since < LONGEST_IDLE:
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(self.host, self.port)
 
     def close(self) -> None:
         """Close the connections that no request uses."""
-        for _, writer in self._free:
+        for _, _, writer in self._free:
             writer.close()
 
 
