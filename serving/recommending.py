@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Any
 
+from msgspec.structs import asdict
+
 from pipeline import Answer, Event, ItemFilter, Recommendation, StageLimits, StageRecord
 from pipeline.reasons import Reason as PipelineReason
 from pipeline.reasons import reasons
@@ -155,14 +157,7 @@ def _recommended(
 ) -> Recommended:
     film = model.catalogue.film(item)
     return Recommended(
-        movie_id=film.movie_id,
-        title=film.title,
-        label=film.label,
-        year=film.year,
-        genres=film.genres,
-        ratings=film.ratings,
-        mean_rating=film.mean_rating,
-        poster=film.poster,
+        **asdict(film),
         place=place,
         places=found.places,
         scores={stage: found.scores[stage] for stage in _STAGES if stage in found.scores},

@@ -11,14 +11,19 @@ from pipeline.views import ChannelView, Contribution, StageView
 from reccore import RawId
 
 
-class Film(msgspec.Struct, frozen=True):
-    """A film of the catalogue; ``label`` is the title with the year, ``ratings`` counts those of the fit data."""
+class NamedFilm(msgspec.Struct, frozen=True):
+    """What a film is called, and its kind; ``label`` is the title with the year."""
 
     movie_id: RawId
     title: str
     label: str
     year: int | None
     genres: tuple[str, ...]
+
+
+class Film(NamedFilm, frozen=True):
+    """A film of the catalogue; ``label`` is the title with the year, ``ratings`` counts those of the fit data."""
+
     ratings: int
     mean_rating: float | None
     poster: str | None
@@ -39,17 +44,9 @@ class Reason(msgspec.Struct, frozen=True):
     lift: float
 
 
-class Recommended(msgspec.Struct, frozen=True):
+class Recommended(Film, frozen=True):
     """A film of a list, with the way it took: ``places`` and ``scores`` are by stage (merge, rank, final)."""
 
-    movie_id: RawId
-    title: str
-    label: str
-    year: int | None
-    genres: tuple[str, ...]
-    ratings: int
-    mean_rating: float | None
-    poster: str | None
     place: int
     places: dict[str, int]
     scores: dict[str, float]
@@ -134,14 +131,9 @@ class UsersAnswer(msgspec.Struct, frozen=True):
     users: list[UserSummary]
 
 
-class PastEvent(msgspec.Struct, frozen=True):
+class PastEvent(NamedFilm, frozen=True):
     """An event of a history; ``event_id`` is null for one of the data that the model was built with."""
 
-    movie_id: RawId
-    title: str
-    label: str
-    year: int | None
-    genres: tuple[str, ...]
     rating: float | None
     time: int | None
     event_id: str | None
@@ -159,17 +151,9 @@ class MoviesAnswer(msgspec.Struct, frozen=True):
     movies: list[Film]
 
 
-class SimilarMovie(msgspec.Struct, frozen=True):
+class SimilarMovie(Film, frozen=True):
     """A film and its similarity to another."""
 
-    movie_id: RawId
-    title: str
-    label: str
-    year: int | None
-    genres: tuple[str, ...]
-    ratings: int
-    mean_rating: float | None
-    poster: str | None
     score: float
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from msgspec.structs import asdict
 
 from pipeline.single_channel import similar_films
 from reccore import RawId
@@ -69,17 +70,6 @@ def _similar(model: Model, movie_id: RawId, channel: str, k: int) -> SimilarAnsw
     near = similar_films(model.pipeline, movie_id, channel, k)
     films = [model.catalogue.film(model.catalogue.index(one.movie_id)) for one in near]
     scored = [
-        SimilarMovie(
-            movie_id=film.movie_id,
-            title=film.title,
-            label=film.label,
-            year=film.year,
-            genres=film.genres,
-            ratings=film.ratings,
-            mean_rating=film.mean_rating,
-            poster=film.poster,
-            score=round(one.similarity, 4),
-        )
-        for film, one in zip(films, near, strict=True)
+        SimilarMovie(**asdict(film), score=round(one.similarity, 4)) for film, one in zip(films, near, strict=True)
     ]
     return SimilarAnswer(movie_id, channel, scored)
