@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from loguru import logger
 
+from reccore import RunOptions, Workspace
 from reccore.bundle import MANIFEST, file_sha256
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,6 +66,20 @@ class Step:
     needs: Sequence[str] = ()
     rooms: Sequence[str] = ()
     options: Any = None
+
+
+def channel_step(space: Workspace, name: str, model: str, settings: Mapping[str, Any], options: RunOptions) -> Step:
+    """The training of one recall channel, after the step ``prepare``."""
+    from pipeline.fitting import train_channel
+
+    return Step(
+        name,
+        partial(train_channel, space, model, settings, name=name, options=options),
+        makes=space.model(name),
+        needs=["prepare"],
+        rooms=RECALL_ROOMS,
+        options=[model, settings, options.seed],
+    )
 
 
 @dataclass(frozen=True)

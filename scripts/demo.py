@@ -28,7 +28,7 @@ from pydantic import Field
 from reccore import Bundle, ComponentConfig, DataError, RunOptions, Workspace
 from scripts._cli import parse_command, run
 from scripts._settings import read_toml
-from scripts._steps import ALL_ROOMS, DATA_ROOMS, RECALL_ROOMS, Step, StepRunner
+from scripts._steps import ALL_ROOMS, DATA_ROOMS, Step, StepRunner, channel_step
 from scripts.recommend import answer_text
 
 DATASET = "ml-100k"
@@ -132,22 +132,13 @@ def model_steps(space: Workspace, options: RunOptions) -> list[Step]:
     from experiments.evaluate_recall import evaluate_recall
     from pipeline.builder import PIPELINE
     from pipeline.config import ChainConfig
-    from pipeline.fitting import train_channel, train_ranker
+    from pipeline.fitting import train_ranker
 
     steps = []
     for name in (*CHANNELS, NEW_USERS):
         config = read_toml(CONFIGS / f"{name}.toml")
         model = config.pop("model")
-        steps.append(
-            Step(
-                name,
-                partial(train_channel, space, model, config, name=name, options=options),
-                makes=space.model(name),
-                needs=["prepare"],
-                rooms=RECALL_ROOMS,
-                options=[model, config, options.seed],
-            )
-        )
+        steps.append(channel_step(space, name, model, config, options))
     ranker = read_toml(CONFIGS / "ranker.toml")
     model, settings = ranker.pop("model"), ranker.pop("pipeline")
     merging = ChainConfig.parse(settings).merge

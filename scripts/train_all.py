@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 
 from reccore import ComponentConfig, RunOptions, Workspace
 from scripts._cli import ResumableRunSettings, parse_command, run
-from scripts._steps import ALL_ROOMS, DATA_ROOMS, RECALL_ROOMS, Step, StepRunner
+from scripts._steps import ALL_ROOMS, DATA_ROOMS, Step, StepRunner, channel_step
 
 
 class TrainAllSettings(ComponentConfig):
@@ -81,7 +81,7 @@ def all_steps(job: TrainAllSettings, space: Workspace, options: RunOptions) -> l
     from dataprep.splits import parse_protocol
     from dataprep.table_hashes import table_hashes
     from pipeline.builder import PIPELINE
-    from pipeline.fitting import train_channel, train_ranker
+    from pipeline.fitting import train_ranker
     from training.checkpointing import has_checkpoint
 
     def resumed(name: str) -> RunOptions:
@@ -99,16 +99,7 @@ def all_steps(job: TrainAllSettings, space: Workspace, options: RunOptions) -> l
     for name, given in job.channels.items():
         settings = dict(given)
         model = settings.pop("model", name)
-        steps.append(
-            Step(
-                name,
-                partial(train_channel, space, model, settings, name=name, options=resumed(name)),
-                makes=space.model(name),
-                needs=["prepare"],
-                rooms=RECALL_ROOMS,
-                options=[model, settings, options.seed],
-            )
-        )
+        steps.append(channel_step(space, name, model, settings, resumed(name)))
     ranker = dict(job.ranker)
     model = ranker.pop("model")
     chain = {"channels": list(job.channels), **job.pipeline}
