@@ -59,7 +59,8 @@ class DeepWalkUsers(DenseRecall):
 
     def _prepare(self, queries: QueryBatch) -> sparse.csr_matrix:
         """(B, U) cosines of the nearest users."""
-        query = _unit(weighted_mean(self._history(queries), self.item_vectors))
+        history = history_matrix(queries, len(self.item_vectors), self.config.half_life)
+        query = _unit(weighted_mean(history, self.item_vectors))
         cosine = query @ self.user_vectors.T
         rows = np.flatnonzero((queries.user_idx >= 0) & (queries.user_idx < cosine.shape[1]))
         cosine[rows, queries.user_idx[rows]] = 0.0
@@ -68,9 +69,6 @@ class DeepWalkUsers(DenseRecall):
         votes = np.maximum(np.take_along_axis(cosine, nearest, axis=1), 0.0)
         offsets = n * np.arange(len(queries) + 1)
         return sparse.csr_matrix((votes.ravel(), nearest.ravel(), offsets), shape=cosine.shape)
-
-    def _history(self, queries: QueryBatch) -> sparse.csr_matrix:
-        return history_matrix(queries, len(self.item_vectors), self.config.half_life)
 
     def _scores(self, prepared: sparse.csr_matrix) -> FloatArray:
         scores: FloatArray = (prepared @ self.histories).toarray().astype(np.float32, copy=False)
