@@ -114,13 +114,3 @@ def rating_scale(events: Interactions) -> tuple[tuple[float, float], float] | No
     used = np.unique(rating[:_SAMPLED_RATINGS])
     step = float(np.diff(used).min()) if len(used) > 1 else 1.0
     return (float(rating.min()), float(rating.max())), round(step, 6)
-
-
-def top_genres(items: ItemTable, history: IntArray, n: int = 3) -> list[str]:
-    """The most frequent genres of the films of a history."""
-    if items.genre_offsets is None or items.genre_idx is None or len(history) == 0:
-        return []
-    spans = [items.genre_idx[items.genre_offsets[item] : items.genre_offsets[item + 1]] for item in history.tolist()]
-    counts = np.bincount(np.concatenate(spans), minlength=items.n_genres)
-    best = np.argsort(-counts, kind="stable")[:n]
-    return [items.genre_names[genre] for genre in best.tolist() if counts[genre]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from dataprep.features import query_features
 from reccore import QueryBatch, RawId
-from serving.catalogue import ids_with_prefix, top_genres
+from serving.catalogue import ids_with_prefix
 from serving.live_histories import tolerant_reading
 from serving.model import Model
 from serving.responses import HistoryAnswer, PastEvent, UsersAnswer, UserSummary
@@ -20,8 +21,9 @@ def find_users(model: Model, query: str, limit: int) -> UsersAnswer:
 
 
 def _summary(model: Model, user: RawId) -> UserSummary:
-    items = model.histories.of(user).query.history_idx
-    return UserSummary(user, len(items), top_genres(model.pipeline.items, items))
+    query, items = model.histories.of(user).query, model.pipeline.items
+    top = query_features(query, items).top_genres[0].tolist()
+    return UserSummary(user, len(query.history_idx), [items.genre_names[genre] for genre in top if genre >= 0])
 
 
 def history_of(model: Model, user: RawId, limit: int, offset: int) -> HistoryAnswer:
