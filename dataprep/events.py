@@ -59,12 +59,9 @@ def read_event_file(file: EventFile) -> pa.Table:
         DataError: no such file, not readable, a missing or ambiguous column, or an invalid row.
     """
     raw = read_own_events(file, show=False)
-    if len(raw.rejects):
-        lines, reasons = raw.rejects.in_order()
-        raise DataError(
-            f"{file.path}, row {lines[0]}: {reasons[0]}: {raw.content(lines[:1])[0]!r} ({len(lines):,} invalid rows); "
-            "mend the file, or let PYTHONPATH=. python scripts/run_preprocessing.py --interactions leave such rows out"
-        )
+    raw.check_all_valid(
+        "mend the file, or let PYTHONPATH=. python scripts/run_preprocessing.py --interactions leave such rows out"
+    )
     return raw.table
 
 

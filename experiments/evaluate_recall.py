@@ -15,13 +15,14 @@ from evaluation.metrics import metric_name
 from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals, plot_overlap
 from evaluation.report import markdown_table, metric_label
 from experiments import RECALL_KS
+from experiments.external_lists import HEADING, ExternalLists, facts_data, facts_table, system_name
 from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
 from experiments.merge_findings import MergeFindings, merge_text
 from pipeline.stages import MERGED
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, RRFConfig, merge
 from recall.similarity import ItemSimilarityRecall
-from reccore import Candidates, Exclusions, QueryBatch, Workspace
+from reccore import Candidates, ConfigError, Exclusions, QueryBatch, Workspace
 
 PUBLISHED_K = 20
 LAST_FILM = " (last film)"
@@ -41,10 +42,11 @@ def evaluate_recall(
     include_seen: bool = False,
     query_time: bool = False,
     merging: MergeConfig | None = None,
+    external: Sequence[Path] = (),
     ks: Sequence[int] = RECALL_KS,
     seed: int = 0,
 ) -> EvaluationResult:
-    """Compare trained channels, and the merge of named ones; writes ``reports/recall*``.
+    """Compare trained channels, the merge of named ones, and lists made elsewhere; writes ``reports/recall*``.
 
     Without names every trained channel is measured and none is merged, so that a channel left in ``models/`` by an
     experiment changes no figure of the others.
@@ -55,9 +57,12 @@ def evaluate_recall(
         split, test_file, query_time, ks, seed: see ``EvaluationJob.open``.
         include_seen: let channels offer items of the history.
         merging: how the channels are merged, by default reciprocal-rank fusion with equal weights.
+        external: files of lists that other programs made, see ``experiments.external_lists``; measured on the same
+            users, and never merged.
 
     Raises:
-        ConfigError, ArtefactError, DataError: see ``EvaluationJob.open``.
+        ConfigError, ArtefactError, DataError: see ``EvaluationJob.open`` and ``ExternalLists.read``; or lists made
+            elsewhere with ``query_time``, which they cannot say whether they knew.
     """
     channels = channels_to_evaluate(workspace, names, query_time=query_time)
     if not names and len(channels) > 1:
@@ -74,9 +79,11 @@ def evaluate_recall(
         seed=seed,
     )
     merging = (merging or RRFConfig()) if names and len(channels) > 1 else None
+    lists = read_external(job, external, (*channels, MERGED), include_seen)
     offers, evaluations = _measure_all(job, channels, merging, include_seen)
     sections: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
+    best = evaluations[0].name
     plain = [evaluation for evaluation in evaluations if not evaluation.name.endswith(LAST_FILM)]
     findings = MergeFindings.of(job, plain, offers) if MERGED in offers else None
     if findings is not None and merging is not None:
@@ -88,7 +95,10 @@ def evaluate_recall(
         offered, filtered = (evaluations, other) if include_seen else (other, evaluations)
         sections.append((SIDE_BY_SIDE, side_by_side(offered, filtered)))
         facts["other_seen"] = {"seen_filtered": include_seen, "evaluations": [e.to_dict() for e in other]}
-    best = evaluations[0].name
+    if lists:
+        evaluations = leaderboard([*evaluations, *(job.measure(each.facts.name, each.offer) for each in lists)], job.by)
+        sections.append((HEADING, facts_table(lists)))
+        facts["external"] = facts_data(lists)
     needed = channels if best == MERGED else {name: channels[name] for name in (best.removesuffix(LAST_FILM),)}
     merge_again = merging if best == MERGED else None
     ties = job.audit_ties(best, lambda queries: _offers(job, needed, merge_again, include_seen, queries)[best])
@@ -102,6 +112,26 @@ def evaluate_recall(
         seen_filtered=not include_seen,
         ties=ties,
     )
+
+
+def read_external(
+    job: EvaluationJob, paths: Sequence[Path], taken: Sequence[str], include_seen: bool
+) -> list[ExternalLists]:
+    """The lists of every file; each gets the file's name in the report, which no other system may have.
+
+    Raises:
+        ConfigError, DataError: see ``evaluate_recall``.
+    """
+    if paths and job.query_time:
+        raise ConfigError("lists made elsewhere do not say whether they knew the query's time; leave out --query_time")
+    lists: list[ExternalLists] = []
+    for path in paths:
+        name = system_name(path)
+        if name in taken or name in (given.facts.name for given in lists):
+            raise ConfigError(f"{path} would stand in the report as {name}, and that name is taken; rename the file")
+        vocabulary, queries = job.prepared.vocabulary, job.holdout.queries
+        lists.append(ExternalLists.read(path, vocabulary, queries, max(job.ks), include_seen=include_seen))
+    return lists
 
 
 def _measure_all(

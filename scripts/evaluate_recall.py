@@ -10,6 +10,12 @@ the file of --config; only named ones are merged, as [merge] of that file says.
 --test takes Parquet, CSV or .csv.gz with raw ids, one row per target. The history of a user is all of the user's events
 in the data that the models were fitted on; train the models with --protocol none for this purpose.
 
+--external puts lists that any other library made behind the same evaluation, beside ours: a file with user, film, and
+rank or score, whose name becomes the system's. Let it learn from processed/two_tower/train.parquet alone; for the test
+split, valid.parquet may be added to the histories.
+
+    PYTHONPATH=. python scripts/evaluate_recall.py --external lists/lightfm.parquet,lists/my_model.csv
+
 --query_time gives every query the time of the event to predict. Channels trained with --query_time need it. The
 results are labelled and written to separate reports, because they do not compare with results without it.
 
@@ -33,13 +39,14 @@ if find_spec("reccore") is None:
     sys.exit(2)
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from experiments import RECALL_KS
 from recall.merge import MergeConfig, RRFConfig
-from scripts._cli import Invocation, Lengths, Names, parse_command, run
+from scripts._cli import Invocation, Lengths, Names, parse_command, run, split_commas
 from scripts._evaluation import NewUsersSettings, emit_result, lengths, metrics_to_show, new_users_data, new_users_text
 
 if TYPE_CHECKING:
@@ -59,6 +66,9 @@ class EvaluateRecallSettings(NewUsersSettings):
     ks: Lengths = lengths(RECALL_KS)
     include_seen: bool = Field(default=False, description="let channels offer films of the history again")
     merge: MergeConfig = RRFConfig()
+    external: Annotated[tuple[Path, ...], BeforeValidator(split_commas)] = Field(
+        default=(), description="files of lists made elsewhere (user, film, rank or score), separated by commas"
+    )
 
     @model_validator(mode="after")
     def _merges_named_channels(self) -> Self:
@@ -84,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         include_seen=job.include_seen,
         query_time=job.query_time,
         merging=job.merge,
+        external=job.external,
         ks=job.ks,
         seed=command.options.seed,
     )

@@ -11,6 +11,7 @@ import pyarrow as pa
 from dataprep.readers.blocks import lines_at
 from dataprep.readers.columns import RejectedRows
 from reccore.arrays import IntArray
+from reccore.errors import DataError
 
 
 @dataclass
@@ -44,6 +45,15 @@ class RawTable:
             return self
         self.rejects.add(self.lines[bad], reason)
         return replace(self, table=self.table.filter(pa.array(~bad)), lines=self.lines[~bad])
+
+    def check_all_valid(self, advice: str) -> None:
+        """Raise ``DataError`` with the first rejected row and the advice if there is any."""
+        if len(self.rejects):
+            lines, reasons = self.rejects.in_order()
+            raise DataError(
+                f"{self.path}, row {lines[0]}: {reasons[0]}: {self.content(lines[:1])[0]!r} ({len(lines):,} invalid "
+                f"rows); {advice}"
+            )
 
 
 @dataclass(frozen=True)
