@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dataprep.readers.columns import Kind
 from dataprep.readers.own_files import read_own_file
-from dataprep.readers.roles import ITEM, USER, Role
+from dataprep.readers.roles import ITEM, USER, ColumnNames, Role
 from reccore import DataError
 
 RANK = Role("rank", "rank", Kind.ORDER, ("rank", "place"))
@@ -26,7 +26,7 @@ def read_lists(path: Path) -> pa.Table:
     Raises:
         DataError: no such file, not readable, a missing or ambiguous column, neither rank nor score, or an invalid row.
     """
-    raw = read_own_file(path, LIST_ROLES, show=False)
+    raw = read_own_file(path, LIST_ROLES, show=False, names=ColumnNames(option=None))
     raw.check_all_valid("mend the file, which says what was recommended to whom")
     if not {RANK.name, SCORE.name} & set(raw.table.column_names):
         raise DataError(f"{path} has neither a column rank nor a column score, so its lists have no order; add one")

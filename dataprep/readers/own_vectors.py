@@ -98,9 +98,7 @@ def _joined(table: pa.Table | None, key: str, source: VectorSource, show: bool) 
 def _read_ids(source: VectorSource, key: str, show: bool) -> npt.NDArray[Any]:
     roles = ITEM_ROLES if key == "movieId" else USER_ROLES
     raw = read_own_file(source.ids, roles[:1], show)
-    if len(raw.rejects):
-        lines, reasons = raw.rejects.in_order()
-        raise DataError(f"{source.ids}, row {lines[0]}: {reasons[0]} ({len(raw.rejects):,} such rows)")
+    raw.check_all_valid(f"every row of {source.matrix.name} needs an id of its own")
     ids = raw_ids.values(raw.table[key])
     repeated = repeated_ids(raw_ids.numbers(raw.table[key]))
     if repeated.any():

@@ -86,11 +86,11 @@ class ColumnNames:
     """Columns that the caller names.
 
     Attributes:
-        option: where they were given, such as ``--columns``.
+        option: where they were given, such as ``--columns``; None = the file's own names are all there is.
         of: name of the role in the option → column of the file, or its number from 1 in a file without a header.
     """
 
-    option: str = "--columns"
+    option: str | None = "--columns"
     of: Mapping[str, str] | None = None
 
     @classmethod
@@ -137,8 +137,8 @@ def find_roles(path: Path, names: Sequence[str], roles: Sequence[Role], given: C
         like = [name for name in names if name not in chosen.values() and role.is_called(name)]
         if len(like) > 1:
             raise DataError(
-                f"{path} has several columns for the {role.option}: {', '.join(like)}; choose one with "
-                f"{given.option} {role.option}=NAME"
+                f"{path} has several columns for the {role.option}: {', '.join(like)}; "
+                + (f"choose one with {given.option} {role.option}=NAME" if given.option else "keep one of them")
             )
         if like:
             found[like[0]] = role
@@ -148,10 +148,10 @@ def find_roles(path: Path, names: Sequence[str], roles: Sequence[Role], given: C
 
 
 def _missing(path: Path, names: Sequence[str], role: Role, given: ColumnNames) -> str:
-    sentence = (
-        f"{path} has no column for the {role.option}, such as {role.name}; its columns are {', '.join(names)}. Name "
-        f"it with {given.option} {role.option}=NAME"
-    )
+    sentence = f"{path} has no column for the {role.option}, such as {role.name}; its columns are {', '.join(names)}"
+    if given.option is None:
+        return sentence
+    sentence += f". Name it with {given.option} {role.option}=NAME"
     if any(_NUMBER.fullmatch(name.strip()) for name in names):  # this is a row, not a header
         sentence += f"; in a file without a header, by its number: {given.option} {role.option}=1,…"
     return sentence

@@ -120,7 +120,8 @@ def test_ids_may_be_text_that_holds_numbers(write: Write) -> None:
     ("text", "says"),
     [
         ("user,item\n3,5\n", "neither a column rank nor a column score"),
-        ("user,rank\n3,5\n", "item"),
+        ("user,rank\n3,5\n", "no column for the item, such as movieId; its columns are user, rank$"),
+        ("user,item,movie,rank\n3,5,5,1\n", "several columns for the item: item, movie; keep one of them"),
         ("user,item,rank\n3,5,1\n3,7,2\n3,8,3\n", r"films that the data do not have, such as 7 \(2 rows\)"),
         ("user,item,rank\n3,5,1\n3,5,2\n", "recommends film 5 to user 3 twice"),
         ("user,item,rank\n3,5,1\n3,12,1\n", "two films of rank 1 for user 3"),
