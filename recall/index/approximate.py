@@ -99,7 +99,7 @@ class ApproximateIndex(BaseIndex):
 
     def _use(self, vectors: FloatArray) -> None:
         self._vectors: FloatArray = vectors
-        self._exact = ExactSearch(vectors)
+        self._exact = ExactSearch(vectors, coded=False)
 
     @abstractmethod
     def _build_structure(self, vectors: FloatArray, seed: int) -> Any:

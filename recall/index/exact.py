@@ -1,4 +1,4 @@
-"""Exact search: float32 products propose items, float64 scores decide."""
+"""Exact search: float32 products or 8-bit codes propose items, float64 scores decide."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import faiss as typed_faiss
 import numpy as np
 
 from recall.index.brute_force import rescore, search_dense
+from recall.index.int8_scan import Int8Scan
 from recall.topk import RunningTopK, top_k_of_pairs
 from reccore import Candidates, Exclusions
 from reccore.arrays import FloatArray
@@ -23,6 +24,9 @@ SLACK = 8
 WIDENING = 4
 # Size of one float32 product: 4 MB stay in the cache until the best of it are chosen. Fewer queries take more items.
 QUERIES_PER_CHUNK, ITEMS_PER_BLOCK = 128, 8192
+# Up to this many queries over this many items and more, codes are faster: the product is limited by reading vectors,
+# which do not fit into a core's cache. More queries share one reading.
+FEW_QUERIES, MANY_ITEMS = 3, 8192
 
 
 class ExactSearch:
@@ -37,24 +41,51 @@ class ExactSearch:
     place), ``WIDENING`` times as many are proposed, and at last the query is scored against the whole catalogue in
     float64. The result always equals that of ``BruteForceIndex``.
 
-    O(B·N·D) time; memory of the vectors plus a bounded chunk.
+    For a few queries of a large catalogue ``Int8Scan`` proposes in place of products, and leaves out no item that could
+    be among the best; where it cannot tell items apart, the products do.
+
+    O(B·N·D) time; memory of the vectors plus a bounded chunk, and of the codes from the first search that takes them.
+
+    Args:
+        vectors: (N, D) float32.
+        coded: whether to make codes; no for vectors that may not fit into memory.
     """
 
-    def __init__(self, vectors: FloatArray) -> None:
+    def __init__(self, vectors: FloatArray, *, coded: bool = True) -> None:
         self.vectors = vectors
+        self._largest_coded = FEW_QUERIES if coded and len(vectors) >= MANY_ITEMS else 0
 
     @cached_property
     def _largest_norm(self) -> float:
         return float(np.sqrt(np.einsum("nd,nd->n", self.vectors, self.vectors, dtype=np.float64).max()))
 
+    @cached_property
+    def _codes(self) -> Int8Scan:
+        return Int8Scan(self.vectors)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the codes, 0 as long as no search has taken them."""
+        return self._codes.n_bytes if "_codes" in self.__dict__ else 0
+
     def search(self, queries: FloatArray, k: int, exclude: Exclusions) -> Candidates:
         if k + SLACK >= len(self.vectors):
             return search_dense(queries, self.vectors, k, exclude)
+        if len(queries) <= self._largest_coded:
+            rows = range(len(queries))
+            return concatenate([self._search_one(queries[at : at + 1], k, exclude.rows(at, at + 1)) for at in rows], k)
         parts = []
         for start in range(0, len(queries), QUERIES_PER_CHUNK):
             stop = min(start + QUERIES_PER_CHUNK, len(queries))
             parts.append(self._search_chunk(queries[start:stop], k, exclude.rows(start, stop), k + SLACK))
         return concatenate(parts, k)
+
+    def _search_one(self, query: FloatArray, k: int, exclude: Exclusions) -> Candidates:
+        """The best of one query (1, D), by codes if they tell items apart."""
+        items = self._codes.survivors(query[0], k, exclude.item_idx)
+        if items is None:
+            return self._search_chunk(query, k, exclude, k + SLACK)
+        return top_k_of_pairs(items[None], rescore(query, self.vectors, items[None]), k)
 
     def _search_chunk(self, queries: FloatArray, k: int, exclude: Exclusions, n: int) -> Candidates:
         """Propose ``n`` items, more than ``k``, and decide."""

@@ -43,7 +43,7 @@ class FlatIndex(BaseIndex):
 
     @property
     def n_bytes(self) -> int:
-        return int(self._vectors.nbytes)
+        return int(self._vectors.nbytes) + self._exact.n_bytes
 
     def _build(self, vectors: FloatArray, seed: int) -> None:
         index = faiss.IndexFlatIP(vectors.shape[1])
