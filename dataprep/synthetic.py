@@ -24,6 +24,8 @@ ML_32M_USERS = 200_948
 ML_32M_MOVIES = 87_585
 ML_32M_RATINGS = 32_000_204
 HEAVIEST_USER = 33_000
+LEAST_MOVIES = 1_700
+"""Of MovieLens' shape at any number of ratings, about the catalogue of ML-100K."""
 SHOP_USERS = 31_000
 SHOP_ITEMS = 24_000
 SHOP_EVENTS = 287_000
@@ -68,6 +70,14 @@ class SyntheticSize:
         """The usual size of a shape, with other numbers where ``sizes`` gives them."""
         usual = {"users": SHOP_USERS, "movies": SHOP_ITEMS, "ratings": SHOP_EVENTS} if shape == "shop" else {}
         return cls(**{**usual, **sizes}, shape=shape)
+
+    @classmethod
+    def of_ratings(cls, ratings: int) -> SyntheticSize:
+        """MovieLens' shape with so many ratings: users and movies in the proportion of ML-32M, ``LEAST_MOVIES`` at
+        least."""
+        share = ratings / ML_32M_RATINGS
+        users, movies = round(ML_32M_USERS * share), round(ML_32M_MOVIES * share)
+        return cls(users=max(users, 1), movies=max(movies, LEAST_MOVIES), ratings=ratings)
 
     @property
     def heaviest(self) -> int:

@@ -122,15 +122,12 @@ class StepRunner:
         Raises:
             ValueError: a step that this one needs has not run before it, or the step made nothing.
         """
-        name = step.name
         missing = [need for need in step.needs if need not in self._runs]
         if missing:
-            raise ValueError(f"step {name!r} needs {', '.join(missing)} to be run before it")
-        facts = [name, [self._runs[need] for need in step.needs], source_digest(step.rooms), step.options]
-        basis = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        known = self._read()
+            raise ValueError(f"step {step.name!r} needs {', '.join(missing)} to be run before it")
+        name, basis, known = step.name, _basis(step, self._runs), self._read()
         last = known.pop(name, None)
-        if last is not None and last.basis == basis and last.made == content_stamp(step.makes):
+        if last is not None and _holds(step, basis, last):
             self._runs[name] = last.run
             self.skipped.append(name)
             return
@@ -145,6 +142,18 @@ class StepRunner:
         self._runs[name] = uuid.uuid4().hex
         self._write({**known, name: StepRecord(basis, made, self._runs[name])})
 
+    def due(self, steps: Sequence[Step]) -> list[str]:
+        """Names of the steps of a chain that ``run`` would run, in order."""
+        known, runs, due = self._read(), dict(self._runs), []
+        for step in steps:
+            last = known.get(step.name)
+            if set(step.needs) <= set(runs) and last is not None and _holds(step, _basis(step, runs), last):
+                runs[step.name] = last.run
+            else:
+                runs.pop(step.name, None)
+                due.append(step.name)
+        return due
+
     def _read(self) -> dict[str, StepRecord]:
         try:
             stored = json.loads(self.memory.read_text(encoding="utf-8"))
@@ -157,3 +166,14 @@ class StepRunner:
         temporary = self.memory.with_suffix(".tmp")
         temporary.write_text(json.dumps({name: asdict(r) for name, r in known.items()}, indent=2), encoding="utf-8")
         temporary.replace(self.memory)
+
+
+def _basis(step: Step, runs: Mapping[str, str]) -> str:
+    """Digest of what a step works with, given the runs of those that it needs."""
+    facts = [step.name, [runs[need] for need in step.needs], source_digest(step.rooms), step.options]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _holds(step: Step, basis: str, last: StepRecord) -> bool:
+    """Whether what a step made is still there and of the same inputs, options and code."""
+    return last.basis == basis and last.made == content_stamp(step.makes)

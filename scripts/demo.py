@@ -4,6 +4,11 @@ A second run repeats only what is out of date: each step records its inputs, opt
 
     PYTHONPATH=. python scripts/demo.py
     PYTHONPATH=. python scripts/demo.py --user 42
+    PYTHONPATH=. python scripts/demo.py --dataset synthetic-32m --data_dir data-32m
+    PYTHONPATH=. python scripts/demo.py --dataset synthetic-32m --events 4000000 --data_dir data-4m
+
+synthetic-32m is made here, in the shape and size of MovieLens-32M or, by --events, a smaller one. An estimate of the
+time comes first, every step has a process of its own, and reports/costs.json keeps what each took.
 """
 
 from __future__ import annotations
@@ -21,14 +26,14 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reccore import Bundle, ComponentConfig, DataError, RunOptions, Workspace
+from scripts._chain_steps import data_steps, model_steps
 from scripts._cli import parse_command, run
-from scripts._settings import read_toml
-from scripts._steps import ALL_ROOMS, DATA_ROOMS, Step, StepRunner, channel_step
+from scripts._steps import Step, StepRunner
 from scripts.recommend import answer_text
 
 DATASET = "ml-100k"
@@ -43,6 +48,16 @@ class DemoSettings(ComponentConfig):
     """Options of the command."""
 
     user: int = Field(default=1, ge=1, description="whose recommendations to show")
+    dataset: Literal["ml-100k", "synthetic-32m"] = Field(default="ml-100k", description="which data set")
+    events: int | None = Field(
+        default=None, description="with --dataset synthetic-32m: number of ratings (default: 32,000,204)"
+    )
+
+    @model_validator(mode="after")
+    def _events_are_made(self) -> Self:
+        if self.events is not None and self.dataset == DATASET:
+            raise ValueError("--events is for --dataset synthetic-32m, whose ratings are made; leave it out")
+        return self
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -50,8 +65,14 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline import load
     from pipeline.builder import PIPELINE
 
-    user, space, started = command.settings.user, command.workspace, perf_counter()
-    steps = run_steps(space, command.options, user)
+    job, space, started = command.settings, command.workspace, perf_counter()
+    user = job.user
+    if job.dataset == DATASET:
+        steps = run_steps(space, command.options, user)
+    else:
+        from scripts._large_demo import run_large
+
+        steps = run_large(space, command.options, user, job.events)
     report = json.loads((space.reports / "pipeline.json").read_text(encoding="utf-8"))
     pipeline = load(space.model(PIPELINE))
     answer = pipeline.recommend(user=user, k=10)
@@ -86,89 +107,29 @@ def serve_command(root: Path) -> str:
 def run_steps(space: Workspace, options: RunOptions, user: int) -> StepRunner:
     """Run every step that is out of date; an unknown user is refused before the training."""
     runner = StepRunner(space.root / "demo.json")
-    for step in data_steps(space, options):
+    data, models = all_steps(space, options)
+    for step in data:
         runner.run(step)
     if Bundle.open(space.prepared).vocabulary().users.encode(user) < 0:
         raise DataError(f"{DATASET} has no user {user}; its users are numbered from 1 to 943")
-    for step in model_steps(space, options):
+    for step in models:
         runner.run(step)
     return runner
 
 
-def data_steps(space: Workspace, options: RunOptions) -> list[Step]:
-    """From the download to prepared data."""
+def all_steps(space: Workspace, options: RunOptions) -> tuple[list[Step], list[Step]]:
+    """From the download to prepared data, and from there to the evaluated pipeline."""
     from data_collector.download import download_dataset
-    from dataprep.prepare import prepare
-    from dataprep.preprocess import preprocess
 
     raw = space.raw / DATASET
-    return [
-        Step(
-            "download",
-            partial(download_dataset, DATASET, space, options=options),
-            makes=raw,
-            rooms=["data_collector"],
-        ),
-        Step(
-            "preprocess",
-            partial(preprocess, raw, space.processed, options=options),
-            makes=space.processed / "processed.json",
-            needs=["download"],
-            rooms=DATA_ROOMS,
-        ),
-        Step(
-            "prepare",
-            lambda: prepare(space).save(space.prepared),
-            makes=space.prepared,
-            needs=["preprocess"],
-            rooms=DATA_ROOMS,
-        ),
-    ]
-
-
-def model_steps(space: Workspace, options: RunOptions) -> list[Step]:
-    """From the channels to the evaluated pipeline, with the settings of ``CONFIGS``."""
-    from experiments.evaluate_pipeline import evaluate_pipeline
-    from experiments.evaluate_recall import evaluate_recall
-    from pipeline.builder import PIPELINE
-    from pipeline.config import ChainConfig
-    from pipeline.fitting import train_ranker
-
-    steps = []
-    for name in (*CHANNELS, NEW_USERS):
-        config = read_toml(CONFIGS / f"{name}.toml")
-        model = config.pop("model")
-        steps.append(channel_step(space, name, model, config, options))
-    ranker = read_toml(CONFIGS / "ranker.toml")
-    model, settings = ranker.pop("model"), ranker.pop("pipeline")
-    merging = ChainConfig.parse(settings).merge
-    return [
-        *steps,
-        Step(
-            "ranking and pipeline",
-            partial(train_ranker, space, model, ranker, settings, options=options),
-            makes=space.model(PIPELINE),
-            needs=(*CHANNELS, NEW_USERS),
-            rooms=ALL_ROOMS,
-            options=[model, ranker, settings, options.seed],
-        ),
-        Step(
-            "evaluate recall",
-            partial(evaluate_recall, space, names=CHANNELS, merging=merging, seed=options.seed),
-            makes=space.reports / "recall.json",
-            needs=CHANNELS,
-            rooms=ALL_ROOMS,
-            options=[merging.model_dump(), options.seed],
-        ),
-        Step(
-            "evaluate pipeline",
-            partial(evaluate_pipeline, space, seed=options.seed),
-            makes=space.reports / "pipeline.json",
-            needs=["ranking and pipeline"],
-            rooms=ALL_ROOMS,
-            options=options.seed,
-        ),
-    ]
+    download = Step(
+        "download",
+        partial(download_dataset, DATASET, space, options=options),
+        makes=raw,
+        rooms=["data_collector"],
+    )
+    data = [download, *data_steps(space, options, raw, download.name)]
+    return data, model_steps(space, options, CONFIGS, CHANNELS, [NEW_USERS])
 
 
 def report_text(report: Mapping[str, Any]) -> str:
