@@ -20,11 +20,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numba import njit
 
 from dataprep import ids
 from dataprep.labels import frequent_labels
 from reccore import Interactions, ItemTable, Vocabulary
-from reccore.arrays import BoolArray, IntArray
+from reccore.arrays import BoolArray, IntArray, offsets_from_lengths, sorted_distinct
 
 TAG = "tag"
 """Name of these labels among ``ItemTable.labels``."""
@@ -88,13 +89,12 @@ class TagEvents:
 
     def known_from(self, events: Interactions) -> TagEvents:
         """The rows that a model may see, given these events: see the top of the file. O(A log A + E)."""
+        known = np.zeros(len(self), dtype=np.bool_)
         if len(self) == 0 or events.n_events == 0:
-            return self.select(np.zeros(0, dtype=np.int64))
-        tags = np.zeros(events.n_users, dtype=np.bool_)
-        tags[self.user_idx] = True
-        rows = np.flatnonzero(np.repeat(tags, events.lengths))  # events of users with tags, usually few
-        pairs = np.unique(events.user_idx[rows] * events.n_items + events.item_idx[rows])
-        known = np.isin(self.user_idx * events.n_items + self.item_idx, pairs)
+            return self.select(known)
+        by_user = np.argsort(self.user_idx, kind="stable")
+        rows_of_user = offsets_from_lengths(np.bincount(self.user_idx, minlength=events.n_users))
+        _mark_events(events.user_offsets, events.item_idx, events.n_items, rows_of_user, by_user, self.item_idx, known)
         if events.timestamp is not None:
             some = events.lengths > 0
             last = np.full(events.n_users, np.iinfo(np.int64).min)
@@ -122,7 +122,29 @@ def normalise(tag: str) -> str:
 def distinct_count(group: IntArray, value: IntArray, n_groups: int) -> IntArray:
     """(n_groups,) number of distinct values in each group."""
     width = int(value.max(initial=0)) + 1
-    return np.bincount(np.unique(group * width + value) // width, minlength=n_groups).astype(np.int64)
+    return np.bincount(sorted_distinct(group * width + value) // width, minlength=n_groups).astype(np.int64)
+
+
+@njit(nogil=True, cache=True)
+def _mark_events(
+    user_offsets: np.ndarray,
+    event_item: np.ndarray,
+    n_items: int,
+    rows_of_user: np.ndarray,
+    by_user: np.ndarray,
+    item_idx: np.ndarray,
+    known: np.ndarray,
+) -> None:
+    """Set ``known`` on the tags whose user has an event on their film; ``by_user`` lists the tags user by user."""
+    seen_by = np.full(n_items, -1, dtype=np.int64)
+    for user in range(len(user_offsets) - 1):
+        if rows_of_user[user] == rows_of_user[user + 1]:
+            continue
+        for event in range(user_offsets[user], user_offsets[user + 1]):
+            seen_by[event_item[event]] = user
+        for at in range(rows_of_user[user], rows_of_user[user + 1]):
+            row = by_user[at]
+            known[row] = seen_by[item_idx[row]] == user
 
 
 def with_tags(

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reccore import Candidates, DataError, Holdout
-from reccore.arrays import FloatArray, IntArray, offsets_from_lengths, row_of_each
+from reccore.arrays import FloatArray, IntArray, offsets_from_lengths, row_of_each, sorted_distinct
 
 METRICS = ("hit_rate", "recall", "precision", "ndcg", "map", "mrr")
 DEFAULT_KS = (10, 20, 50, 100, 200, 500)
@@ -146,8 +146,10 @@ def _target_counts(holdout: Holdout) -> IntArray:
         raise DataError("no query to evaluate; check the split")
     rows = row_of_each(holdout.target_offsets)
     known = holdout.target_idx >= 0
-    pairs = np.unique(np.stack([rows[known], holdout.target_idx[known]]), axis=1)
-    counts = np.bincount(pairs[0], minlength=len(holdout)) + np.bincount(rows[~known], minlength=len(holdout))
+    span = int(holdout.target_idx.max(initial=-1)) + 1
+    pairs = sorted_distinct(rows[known] * span + holdout.target_idx[known])
+    found = pairs // max(span, 1)
+    counts = np.bincount(found, minlength=len(holdout)) + np.bincount(rows[~known], minlength=len(holdout))
     without = np.flatnonzero(counts == 0)
     if len(without):
         raise DataError(f"{len(without)} queries have no target, the first is query {without[0]}; leave them out")
@@ -155,14 +157,31 @@ def _target_counts(holdout: Holdout) -> IntArray:
 
 
 def _hits(item_idx: IntArray, holdout: Holdout) -> tuple[IntArray, IntArray]:
-    """Row and rank (from 1) of every hit, sorted by row and then rank.
-
-    For each chunk of queries the targets are marked in a (rows, items) table and the candidates looked up in it.
-    """
+    """Row and rank (from 1) of every hit, sorted by row and then rank."""
     if item_idx.ndim != 2 or len(item_idx) != len(holdout):
         raise DataError(f"candidates of shape {item_idx.shape} for {len(holdout)} queries; one row per query is needed")
     if item_idx.size == 0:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    find = _single_hits if (holdout.target_counts == 1).all() else _marked_hits
+    row, column = find(item_idx, holdout)
+    _refuse_duplicates(row, item_idx[row, column])
+    return row, column + 1
+
+
+def _single_hits(item_idx: IntArray, holdout: Holdout) -> tuple[IntArray, IntArray]:
+    """Row and column of every hit where each query has one target, which is compared with all its candidates."""
+    target = np.where(holdout.target_idx < 0, -2, holdout.target_idx)[:, None]  # an unknown one is no empty slot
+    step = max(1, _CELLS_PER_CHUNK // item_idx.shape[1])
+    parts = [np.nonzero(item_idx[at : at + step] == target[at : at + step]) for at in range(0, len(item_idx), step)]
+    rows = [row + number * step for number, (row, _) in enumerate(parts)]
+    return np.concatenate(rows), np.concatenate([column for _, column in parts])
+
+
+def _marked_hits(item_idx: IntArray, holdout: Holdout) -> tuple[IntArray, IntArray]:
+    """The same for any number of targets.
+
+    For each chunk of queries the targets are marked in a (rows, items) table and the candidates looked up in it.
+    """
     span = int(max(item_idx.max(), holdout.target_idx.max(initial=-1))) + 2  # column 0 is "no item"
     step = max(1, _CELLS_PER_CHUNK // max(span, 8 * item_idx.shape[1]))
     rows, columns = [], []
@@ -176,9 +195,7 @@ def _hits(item_idx: IntArray, holdout: Holdout) -> tuple[IntArray, IntArray]:
         row, column = np.nonzero(np.take_along_axis(table, item_idx[start:stop] + 1, axis=1))
         rows.append(row + start)
         columns.append(column)
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    _refuse_duplicates(row, item_idx[row, column])
-    return row, column + 1
+    return np.concatenate(rows), np.concatenate(columns)
 
 
 def _refuse_duplicates(row: IntArray, item: IntArray) -> None:

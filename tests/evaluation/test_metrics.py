@@ -155,6 +155,19 @@ def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
         np.testing.assert_array_equal(values, whole[name])
 
 
+def test_one_target_per_query_is_a_case_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    ranked = np.argsort(rng.random((60, 20)), axis=1)[:, :9]
+    ranked[rng.random(60) < 0.2, 6:] = -1
+    holdout = holdout_of([[int(t)] for t in rng.integers(-1, 20, 60)])
+    assert (holdout.target_idx < 0).any()
+    several = metrics._marked_hits(ranked, holdout)
+    for cells in (1 << 26, 40):  # four queries at a time
+        monkeypatch.setattr(metrics, "_CELLS_PER_CHUNK", cells)
+        for found, expected in zip(metrics._single_hits(ranked, holdout), several, strict=True):
+            assert found.tolist() == expected.tolist()
+
+
 def test_refuses_invalid_input() -> None:
     one = as_array([[0, 1]])
     with pytest.raises(DataError, match="query 1"):
