@@ -126,8 +126,12 @@ class Prepared:
         )
 
 
-def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prepared:
+def prepare(
+    workspace: Workspace, protocol: SplitProtocol | None = None, *, known: Vocabulary | None = None
+) -> Prepared:
     """Read and split the processed tables; the catalogue is all movies listed or rated.
+
+    Users and movies of ``known`` keep its indices, and others come behind them.
 
     Raises:
         NotReadyError: preprocessing has not run.
@@ -146,7 +150,7 @@ def prepare(workspace: Workspace, protocol: SplitProtocol | None = None) -> Prep
         ) from error
     check_sources(workspace.processed, manifest.get("sources", {}))
     source["tables"] = table_hashes(workspace.processed)
-    return _prepare(read_events(path), workspace, protocol or LeaveLastN(1), source)
+    return _prepare(read_events(path), workspace, protocol or LeaveLastN(1), source, known=known)
 
 
 def load_prepared(folder: Path) -> Prepared:
@@ -227,15 +231,19 @@ def _prepare(
     protocol: SplitProtocol,
     source: dict[str, Any],
     path: Path | None = None,
+    *,
+    known: Vocabulary | None = None,
 ) -> Prepared:
     """The prepared data; ties are reported of the file ``path``."""
     movies = read_optional(workspace.processed / "movies.parquet", MOVIE_COLUMNS)
     people = read_optional(workspace.processed / "users.parquet", ("userId",))
     tags = read_optional(workspace.processed / "tags.parquet", TAG_COLUMNS)
-    vocabulary = Vocabulary(
-        users=IdMap.of(ids.distinct(events["userId"])),
-        items=IdMap.of(ids.distinct(events["movieId"]), *([ids.values(movies["movieId"])] if movies else [])),
-    )
+    users, rated = ids.distinct(events["userId"]), ids.distinct(events["movieId"])
+    listed = [ids.values(movies["movieId"])] if movies else []
+    if known is None:
+        vocabulary = Vocabulary(IdMap.of(users), IdMap.of(rated, *listed))
+    else:
+        vocabulary = Vocabulary(known.users.grown(users), known.items.grown(rated, *listed))
     interactions = to_interactions(events, vocabulary, path=path)
     items = with_tmdb(item_table(movies, vocabulary.items), vocabulary.items, workspace.processed)
     prepared = Prepared(

@@ -42,7 +42,7 @@ def preprocess(
             rejected rows; ``out`` is then not changed.
     """
     options = options or RunOptions()
-    _check_share(max_reject_share)
+    check_share(max_reject_share)
     layout, folder = find_layout(source_dir)
     data = with_vectors(layout.read(folder, options.progress), item_vectors, user_vectors, options.progress)
     source = Source.of([*source_files(source_dir), *_files(item_vectors, user_vectors)], out)
@@ -69,7 +69,7 @@ def preprocess_own(
         DataError: as ``preprocess``.
     """
     options = options or RunOptions()
-    _check_share(max_reject_share)
+    check_share(max_reject_share)
     data = read_own(interactions, items, users, options.progress)
     data = with_vectors(data, item_vectors, user_vectors, options.progress)
     files = [*used_files(interactions, items, users), *_files(item_vectors, user_vectors)]
@@ -93,6 +93,7 @@ def read_report(out: Path) -> PreprocessReport | None:
     return report if report.format_version == schema.FORMAT_VERSION else None
 
 
-def _check_share(share: float) -> None:
+def check_share(share: float) -> None:
+    """Raise ``ConfigError`` unless a share of rows lies between 0 and 1."""
     if not 0 <= share <= 1:
         raise ConfigError(f"max_reject_share must be between 0 and 1, got {share}")

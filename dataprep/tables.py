@@ -22,6 +22,7 @@ from dataprep.readers.own_columns import described
 from dataprep.readers.raw import RawData, RawTable
 from dataprep.readers.times import FRACTION
 from dataprep.sources import Source
+from dataprep.staging import discard_append
 from dataprep.ties import Ties
 from reccore.errors import DataError
 from reccore.options import RunOptions
@@ -57,6 +58,8 @@ class PreprocessReport:
         item_columns: own column of the items → what it is, such as ``number, 12% missing``.
         user_columns: the same of the users.
         sources: file that was read, relative to the folder of the tables → SHA-256.
+        appended: what ``dataprep.append`` added later, in order: ``digest`` of the files, ``file``, ``events`` added,
+            and the fingerprint ``before``.
     """
 
     dataset: str
@@ -75,6 +78,7 @@ class PreprocessReport:
     item_columns: dict[str, str] = field(default_factory=dict)
     user_columns: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    appended: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def n_rejected(self) -> int:
@@ -90,17 +94,21 @@ def write_tables(
         DataError: too many rejected rows, no rows left, or the tables cannot be written.
     """
     ratings, order = _group_by_user(data.ratings, unique=data.unique_pairs)
-    movies = _first_of_each(data.movies, "movieId")
-    users = _first_of_each(data.users, "userId")
-    links = _first_of_each(data.links, "movieId")
+    movies = first_of_each(data.movies, "movieId")
+    users = first_of_each(data.users, "userId")
+    links = first_of_each(data.links, "movieId")
     tables = [raw for raw in (ratings, movies, users, links, data.tags) if raw is not None]
     for raw in tables:
-        _check_rejects(raw, max_reject_share)
+        check_rejects(raw, max_reject_share)
     if not len(ratings.lines):
         raise DataError(f"{ratings.path}: no rows are left; {len(ratings.rejects):,} were rejected")
 
     rated = ids.distinct(ratings.table["movieId"])
-    catalogue, added = _with_rated(movies, rated)
+    id_type = ids.array_of(rated).type
+    listed = (
+        schema.with_id_type(schema.MOVIES_SCHEMA, "movieId", id_type).empty_table() if movies is None else movies.table
+    )
+    catalogue, added = with_rated(listed, rated)
     optional = {
         name: raw.table
         for name, raw in ((schema.USERS, users), (schema.LINKS, links), (schema.TAGS, data.tags))
@@ -183,16 +191,15 @@ def _group_by_user(raw: RawTable, *, unique: bool) -> tuple[RawTable, dict[str, 
     return raw, finer
 
 
-def _first_of_each(raw: RawTable | None, key: str) -> RawTable | None:
+def first_of_each(raw: RawTable | None, key: str) -> RawTable | None:
     if raw is None:
         return None
     return raw.reject(repeated_ids(ids.numbers(raw.table[key])), f"repeated {key}")
 
 
-def _with_rated(listed: RawTable | None, rated: npt.NDArray[Any]) -> tuple[pa.Table, int]:
+def with_rated(movies: pa.Table, rated: npt.NDArray[Any]) -> tuple[pa.Table, int]:
     """Movies sorted by id, with a row without title for every unlisted rated movie, and the number of those."""
     target = schema.with_id_type(schema.MOVIES_SCHEMA, "movieId", ids.array_of(rated).type)
-    movies = target.empty_table() if listed is None else listed.table
     missing = np.setdiff1d(rated, ids.values(movies["movieId"]), assume_unique=True)
     blank = pa.table(
         [
@@ -206,7 +213,7 @@ def _with_rated(listed: RawTable | None, rated: npt.NDArray[Any]) -> tuple[pa.Ta
     return pa.concat_tables([movies, blank]).sort_by("movieId"), len(missing)
 
 
-def _check_rejects(raw: RawTable, max_share: float) -> None:
+def check_rejects(raw: RawTable, max_share: float) -> None:
     n_rejected = len(raw.rejects)
     if n_rejected <= max_share * raw.n_seen:
         return
@@ -228,7 +235,7 @@ def _check_rejects(raw: RawTable, max_share: float) -> None:
     )
 
 
-def _rejects_table(tables: Sequence[RawTable]) -> pa.Table:
+def rejects_table(tables: Sequence[RawTable]) -> pa.Table:
     parts = []
     for raw in tables:
         lines, reasons = raw.rejects.in_order()
@@ -239,7 +246,7 @@ def _rejects_table(tables: Sequence[RawTable]) -> pa.Table:
 
 
 def _write_side_tables(folder: Path, read: Sequence[RawTable], tables: Mapping[str, pa.Table]) -> None:
-    for name, table in {**tables, schema.REJECTS: _rejects_table(read)}.items():
+    for name, table in {**tables, schema.REJECTS: rejects_table(read)}.items():
         pq.write_table(table, folder / name, compression=COMPRESSION)
 
 
@@ -297,6 +304,7 @@ def _array(values: np.ndarray, texts: pa.DictionaryArray | None) -> pa.Array:
 def _move_into_place(incoming: Path, out: Path) -> None:
     """Replace the tables of ``out``. The manifest is deleted first and written last, so a killed run leaves none."""
     (out / schema.MANIFEST).unlink(missing_ok=True)
+    discard_append(out)
     for name in schema.PARQUET_FILES:
         if (incoming / name).is_file():
             (incoming / name).replace(out / name)

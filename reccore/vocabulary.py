@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reccore.arrays import IntArray, offsets_from_lengths
+from reccore.errors import DataError
 
 RawId: TypeAlias = int | str
 """An id as the data has it: a whole number, or text."""
@@ -30,10 +31,13 @@ def parse_raw_id(text: str) -> RawId:
 
 @dataclass(frozen=True, eq=False)
 class IdMap:
-    """A bijection between raw ids and ``0 … N-1``; the dense index is the rank of the raw id.
+    """A bijection between raw ids and ``0 … N-1``.
+
+    Where all ids come at once, the dense index is the rank of the raw id; ids that come later are ``grown`` behind
+    them, so that no index changes.
 
     Attributes:
-        ids: (N,) strictly increasing raw ids: int64, or text as an object array of ``str`` in the order of code points.
+        ids: (N,) distinct raw ids: int64, or text as an object array of ``str``.
     """
 
     ids: npt.NDArray[Any]
@@ -41,8 +45,18 @@ class IdMap:
     def __post_init__(self) -> None:
         if self.ids.ndim != 1 or not (self.ids.dtype == np.int64 or self.is_text):
             raise ValueError(f"ids must be a one-dimensional int64 or str array, got {self.ids.dtype} {self.ids.shape}")
-        if np.any(self.ids[1:] <= self.ids[:-1]):
-            raise ValueError("ids must be strictly increasing")
+        if np.any(self._sorted[1:] == self._sorted[:-1]):
+            raise ValueError("ids must be distinct")
+
+    @cached_property
+    def _order(self) -> IntArray | None:
+        """(N,) dense indices by increasing raw id (text by code points); None where that is 0 … N-1."""
+        return None if np.all(self.ids[1:] > self.ids[:-1]) else np.argsort(self.ids, kind="stable")
+
+    @cached_property
+    def _sorted(self) -> npt.NDArray[Any]:
+        """(N,) the raw ids, increasing."""
+        return self.ids if self._order is None else self.ids[self._order]
 
     @classmethod
     def of(cls, *raw: npt.NDArray[Any]) -> IdMap:
@@ -52,6 +66,26 @@ class IdMap:
             return cls(np.array(sorted(every), dtype=object))
         parts = [np.unique(np.asarray(ids, dtype=np.int64)) for ids in raw]
         return cls(np.unique(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64))
+
+    def grown(self, *raw: npt.NDArray[Any]) -> IdMap:
+        """This map, followed by the given ids that it does not hold, in increasing order; no index changes.
+
+        Raises:
+            DataError: text, where this map holds whole numbers.
+        """
+        wanted = IdMap.of(*raw)
+        if wanted.is_text and not self.is_text and len(self):
+            raise DataError(f"ids are whole numbers here, and {wanted.ids[-1]!r} is none")
+        new = wanted.ids[self.encode(wanted.ids) < 0]
+        if self.is_text and not wanted.is_text:
+            new = np.array(sorted(str(value) for value in new.tolist()), dtype=object)
+        return self if len(new) == 0 else IdMap(np.concatenate([self.ids, new]))
+
+    def within(self, low: RawId, high: RawId) -> IntArray:
+        """Dense indices of the ids from ``low`` up to but not ``high``, by increasing id."""
+        bounds = np.array([low, high], dtype=self.ids.dtype)
+        start, stop = np.searchsorted(self._sorted, bounds)
+        return np.arange(start, stop) if self._order is None else self._order[start:stop]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,8 +109,8 @@ class IdMap:
             return self._encode_text(given)
         else:
             wanted = given.astype(np.int64, copy=False)
-        at = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
-        found: IntArray = np.where(self.ids[at] == wanted, at, -1)
+        at = np.minimum(np.searchsorted(self._sorted, wanted), len(self.ids) - 1)
+        found: IntArray = np.where(self._sorted[at] == wanted, at if self._order is None else self._order[at], -1)
         return found
 
     def _encode_text(self, given: npt.NDArray[Any]) -> IntArray:

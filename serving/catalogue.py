@@ -94,16 +94,14 @@ def ids_with_prefix(ids: IdMap, prefix: str, limit: int) -> IntArray:
     if not prefix:
         return np.arange(min(limit, len(ids)))
     if ids.is_text:
-        start, stop = np.searchsorted(ids.ids, np.array([prefix, prefix + HIGHEST], dtype=object))
-        return np.arange(start, min(stop, start + limit))
+        return ids.within(prefix, prefix + HIGHEST)[:limit]
     number = parse_raw_id(prefix)
     if not isinstance(number, int) or number < 0:
         found = ids.encode(number)
         return found[None] if found >= 0 else np.empty(0, dtype=np.int64)
     ranges = [(number * 10**more, (number + 1) * 10**more) for more in range(_DIGITS if number else 1)]
     inside = [(low, min(high, 2**63 - 1)) for low, high in ranges if low < 2**63]
-    spans = [np.arange(*np.searchsorted(ids.ids, span)) for span in inside]
-    return np.concatenate(spans)[:limit]
+    return np.concatenate([ids.within(*span) for span in inside])[:limit]
 
 
 def rating_scale(events: Interactions) -> tuple[tuple[float, float], float] | None:

@@ -13,15 +13,26 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataprep.prepare import Prepared, item_table, load_for_training, prepare, read_holdout, user_table
-from dataprep.preprocess import preprocess_own
+from dataprep.preprocess import preprocess, preprocess_own
 from dataprep.readers.own import EventFile
 from dataprep.splits import GlobalTime, LeaveLastN, NoSplit
 from dataprep.table_hashes import table_hashes
 from evaluation.metrics import per_query_metrics
 from pipeline.fitting import train_channel
 from recall import CHANNELS
-from reccore import Bundle, ConfigError, DataError, IdMap, Interactions, NotReadyError, RunOptions, Workspace
+from reccore import (
+    Bundle,
+    ConfigError,
+    DataError,
+    IdMap,
+    Interactions,
+    NotReadyError,
+    RunOptions,
+    Vocabulary,
+    Workspace,
+)
 from tests.contracts.test_recall_contract import CONFIGS
+from tests.dataprep.miniatures import ML_1M, put
 from tests.helpers import checkerboard, rows_of
 
 QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
@@ -402,3 +413,27 @@ def test_a_bad_held_out_file_is_named(workspace: Workspace, tmp_path: Path) -> N
     pq.write_table(pa.table({"userId": [1]}), path)
     with pytest.raises(DataError, match=r"held\.parquet has no column for the item"):
         read_holdout(EventFile(path), prepared)
+
+
+def test_known_users_and_movies_keep_their_indices(tmp_path: Path) -> None:
+    """All facts of a user and a movie move with the index; held to the same data in its own order."""
+    space = Workspace(tmp_path)
+    preprocess(put(tmp_path / "raw" / "mini", ML_1M), space.processed, options=QUIET)
+    plain = prepare(space, NoSplit())
+    grown = prepare(space, NoSplit(), known=Vocabulary(IdMap(np.array([2])), IdMap(np.array([20, 99]))))
+    assert grown.vocabulary.users.ids.tolist() == [2, 1]
+    assert grown.vocabulary.items.ids.tolist() == [20, 99, 10]
+    assert (grown.items.title is None, plain.items.title is None) == (False, False)
+    for movie in (10, 20):
+        old, new = (int(each.vocabulary.items.encode(movie)) for each in (plain, grown))
+        assert grown.items.label(new) == plain.items.label(old)
+        assert grown.items.genres_of(new) == plain.items.genres_of(old)
+    for user in (1, 2):
+        of_user = [int(each.vocabulary.users.encode(user)) for each in (plain, grown)]
+        for name in plain.users.categories:
+            assert plain.users.codes(name, np.array(of_user[:1])) == grown.users.codes(name, np.array(of_user[1:]))
+        histories = [
+            each.vocabulary.items.decode(each.split.interactions.history(at)).tolist()
+            for each, at in zip((plain, grown), of_user, strict=True)
+        ]
+        assert histories[0] == histories[1]

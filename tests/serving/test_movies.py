@@ -140,6 +140,7 @@ def test_users_are_found_by_the_beginning_of_their_id(client: TestClient) -> Non
 
 
 NUMBERS = IdMap(np.array([-5, 0, 1, 7, 10, 12, 19, 70, 100, 123, 1999, 2**62], dtype=np.int64))
+GROWN = IdMap(np.array([7, 70, 12, 1])).grown(np.array([100, 10]))
 TEXTS = IdMap(np.array(["a", "ab", "abc", "b", "Ж"], dtype=object))
 
 
@@ -155,6 +156,7 @@ TEXTS = IdMap(np.array(["a", "ab", "abc", "b", "Ж"], dtype=object))
         (NUMBERS, "9223372036854775807", []),
         (NUMBERS, "01", []),
         (NUMBERS, "x", []),
+        (GROWN, "1", [1, 10, 12, 100]),
         (TEXTS, "a", ["a", "ab", "abc"]),
         (TEXTS, "abcd", []),
         (TEXTS, "Ж", ["Ж"]),
