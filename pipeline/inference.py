@@ -10,12 +10,22 @@ import numpy as np
 
 from pipeline.answers import Answer, describe
 from pipeline.config import PipelineConfig
+from pipeline.encodings import Encodings
 from pipeline.history import HistoryStore
 from pipeline.limits import Chain, StageLimits, Work, Workers, run_here
 from pipeline.must_include import with_must_include, with_the_rest
 from pipeline.requests import Asked, make_request
 from pipeline.sanity import check_result
-from pipeline.stages import ChannelSource, Merger, RankerScorer, Request, RerankSelector, Stage, with_diversity
+from pipeline.stages import (
+    ChannelSource,
+    Merger,
+    OneSource,
+    RankerScorer,
+    Request,
+    RerankSelector,
+    Stage,
+    with_diversity,
+)
 from pipeline.trace import Trace
 from ranking.base import BaseRanker
 from reccore import Candidates, ConfigError, Exclusions, ItemTable, QueryBatch, RawId, Vocabulary
@@ -46,6 +56,7 @@ class Pipeline:
         self.vocabulary = vocabulary
         self.histories = histories
         self._workers = Workers()
+        self.encodings = Encodings()
 
     @cached_property
     def query_time(self) -> bool:
@@ -176,10 +187,19 @@ class Pipeline:
             request.offers[source.name] = offer
             entry.count(offer)
             items_in += entry.items_out
-        with trace.record(self.merger.role, self.merger.name, items_in) as entry:
-            candidates = with_must_include(self.merger, request, self.merger.merge(request.offers))
+        candidates: Candidates | None = None
+        with trace.record(self.merger.role, self.merger.name, items_in, degrade=request.degrade) as entry:
+            candidates = self._merge(self.merger, request)
+        if candidates is None:
+            candidates = self._merge(OneSource(self.merger, request.offers), request)
         entry.count(candidates)
         request.orders[self.merger.role] = candidates.item_idx
+        return candidates
+
+    def _merge(self, merger: Merger, request: Request) -> Candidates:
+        candidates = with_must_include(merger, request, merger.merge(request.offers))
+        if request.degrade:
+            check_result(merger.role, candidates, Candidates.empty(len(request.queries)), self.items.n_items)
         return candidates
 
     def _applied(self, stage: Stage, request: Request, before: Candidates, trace: Trace) -> Chain[Candidates]:

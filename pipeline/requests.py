@@ -102,6 +102,7 @@ def make_request(
         diversity=diversity,
         degrade=degrade,
         limits=limits or StageLimits(),
+        encodings=None if pipeline.query_time else pipeline.encodings,  # with a time of its own no query comes again
     )
     return request, unknown
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pipeline.encodings import Encodings
 from pipeline.item_filter import ItemFilter
 from pipeline.limits import StageLimits
 from ranking.base import BaseRanker
@@ -48,6 +49,7 @@ class Request:
         limits: seconds for each stage, where slow ones are skipped too.
         offers: candidates of every source by name, as they arrive.
         orders: (B, K) items after every stage by its role, as they run.
+        encodings: of the latest queries; None = each is encoded anew.
     """
 
     queries: QueryBatch
@@ -61,12 +63,15 @@ class Request:
     limits: StageLimits = field(default_factory=StageLimits)
     offers: dict[str, Candidates] = field(default_factory=dict)
     orders: dict[str, IntArray] = field(default_factory=dict)
+    encodings: Encodings | None = None
     _prepared: dict[str, Any] = field(default_factory=dict)
 
     def prepared(self, name: str, channel: BaseRecall) -> Any:
         """The queries as the channel encodes them; encoded once per request, whichever stages need them."""
         if name not in self._prepared:
-            self._prepared[name] = channel.prepare(self.queries)
+            kept = self.encodings
+            queries = self.queries
+            self._prepared[name] = channel.prepare(queries) if kept is None else kept.of(name, channel, queries)
         return self._prepared[name]
 
 
@@ -144,6 +149,38 @@ class Merger:
     def _merge(self, offers: Mapping[str, Candidates], k: int) -> Candidates:
         merged = merge(self.config, offers, k, fill=self.fill)
         return merged.with_features({MERGE_SCORE: np.where(merged.mask, merged.score, np.nan)})
+
+
+class OneSource(Merger):
+    """In place of a merge that fails: the candidates of one source in its own order.
+
+    It is the source with the greatest weight in the merge among those that offer anything, the first of equals; the
+    one that fills short rows if no other does.
+
+    Args:
+        merger: that fails.
+        offers: of all sources.
+    """
+
+    def __init__(self, merger: Merger, offers: Mapping[str, Candidates]) -> None:
+        super().__init__(merger.config, merger.k, merger.fill)
+        weights: Mapping[str, float] = getattr(merger.config, "weights", {})
+
+        def worth(name: str) -> tuple[bool, float]:
+            return bool(offers[name].mask.any()), weights.get(name, 0.0 if name == merger.fill else 1.0)
+
+        self.source = max(offers, key=worth)
+
+    def _merge(self, offers: Mapping[str, Candidates], k: int) -> Candidates:
+        chosen = offers[self.source].head(k)
+        nothing: FloatArray = np.full(chosen.score.shape, np.nan, dtype=np.float32)
+        score = np.where(chosen.mask, chosen.score, nothing)
+        rank = np.where(chosen.mask, np.arange(1, chosen.k + 1, dtype=np.float32), nothing)
+        features = {MERGE_SCORE: score}
+        for name in offers:
+            features[RECALL_SCORE + name] = score if name == self.source else nothing
+            features[RECALL_RANK + name] = rank if name == self.source else nothing
+        return Candidates(chosen.item_idx, chosen.score, features)
 
 
 class Stage(ABC):

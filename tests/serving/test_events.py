@@ -14,6 +14,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
+from pipeline.encodings import Encodings
 from reccore import Workspace
 from tests.pipeline.small import N_RATINGS, movie_id, user_id
 from tests.serving.conftest import Start, error_of, free_port, service_of
@@ -166,3 +167,30 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
         except httpx.TransportError:
             time.sleep(0.1)
     raise TimeoutError(url)
+
+
+def test_events_and_their_undo_reach_what_is_kept_of_a_user(client: TestClient, start: Start) -> None:
+    """Lists of a service that has answered the user before equal those of one that has not, after every event."""
+    user = user_id(2)
+    other = start()  # on the same store
+
+    def films(service: TestClient) -> list[Any]:
+        answer = service.post("/v1/recommendations", json={"user_id": user, "k": 10}).json()
+        return [(item["movie_id"], item["scores"]) for item in answer["items"]]
+
+    def fresh() -> list[Any]:
+        service_of(other).model.pipeline.encodings = Encodings()
+        return films(other)
+
+    lists = [films(client)]
+    sent = [
+        client.post("/v1/events", json={"user_id": user, "movie_id": lists[0][at][0], "rating": 1.0}).json()
+        for at in (0, 3)
+    ]
+    lists.append(films(client))
+    assert lists[1] == fresh() != lists[0]
+    client.delete(f"/v1/events/{sent[1]['event_id']}")
+    lists.append(films(client))
+    assert lists[2] == fresh() != lists[1]
+    client.delete(f"/v1/events/{sent[0]['event_id']}")
+    assert films(client) == fresh() == lists[0]
