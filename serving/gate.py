@@ -57,9 +57,11 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, trace_id = perf_counter(), secrets.token_hex(8)
+        started, trace_id, method = perf_counter(), secrets.token_hex(8), _method(scope)
         scope.setdefault("state", {})["trace_id"] = trace_id
-        sender = _Sender(send, trace_id)
+        sender = _Sender(send, trace_id, with_body=method != "HEAD")
+        if method == "HEAD":  # answered as GET is, without the body
+            scope = {**scope, "method": "GET"}
         try:
             headers = dict(scope["headers"])
             self._check(scope, headers)
@@ -74,7 +76,7 @@ class Gate:
         finally:
             route = getattr(scope.get("route"), "path_format", "unmatched")
             self.metrics.latency.labels(route).observe(perf_counter() - started)
-            self.metrics.requests.labels(route, _method(scope), sender.status or 500).inc()
+            self.metrics.requests.labels(route, method, sender.status or 500).inc()
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         """Raise ``ApiError`` unless host, rate and key of a request are right."""
@@ -120,8 +122,8 @@ class Gate:
 class _Sender:
     """Sends with the headers that every answer has, and notes the status."""
 
-    def __init__(self, send: Send, trace_id: str) -> None:
-        self._send, self._trace_id, self.status = send, trace_id, None
+    def __init__(self, send: Send, trace_id: str, *, with_body: bool) -> None:
+        self._send, self._trace_id, self._with_body, self.status = send, trace_id, with_body, None
 
     status: int | None
 
@@ -133,6 +135,8 @@ class _Sender:
             if not any(name == b"cache-control" for name, _ in given):
                 own.append((b"cache-control", b"no-store"))
             message = {**message, "headers": [*given, *own]}
+        elif not self._with_body:
+            message = {**message, "body": b""}
         await self._send(message)
 
 

@@ -37,6 +37,26 @@ def test_errors_of_the_router_are_json(client: TestClient) -> None:
     assert answer.headers["allow"] == "GET"
 
 
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/healthz", "/v1/info", "/v1/movies/4", "/nothing"])
+def test_head_is_answered_as_get_is_without_a_body(client: TestClient, path: str) -> None:
+    answer, whole = client.head(path), client.get(path)
+    assert (answer.status_code, answer.content) == (whole.status_code, b"")
+    for name in ("content-type", "content-length", "content-security-policy"):
+        assert answer.headers[name] == whole.headers[name]
+    assert len(whole.content) > 0
+
+
+def test_head_of_what_is_only_posted_is_refused(client: TestClient) -> None:
+    answer = client.head("/v1/recommendations")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_head_is_counted_by_its_own_name(client: TestClient) -> None:
+    client.head("/v1/info")
+    counted = 'recommender_requests_total{method="HEAD",route="/v1/info",status="200"} 1.0'
+    assert counted in client.get("/metrics").text
+
+
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "", "[::2]"])
 def test_another_host_name_is_refused(client: TestClient, host: str) -> None:
     """A page of another site that lets its name point to this machine sends its own name."""
