@@ -54,6 +54,8 @@ class Exclusions:
 
     def rows(self, start: int, stop: int) -> Exclusions:
         """Rows ``start … stop-1``, sharing memory."""
+        if start == 0 and stop == len(self):
+            return self
         low, high = self.offsets[start], self.offsets[stop]
         return Exclusions(self.offsets[start : stop + 1] - low, self.item_idx[low:high])
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, Values, feature
-from ranking.features.history import event_rows
 from reccore import RankingSamples
 from reccore.arrays import FloatArray
 from reccore.franchise import franchise_codes
@@ -20,10 +20,24 @@ def franchises(_: RankingSamples, tables: FeatureTables, __: str) -> dict[str, V
 @feature("cross.franchise_seen", side="pair", kind="number", requires=("items.title",), fit=franchises, default=True)
 def franchise_seen(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """log(1 + films of the history that belong to the candidate's franchise); 0 for a film without one."""
-    franchise, n = fitted.state["franchise"], len(batch.queries)
-    size = int(franchise.max(initial=0)) + 1
-    keys = batch.once(event_rows) * size + franchise[batch.queries.history_idx]
-    counts = np.bincount(keys, minlength=n * size).reshape(n, size)
-    counts[:, 0] = 0
-    seen = counts[np.arange(n)[:, None], franchise[batch.candidates.item_idx]].astype(np.float32)
-    return np.where(batch.candidates.mask, np.log1p(seen), np.float32(np.nan))
+    queries, item_idx = batch.queries, batch.candidates.item_idx
+    seen: FloatArray = np.empty(item_idx.shape, dtype=np.float32)
+    _count(queries.history_offsets, queries.history_idx, fitted.state["franchise"], item_idx, seen)
+    return np.log1p(seen, out=seen)
+
+
+@njit(nogil=True, cache=True)
+def _count(
+    offsets: np.ndarray, history: np.ndarray, franchise: np.ndarray, item_idx: np.ndarray, seen: np.ndarray
+) -> None:
+    """Fill ``seen`` (B, K) with the events of each history in the franchise of each candidate; NaN on padding."""
+    counts = np.zeros(len(franchise) + 1, dtype=np.int64)  # there are fewer franchises than films
+    for row in range(len(seen)):
+        events = history[offsets[row] : offsets[row + 1]]
+        for item in events:
+            counts[franchise[item]] += 1
+        counts[0] = 0
+        for j in range(seen.shape[1]):
+            seen[row, j] = np.nan if item_idx[row, j] < 0 else counts[franchise[item_idx[row, j]]]
+        for item in events:
+            counts[franchise[item]] = 0

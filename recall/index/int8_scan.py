@@ -33,7 +33,8 @@ class Int8Scan:
     """Codes of item vectors (N, D): D bytes and two numbers an item.
 
     With s the scale and c the code of an item, e = |v − s·c|, and a query q ≈ t·p in 16-bit integers p, the error of
-    s·t·(c·p) is at most |q|·e + |q − t·p|·(|v| + e) by Cauchy and Schwarz.
+    s·t·(c·p) is at most |q|·e + |q − t·p|·(|v| + e) by Cauchy and Schwarz. Codes stand by falling length, so that a
+    scan ends where |q|·|v| is below what the best k surely reach.
     """
 
     def __init__(self, vectors: FloatArray) -> None:
@@ -44,10 +45,13 @@ class Int8Scan:
         self._codes: npt.NDArray[np.int8] = np.zeros((n_items, width), dtype=np.int8)
         self._scale: FloatArray = np.empty(n_items, dtype=np.float32)
         self._bound: FloatArray = np.empty(n_items, dtype=np.float32)  # for a query of length 1
+        lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+        self._order: IntArray = np.argsort(-lengths, kind="stable")
+        self._longest = (lengths[self._order[::STEP]] * (1 + ROUNDING)).astype(np.float32)  # of each step of the scan
         of_query = 0.5 * np.sqrt(dimension) / self._largest_query  # at most |q − t·p| / |q|
         for start in range(0, n_items, ITEMS_PER_BLOCK):
             rows = slice(start, start + ITEMS_PER_BLOCK)
-            block = vectors[rows].astype(np.float64)
+            block = vectors[self._order[rows]].astype(np.float64)
             scale = (np.abs(block).max(axis=1) / LARGEST_CODE).astype(np.float32)
             step = np.where(scale > 0, scale, np.float32(1)).astype(np.float64)[:, None]
             codes = np.clip(np.rint(block / step), -LARGEST_CODE, LARGEST_CODE)
@@ -59,7 +63,7 @@ class Int8Scan:
     @property
     def n_bytes(self) -> int:
         """Memory of the codes."""
-        return int(self._codes.nbytes + self._scale.nbytes + self._bound.nbytes)
+        return int(self._codes.nbytes + self._scale.nbytes + self._bound.nbytes + self._order.nbytes)
 
     def survivors(self, query: FloatArray, k: int, exclude: IntArray) -> IntArray | None:
         """Items among which are the best ``k`` by exact scores, with all that tie with the last of them.
@@ -80,8 +84,9 @@ class Int8Scan:
             codes[: self._dimension] = np.rint(wide / unit)
         length = float(np.sqrt(wide @ wide)) * (1 + ROUNDING)
         items = np.empty(ROOM * k + 2 * STEP, dtype=np.int64)
-        n = _scan(self._codes, self._scale, self._bound, codes, np.float32(unit), np.float32(length), k, exclude, items)
-        return items[:n] if n >= 0 else None
+        stored = self._codes, self._scale, self._bound, self._order, self._longest
+        n = _scan(*stored, codes, np.float32(unit), np.float32(length), k, exclude, items)
+        return np.sort(items[:n]) if n >= 0 else None
 
 
 @njit(nogil=True, cache=True)
@@ -89,6 +94,8 @@ def _scan(
     codes: np.ndarray,
     scale: np.ndarray,
     bound: np.ndarray,
+    order: np.ndarray,
+    longest: np.ndarray,
     query: np.ndarray,
     unit: Any,
     length: Any,
@@ -101,9 +108,9 @@ def _scan(
     mark(excluded, exclude, True)
     lower, upper = np.empty(len(items), dtype=np.float32), np.empty(len(items), dtype=np.float32)
     least = _estimate(codes, scale, bound, query, unit, length, k + len(exclude))
-    n = _pass(codes, scale, bound, query, unit, length, k, least, excluded, items, lower, upper)
+    n = _pass(codes, scale, bound, order, longest, query, unit, length, k, least, excluded, items, lower, upper)
     if n == -2:  # the estimate was too high
-        n = _pass(codes, scale, bound, query, unit, length, k, -np.inf, excluded, items, lower, upper)
+        n = _pass(codes, scale, bound, order, longest, query, unit, length, k, -np.inf, excluded, items, lower, upper)
     return n
 
 
@@ -112,6 +119,8 @@ def _pass(
     codes: np.ndarray,
     scale: np.ndarray,
     bound: np.ndarray,
+    order: np.ndarray,
+    longest: np.ndarray,
     query: np.ndarray,
     unit: Any,
     length: Any,
@@ -129,6 +138,8 @@ def _pass(
     position = np.empty(STEP, dtype=np.int64)
     n = 0
     for start in range(0, len(codes), STEP):
+        if longest[start // STEP] * length < least:  # every item from here on is shorter
+            break
         size = min(STEP, len(codes) - start)
         rows = slice(start, start + size)
         _score(codes[rows], scale[rows], bound[rows], query, unit, length, score, error)
@@ -138,8 +149,9 @@ def _pass(
             reached += score[j] + error[j] >= least
         for at in range(reached):
             j = position[at]
-            if not excluded[start + j]:
-                items[n], lower[n], upper[n] = start + j, score[j] - error[j], score[j] + error[j]
+            item = order[start + j]
+            if not excluded[item]:
+                items[n], lower[n], upper[n] = item, score[j] - error[j], score[j] + error[j]
                 n += 1
         if n > len(items) - STEP:
             n, least = _drop(k, least, items, lower, upper, n)
