@@ -158,7 +158,7 @@ class ClosenessStage(StageConfig):
         for name in self.channels or parts.for_all:
             channel = parts.channels[name]
             if isinstance(channel, EmbeddingRecall):
-                stages.append(ClosenessHydrator(name, channel.encode_items(), self.latest))
+                stages.append(ClosenessHydrator(name, channel.item_vectors, self.latest))
             elif self.channels:
                 raise ConfigError(f"stage 'closeness' needs item vectors, and channel {name!r} has none")
         return stages

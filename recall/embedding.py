@@ -71,9 +71,14 @@ class EmbeddingRecall(BaseRecall):
         query, vector = np.nonzero(present)
         return vectors[query, vector], by_row.select(query)
 
+    @property
+    def item_vectors(self) -> FloatArray:
+        """(N, D) float32, row = item index, for reading only: those in the index where it holds all items."""
+        return self.index.vectors if self.indexed is None else self.encode_items()
+
     def similarities(self, item: int) -> FloatArray:
         """(N,) cosine of every item's vector with that of one item; −inf for items without a vector."""
-        vectors = self.encode_items()
+        vectors = self.item_vectors
         length = np.linalg.norm(vectors, axis=1)
         product = vectors @ vectors[item]
         found: FloatArray = np.full(len(vectors), -np.inf, dtype=np.float32)

@@ -134,7 +134,7 @@ def serve_here(settings: Settings, sockets: list[socket.socket]) -> None:
     from serving.settings import api_key
 
     service = Service(settings)
-    service.use(service.load())
+    service.start()
     announce(settings)
     uvicorn.Server(uvicorn.Config(create_app(service, key=api_key()), **UVICORN)).run(sockets)
 
@@ -149,15 +149,29 @@ def serve_in_processes(settings: Settings, sockets: list[socket.socket], workers
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
-    from pipeline.builder import open_pipeline
     from serving.stores import open_store
 
-    open_pipeline(settings.folder)
+    check_files(settings.folder)
     open_store(settings.store).close()
     os.environ.update(settings.to_environment())
     config = uvicorn.Config("serving.app:from_environment", factory=True, workers=workers, **UVICORN)
     announce(settings)
     Multiprocess(config, sockets).run()
+
+
+def check_files(folder: Path) -> None:
+    """Check that the pipeline of a folder is whole, for the processes that will load it.
+
+    Raises:
+        ArtefactError: it is damaged, of another kind or of an earlier version.
+    """
+    from reccore.bundle import Bundle
+
+    bundle = Bundle.open(folder, kind="pipeline")
+    if not any(name.startswith("parts/") for name in bundle.manifest["files"]):
+        from pipeline.builder import open_pipeline  # takes seconds to import, so only to say what is amiss
+
+        open_pipeline(folder)
 
 
 def announce(settings: Settings) -> None:

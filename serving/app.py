@@ -32,7 +32,7 @@ def create_app(service: Service, *, key: str | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if not service.is_ready:
-            service.use(service.load())
+            service.start()
         watcher = ModelWatcher(service)
         watcher.start()
         yield

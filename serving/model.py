@@ -54,7 +54,7 @@ class Model:
         pipeline: ready to answer.
         histories: of the model with the live events; those that the pipeline reads.
         catalogue: facts of films.
-        notice: sentence to show with the posters.
+        posters: images of films.
         signature: of the bundle that it was loaded from.
     """
 
@@ -62,7 +62,7 @@ class Model:
     pipeline: Pipeline
     histories: LiveHistories
     catalogue: Catalogue
-    notice: str | None
+    posters: Posters
     signature: Signature | None
 
     @cached_property
@@ -95,11 +95,16 @@ class Model:
             rating_step=None if scale is None else scale[1],
             has_diversity=trade_off is not None,
             default_diversity=None if trade_off is None else round(1 - trade_off, 4),
-            notice=self.notice,
+            posters=len(self.posters),
+            notice=self.posters.notice,
         )
 
+    def check_search(self) -> None:
+        """Index the titles, which takes a second for a large catalogue, and search them."""
+        self.search.find("the", 10)
+
     def check(self) -> None:
-        """Answer a few requests and everything that is made once, so that the first client finds it ready.
+        """Answer a few requests and all that lists need and is made once, so that the first client finds it ready.
 
         Raises:
             ArtefactError: an empty list, or a score that is not finite.
@@ -116,7 +121,6 @@ class Model:
                 raise ArtefactError(f"it recommends nothing for {request}")
             if not all(np.isfinite(value) for item in answer.items for value in item.scores.values()):
                 raise ArtefactError(f"it gives scores that are not finite for {request}")
-        self.search.find("the", 10)
         logger.info("model {} answers: {:,} films, {:,} users", self.version, self.info.movies, self.info.users)
 
 
@@ -150,7 +154,6 @@ def _load(folder: Path, store: EventStore, posters: Posters | None, signature: S
     histories = LiveHistories(FrozenHistoryStore.load(bundle.path, vocabulary), store)
     pipeline = pipeline_of(bundle, histories=histories)
     catalogue = Catalogue(pipeline.items, vocabulary, posters)
-    notice = None if posters is None else posters.notice
-    model = Model(bundle.fingerprint[:12], pipeline, histories, catalogue, notice, signature)
+    model = Model(bundle.fingerprint[:12], pipeline, histories, catalogue, posters or Posters({}), signature)
     model.check()
     return model

@@ -164,7 +164,7 @@ class SimilarAnswer(msgspec.Struct, frozen=True):
 
 
 class InfoAnswer(msgspec.Struct, frozen=True):
-    """What the service answers with; ``notice`` is to be shown with the posters."""
+    """What the service answers with; ``notice`` is to be shown with the posters, which are ``posters`` images."""
 
     model_version: str
     movies: int
@@ -179,6 +179,7 @@ class InfoAnswer(msgspec.Struct, frozen=True):
     rating_step: float | None
     has_diversity: bool
     default_diversity: float | None
+    posters: int
     notice: str | None
 
 

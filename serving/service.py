@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from functools import cached_property
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Service:
         self.files = Workers("store", 2, waiting, seconds)
         self.refused: str | None = None
         self._model: Model | None = None
+        self._indexing: threading.Thread | None = None
 
     @property
     def model(self) -> Model:
@@ -74,13 +76,27 @@ class Service:
         """Load the model of the settings' folder; errors are those of ``load_model``."""
         return load_model(self.settings.folder, self.store, self.posters)
 
+    def start(self) -> None:
+        """Load the first model and answer with it; its titles are indexed meanwhile, so that lists need not wait.
+
+        A search that comes earlier waits for the index. Errors of loading are those of ``load_model``; one of the index
+        is logged, and every search fails with it.
+        """
+        self.use(self.load())
+        self._indexing = threading.Thread(target=self._index_titles, name="title-index", daemon=True)
+        self._indexing.start()
+
+    def _index_titles(self) -> None:
+        try:
+            self.model.check_search()
+        except Exception:
+            logger.exception("the titles cannot be indexed; films cannot be searched")
+        _leave_to_itself()
+
     def use(self, model: Model) -> None:
         """Answer with this model from now on."""
         if self._model is None:
-            # The libraries that the first model has imported are 300,000 objects, which live as long as the process.
-            # A search for garbage among them would stop all threads for a tenth of a second and more.
-            gc.collect()
-            gc.freeze()
+            _leave_to_itself()
         self._model, self.refused = model, None
         self.metrics.model.info({"version": model.version})
         self.metrics.loads.labels("loaded").inc()
@@ -94,7 +110,19 @@ class Service:
 
     def close(self) -> None:
         """End the threads and release the store."""
+        if self._indexing is not None:
+            self._indexing.join()
         for workers in (self.lists, self.slow, self.files):
             workers.close()
         self.store.close()
         logger.info("the service has ended")
+
+
+def _leave_to_itself() -> None:
+    """Take all objects that there are out of the searches for garbage.
+
+    The libraries that the first model has imported are 300,000 objects, which live as long as the process. A search
+    among them would stop all threads for a tenth of a second and more.
+    """
+    gc.collect()
+    gc.freeze()

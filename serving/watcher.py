@@ -51,6 +51,7 @@ class ModelWatcher:
         started = perf_counter()
         try:
             model = self._service.load()
+            model.check_search()
         except Exception as error:  # a model may fail in any way, and the old one goes on
             logger.opt(exception=not isinstance(error, RecommenderError)).error(
                 "the new model is refused, {} goes on: {}", self._service.model.version, error

@@ -254,10 +254,10 @@ function showError(error, retry) {
 }
 
 function showColophon(version) {
-  const { movies, users, channels, notice } = state.info;
+  const { movies, users, channels, posters, notice } = state.info;
   byId("colophon").replaceChildren(
     h("p", {}, t("colophon", { version, movies, users, channels: channels.length })),
-    h("p", {}, t("colophon.terms")),
+    h("p", {}, `${t("colophon.terms")} ${t(posters > 0 ? "colophon.some" : "colophon.drawn")}`),
     notice ? h("p", {}, notice) : "",
   );
 }

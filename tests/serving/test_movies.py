@@ -191,6 +191,7 @@ def test_posters_are_served_where_they_are(start: Start, trained: Workspace, tmp
     answer = client.get(poster)
     assert (answer.content, answer.headers["content-type"]) == (b"\xff\xd8image", "image/jpeg")
     assert client.get(f"/v1/movies/{movie_id(4)}").json()["poster"] is None
+    assert client.get("/v1/info").json()["posters"] == 1
     for name in (movie_id(4), "..%2Fsecret", "../secret", "%2e%2e/secret"):
         error_of(client.get(f"/posters/{name}.jpg"), 404, "not_found")
 
@@ -212,7 +213,8 @@ def test_posters_of_the_crawler_are_found_by_the_links(start: Start, own: Worksp
 
 
 def test_without_posters_there_is_no_notice(start: Start, trained: Workspace) -> None:
-    assert start(data_root=str(trained.root)).get("/v1/info").json()["notice"] is None
+    info = start(data_root=str(trained.root)).get("/v1/info").json()
+    assert (info["notice"], info["posters"]) == (None, 0)
 
 
 def test_ids_of_text_name_no_files(tmp_path: Path) -> None:

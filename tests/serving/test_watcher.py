@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import shutil
+import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import serving.model
 from reccore import ArtefactError, NotReadyError, Workspace
 from reccore.bundle import MANIFEST, replace_folder
 from serving.model import load_model
+from serving.search import FilmSearch
 from serving.sqlite_store import SqliteStore
 from serving.watcher import ModelWatcher
 from tests.pipeline.small import user_id
@@ -90,6 +93,57 @@ def test_the_old_model_is_freed(client: TestClient, watcher: ModelWatcher, own: 
     assert listed(client, user_id=user_id(1))["items"]
     assert old() is None
     assert gc.get_freeze_count() > 100_000  # a full search for garbage passes over the model
+
+
+def test_lists_do_not_wait_for_the_index_of_titles(
+    start: Start, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    """The first model answers lists while titles are indexed; searches wait, and then find."""
+    released = threading.Event()
+    indexed = FilmSearch.__init__
+
+    def slow(self: FilmSearch, *args: Any) -> None:
+        assert released.wait(60)
+        indexed(self, *args)
+
+    monkeypatch.setattr(FilmSearch, "__init__", slow)
+    client = start()
+    assert ready(client)["ready"] is True
+    assert listed(client, user_id=user_id(1))["items"]
+    with ThreadPoolExecutor(1) as waiting:
+        found = waiting.submit(client.get, "/v1/movies", params={"query": "film"})
+        assert listed(client, user_id=user_id(1))["items"]
+        assert not found.done()
+        released.set()
+        assert found.result().json()["movies"]
+
+
+def test_an_index_of_titles_that_fails_leaves_the_lists(
+    start: Start, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    def fail(self: FilmSearch, *_: Any) -> None:
+        raise RuntimeError("no titles")
+
+    monkeypatch.setattr(FilmSearch, "__init__", fail)
+    client = start()
+    assert listed(client, user_id=user_id(1))["items"]
+    assert client.get("/v1/movies", params={"query": "film"}).status_code == 500
+    assert any("the titles cannot be indexed" in message for message in logged)
+
+
+def test_a_new_model_whose_titles_cannot_be_indexed_is_refused(
+    client: TestClient, watcher: ModelWatcher, own: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ready(client)["model_version"]
+
+    def fail(self: FilmSearch, *_: Any) -> None:
+        raise RuntimeError("no titles")
+
+    monkeypatch.setattr(FilmSearch, "__init__", fail)
+    put(with_candidates(own.model("pipeline"), tmp_path / "next", 12), own.model("pipeline"))
+    watcher.look()
+    assert ready(client)["model_version"] == before
+    assert ready(client)["refused"] == "it fails with RuntimeError; the log has more"
 
 
 def test_the_folder_is_watched(start: Start, own: Workspace, tmp_path: Path) -> None:

@@ -151,6 +151,21 @@ def test_a_poster_that_fails_to_load_is_drawn(open_page: Open) -> None:
     page.locator("#films .film:first-child svg.poster").wait_for()
 
 
+def test_the_foot_says_who_drew_the_posters(open_page: Open) -> None:
+    notice = "Pictures come from elsewhere."
+
+    def with_pictures(body: dict[str, Any]) -> None:
+        body |= {"posters": 7, "notice": notice}
+
+    foot = settled(open_page()).locator("#colophon").inner_text()
+    assert "Posters drawn by this page." in foot
+    page = open_page(before=lambda page: page.route("**/v1/info", lambda route: altered(route, with_pictures)))
+    foot = settled(page).locator("#colophon").inner_text()
+    assert "Posters drawn by this page." not in foot
+    assert "Films without a picture have posters drawn by this page." in foot
+    assert notice in foot
+
+
 def test_events_that_fail_leave_the_history_alone(open_page: Open) -> None:
     error = {"error": {"code": "not_ready", "message": "the store is away", "fields": []}, "trace_id": "1"}
     page = open_page(expects="status of 503")
