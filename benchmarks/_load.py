@@ -7,7 +7,7 @@ all requests that were due meanwhile, which a client that waits for each answer 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -16,6 +16,8 @@ import numpy as np
 
 LONGEST_IDLE = 5.0
 """Seconds: well below the time after which the service closes an idle connection, which would lose a request."""
+CONNECTIONS = 32
+"""Kept open and used in turn, as by many clients. Few would be those of one process while the others are idle."""
 Requests = Callable[[int], bytes]
 """Number of the request → its bytes: request line, headers and body."""
 
@@ -45,11 +47,16 @@ class LoadResult:
 
 
 class Connections:
-    """Connections to one server that are kept open and used again."""
+    """Connections to one server that are kept open and used again, the one that is free for longest first."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
-        self._free: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []  # since when each is free
+        self._free: deque[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = deque()  # since when each is free
+
+    async def open(self, number: int) -> None:
+        """Open connections ahead of the load."""
+        for _ in range(number):
+            self._free.append((perf_counter(), *await asyncio.open_connection(self.host, self.port)))
 
     async def ask(self, request: bytes) -> int:
         """Send a request and read the answer whole; returns its status."""
@@ -66,9 +73,9 @@ class Connections:
         return int(head.split(b" ", 2)[1])
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The connection that was used last, or a new one."""
+        """The connection that is free for longest, or a new one."""
         while self._free:
-            since, reader, writer = self._free.pop()
+            since, reader, writer = self._free.popleft()
             if perf_counter() - since < LONGEST_IDLE:
                 return reader, writer
             writer.close()
@@ -84,6 +91,7 @@ async def load(host: str, port: int, requests: Requests, rate: float, seconds: f
     """Send requests at ``rate`` per second for ``seconds``, at times drawn from a Poisson process."""
     gaps = np.random.default_rng(seed).exponential(1.0 / rate, size=int(rate * seconds))
     connections, result = Connections(host, port), LoadResult()
+    await connections.open(CONNECTIONS)
     started = perf_counter()
 
     async def one(number: int, due: float) -> None:

@@ -2,7 +2,8 @@
 
     PYTHONPATH=. python benchmarks/serving.py --data_dir /tmp/serving
     PYTHONPATH=. python benchmarks/serving.py --pipeline data/models/pipeline --rates 50,100,200
-    PYTHONPATH=. python benchmarks/serving.py --data_dir /tmp/serving --rates 300 --seconds 600 --events 100
+    PYTHONPATH=. python benchmarks/serving.py --data_dir /tmp/serving --rates 100 --seconds 600 --events 100
+    PYTHONPATH=. python benchmarks/serving.py --data_dir /tmp/serving --rates 50 --highest
 
 The service is ``scripts/serve.py`` in processes of its own, this process is the client, both on one machine over
 loopback. Without --pipeline the chain has the catalogue and the users of ML-32M, made up, and three channels
@@ -10,8 +11,9 @@ loopback. Without --pipeline the chain has the catalogue and the users of ML-32M
 once per --data_dir. A request asks ten films for a random user of the model by POST /v1/recommendations.
 
 Requests are due at random times of the given mean rate, and an answer's time counts from then (see _load.py). --events
-sends ratings beside them. Memory is that of the service's processes, after the first rate and at the
-end.
+sends ratings beside them. CPU time is that of the service's processes per list; it hardly depends on what else the
+machine does. Memory is theirs too, after the first rate and at the end, and every --memory_every seconds on stderr.
+--highest looks for the highest rate whose p99 is at most 50 ms, above the highest of --rates that is, to a tenth.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +40,7 @@ if sys.path[0] == str(Path(__file__).parent):
     sys.path.remove(sys.path[0])  # Python puts it first, and this file would hide the package of its name
 
 import numpy as np
+import uvloop
 from loguru import logger
 
 from benchmarks._chains import trained_chain
@@ -54,6 +58,8 @@ CHAIN: dict[str, Any] = {
     "rerank": {"trade_off": 0.7},
 }
 HIGHEST_P99 = 50.0
+RISE, FALL, PRECISION, MOST_RUNS = 2.0, 4.0, 1.1, 8
+"""Of the search for the highest rate: factors to a higher and a lower one, factor to stop at, and loads at most."""
 HOST = "127.0.0.1"
 
 
@@ -70,6 +76,7 @@ def main() -> None:
     parser.add_argument("--events", type=float, default=0.0, help="ratings per second beside the requests")
     parser.add_argument("--workers", type=int, default=2, help="processes of the service")
     parser.add_argument("--highest", action="store_true", help="search the highest rate with p99 up to 50 ms")
+    parser.add_argument("--memory_every", type=float, default=60.0, help="seconds between two looks at the memory")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the table")
     parser.add_argument("--smoke", action="store_true", help="a size that takes seconds, to test that it runs")
     args = parser.parse_args()
@@ -95,13 +102,15 @@ def measure(folder: Path, args: argparse.Namespace, temporary: Path) -> dict[str
     del chain
     with served(folder, args.workers, temporary) as (port, process, ready):
         report["ready_seconds"] = round(ready, 2)
-        loads = Loads(port, users, items, args)
-        loads.run(min(50.0, 300 / args.seconds), args.seconds / 4)  # what is loaded or compiled at the first requests
-        for rate in [float(rate) for rate in args.rates.split(",")]:
-            report["rates"].append(loads.run(rate, args.seconds))
-            report.setdefault("memory_mb_first", memory_mb(process.pid))
-        if args.highest:
-            report["highest"] = loads.highest(max(entry["rate"] for entry in report["rates"]), args.seconds)
+        loads = Loads(port, process.pid, users, items, args)
+        loads.run(20.0, min(10.0, args.seconds / 4))  # what is loaded or compiled at the first requests
+        with memory_watched(process.pid, args.memory_every):
+            for rate in [float(rate) for rate in args.rates.split(",")]:
+                report["rates"].append(loads.run(rate, args.seconds))
+                report.setdefault("memory_mb_first", memory_mb(process.pid))
+            if args.highest:
+                report["searched"] = loads.search(report["rates"], args.seconds)
+                report["highest"] = highest_held([*report["rates"], *report["searched"]])
         report["memory_mb_last"] = memory_mb(process.pid)
         report["stages"] = loads.stages()
     return report
@@ -112,34 +121,48 @@ class Loads:
 
     Args:
         port: of the server.
+        pid: of its first process.
         users, items: raw ids that requests name.
         args: of the command.
     """
 
-    def __init__(self, port: int, users: list[Any], items: list[Any], args: argparse.Namespace) -> None:
-        self.port, self.users, self.items, self.events = port, users, items, args.events
+    def __init__(self, port: int, pid: int, users: list[Any], items: list[Any], args: argparse.Namespace) -> None:
+        self.port, self.pid, self.users, self.items, self.events = port, pid, users, items, args.events
         self.draws = np.random.default_rng(1)
         self.sent = 0
 
     def run(self, rate: float, seconds: float) -> dict[str, Any]:
         """Figures of one rate."""
-        asked, rated = asyncio.run(self._run(rate, seconds))
-        figures = {"rate": rate, **_figures(asked), "client_behind_ms": round(asked.behind * 1e3, 1)}
+        before = cpu_seconds(self.pid)
+        asked, rated = uvloop.run(self._run(rate, seconds))
+        used = [seconds - before.get(pid, 0.0) for pid, seconds in cpu_seconds(self.pid).items()]
+        figures = {
+            "rate": rate,
+            **_figures(asked),
+            "client_behind_ms": round(asked.behind * 1e3, 1),
+            "cpu_ms": round(sum(used) * 1e3 / max(len(asked.seconds), 1), 2),
+            "busiest": round(max(used) / max(sum(used), 1e-9), 2),
+        }
         return figures if rated is None else {**figures, "events": _figures(rated)}
 
     async def _run(self, rate: float, seconds: float) -> tuple[LoadResult, LoadResult | None]:
         asked = load(HOST, self.port, self._recommend, rate, seconds)
         if not self.events:
             return await asked, None
-        return tuple(await asyncio.gather(asked, load(HOST, self.port, self._rate, self.events, seconds, seed=1)))
+        both = asyncio.gather(asked, load(HOST, self.port, self._rate, self.events, seconds, seed=1))
+        lists, ratings = await both
+        return lists, ratings
 
-    def highest(self, start: float, seconds: float) -> dict[str, Any]:
-        """The last of rising rates whose p99 stays within ``HIGHEST_P99``, in steps of a tenth."""
-        held: dict[str, Any] = {}
-        rate = start
-        while (figures := self.run(rate, seconds))["p99_ms"] <= HIGHEST_P99 and not figures["failed"]:
-            held, rate = figures, rate * 1.1
-        return held
+    def search(self, known: list[dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
+        """Figures of further rates until the highest one held is known to a tenth, in at most ``MOST_RUNS`` loads."""
+        found: list[dict[str, Any]] = []
+        while len(found) < MOST_RUNS:
+            rate = next_rate([*known, *found])
+            if rate is None:
+                break
+            found.append(self.run(rate, seconds))
+            print(f"{rate:.0f}/s: p99 {found[-1]['p99_ms']} ms, {found[-1]['failed']} failed", file=sys.stderr)
+        return found
 
     def stages(self) -> dict[str, float]:
         """Mean milliseconds of every stage since the start, as the service counts them."""
@@ -169,6 +192,29 @@ class Loads:
             f"Content-Length: {len(content)}\r\n\r\n"
         )
         return head.encode() + content
+
+
+def is_held(figures: dict[str, Any]) -> bool:
+    """Whether a rate is held: every request is answered, and p99 is at most ``HIGHEST_P99``."""
+    return bool(figures["p99_ms"] <= HIGHEST_P99 and not figures["failed"])
+
+
+def highest_held(known: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Of the rates below the lowest one that is not held the highest; None if there is none."""
+    limit = min((entry["rate"] for entry in known if not is_held(entry)), default=float("inf"))
+    return max((entry for entry in known if entry["rate"] < limit), key=lambda entry: entry["rate"], default=None)
+
+
+def next_rate(known: list[dict[str, Any]]) -> float | None:
+    """The rate to try next: above all that are held, or between them and those that are not; None if it is known."""
+    held = highest_held(known)
+    low = 0.0 if held is None else held["rate"]
+    high = min((entry["rate"] for entry in known if not is_held(entry)), default=None)
+    if high is None:
+        return float(low * RISE)
+    if low == 0.0:
+        return high / FALL if high > 1.0 else None
+    return float((low * high) ** 0.5) if high > low * PRECISION else None
 
 
 def _figures(result: LoadResult) -> dict[str, Any]:
@@ -206,15 +252,44 @@ def _is_ready(port: int) -> bool:
         return False
 
 
-def memory_mb(pid: int) -> int:
-    """Resident memory of a process and of all processes that it started."""
-    total, waiting = 0, [pid]
+def processes(pid: int) -> list[int]:
+    """A process and all that it started."""
+    found, waiting = [], [pid]
     while waiting:
-        one = waiting.pop()
-        status = Path(f"/proc/{one}/status").read_text()
-        total += int(re.search(r"VmRSS:\s+(\d+)", status)[1]) if "VmRSS" in status else 0  # type: ignore[index]
-        waiting += [int(child) for child in Path(f"/proc/{one}/task/{one}/children").read_text().split()]
-    return round(total / 1024)
+        found.append(waiting.pop())
+        waiting += [int(child) for child in Path(f"/proc/{found[-1]}/task/{found[-1]}/children").read_text().split()]
+    return found
+
+
+def memory_mb(pid: int) -> int:
+    """Resident memory of a process and of all that it started."""
+    statuses = [Path(f"/proc/{one}/status").read_text() for one in processes(pid)]
+    sizes = [re.search(r"VmRSS:\s+(\d+)", status) for status in statuses]
+    return round(sum(int(size[1]) for size in sizes if size is not None) / 1024)
+
+
+def cpu_seconds(pid: int) -> dict[int, float]:
+    """Seconds of the processor that a process, and each one that it started, has taken so far."""
+    fields = {one: Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in processes(pid)}
+    return {one: (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK") for one, values in fields.items()}
+
+
+@contextmanager
+def memory_watched(pid: int, every: float) -> Iterator[None]:
+    """Print the memory on stderr at intervals while the block runs."""
+    ended, started = threading.Event(), perf_counter()
+
+    def watch() -> None:
+        while not ended.wait(every):
+            print(f"{perf_counter() - started:6.0f} s: {memory_mb(pid):,} MB", file=sys.stderr, flush=True)
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
 
 
 def table(report: dict[str, Any]) -> str:
@@ -222,13 +297,15 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         f"{report['items']:,} films, {report['users']:,} users, {report['workers']} processes, "
         f"ready after {report['ready_seconds']} s",
-        f"{'requests/s':>10} {'answers':>9} {'failed':>7} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8}  client behind",
+        f"{'requests/s':>10} {'answers':>9} {'failed':>7} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'CPU ms':>8} "
+        f"{'busiest':>8}  client behind",
     ]
-    entries = [*report["rates"], *([report["highest"]] if report.get("highest") else [])]
+    entries = [*report["rates"], *report.get("searched", [])]
     for entry in entries:
         lines.append(
             f"{entry['rate']:>10.0f} {entry['answers']:>9,} {entry['failed']:>7,} {entry['p50_ms']:>8.2f} "
-            f"{entry['p99_ms']:>8.2f} {entry['max_ms']:>8.2f}  {entry['client_behind_ms']:.1f} ms"
+            f"{entry['p99_ms']:>8.2f} {entry['max_ms']:>8.2f} {entry['cpu_ms']:>8.2f} "
+            f"{entry['busiest']:>8.0%}  {entry['client_behind_ms']:.1f} ms"
         )
         if "events" in entry:
             rated = entry["events"]
