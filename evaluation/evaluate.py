@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from evaluation.beyond_accuracy import (
-    catalogue_coverage,
     intra_list_diversity,
     mean_of_answered,
     mean_popularity,
@@ -156,30 +155,86 @@ def evaluate_candidates(
     Raises:
         DataError: as ``per_query_metrics``; or a candidate is outside the catalogue.
     """
-    ks = check_ks(ks)
-    _check_catalogue(candidates, item_counts, item_vectors)
-    per_query = per_query_metrics(candidates, holdout, ks)
-    lists = {}
-    for k in ks:
-        lists[metric_name("coverage", k)] = catalogue_coverage(candidates, len(item_counts), k)
-        lists[metric_name("popularity", k)] = mean_of_answered(mean_popularity(candidates, item_counts, k))
-        lists[metric_name("novelty", k)] = mean_of_answered(self_information(candidates, item_counts, k))
-    if item_vectors is not None:
-        diversity = intra_list_diversity(candidates, item_vectors, ks[0])
-        lists[metric_name("diversity", ks[0])] = mean_of_answered(diversity)
-    return Evaluation(
-        name=name,
-        ks=ks,
-        per_query=per_query,
-        metrics=bootstrap_means(per_query, seed=seed, n_resamples=n_resamples),
-        lists=lists,
-        queries=len(holdout),
-        unanswered=int((candidates.counts == 0).sum()),
-        targets=len(holdout.target_idx),
-        unknown_targets=int((holdout.target_idx < 0).sum()),
-        tied_share=None if holdout.tied is None else float(holdout.tied.mean()),
-        holdout_id=holdout_digest(holdout),
-    )
+    running = RunningEvaluation(name, item_counts=item_counts, item_vectors=item_vectors, ks=ks)
+    running.add(candidates, holdout)
+    return running.result(holdout, seed=seed, n_resamples=n_resamples)
+
+
+class RunningEvaluation:
+    """The evaluation of a system whose candidates come in parts, so that they need not be in memory together.
+
+    Args:
+        name, item_counts, item_vectors, ks: see ``evaluate_candidates``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        item_counts: IntArray,
+        item_vectors: FloatArray | None = None,
+        ks: Sequence[int] = DEFAULT_KS,
+    ) -> None:
+        self.name, self.ks = name, check_ks(ks)
+        self._counts, self._vectors = item_counts, item_vectors
+        self._parts: list[Mapping[str, FloatArray]] = []
+        self._lists: list[Mapping[str, FloatArray]] = []
+        self._shown = np.zeros((len(self.ks), len(item_counts)), dtype=bool)
+        self._unanswered = 0
+
+    def add(self, candidates: Candidates, holdout: Holdout) -> None:
+        """Measure the candidates of the next queries.
+
+        Raises:
+            DataError: see ``evaluate_candidates``.
+        """
+        _check_catalogue(candidates, self._counts, self._vectors)
+        self._parts.append(per_query_metrics(candidates, holdout, self.ks))
+        lists = {}
+        for k, shown in zip(self.ks, self._shown, strict=True):
+            items = candidates.item_idx[:, :k]
+            shown[items[items >= 0]] = True
+            lists[metric_name("popularity", k)] = mean_popularity(candidates, self._counts, k)
+            lists[metric_name("novelty", k)] = self_information(candidates, self._counts, k)
+        if self._vectors is not None:
+            lists[metric_name("diversity", self.ks[0])] = intra_list_diversity(candidates, self._vectors, self.ks[0])
+        self._lists.append(lists)
+        self._unanswered += int((candidates.counts == 0).sum())
+
+    def result(self, holdout: Holdout, *, seed: int = 0, n_resamples: int = DEFAULT_RESAMPLES) -> Evaluation:
+        """The evaluation of all parts, which are the queries of ``holdout`` in order.
+
+        Raises:
+            DataError: the parts have another number of queries.
+        """
+        per_query = _joined(self._parts)
+        measured = len(next(iter(per_query.values()), ()))
+        if measured != len(holdout):
+            raise DataError(f"{self.name}: candidates of {measured:,} queries for a holdout of {len(holdout):,}")
+        of_lists = {name: mean_of_answered(values) for name, values in _joined(self._lists).items()}
+        lists = {}
+        for k, shown in zip(self.ks, self._shown, strict=True):
+            lists[metric_name("coverage", k)] = float(shown.mean()) if shown.size else 0.0
+            lists |= {metric_name(one, k): of_lists.pop(metric_name(one, k)) for one in ("popularity", "novelty")}
+        return Evaluation(
+            name=self.name,
+            ks=self.ks,
+            per_query=per_query,
+            metrics=bootstrap_means(per_query, seed=seed, n_resamples=n_resamples),
+            lists=lists | of_lists,
+            queries=len(holdout),
+            unanswered=self._unanswered,
+            targets=len(holdout.target_idx),
+            unknown_targets=int((holdout.target_idx < 0).sum()),
+            tied_share=None if holdout.tied is None else float(holdout.tied.mean()),
+            holdout_id=holdout_digest(holdout),
+        )
+
+
+def _joined(parts: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
+    """The values of all parts, one after another."""
+    names = parts[0] if parts else {}
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def compare(

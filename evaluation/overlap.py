@@ -78,16 +78,25 @@ def hit_overlap(offers: Mapping[str, Candidates], holdout: Holdout, k: int) -> H
     Raises:
         DataError: no channel, or candidates for another number of queries.
     """
-    if not offers:
+    return overlap_of({name: found_targets(offer, holdout, k) for name, offer in offers.items()}, k)
+
+
+def overlap_of(found: Mapping[str, BoolArray], k: int) -> HitOverlap:
+    """The comparison of what channels find among their first ``k`` items: channel → (L,) which targets.
+
+    Raises:
+        DataError: no channel.
+    """
+    if not found:
         raise DataError("an overlap needs at least one channel")
-    found = np.stack([found_targets(candidates, holdout, k) for candidates in offers.values()]).astype(np.int64)
-    times = found.sum(axis=0)
+    table = np.stack(list(found.values())).astype(np.int64)
+    times = table.sum(axis=0)
     return HitOverlap(
-        names=tuple(offers),
+        names=tuple(found),
         k=k,
-        targets=len(holdout.target_idx),
-        common=found @ found.T,
-        unique=found[:, times == 1].sum(axis=1),
+        targets=table.shape[1],
+        common=table @ table.T,
+        unique=table[:, times == 1].sum(axis=1),
         found_by_any=int((times > 0).sum()),
     )
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from dataprep.readers.own import EventFile
-from evaluation.evaluate import Evaluation, leaderboard
+from evaluation.evaluate import Evaluation, RunningEvaluation, leaderboard
 from evaluation.funnel_plot import plot_losses, plot_oracles, plot_slices
 from evaluation.plots import plot_intervals, plot_trade_off
 from evaluation.report import metric_label
 from evaluation.significance import Interval
 from experiments import PIPELINE_KS
-from experiments.funnel import RANKING, RECALL, Funnel, funnel_text, measure_funnel, orders_of
+from experiments.funnel import ORDERS, RANKING, RECALL, Funnel, funnel_text, join_funnels, measure_funnel, orders_of
 from experiments.measuring import EvaluationJob, EvaluationResult
 from experiments.merge_findings import merge_text
 from experiments.slices import SliceRow, slice_rows, slices_of, slices_table
-from experiments.trade_off import trade_off_curve, trade_off_table
+from experiments.trade_off import TradeOffCurve, trade_off_table
 from pipeline.builder import PIPELINE, load_trained
 from pipeline.fates import Passage
 from pipeline.inference import Pipeline
+from pipeline.trace import Trace
 from reccore import Workspace
 
 NOT_OF_THE_CHANNELS = (
@@ -58,12 +60,10 @@ def evaluate_pipeline(
         ks=ks,
         seed=seed,
     )
-    passage = Passage.of(pipeline, job.holdout.queries, max(job.ks))
-    k = int(job.by.partition("@")[2])
-    funnel = measure_funnel(pipeline, passage, job.holdout, k)
-    offers = passage.request.offers
-    channels = [job.measure(source.name, offers[source.name]) for source in pipeline.sources_for_all]
-    measured = [job.measure(name, offer) for name, offer in orders_of(passage).items()]
+    seen = _measure_all(job, pipeline)
+    funnel, trace, curve = seen.funnel, seen.trace, seen.curve
+    channels = [seen.evaluations[source.name] for source in pipeline.sources_for_all]
+    measured = [evaluation for name, evaluation in seen.evaluations.items() if name in ORDERS]
     best = leaderboard(channels, job.by)[0]
     comparisons = [job.compare(evaluation, best) for evaluation in measured]
     comparisons += [job.compare(later, earlier) for earlier, later in pairwise(measured)]
@@ -71,8 +71,6 @@ def evaluate_pipeline(
     slices = slice_rows(
         slices_of(job.holdout, job.data), measured, channels, funnel.recall_oracle, chain, job.by, seed=job.seed
     )
-    _, trace = pipeline.run(job.holdout.queries, k)
-    curve = trade_off_curve(pipeline.reranker, passage.before_selection, job.holdout, job.data, seed)
     return job.report(
         "The pipeline, stage by stage",
         [*measured, *channels],
@@ -93,8 +91,40 @@ def evaluate_pipeline(
             "trace": trace.to_dict(),
         },
         trace=trace,
-        ties=job.audit_ties(measured[-1].name, lambda given: pipeline.run(given, max(job.ks))[0]),
+        ties=job.audit_ties(measured[-1], lambda given: pipeline.run(given, max(job.ks))[0]),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """What one pass over all queries gives.
+
+    Attributes:
+        evaluations: channel or stage → figures.
+        funnel, trace: of all queries.
+        curve: points of the reranker's trade-off.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+    funnel: Funnel
+    trace: Trace
+    curve: list[dict[str, float]]
+
+
+def _measure_all(job: EvaluationJob, pipeline: Pipeline) -> _Measured:
+    """Channels and stages, a part of the queries at a time."""
+    running: dict[str, RunningEvaluation] = {}
+    funnels, traces = [], []
+    curve = TradeOffCurve(pipeline.reranker, job.data)
+    for part in job.parts():
+        passage = Passage.of(pipeline, part.queries, max(job.ks))
+        funnels.append(measure_funnel(pipeline, passage, part, int(job.by.partition("@")[2])))
+        traces.append(passage.trace)
+        curve.add(passage.before_selection, part)
+        offers = {source.name: passage.request.offers[source.name] for source in pipeline.sources_for_all}
+        for name, offer in {**offers, **orders_of(passage)}.items():
+            running.setdefault(name, job.running(name)).add(offer, part)
+    return _Measured(job.finish(running), join_funnels(funnels), Trace.joined(traces), curve.points())
 
 
 def _merged(pipeline: Pipeline) -> str:

@@ -6,23 +6,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from loguru import logger
 
 from dataprep.readers.own import EventFile
 from dataprep.splits import LastThree
-from evaluation.evaluate import Evaluation, leaderboard
+from evaluation.evaluate import Evaluation, RunningEvaluation, leaderboard
 from evaluation.metrics import metric_name
+from evaluation.overlap import found_targets
 from evaluation.plots import plot_accuracy_against, plot_curves, plot_intervals, plot_overlap
 from evaluation.report import markdown_table, metric_label
 from experiments import RECALL_KS
 from experiments.external_lists import HEADING, ExternalLists, facts_data, facts_table, system_name
 from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
-from experiments.merge_findings import MergeFindings, merge_text
+from experiments.merge_findings import MergeFindings, merge_text, overlap_length
 from pipeline.stages import MERGED
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, RRFConfig, merge
 from recall.similarity import ItemSimilarityRecall
 from reccore import Candidates, ConfigError, Exclusions, QueryBatch, Workspace
+from reccore.arrays import BoolArray
 
 PUBLISHED_K = 20
 LAST_FILM = " (last film)"
@@ -80,12 +83,12 @@ def evaluate_recall(
     )
     merging = (merging or RRFConfig()) if names and len(channels) > 1 else None
     lists = read_external(job, external, (*channels, MERGED), include_seen)
-    offers, evaluations = _measure_all(job, channels, merging, include_seen)
+    found, evaluations = _measure_all(job, channels, merging, include_seen)
     sections: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
-    best = evaluations[0].name
+    ours = evaluations[0]
     plain = [evaluation for evaluation in evaluations if not evaluation.name.endswith(LAST_FILM)]
-    findings = MergeFindings.of(job, plain, offers) if MERGED in offers else None
+    findings = None if merging is None else MergeFindings.of(job, plain, found)
     if findings is not None and merging is not None:
         sections.append(("What is merged", f"{merge_text(MERGED, merging, tuple(channels))} {NOT_THE_PIPELINES}"))
         sections.append(("What merging adds", findings.markdown()))
@@ -99,9 +102,13 @@ def evaluate_recall(
         evaluations = leaderboard([*evaluations, *(job.measure(each.facts.name, each.offer) for each in lists)], job.by)
         sections.append((HEADING, facts_table(lists)))
         facts["external"] = facts_data(lists)
+    best = ours.name
     needed = channels if best == MERGED else {name: channels[name] for name in (best.removesuffix(LAST_FILM),)}
     merge_again = merging if best == MERGED else None
-    ties = job.audit_ties(best, lambda queries: _offers(job, needed, merge_again, include_seen, queries)[best])
+
+    def answer(queries: QueryBatch) -> Candidates:
+        return _offers(job, needed, merge_again, include_seen, queries)[best]
+
     return job.report(
         "Recall channels",
         evaluations,
@@ -110,7 +117,7 @@ def evaluate_recall(
         draw=lambda: _figures(workspace.reports, job.stem, evaluations, findings, min(job.ks)),
         facts=facts,
         seen_filtered=not include_seen,
-        ties=ties,
+        ties=job.audit_ties(ours, answer),
     )
 
 
@@ -136,10 +143,21 @@ def read_external(
 
 def _measure_all(
     job: EvaluationJob, channels: Mapping[str, BaseRecall], merging: MergeConfig | None, include_seen: bool
-) -> tuple[dict[str, Candidates], list[Evaluation]]:
-    """Candidates and figures of all channels and their merge; the figures come the best first."""
-    offers = _offers(job, channels, merging, include_seen, job.holdout.queries)
-    return offers, leaderboard((job.measure(name, offer) for name, offer in offers.items()), job.by)
+) -> tuple[dict[str, BoolArray], list[Evaluation]]:
+    """All channels and their merge, a part of the queries at a time.
+
+    Returns:
+        System → (L,) which targets are among the first items that the overlap compares; and the figures, the best
+        first.
+    """
+    running: dict[str, RunningEvaluation] = {}
+    found: dict[str, list[BoolArray]] = {}
+    for part in job.parts():
+        for name, offer in _offers(job, channels, merging, include_seen, part.queries).items():
+            running.setdefault(name, job.running(name)).add(offer, part)
+            found.setdefault(name, []).append(found_targets(offer, part, overlap_length(job.ks)))
+    joined = {name: np.concatenate(parts) for name, parts in found.items()}
+    return joined, leaderboard(job.finish(running).values(), job.by)
 
 
 def _offers(

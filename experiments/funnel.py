@@ -28,6 +28,11 @@ from reccore import Candidates, Holdout
 from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths, row_of_each
 
 CHANNELS, RECALL, RANKING, RERANKING = "all channels together", "after recall", "after ranking", "after reranking"
+ORDERS = (RECALL, RANKING, RERANKING)
+
+
+MEANS = ("candidates", "oracle_ndcg", "oracle_hit_rate", "ndcg", "hit_rate")
+"""Fields of a stage that are means over queries."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,32 @@ def measure_funnel(pipeline: Pipeline, passage: Passage, holdout: Holdout, k: in
         moves=[_move(pair, orders, rows, items, k) for pair in pairwise(orders)],
         fates=_count_fates(passage.fates(rows, items, k)),
         recall_oracle=oracle(places(pools[RECALL], rows, items) >= 0, holdout, k)[metric_name("ndcg", k)],
+    )
+
+
+def join_funnels(funnels: Sequence[Funnel]) -> Funnel:
+    """The funnel of all queries from those of the parts of a holdout, in order."""
+    first, sizes = funnels[0], [len(funnel.recall_oracle) for funnel in funnels]
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.average(known, weights=sizes)) if known else None
+
+    def stage(parts: Sequence[FunnelStage]) -> FunnelStage:
+        means = {name: mean([getattr(part, name) for part in parts]) for name in MEANS}
+        return FunnelStage(name=parts[0].name, kept=sum(part.kept for part in parts), **means)  # type: ignore[arg-type]
+
+    def move(parts: Sequence[Move]) -> Move:
+        counts = (sum(getattr(part, name) for part in parts) for name in ("kept", "lost", "gained"))
+        return Move(parts[0].before, parts[0].after, *counts)
+
+    return Funnel(
+        k=first.k,
+        targets=sum(funnel.targets for funnel in funnels),
+        stages=[stage(parts) for parts in zip(*(funnel.stages for funnel in funnels), strict=True)],
+        moves=[move(parts) for parts in zip(*(funnel.moves for funnel in funnels), strict=True)],
+        fates={fate: sum(funnel.fates[fate] for funnel in funnels) for fate in first.fates},
+        recall_oracle=np.concatenate([funnel.recall_oracle for funnel in funnels]),
     )
 
 

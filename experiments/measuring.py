@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,9 +12,10 @@ from loguru import logger
 
 from dataprep.prepare import Prepared, read_holdout
 from dataprep.readers.own import EventFile
-from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, compare, evaluate_candidates
+from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, RunningEvaluation, compare, evaluate_candidates
 from evaluation.metrics import check_ks, metric_name
 from evaluation.report import EvaluationProtocol, Report, keeping
+from experiments.tie_audit import K as AUDITED_AT
 from experiments.tie_audit import TieAudit, audit_ties
 from pipeline.builder import load_channels
 from pipeline.provenance import data_of
@@ -32,7 +33,10 @@ from reccore import (
     Workspace,
 )
 from reccore.bundle import MANIFEST, read_manifest
+from reccore.progress import progress
 
+QUERIES_AT_ONCE = 8192
+"""Lists of 500 films of one system take 50 MB."""
 LEAST_EVENTS = 3
 """Of a user of whom leave_one_out holds any event out."""
 QUERY_TIME = (
@@ -138,18 +142,35 @@ class EvaluationJob:
         return ORDER_BY if 10 in self.ks else metric_name("ndcg", min(self.ks))
 
     def measure(self, name: str, offer: Candidates) -> Evaluation:
-        """Measure one system."""
+        """Measure one system whose candidates of all queries are in memory."""
         return measure(name, offer, self.holdout, self.data, self.ks, self.seed)
+
+    def parts(self) -> Iterator[Holdout]:
+        """The holdout in parts whose candidates fit into memory, with progress."""
+        with progress(f"evaluating {self.stem}", len(self.holdout), unit="queries") as advance:
+            for start in range(0, len(self.holdout), QUERIES_AT_ONCE):
+                part = self.holdout.select(np.arange(start, min(start + QUERIES_AT_ONCE, len(self.holdout))))
+                yield part
+                advance(len(part))
+
+    def running(self, name: str) -> RunningEvaluation:
+        """A measurement of one system, to be given its candidates of each part."""
+        return RunningEvaluation(name, **_facts(self.data), ks=self.ks)
+
+    def finish(self, systems: Mapping[str, RunningEvaluation]) -> dict[str, Evaluation]:
+        """The measurements of systems that have been given all parts."""
+        return {name: running.result(self.holdout, seed=self.seed) for name, running in systems.items()}
 
     def compare(self, a: Evaluation, b: Evaluation, metric: str | None = None) -> Comparison:
         """Is ``a`` better than ``b``? By ``metric``, or by ``by``."""
         return compare(a, b, metric or self.by, seed=self.seed)
 
-    def audit_ties(self, system: str, answer: Callable[[QueryBatch], Candidates]) -> TieAudit | None:
+    def audit_ties(self, system: Evaluation, answer: Callable[[QueryBatch], Candidates]) -> TieAudit | None:
         """Figures of a system under other orders of ties; None for a held-out file, whose targets have no order."""
         if self.part is None:
             return None
-        return audit_ties(self.prepared, self.part, system, answer, query_time=self.query_time)
+        measured = system.per_query if AUDITED_AT in self.ks else None
+        return audit_ties(self.prepared, self.part, system.name, answer, query_time=self.query_time, measured=measured)
 
     def report(
         self,
@@ -318,12 +339,10 @@ def measure(
     name: str, offer: Candidates, holdout: Holdout, data: TrainingData, ks: Sequence[int], seed: int
 ) -> Evaluation:
     """Measure one system; popularity counts events of the fit split, diversity is by genre if there are genres."""
-    return evaluate_candidates(
-        name,
-        offer,
-        holdout,
-        item_counts=data.interactions.item_counts(),
-        item_vectors=data.items.genre_matrix() if data.items.n_genres else None,
-        ks=ks,
-        seed=seed,
-    )
+    return evaluate_candidates(name, offer, holdout, **_facts(data), ks=ks, seed=seed)
+
+
+def _facts(data: TrainingData) -> dict[str, Any]:
+    """What measurements of lists read of the catalogue."""
+    vectors = data.items.genre_matrix() if data.items.n_genres else None
+    return {"item_counts": data.interactions.item_counts(), "item_vectors": vectors}

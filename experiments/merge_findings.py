@@ -10,12 +10,12 @@ import numpy as np
 
 from evaluation.evaluate import Comparison, Evaluation
 from evaluation.metrics import metric_name
-from evaluation.overlap import HitOverlap, hit_overlap
+from evaluation.overlap import HitOverlap, overlap_of
 from evaluation.report import comparisons_table, markdown_table, metric_label
 from experiments.measuring import EvaluationJob
 from pipeline.stages import MERGED
 from recall.merge import MergeConfig
-from reccore import Candidates
+from reccore.arrays import BoolArray
 
 RECALL_AT = (20, 100)
 OVERLAP_AT = 100
@@ -35,6 +35,11 @@ def _option_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def overlap_length(ks: Sequence[int]) -> int:
+    """Length of the lists whose finds are compared: 100, or the longest shorter one that is measured."""
+    return max((k for k in ks if k <= OVERLAP_AT), default=min(ks))
+
+
 @dataclass(frozen=True, eq=False)
 class MergeFindings:
     """What merging adds.
@@ -50,24 +55,21 @@ class MergeFindings:
     overlap: HitOverlap
 
     @classmethod
-    def of(
-        cls, job: EvaluationJob, evaluations: Sequence[Evaluation], offers: Mapping[str, Candidates]
-    ) -> MergeFindings:
+    def of(cls, job: EvaluationJob, evaluations: Sequence[Evaluation], found: Mapping[str, BoolArray]) -> MergeFindings:
         """Compare the merged list with the channels.
 
         Args:
             job: the evaluation.
             evaluations: of all channels and of the merged list, the best first.
-            offers: candidates of the channels and of the merged list.
+            found: channel → (L,) which targets are among its first ``overlap_length(job.ks)`` items.
         """
         merged = next(evaluation for evaluation in evaluations if evaluation.name == MERGED)
         channels = [evaluation for evaluation in evaluations if evaluation is not merged]
         ks = sorted({*(k for k in RECALL_AT if k in job.ks), max(job.ks)})
-        overlap_at = max((k for k in job.ks if k <= OVERLAP_AT), default=min(job.ks))
         return cls(
             against_best=job.compare(merged, channels[0]),
             recall=[job.compare(merged, channel, metric_name("recall", k)) for k in ks for channel in channels],
-            overlap=hit_overlap({e.name: offers[e.name] for e in channels}, job.holdout, overlap_at),
+            overlap=overlap_of({e.name: found[e.name] for e in channels}, overlap_length(job.ks)),
         )
 
     def sentence(self) -> str:

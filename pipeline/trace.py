@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
@@ -71,6 +71,18 @@ class Trace:
         finally:
             entry.milliseconds = (perf_counter() - started) * 1e3
             self.stages.append(entry)
+
+    @classmethod
+    def joined(cls, traces: Sequence[Trace]) -> Trace:
+        """Sums over the traces of several batches that went through the same stages."""
+        records = []
+        for parts in zip(*(trace.stages for trace in traces), strict=True):
+            total = StageRecord(parts[0].stage, parts[0].name, error=next((p.error for p in parts if p.error), None))
+            for part in parts:
+                for name in ("items_in", "items_out", "milliseconds", "unanswered", "blended"):
+                    setattr(total, name, getattr(total, name) + getattr(part, name))
+            records.append(total)
+        return cls(sum(trace.queries for trace in traces), records)
 
     @property
     def errors(self) -> int:

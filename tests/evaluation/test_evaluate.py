@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.evaluate import Evaluation, compare, evaluate_candidates, leaderboard
+from evaluation.evaluate import Evaluation, RunningEvaluation, compare, evaluate_candidates, leaderboard
 from reccore import Candidates, ConfigError, DataError, Holdout, QueryBatch
 
 COUNTS = np.array([9, 5, 3, 1, 0, 0])
@@ -96,3 +96,10 @@ def test_refuses_candidates_outside_the_catalogue() -> None:
         measured("x", [[6]], [0])
     with pytest.raises(DataError, match="item vectors"):
         evaluate_candidates("x", ranked([[0]]), holdout([0]), item_counts=COUNTS, item_vectors=GENRES[:3])
+
+
+def test_parts_must_be_all_queries_of_the_holdout() -> None:
+    running = RunningEvaluation("mine", item_counts=COUNTS, ks=(1,))
+    running.add(ranked([[0]]), holdout([0]))
+    with pytest.raises(DataError, match="candidates of 1 queries for a holdout of 2"):
+        running.result(holdout([0, 1]))

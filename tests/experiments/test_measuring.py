@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from dataprep.prepare import Prepared
 from dataprep.readers.own import EventFile
 from dataprep.splits import LastThree
 from evaluation.metrics import per_query_metrics
+from experiments import measuring, tie_audit
 from experiments.evaluate_pipeline import evaluate_pipeline
 from experiments.evaluate_recall import SIDE_BY_SIDE, evaluate_recall
 from experiments.measuring import trained
@@ -84,6 +86,40 @@ def test_reports_state_the_order_of_ties(evaluated: Workspace) -> None:
             f"Order of ties, NDCG@10/HitRate@10 of {audit['system']}: hash "
             in (evaluated.reports / f"{stem}.md").read_text()
         )
+
+
+def test_parts_of_the_queries_give_the_same_reports(evaluated: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All users at once, and seven at a time: the same figures, but for the last bit of a mean."""
+    whole = {stem: json.loads((evaluated.reports / f"{stem}.json").read_text()) for stem in ("recall", "pipeline")}
+    assert whole["recall"]["evaluations"][0]["queries"] > 7
+    monkeypatch.setattr(measuring, "QUERIES_AT_ONCE", 7)
+    monkeypatch.setattr(tie_audit, "QUERIES_AT_ONCE", 7)
+    in_parts = {
+        "recall": evaluate_recall(evaluated, names=NAMES).data,
+        "pipeline": evaluate_pipeline(evaluated).data,
+    }
+    for stem, report in in_parts.items():
+        found, expected = json.loads(json.dumps(report)), whole[stem]
+        for given in (found, expected):
+            for record in (given.get("trace") or {"stages": []})["stages"]:
+                record.pop("milliseconds")
+        _assert_close(found, expected)
+
+
+def _assert_close(found: Any, expected: Any) -> None:
+    """Equal plain values, floats to nine digits."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            _assert_close(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            _assert_close(one, other)
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-9)
+    else:
+        assert found == expected
 
 
 def test_figures_equal_those_of_the_pipelines_answers(

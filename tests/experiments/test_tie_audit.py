@@ -10,6 +10,7 @@ import pytest
 from dataprep.cleaning import tie_hash
 from dataprep.prepare import Prepared
 from dataprep.splits import LeaveLastN
+from evaluation.metrics import per_query_metrics
 from experiments.tie_audit import audit_ties, with_order
 from reccore import Candidates, Interactions, QueryBatch
 from tests.helpers import training_data
@@ -76,3 +77,20 @@ def test_hashed_data_has_two_orders_and_data_without_times_none() -> None:
     nothing = audit_ties(prepared_of(replace(EVENTS, timestamp=None)), "test", "mine", answer)
     assert nothing.line() == "Order of ties: no times, no ties."
     assert nothing.to_dict() == {"system": "mine", "orders": []}
+
+
+def test_only_users_with_ties_are_asked_again() -> None:
+    """The second user has no ties, the first the same order by both; figures that are known are not measured again."""
+    asked: list[list[int]] = []
+
+    def noting(queries: QueryBatch) -> Candidates:
+        asked.append(queries.user_idx.tolist())
+        return answer(queries)
+
+    data = prepared_of(with_order(EVENTS, prepared_of(EVENTS).vocabulary, "hash"), "hash")
+    plain = audit_ties(data, "test", "mine", noting)
+    assert asked == [[0, 1, 2], [2]]
+    test = data.split.test()
+    measured = per_query_metrics(answer(test.queries), test, (10,))
+    assert audit_ties(data, "test", "mine", noting, measured=measured) == plain
+    assert asked[2:] == [[2]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.trade_off import TRADE_OFFS, trade_off_curve
+from experiments.trade_off import TRADE_OFFS, TradeOffCurve
 from reccore import (
     Bundle,
     Candidates,
@@ -61,7 +61,10 @@ def test_any_reranker_with_a_trade_off_has_a_curve(board: TrainingData) -> None:
     candidates = Candidates(item_idx, -item_idx.astype(np.float32))
     holdout = Holdout.single(queries, np.zeros(6, dtype=np.int64))
     reranker = Backwards().fit(board.items, None, board.vocabulary)
-    curve = trade_off_curve(reranker, candidates, holdout, board, 0)
+    running = TradeOffCurve(reranker, board)
+    for rows in (np.arange(4), np.arange(4, 6)):  # in parts
+        running.add(candidates.select(rows), holdout.select(rows))
+    curve = running.points()
     assert [point["lambda"] for point in curve] == [*TRADE_OFFS, 0.3]
     assert [point["ndcg"] for point in curve] == [1.0] * 6 + [0.0, 0.0]  # the target is the first candidate
     assert curve[0]["vector_diversity"] == pytest.approx(1.0)  # one-hot vectors are orthogonal
@@ -72,6 +75,8 @@ def test_without_a_trade_off_there_is_no_curve(board: TrainingData) -> None:
     queries = board.interactions.queries().select([0])
     holdout = Holdout.single(queries, np.zeros(1, dtype=np.int64))
     for reranker in (None, plain):
-        assert trade_off_curve(reranker, Candidates.empty(1, 3), holdout, board, 0) == []
+        running = TradeOffCurve(reranker, board)
+        running.add(Candidates.empty(1, 3), holdout)
+        assert running.points() == []
     with pytest.raises(ConfigError, match="reranker 'plain' has no trade_off"):
         plain.with_trade_off(0.5)
