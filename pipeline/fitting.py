@@ -38,6 +38,7 @@ from reccore import (
     Vocabulary,
     Workspace,
 )
+from reccore.arrays import BoolArray, IntArray
 from reccore.bundle import check_writable, file_sha256, read_manifest
 from reccore.workspace import require
 from training.checkpointing import drop_checkpoint, has_checkpoint
@@ -128,6 +129,7 @@ def train_ranker(
     protocol: str | None = None,
     max_queries: int | None = MAX_QUERIES,
     short_histories: float = SHORT_HISTORIES,
+    found_only: bool = False,
     options: RunOptions,
 ) -> dict[str, Any]:
     """Fit a ranker on candidates of channels that did not see its labels, then write the pipeline.
@@ -139,8 +141,10 @@ def train_ranker(
         pipeline_settings: options of ``PipelineConfig``.
         name: folder under ``models/``; None = the model's name.
         protocol: that of the channels; None = whichever they were fitted under.
-        max_queries: most label events to learn from, drawn at random; None = all. A query takes some 100 KB.
+        max_queries: most label events to learn from, drawn at random; None = all. With 200 candidates and the default
+            features a query takes some 30 KB, and 20 bytes for every event of its history.
         short_histories: share of the users who play new users for the ranker, see ``label_window``.
+        found_only: keep in memory the queries alone that recall offers a positive for.
         options: seed, device, checkpoints.
 
     Returns:
@@ -174,6 +178,7 @@ def train_ranker(
         tasks=ranker.tasks,
         max_queries=max_queries,
         short_histories=short_histories,
+        found_only=found_only,
         options=options,
     )
     started = perf_counter()
@@ -188,7 +193,7 @@ def train_ranker(
         ranked = data.valid.candidates.reordered(scores)
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
     facts = {"data": prepared.provenance, "metrics": metrics, "query_time": query_time}
-    drawn = {"max_queries": max_queries, "short_histories": short_histories}
+    drawn = {"max_queries": max_queries, "short_histories": short_histories, "found_only": found_only}
     ranker.save(path, seed=options.seed, samples=drawn, **facts)
     drop_checkpoint(workspace.checkpoint(name))
     pipeline = assemble(
@@ -224,7 +229,7 @@ def fit_ranker(
         DataError: recall offers no positive to learn from.
     """
     stopping = data.early_stopping_mask
-    train, stop = (data.train.select(np.flatnonzero(part)) for part in (~stopping, stopping))
+    train, stop = (data.train.select(rows_where(part)) for part in (~stopping, stopping))
     if not all(np.any(labels == 1.0) for labels in train.labels.values()):
         raise DataError(
             f"recall offers none of the {len(train):,} events that the ranker is to learn from; users need at "
@@ -239,6 +244,14 @@ def fit_ranker(
         options=options,
     )
     return train, stop
+
+
+def rows_where(mask: BoolArray) -> IntArray | slice:
+    """The rows where a mask is True; as a slice, which copies nothing, where they lie together."""
+    rows = np.flatnonzero(mask)
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def pipeline_of_ranker(settings: Mapping[str, Any], ranker: str) -> PipelineConfig:

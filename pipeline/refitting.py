@@ -81,7 +81,7 @@ def refit_pipeline(
 
 
 def draws_of(pipeline: Bundle) -> dict[str, Any]:
-    """How the training queries of a pipeline's ranker were drawn: ``max_queries`` and ``short_histories``."""
+    """How the training queries of a pipeline's ranker were drawn: ``max_queries``, ``short_histories``, …"""
     ranker = PipelineConfig.parse(pipeline.manifest["config"]).ranker
     samples = {} if ranker is None else parts_of(pipeline)[ranker].manifest.get("samples", {})
     return {"max_queries": MAX_QUERIES, "short_histories": SHORT_HISTORIES, **samples}

@@ -18,6 +18,7 @@ from loguru import logger
 from dataprep.prepare import Prepared
 from dataprep.splits import with_query_time
 from pipeline.builder import assemble
+from pipeline.candidate_buffer import CandidateBuffer
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
@@ -36,7 +37,6 @@ from reccore import (
 )
 from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths, ragged_positions
 from reccore.bundle import read_manifest
-from reccore.candidates import concatenate
 from reccore.progress import progress
 
 QUERIES_PER_CHUNK = 1024
@@ -203,20 +203,56 @@ def ranking_samples(
         source: what the queries are, for progress and log.
         options: progress.
     """
+    rows = np.arange(len(holdout))
+    return _samples_of(pipeline, holdout, later, rows, tasks, source, options, found_only=False)[0]
+
+
+def _samples_of(
+    pipeline: Pipeline,
+    holdout: Holdout,
+    later: Exclusions | None,
+    rows: IntArray,
+    tasks: Collection[str],
+    source: str,
+    options: RunOptions,
+    *,
+    found_only: bool,
+) -> tuple[RankingSamples, IntArray]:
+    """``ranking_samples`` of these rows of the holdout, in their order; and the rows that were kept.
+
+    With ``found_only`` these are the queries that recall offers a target for: memory is taken for them alone.
+    """
     k = pipeline.config.merge.k
-    parts: list[Candidates] = []
-    with progress(f"candidates ({source})", len(holdout), unit="queries", enabled=options.progress) as advance:
-        for start in range(0, len(holdout), QUERIES_PER_CHUNK):
-            stop = min(start + QUERIES_PER_CHUNK, len(holdout))
-            queries = holdout.queries.select(slice(start, stop))
-            parts.append(pipeline.run(queries, k)[0])
-            advance(len(queries))
-    candidates = concatenate(parts, k)
-    labels = {task: LABELLERS[task](candidates, holdout, later)[0] for task in tasks}
-    _, missed = label(candidates, holdout)
-    offered = 1.0 - missed.sum() / max(len(holdout.target_idx), 1)
-    logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", source, len(holdout), offered)
-    return RankingSamples(holdout.queries, candidates, labels, missed=missed)
+    candidates = CandidateBuffer(len(rows), k)
+    labels: dict[str, list[FloatArray]] = {task: [np.zeros((0, k), dtype=np.float32)] for task in tasks}
+    kept, missed = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    n_missed = n_targets = 0
+    with progress(f"candidates ({source})", len(rows), unit="queries", enabled=options.progress) as advance:
+        for start in range(0, len(rows), QUERIES_PER_CHUNK):
+            chunk = rows[start : start + QUERIES_PER_CHUNK]
+            part, without = holdout.select(chunk), None if later is None else later.select(chunk)
+            offered = pipeline.run(part.queries, k)[0]
+            not_offered = label(offered, part)[1]
+            n_missed, n_targets = n_missed + int(not_offered.sum()), n_targets + len(part.target_idx)
+            found = np.flatnonzero(not_offered < part.target_counts) if found_only else np.arange(len(chunk))
+            candidates.add(offered.select(found))
+            for task, values in labels.items():
+                values.append(_padded(LABELLERS[task](offered, part, without)[0][found], k))
+            kept.append(chunk[found])
+            missed.append(not_offered[found])
+            advance(len(chunk))
+    share = 1.0 - n_missed / max(n_targets, 1)
+    logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", source, len(rows), share)
+    kept_rows = np.concatenate(kept)
+    in_order = np.array_equal(kept_rows, np.arange(len(holdout)))
+    queries = holdout.queries if in_order else holdout.queries.select(kept_rows)
+    joined = {task: np.concatenate(values) for task, values in labels.items()}
+    return RankingSamples(queries, candidates.candidates(), joined, missed=np.concatenate(missed)), kept_rows
+
+
+def _padded(labels: FloatArray, k: int) -> FloatArray:
+    """Labels (B, ≤ k) with NaN for the columns that are missing."""
+    return np.pad(labels, ((0, 0), (0, k - labels.shape[1])), constant_values=np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +284,7 @@ def make_ranking_data(
     tasks: Collection[str],
     max_queries: int | None,
     short_histories: float = 0.0,
+    found_only: bool = False,
     options: RunOptions,
 ) -> RankingData:
     """Refit the channels without the label window and collect candidates from them; ``valid`` uses the originals.
@@ -262,6 +299,8 @@ def make_ranking_data(
         valid: validation queries; none for a ranker whose validation figures nobody needs.
         tasks: names of tasks, see ``LABELLERS``.
         max_queries, short_histories: see ``label_window``.
+        found_only: train and stop by the queries alone that recall offers a target for, those that are trained on
+            first, so that no selection of them copies histories and candidates.
         options: seed, progress.
     """
     query_time = any(channel.query_time for channel in channels.values())
@@ -278,17 +317,14 @@ def make_ranking_data(
         return assemble(config.before_ranking(), channels=models, ranker=None, items=data.items, histories=histories)
 
     offline, online = before_ranking(refitted, window_data), before_ranking(channels, prepared.training_data())
-    train = ranking_samples(
-        offline,
-        window.holdout,
-        later=window.later,
-        tasks=tasks,
-        source="label window",
-        options=options,
+    stopping = early_stopping_users(window.users, options)
+    rows = np.argsort(stopping, kind="stable") if found_only else np.arange(len(stopping))
+    train, kept = _samples_of(
+        offline, window.holdout, window.later, rows, tasks, "label window", options, found_only=found_only
     )
     return RankingData(
         train=train,
-        early_stopping_mask=early_stopping_users(window.users, options),
+        early_stopping_mask=stopping[kept],
         valid=ranking_samples(online, valid, tasks=tasks, source="validation", options=options),
         window_data=window_data,
     )

@@ -168,7 +168,8 @@ class LambdaMART(BaseRanker):
 
     def _training_rows(self, samples: RankingSamples, options: RunOptions) -> RankingRows:
         """Positives and drawn negatives of every query that has a positive."""
-        samples = samples.select(usable_rows(samples.labels[self.config.task][:, :, None], LISTWISE))
+        usable = usable_rows(samples.labels[self.config.task][:, :, None], LISTWISE)
+        samples = samples if len(usable) == len(samples) else samples.select(usable)
         chosen = self._drawn(samples, options)
         sample = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), BIN_QUERIES)).astype(np.int64))
         part = samples.select(sample)

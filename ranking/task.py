@@ -71,7 +71,7 @@ class RankingTask(Task):
         self.network = self.objective
         labels = np.stack([samples.labels_of(task) for task in tasks], axis=2)  # (N, K, S)
         self.rows = usable_rows(labels, loss)
-        self.samples = samples.select(self.rows)
+        self.samples = samples if len(self.rows) == len(samples) else samples.select(self.rows)
         self.n_samples, self.n_batches = len(self.rows), math.ceil(len(self.rows) / config.batch_size)
         self.draws = options.torch_generator("shuffle")
         self.generators = {"shuffle": self.draws}

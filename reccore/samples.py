@@ -141,8 +141,8 @@ class RankingSamples:
         """(B, K) float32 labels of a task, NaN on padding whatever is stored there."""
         return np.where(self.candidates.mask, self.labels[task], np.float32(np.nan)).astype(np.float32)
 
-    def select(self, rows: IntArray) -> RankingSamples:
-        """The given queries."""
+    def select(self, rows: IntArray | slice) -> RankingSamples:
+        """The given queries; those of a slice share memory."""
         return RankingSamples(
             self.queries.select(rows),
             self.candidates.select(rows),

@@ -67,17 +67,18 @@ def model_steps(
         model = config.pop("model")
         steps.append(channel_step(space, name, model, config, options))
     ranker = read_toml(configs / "ranker.toml")
-    model, settings, max_queries = ranker.pop("model"), ranker.pop("pipeline"), ranker.pop("max_queries", MAX_QUERIES)
+    model, settings = ranker.pop("model"), ranker.pop("pipeline")
+    drawn = {"max_queries": ranker.pop("max_queries", MAX_QUERIES), "found_only": ranker.pop("found_only", False)}
     merging = ChainConfig.parse(settings).merge
     return [
         *steps,
         Step(
             "ranking and pipeline",
-            partial(train_ranker, space, model, ranker, settings, max_queries=max_queries, options=options),
+            partial(train_ranker, space, model, ranker, settings, **drawn, options=options),
             makes=space.model(PIPELINE),
             needs=(*channels, *beside),
             rooms=ALL_ROOMS,
-            options=[model, ranker, settings, max_queries, options.seed],
+            options=[model, ranker, settings, drawn, options.seed],
         ),
         Step(
             "evaluate recall",

@@ -41,6 +41,11 @@ class TrainRankingSettings(TrainingSettings):
     short_histories: float = Field(
         default=SHORT_HISTORIES, ge=0, le=1, description="share of users who play new users for the ranker"
     )
+    found_only: bool = Field(
+        default=False,
+        strict=True,
+        description="learn from the queries alone that recall offers a film of: for millions of queries",
+    )
     pipeline: dict[str, Any] = Field(default={})
 
 
@@ -71,6 +76,7 @@ def main(argv: list[str] | None = None) -> None:
             protocol=job.protocol,
             max_queries=job.max_queries,
             short_histories=job.short_histories,
+            found_only=job.found_only,
             options=command.options,
         )
     command.emit(result, _text(result))

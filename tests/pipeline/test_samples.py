@@ -18,7 +18,7 @@ from dataprep.readers.own import EventFile
 from dataprep.splits import LeaveLastN, NoSplit
 from pipeline import PipelineConfig, load, samples
 from pipeline.builder import load_channels
-from pipeline.fitting import train_channel, train_ranker, validation_sample
+from pipeline.fitting import rows_where, train_channel, train_ranker, validation_sample
 from pipeline.provenance import check_protocol
 from pipeline.samples import label, label_likes, label_window, make_ranking_data, refit, stored_refits
 from ranking import SHORT_HISTORIES
@@ -35,6 +35,7 @@ from reccore import (
     Interactions,
     NotReadyError,
     QueryBatch,
+    RankingSamples,
     RunOptions,
     TrainingData,
     Workspace,
@@ -255,6 +256,57 @@ def test_a_user_is_for_early_stopping_with_all_samples_or_none(data: samples.Ran
     assert not samples.early_stopping_users(np.zeros(7, dtype=np.int64), QUIET).any()
 
 
+def test_found_only_keeps_the_queries_with_a_positive_those_of_training_first(
+    data: samples.RankingData, trained: Workspace, prepared: Prepared, tmp_path: Path
+) -> None:
+    space = small.copy_of(trained.root, tmp_path)
+    found = make_ranking_data(
+        prepared,
+        stored_refits(space, QUIET),
+        load_channels(space, CONFIG.channels),
+        CONFIG,
+        prepared.split.valid(),
+        tasks=["click"],
+        max_queries=None,
+        found_only=True,
+        options=QUIET,
+    )
+    stopping = data.early_stopping_mask
+    has_positive = (data.train.labels["click"] == 1.0).any(axis=1)
+    assert 0 < has_positive.sum() < len(has_positive)
+    rows = np.flatnonzero(has_positive)
+    rows = rows[np.argsort(stopping[rows], kind="stable")]
+    assert_same_samples(found.train, data.train.select(rows))
+    assert found.early_stopping_mask.tolist() == stopping[rows].tolist()
+    assert isinstance(rows_where(found.early_stopping_mask), slice)
+    assert_same_samples(found.valid, data.valid)  # what is measured keeps all queries
+
+
+def assert_same_samples(found: RankingSamples, expected: RankingSamples) -> None:
+    for name, values in vars(expected.queries).items():
+        if isinstance(values, np.ndarray):
+            np.testing.assert_array_equal(getattr(found.queries, name), values)
+    np.testing.assert_array_equal(found.candidates.item_idx, expected.candidates.item_idx)
+    np.testing.assert_allclose(found.candidates.score, expected.candidates.score, rtol=1e-6)
+    assert found.candidates.features.keys() == expected.candidates.features.keys()
+    for name, values in expected.candidates.features.items():
+        # Networks encode other queries together, which moves the last bit.
+        np.testing.assert_allclose(found.candidates.features[name], values, rtol=1e-5, atol=1e-6)
+    for task, values in expected.labels.items():
+        np.testing.assert_array_equal(found.labels[task], values)
+    np.testing.assert_array_equal(found.missed, expected.missed)
+
+
+def test_rows_of_a_mask() -> None:
+    for mask, expected in (
+        ([False, True, True, False], slice(1, 3)),
+        ([True, False, True], [0, 2]),
+        ([False, False], []),
+    ):
+        rows = rows_where(np.array(mask))
+        assert rows == expected if isinstance(expected, slice) else rows.tolist() == expected
+
+
 def test_training_samples_have_the_features_of_requests(data: samples.RankingData, pipeline) -> None:
     met = before_ranking(pipeline, pipeline.histories.interactions.queries())
     assert set(data.train.candidates.features) == set(data.valid.candidates.features) == set(met.features)
@@ -313,7 +365,7 @@ def test_results_of_the_jobs(own: Workspace) -> None:
     assert ranked["training_queries"] + ranked["stopping_queries"] == 60  # 10 of them of new users
     assert ranked["stopping_queries"] > 0
     drawn = json.loads((own.model("deepfm") / "manifest.json").read_text())["samples"]
-    assert drawn == {"max_queries": 50, "short_histories": 0.2}
+    assert drawn == {"max_queries": 50, "short_histories": 0.2, "found_only": False}
     assert set(ranked["validation"]) == {"recall", "ranking"}
 
 
