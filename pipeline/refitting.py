@@ -57,20 +57,7 @@ def refit_pipeline(
     fit_channel, fit_before_labels = refit_channel or in_memory, refit_before_labels or in_memory
     data = prepared.training_data()
     refitted = {name: fit_channel(name, channel, data) for name, channel in channels.items()}
-    ranker: BaseRanker | None = None
-    if original.ranker is not None and config.ranker is not None:
-        ranker = type(original.ranker)(original.ranker.config)
-        samples = make_ranking_data(
-            prepared,
-            lambda name, _, events: fit_before_labels(name, channels[name], events),
-            refitted,
-            config,
-            prepared.split.valid().select(np.zeros(0, dtype=np.int64)),
-            tasks=ranker.tasks,
-            options=options,
-            **drawn,
-        )
-        fit_ranker(ranker, samples, prepared.vocabulary, options)
+    ranker = refit_ranker(original, config, prepared, refitted, drawn, options, refit_before_labels=fit_before_labels)
     return assemble(
         config,
         channels=refitted,
@@ -78,6 +65,38 @@ def refit_pipeline(
         items=data.items.with_columns(()),
         histories=FrozenHistoryStore(prepared.split.interactions, prepared.vocabulary),
     )
+
+
+def refit_ranker(
+    original: Pipeline,
+    config: PipelineConfig,
+    prepared: Prepared,
+    channels: Mapping[str, BaseRecall],
+    drawn: Mapping[str, Any],
+    options: RunOptions,
+    *,
+    refit_before_labels: Refit,
+) -> BaseRanker | None:
+    """The ranker of ``original`` fitted on ``prepared``, over the channels that offer the candidates; None without one.
+
+    Arguments are those of ``refit_pipeline``.
+    """
+    if original.ranker is None or config.ranker is None:
+        return None
+    ranker: BaseRanker = type(original.ranker)(original.ranker.config)
+    trained = {source.name: source.channel for source in original.sources}
+    samples = make_ranking_data(
+        prepared,
+        lambda name, _, events: refit_before_labels(name, trained[name], events),
+        channels,
+        config,
+        prepared.split.valid().select(np.zeros(0, dtype=np.int64)),
+        tasks=ranker.tasks,
+        options=options,
+        **drawn,
+    )
+    fit_ranker(ranker, samples, prepared.vocabulary, options)
+    return ranker
 
 
 def draws_of(pipeline: Bundle) -> dict[str, Any]:
@@ -108,21 +127,16 @@ def refit_for_serving(workspace: Workspace, *, options: RunOptions) -> dict[str,
     original, parts = pipeline_of(bundle), parts_of(bundle)
     prepared = _everything(workspace, bundle.manifest["data"])
 
-    def stored(purpose: str) -> Refit:
-        return lambda name, channel, data: refit(
-            channel, data, parts[name].path, options, folder=_folder(workspace, name, purpose)
-        )
-
     pipeline = refit_pipeline(
         original,
         original.config,
         prepared,
         draws_of(bundle),
         options,
-        refit_channel=stored(ALL_EVENTS),
-        refit_before_labels=stored(f"{ALL_EVENTS}.label_window"),
+        refit_channel=stored_refit(workspace, parts, ALL_EVENTS, options),
+        refit_before_labels=stored_refit(workspace, parts, f"{ALL_EVENTS}.label_window", options),
     )
-    folders = {name: _folder(workspace, name, ALL_EVENTS) for name in pipeline.config.parts}
+    folders = {name: stored_folder(workspace, name, ALL_EVENTS) for name in pipeline.config.parts}
     if pipeline.ranker is not None and pipeline.config.ranker is not None:
         samples = parts[pipeline.config.ranker].manifest.get("samples")
         pipeline.ranker.save(folders[pipeline.config.ranker], seed=options.seed, samples=samples)
@@ -146,5 +160,13 @@ def _everything(workspace: Workspace, facts: Mapping[str, Any]) -> Prepared:
     return load_prepared(workspace.prepared).resplit(NoSplit())
 
 
-def _folder(workspace: Workspace, name: str, purpose: str) -> Path:
+def stored_refit(workspace: Workspace, parts: Mapping[str, Bundle], purpose: str, options: RunOptions) -> Refit:
+    """Refits of the given parts that are kept in ``stored_folder``, see ``pipeline.samples.refit``."""
+    return lambda name, channel, data: refit(
+        channel, data, parts[name].path, options, folder=stored_folder(workspace, name, purpose)
+    )
+
+
+def stored_folder(workspace: Workspace, name: str, purpose: str) -> Path:
+    """A hidden folder under ``models/`` for something about a part of a pipeline."""
     return workspace.models / f".{workspace.model(name).name}.{purpose}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from copy import copy
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -99,6 +100,21 @@ class BaseRanker(Component[Any]):
         scores = self.score(valid.queries, valid.candidates)
         return Calibration.fit(self.config.calibration, scores[labelled], labels[labelled])
 
+    def grown(self, items: ItemTable, users: UserTable, vocabulary: Vocabulary) -> Self:
+        """The same ranker for a vocabulary with further items and users behind those of its own; see
+        ``FeatureEncoder.grown``. What it learnt stays.
+
+        Raises:
+            ValueError: the tables are smaller than those of the fit.
+            NotFittedError: before ``fit`` or ``load``.
+        """
+        if len(self.vocabulary.items) > items.n_items:
+            raise ValueError(f"{len(self.vocabulary.items)} items do not fit in a table of {items.n_items}")
+        again = copy(self)
+        again._grow(items, users, vocabulary)
+        again._vocabulary = vocabulary
+        return again
+
     def score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
         """(B, K) scores in the columns' own order, higher is better; −inf on padding. Never reorders.
 
@@ -176,6 +192,10 @@ class BaseRanker(Component[Any]):
         valid: RankingSamples | None,
         options: RunOptions,
     ) -> None: ...
+
+    @abstractmethod
+    def _grow(self, items: ItemTable, users: UserTable, vocabulary: Vocabulary) -> None:
+        """Replace the tables; what is shared with the ranker that this one is a copy of must not be changed."""
 
     @abstractmethod
     def _score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray: ...

@@ -205,6 +205,9 @@ class Ensemble(BaseRanker):
                 found[name] = found.get(name, np.float32(0)) + np.float32(factor) * values
         return found
 
+    def _grow(self, items: ItemTable, users: UserTable, vocabulary: Vocabulary) -> None:
+        self.members = [member.grown(items, users, vocabulary) for member in self.members]
+
     def _write(self, bundle: BundleWriter) -> None:
         """Each member as a bundle of its own, which can be loaded alone."""
         for number, member in enumerate(self.members):

@@ -34,6 +34,7 @@ from reccore import (
     RankingSamples,
     RunOptions,
     UserTable,
+    Vocabulary,
 )
 from reccore.arrays import BoolArray, FloatArray
 from reccore.bundle import BundleWriter
@@ -260,6 +261,10 @@ class LambdaMART(BaseRanker):
             offered = candidates.select(part)
             if offered.mask.any():
                 yield part, offered.mask, self._features.matrix(queries.select(part), offered, offered.mask)
+
+    def _grow(self, items: ItemTable, users: UserTable, vocabulary: Vocabulary) -> None:
+        self._encoder = self._encoder.grown(items, users)
+        self._features = DenseFeatures(self._encoder, named(self.config.features), self.config.expand)
 
     def _write(self, bundle: BundleWriter) -> None:
         self._encoder.write(bundle)

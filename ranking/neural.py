@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import torch
 from loguru import logger
+from torch import Tensor
 
 from dataprep.tmdb import metadata_to_read
 from ranking.attribution import integrated_gradients
@@ -20,7 +21,7 @@ from ranking.network import RankingNetwork
 from ranking.sampling import training_inputs
 from ranking.scoring import score_queries
 from ranking.task import RankingTask
-from reccore import Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable
+from reccore import Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 from training import Trainer, TrainingLog
@@ -87,6 +88,18 @@ class NeuralRanker(BaseRanker):
         if self.log.best_epoch == 0:
             logger.warning("{}: no epoch was better on validation than the merged order, which stays", self.name)
 
+    def _grow(self, items: ItemTable, users: UserTable, vocabulary: Vocabulary) -> None:
+        weights = self._network.state_dict()
+        self._encoder = self._encoder.grown(items, users)
+        self._build(weights)
+
+    def _build(self, weights: Mapping[str, Tensor]) -> None:
+        """The network of the encoder, with these weights."""
+        with torch.random.fork_rng(devices=[]):
+            self._network = self.Network(self._encoder, self.config)
+        self._network.load_state_dict(weights)
+        self._network.eval().freeze()
+
     def _score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
         return score_queries(self._network, self._encoder, queries, candidates, torch.device("cpu"))
 
@@ -100,10 +113,7 @@ class NeuralRanker(BaseRanker):
 
     def _read(self, bundle: Bundle) -> None:
         self._encoder = FeatureEncoder.read(bundle)
-        with torch.random.fork_rng(devices=[]):
-            self._network = self.Network(self._encoder, self.config)
-        self._network.load_state_dict(bundle.tensors(WEIGHTS))
-        self._network.eval().freeze()
+        self._build(bundle.tensors(WEIGHTS))
         self.log = TrainingLog(**bundle.manifest["training"])
 
 

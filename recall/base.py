@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from reccore import (
     Component,
     Exclusions,
     Holdout,
+    Interactions,
     QueryBatch,
     RunOptions,
     TrainingData,
@@ -158,6 +160,26 @@ class BaseRecall(Component[Any]):
         A channel that chose its number of epochs on validation trains that many here.
         """
         return type(self)(self.config).fit(data, options=options)
+
+    def update(
+        self,
+        data: TrainingData,
+        before: Interactions,
+        options: RunOptions | None = None,
+        *,
+        memory: Path | None = None,
+    ) -> Self:
+        """A new channel of the same configuration for events that came later, made from this one where that is cheaper.
+
+        By default it is fitted anew.
+
+        Args:
+            data: old and new events; users and items of this channel keep their indices, others come behind them.
+            before: the events that this channel was fitted on.
+            options: seed, device, progress.
+            memory: folder for what the next update can start from; other content is replaced. None = keep nothing.
+        """
+        return self.refit(data, options)
 
     def refit_facts(self) -> dict[str, Any]:
         """Plain values that decide the result of ``refit`` besides configuration, data and seed."""

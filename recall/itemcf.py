@@ -13,7 +13,8 @@ from pydantic import Field
 from scipy import sparse
 
 from recall.cooccurrence import top_neighbours
-from recall.similarity import ItemSimilarityConfig, ItemSimilarityRecall
+from recall.pair_sums import PairHistories, PairRule, PairSimilarityRecall, Reals
+from recall.similarity import ItemSimilarityConfig
 from recall.unique_events import latest_of_each_item
 from reccore import Interactions, RunOptions, TrainingData
 from reccore.arrays import FloatArray, offsets_from_lengths
@@ -43,7 +44,7 @@ class ItemCFConfig(ItemSimilarityConfig):
     history_cap: int = Field(default=500, ge=2)
 
 
-class ItemCF(ItemSimilarityRecall):
+class ItemCF(PairSimilarityRecall):
     """Cosine between the columns of the weighted user–item matrix, top neighbours of each item.
 
     With w_u the damped weight of user u and d the distance of the events of i and j in u's history,
@@ -56,30 +57,60 @@ class ItemCF(ItemSimilarityRecall):
     Config = ItemCFConfig
     config: ItemCFConfig
 
-    def _similarity(self, data: TrainingData, options: RunOptions) -> sparse.csr_matrix:
+    def _count(self, data: TrainingData, options: RunOptions) -> sparse.csr_matrix:
         return item_similarity(data.interactions, self.config, progress=options.progress)
+
+    def _histories(self, events: Interactions) -> PairHistories:
+        return weighted_histories(events, self.config)
+
+    def _rule(self) -> PairRule:
+        window, weights = _pair_weights(self.config)
+        return PairRule(window, window, np.ones(window + 1, dtype=np.float32) if weights is None else weights)
+
+    def _divisors(self, events: Interactions) -> tuple[Reals, Reals]:
+        norm = _norms(self._histories(events), events.n_items)
+        return norm, norm
+
+    @property
+    def _shrinkage(self) -> float:
+        return self.config.shrinkage
+
+    @property
+    def _n_kept(self) -> int:
+        return self.config.neighbours
 
 
 def item_similarity(interactions: Interactions, config: ItemCFConfig, *, progress: bool = False) -> sparse.csr_matrix:
     """(N, N) float32 CSR with at most ``neighbours`` positive entries per row, none on the diagonal."""
-    latest = interactions.latest(config.history_cap)
-    kept = latest_of_each_item(latest.user_offsets, latest.item_idx, latest.n_items)
-    items = latest.item_idx[kept]
-    n_events = np.bincount(latest.user_idx[kept], minlength=latest.n_users)
-    weight = (np.log1p(np.maximum(n_events, 1)) ** -config.user_damping).astype(np.float32)
-    norm = np.sqrt(np.bincount(items, weights=np.repeat(weight, n_events), minlength=latest.n_items))
+    histories = weighted_histories(interactions, config)
     window, pair_weight = _pair_weights(config)
     return top_neighbours(
-        offsets_from_lengths(n_events),
-        items,
-        weight=weight,
-        norm=norm.astype(np.float32),
+        histories.offsets,
+        histories.items,
+        weight=histories.weight,
+        norm=_norms(histories, interactions.n_items),
         neighbours=config.neighbours,
         window=window,
         shrinkage=config.shrinkage,
         pair_weight=pair_weight,
         progress="item similarities" if progress else None,
     )
+
+
+def weighted_histories(interactions: Interactions, config: ItemCFConfig) -> PairHistories:
+    """The latest events, each item once, and the weight of each user."""
+    latest = interactions.latest(config.history_cap)
+    kept = latest_of_each_item(latest.user_offsets, latest.item_idx, latest.n_items)
+    n_events = np.bincount(latest.user_idx[kept], minlength=latest.n_users)
+    weight = (np.log1p(np.maximum(n_events, 1)) ** -config.user_damping).astype(np.float32)
+    return PairHistories(offsets_from_lengths(n_events), latest.item_idx[kept], weight)
+
+
+def _norms(histories: PairHistories, n_items: int) -> FloatArray:
+    """(N,) float32 √Σ w_u over the users of each item; 1 for an item without users, which has no pairs."""
+    weights = np.repeat(histories.weight, np.diff(histories.offsets))
+    norm = np.sqrt(np.bincount(histories.items, weights=weights, minlength=n_items))
+    return np.where(norm > 0, norm, 1.0).astype(np.float32)
 
 
 def _pair_weights(config: ItemCFConfig) -> tuple[int, FloatArray | None]:

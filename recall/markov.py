@@ -12,7 +12,8 @@ from pydantic import Field
 from scipy import sparse
 
 from recall.greatest import greatest_in_blocks, write_greatest
-from recall.similarity import ItemSimilarityConfig, ItemSimilarityRecall
+from recall.pair_sums import PairHistories, PairRule, PairSimilarityRecall, Reals
+from recall.similarity import ItemSimilarityConfig
 from reccore import Interactions, RunOptions, TrainingData
 
 ITEMS_PER_BLOCK = 2048
@@ -38,7 +39,7 @@ class MarkovConfig(ItemSimilarityConfig):
     neighbours: int = Field(default=200, ge=1)
 
 
-class Markov(ItemSimilarityRecall):
+class Markov(PairSimilarityRecall):
     """Damped counts of transitions i → j, the most frequent followers of each item.
 
     sim(i, j) = n_i^−source_damping · n_j^−popularity_damping · Σ 1/s over the events of j that come s = 1 … ``steps``
@@ -50,8 +51,23 @@ class Markov(ItemSimilarityRecall):
     Config = MarkovConfig
     config: MarkovConfig
 
-    def _similarity(self, data: TrainingData, options: RunOptions) -> sparse.csr_matrix:
+    def _count(self, data: TrainingData, options: RunOptions) -> sparse.csr_matrix:
         return transitions(data.interactions, self.config, progress=options.progress)
+
+    def _histories(self, events: Interactions) -> PairHistories:
+        return PairHistories(events.user_offsets, events.item_idx, np.ones(events.n_users, dtype=np.float32))
+
+    def _rule(self) -> PairRule:
+        by_distance = 1.0 / np.maximum(np.arange(self.config.steps + 1), 1)
+        return PairRule(0, self.config.steps, by_distance)
+
+    def _divisors(self, events: Interactions) -> tuple[Reals, Reals]:
+        counts = np.maximum(events.item_counts(), 1).astype(np.float64)
+        return counts**self.config.source_damping, counts**self.config.popularity_damping
+
+    @property
+    def _n_kept(self) -> int:
+        return self.config.neighbours
 
 
 def transitions(interactions: Interactions, config: MarkovConfig, *, progress: bool = False) -> sparse.csr_matrix:

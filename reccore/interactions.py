@@ -132,6 +132,17 @@ class Interactions:
             timestamp=None if self.timestamp is None else self.timestamp[at],
         )
 
+    def resized(self, n_users: int, n_items: int) -> Interactions:
+        """The same events among more users, who have none, and more items.
+
+        Raises:
+            ValueError: fewer users or items than there are.
+        """
+        if n_users < self.n_users or n_items < self.n_items:
+            raise ValueError(f"{self.n_users} users and {self.n_items} items do not fit in {n_users} and {n_items}")
+        offsets = np.pad(self.user_offsets, (0, n_users - self.n_users), mode="edge")
+        return Interactions(offsets, self.item_idx, n_items, self.rating, self.timestamp)
+
     def to_csr(self, values: npt.NDArray[Any] | None = None) -> csr_matrix:
         """Users by items. ``values`` (E,) default to one; repeated events of a pair are summed."""
         from scipy.sparse import csr_matrix

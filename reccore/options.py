@@ -26,6 +26,7 @@ STREAMS = {
     "new_users": 7,
     "short_histories": 8,
     "members": 9,
+    "replayed_users": 10,
 }
 """Random streams by name. The results of a seed depend on these numbers, so they must not change."""
 

@@ -90,6 +90,7 @@ class Feature:
             ``queries.history_rating``. At fitting it is then left out; at scoring all its values are missing.
         fit: what to learn from the training samples, tables and member, as arrays; stored in the bundle. It may read
             labels only to leave their events out.
+        grow: state for tables with further items and users behind the old ones, from the state; None = it stays.
         size: number of codes or weights, of tables and member.
         members: members of a family, of samples and tables.
         buckets: whether a number also becomes a category, ``<name>.bucket``, by its quantiles.
@@ -102,6 +103,7 @@ class Feature:
     compute: Callable[[Any, Fitted], Values]
     requires: tuple[str, ...] = ()
     fit: Callable[[RankingSamples, FeatureTables, str], dict[str, Values]] | None = None
+    grow: Callable[[Mapping[str, Values], FeatureTables], dict[str, Values]] | None = None
     size: Callable[[FeatureTables, str], int] | None = None
     members: Callable[[RankingSamples, FeatureTables], Sequence[str]] | None = None
     buckets: bool = False
@@ -161,6 +163,11 @@ def seen(idx: Values, n: int) -> npt.NDArray[np.bool_]:
     found = np.zeros(n, dtype=bool)
     found[idx[(idx >= 0) & (idx < n)]] = True
     return found
+
+
+def still_seen(state: Mapping[str, Values], n: int) -> dict[str, Values]:
+    """The state ``seen`` with False for rows that came later, n in all."""
+    return {"seen": np.pad(state["seen"], (0, n - len(state["seen"])))}
 
 
 def shares(weights: Values) -> npt.NDArray[np.float32]:

@@ -15,6 +15,7 @@ from ranking.features.declaration import FEATURES, Feature, FeatureBatch, Featur
 from ranking.features.kernels import standardise
 from ranking.features.schema import FeatureBlock, FeatureField, Kind, RankingInputs, Schema, Side
 from reccore import ArtefactError, Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, UserTable
+from reccore.aligned import aligned_items, aligned_users
 from reccore.arrays import FloatArray, IntArray
 from reccore.buckets import bucket_boundaries, bucket_codes
 from reccore.bundle import BundleWriter
@@ -227,6 +228,21 @@ class FeatureEncoder:
             of_side = [self.state[field.name]["scale"] for field in self.schema.of(side, "number")]
             scales[side] = np.stack(of_side, axis=1) if of_side else np.zeros((2, 0), dtype=np.float32)
         return scales
+
+    def grown(self, items: ItemTable, users: UserTable) -> FeatureEncoder:
+        """The same encoder for tables with further items and users behind its own.
+
+        Fields keep their sizes and what was fitted. The statistics of the items are those of ``items``; a genre, label
+        or category that the fit did not know is left out, and a new item or user has the unknown code where the id is
+        a field.
+        """
+        tables = FeatureTables(aligned_items(items, self.tables.items), aligned_users(users, self.tables.users))
+        state = dict(self.state)
+        for field in self.schema.fields:
+            grow = FEATURES[field.feature].grow
+            if grow is not None and not field.bucket_of:
+                state[field.name] = {**state[field.name], **grow(state[field.name], tables)}
+        return FeatureEncoder(self.schema, tables, state, self.history_length, self.missing_number)
 
     def write(self, bundle: BundleWriter) -> None:
         """Store the fitted state of every field under its name, and the tables."""

@@ -12,12 +12,25 @@ from reccore.franchise import franchise_codes
 
 
 def franchises(_: RankingSamples, tables: FeatureTables, __: str) -> dict[str, Values]:
+    """``codes_of_titles``, which depend on no event."""
+    return codes_of_titles(tables)
+
+
+def codes_of_titles(tables: FeatureTables) -> dict[str, Values]:
     """(N,) franchise of each film, from 1; 0 for a film whose key no other film has."""
     assert tables.items.title is not None
     return {"franchise": franchise_codes(tables.items.title)}
 
 
-@feature("cross.franchise_seen", side="pair", kind="number", requires=("items.title",), fit=franchises, default=True)
+@feature(
+    "cross.franchise_seen",
+    side="pair",
+    kind="number",
+    requires=("items.title",),
+    fit=franchises,
+    grow=lambda _, tables: codes_of_titles(tables),
+    default=True,
+)
 def franchise_seen(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """log(1 + films of the history that belong to the candidate's franchise); 0 for a film without one."""
     queries, item_idx = batch.queries, batch.candidates.item_idx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ranking.features.declaration import FeatureTables, Fitted, Values, feature, seen, shares
+from ranking.features.declaration import FeatureTables, Fitted, Values, feature, seen, shares, still_seen
 from reccore import RankingSamples
 from reccore.arrays import FloatArray, IntArray
 from reccore.tables import UNKNOWN_YEAR
@@ -21,6 +21,7 @@ def seen_items(samples: RankingSamples, tables: FeatureTables, _: str) -> dict[s
     side="item",
     kind="category",
     fit=seen_items,
+    grow=lambda state, tables: still_seen(state, tables.items.n_items),
     size=lambda tables, _: tables.items.n_items + 1,
 )
 def item_id(tables: FeatureTables, fitted: Fitted) -> IntArray:

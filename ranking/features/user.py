@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, feature, seen, shares
+from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, feature, seen, shares, still_seen
 from ranking.features.history import LATEST, genre_counts, latest_events, ratings, segment_sums
 from reccore.arrays import FloatArray, IntArray
 
@@ -17,6 +17,7 @@ SECONDS_PER_DAY, SECONDS_PER_HOUR = 86_400, 3_600
     side="query",
     kind="category",
     fit=lambda samples, tables, _: {"seen": seen(samples.queries.user_idx, tables.users.n_users)},
+    grow=lambda state, tables: still_seen(state, tables.users.n_users),
     size=lambda tables, _: tables.users.n_users + 1,
 )
 def user_id(batch: FeatureBatch, fitted: Fitted) -> IntArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -21,9 +22,22 @@ from recall.neural.config import NeuralConfig
 from recall.neural.encoders.base import FrozenEncoder, QueryEncoder
 from recall.neural.network import NeuralNetwork
 from recall.neural.task import RecallTask
+from recall.neural.updating import LEARNING_RATE_SHARE, UPDATE_EPOCHS, LaterEvents, grow_weights
 from recall.neural.user_codes import UserCodes
 from recall.neural.warm_start import cooccurrence_vectors
-from reccore import Bundle, DataError, Exclusions, Holdout, ItemTable, QueryBatch, RunOptions, TrainingData, UserTable
+from reccore import (
+    Bundle,
+    DataError,
+    Exclusions,
+    Holdout,
+    Interactions,
+    ItemTable,
+    QueryBatch,
+    RunOptions,
+    TrainingData,
+    UserTable,
+)
+from reccore.aligned import aligned_items, aligned_users
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 from reccore.candidates import ranks_of_targets
@@ -52,6 +66,8 @@ class NeuralRecall(EmbeddingRecall):
     _stop_after: int | None = None
     _given_graph: ItemGraph | None = None  # of the last fit, not of co-occurrence
     _refit_graph: ItemGraph | None = None
+    _original: NeuralRecall | None = None  # whose weights the fit goes on from
+    _before: Interactions | None = None  # what it was fitted on
 
     @property
     @abstractmethod
@@ -69,8 +85,18 @@ class NeuralRecall(EmbeddingRecall):
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
         if data.interactions.n_events == 0:
             raise DataError(f"{self.name} needs at least one event to learn from")
-        self._graph = None if self.config.item.graph is None else self._item_graph(data, options)
         self._catalogue, self._frozen = None, None
+        if self._original is None:
+            self._train(data, valid, options)
+        else:
+            self._go_on(self._original, data, options)
+        self.network.to("cpu").eval()
+        self.network.share_unknown_rows(data.interactions.lengths > 0, data.interactions.item_counts() > 0)
+        self._frozen = self.network.frozen_queries()
+        self.index = self._build_index(self.encode_items(), options.seed)
+
+    def _train(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
+        self._graph = None if self.config.item.graph is None else self._item_graph(data, options)
         self._items = self.config.item.columns_of(data.items)
         users = data.users.with_columns(own_to_read(data.users, self.config.encoder.features, "encoder.features"))
         self._codes = UserCodes.fit(replace(data, users=users), query_time=self.query_time)
@@ -88,10 +114,6 @@ class NeuralRecall(EmbeddingRecall):
         )
         identity = {} if options.checkpoint_dir is None else {"data": self._fingerprints(data, valid)}
         self.log = Trainer(task, self.config, options, stop_after=self._stop_after, identity=identity).run()
-        self.network.to("cpu")
-        self.network.share_unknown_rows(data.interactions.lengths > 0, data.interactions.item_counts() > 0)
-        self._frozen = self.network.frozen_queries()
-        self.index = self._build_index(self.encode_items(), options.seed)
 
     def refit(self, data: TrainingData, options: RunOptions | None = None) -> Self:
         """Fit the same configuration on other events, stopping at the epoch that validation chose here.
@@ -103,6 +125,51 @@ class NeuralRecall(EmbeddingRecall):
         again._stop_after = max(self.log.best_epoch, 1)
         again._refit_graph = self._given_graph
         return again.fit(data, options=options)
+
+    def update(
+        self,
+        data: TrainingData,
+        before: Interactions,
+        options: RunOptions | None = None,
+        *,
+        memory: Path | None = None,
+    ) -> Self:
+        """The same network with rows for new items and users, trained further on the later events.
+
+        Cost grows with the histories of the users with later events (``LaterEvents``). Genres, labels and categories
+        that the network has not learnt are unknown to it, and buckets of users' ratings stay as they were fitted. A
+        network over an item graph, which later events change as a whole, is fitted anew.
+        """
+        if self.config.item.graph is not None or before.n_events == 0:
+            return self.refit(data, options)
+        again = type(self)(self.config)
+        again._original = self
+        again._before = before
+        again.fit(data, options=options)
+        again._original, again._before = None, None
+        return again
+
+    def _go_on(self, old: NeuralRecall, data: TrainingData, options: RunOptions) -> None:
+        """Take over a network and train it on the events that are not in ``_before``."""
+        assert self._before is not None
+        self._items = aligned_items(data.items, old._items)
+        users = aligned_users(data.users, old._codes.users)
+        longest = max(old._codes.longest, int(data.interactions.lengths.max(initial=0)) - 1)
+        self._codes = replace(old._codes, users=users, longest=longest)
+        torch.manual_seed(options.seed)
+        self._graph = None
+        self.network = self._build_network()
+        grow_weights(self.network, old.network)
+        later = LaterEvents.of(data.interactions, self._before, options.generator("replayed_users"))
+        self.log = old.log  # which says how many epochs a refit takes
+        if len(later) == 0:
+            return
+        config = self.config.model_copy(
+            update={"epochs": UPDATE_EPOCHS, "learning_rate": LEARNING_RATE_SHARE * self.config.learning_rate}
+        )
+        examples = self.network.query_encoder.examples(later.interactions, config.batch_size, later.since)
+        task = RecallTask(self.network, examples, config, options, retrieve=self._retrieve_while_training)
+        Trainer(task, config, replace(options, checkpoint_dir=None, log_dir=None)).run()
 
     def refit_facts(self) -> dict[str, Any]:
         return {"stop_after": max(self.log.best_epoch, 1)}

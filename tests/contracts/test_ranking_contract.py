@@ -13,7 +13,7 @@ import pytest
 
 from ranking import RANKERS
 from ranking.base import BaseRanker
-from reccore import Candidates, ConfigError, ItemTable, NotFittedError, QueryBatch, RunOptions, UserTable
+from reccore import Candidates, ConfigError, ItemTable, NotFittedError, QueryBatch, RunOptions, UserTable, Vocabulary
 from tests.ranking.samples import Setting, board_setting, candidates_of, history_batch
 
 COMMON: dict[str, Any] = {"epochs": 3, "batch_size": 16, "learning_rate": 0.01}
@@ -204,3 +204,56 @@ def test_user_errors_are_named(name: str, setting: Setting) -> None:
 def test_rows_must_agree(ranker: BaseRanker, setting: Setting) -> None:
     with pytest.raises(ValueError, match="60 queries but 2 rows"):
         ranker.score(setting.valid.queries, setting.valid.candidates.select(slice(0, 2)))
+
+
+def test_a_grown_ranker_scores_old_films_as_before_and_takes_new_ones(
+    ranker: BaseRanker, setting: Setting, tmp_path: Path
+) -> None:
+    """Two films and users come later, and a genre; genres come in another order, which must not matter."""
+    items, users, vocabulary = (setting.tables()[name] for name in ("items", "users", "vocabulary"))
+    assert isinstance(items, ItemTable)
+    assert isinstance(users, UserTable)
+    assert isinstance(vocabulary, Vocabulary)
+    assert items.genre_offsets is not None
+    assert items.genre_idx is not None
+    n, n_genres = items.n_items, items.n_genres
+    more = replace(
+        items,
+        n_items=n + 2,
+        title=np.append(items.title, ["Later 1", "Later 2"]),  # type: ignore[arg-type]
+        year=np.append(items.year, [2001, 0]),  # type: ignore[arg-type]
+        genre_names=("A new one", *reversed(items.genre_names)),
+        genre_offsets=np.append(items.genre_offsets, items.genre_offsets[-1] + [2, 2]),
+        genre_idx=np.append(n_genres - items.genre_idx, [0, 1]),
+        labels={},
+        numbers={name: np.append(values, [np.nan, 1]) for name, values in items.numbers.items()},
+        vectors={},
+        statistics={name: np.append(values, [3, np.nan]) for name, values in items.statistics.items()},
+    )
+    people = replace(
+        users,
+        n_users=users.n_users + 2,
+        categories={name: np.append(codes, [-1, 0]) for name, codes in users.categories.items()},
+    )
+    grown_vocabulary = Vocabulary(
+        vocabulary.users.grown(np.array([10**6, 10**6 + 1])), vocabulary.items.grown(np.array([10**6, 10**6 + 1]))
+    )
+    queries, candidates = setting.valid.queries, setting.valid.candidates
+    before = ranker.score(queries, candidates)
+    grown = ranker.grown(more, people, grown_vocabulary)
+    np.testing.assert_allclose(grown.score(queries, candidates), before, atol=1e-5)
+    np.testing.assert_array_equal(ranker.score(queries, candidates), before)
+    item_idx = candidates.item_idx.copy()
+    item_idx[:, :2] = [n, n + 1]
+    offered = replace(candidates, item_idx=item_idx)
+    with pytest.raises(ValueError, match="outside the catalogue"):
+        ranker.score(queries, offered)
+    asked = replace(queries, user_idx=np.full(len(queries), users.n_users + 1))
+    scores = grown.score(asked, offered)
+    assert np.isfinite(scores).all()
+    grown.save(tmp_path / "grown")
+    again = RANKERS.load(tmp_path / "grown")
+    assert again.vocabulary.fingerprint == grown_vocabulary.fingerprint
+    np.testing.assert_allclose(again.score(asked, offered), scores, atol=1e-5)
+    with pytest.raises(ValueError, match="do not fit in a table"):
+        grown.grown(items, users, vocabulary)

@@ -20,13 +20,14 @@ from reccore import (
     Candidates,
     ConfigError,
     Exclusions,
+    Interactions,
     NotFittedError,
     QueryBatch,
     RunOptions,
     TrainingData,
 )
 from reccore.arrays import offsets_from_lengths
-from tests.helpers import nested
+from tests.helpers import FIRST_DAY, nested, training_data
 
 TWO_TOWER: dict[str, Any] = {
     "embedding_size": 8,
@@ -373,6 +374,40 @@ def test_fitting_leaves_the_data_unchanged_and_forgets_an_earlier_fit(
     assert_same(again.retrieve(queries, 9), channel.retrieve(queries, 9))
     for old, new in zip(before, [events.user_offsets, events.item_idx, events.rating, events.timestamp], strict=True):
         np.testing.assert_array_equal(new, old)
+
+
+def test_an_update_takes_in_new_users_and_films(
+    variant: str, channel: BaseRecall, board: TrainingData, queries: QueryBatch, tmp_path: Path
+) -> None:
+    """Two users and two films come later, one of each colour; old indices and the old channel stay as they are."""
+    n_users, n_items = board.interactions.n_users + 2, N_ITEMS + 2
+    old = board.interactions
+    user = np.concatenate([old.user_idx, np.repeat([n_users - 2, n_users - 1], 6), np.arange(20)])
+    item = np.concatenate([old.item_idx, np.arange(0, 12, 2), np.arange(1, 13, 2), N_ITEMS + np.arange(20) % 2])
+    rating = np.concatenate([np.asarray(old.rating), np.full(32, 4.0, dtype=np.float32)])
+    time = np.concatenate([np.asarray(old.timestamp), FIRST_DAY + 90_000 + np.arange(32)])
+    events = Interactions.from_events(user, item, n_users=n_users, n_items=n_items, rating=rating, timestamp=time)
+    grown = training_data(events, genre_of_item=np.arange(n_items) % 2)
+    answers = channel.retrieve(queries, 5)
+    updated = channel.update(grown, old, QUIET, memory=tmp_path / "kept")
+    assert_same(channel.retrieve(queries, 5), answers)
+    assert updated.vocabulary is grown.vocabulary
+    assert len(channel.vocabulary.items) == N_ITEMS
+    asked = events.queries(np.arange(n_users - 2, n_users))
+    found = updated.retrieve(asked, n_items)
+    found.validate()
+    films = N_ITEMS + np.arange(2)
+    scores = updated.score(asked, Candidates(np.tile(films, (2, 1)), np.zeros((2, 2), dtype=np.float32)))
+    if variant == "deepwalk_users":  # keeps five neighbours of a film, which need not hold the new one
+        return
+    for row in range(2):
+        assert np.isfinite(scores[row, row])
+        assert films[row] in found.item_idx[row]
+    if variant.partition(".")[0] not in IMPERSONAL | EXPLICIT:
+        assert scores[0, 0] > np.nan_to_num(scores[0, 1], nan=-np.inf)
+        assert scores[1, 1] > np.nan_to_num(scores[1, 0], nan=-np.inf)
+    updated.save(tmp_path / "updated")
+    assert_same(type(updated).load(tmp_path / "updated").retrieve(asked, 5), updated.retrieve(asked, 5), exact=False)
 
 
 def test_config(variant: str, channel: BaseRecall) -> None:

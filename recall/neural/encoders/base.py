@@ -99,8 +99,14 @@ class QueryEncoder(nn.Module, ABC):
         """Inputs at the end of each history; all history items must be known."""
 
     @abstractmethod
-    def examples(self, interactions: Interactions, batch_size: int) -> Examples:
-        """Training examples of the fit split."""
+    def examples(self, interactions: Interactions, batch_size: int, since: IntArray | None = None) -> Examples:
+        """Training examples of the fit split.
+
+        Args:
+            interactions: the fit split.
+            batch_size: targets of a batch.
+            since: (U,) number of first events of each user that need not be targets; None = all are.
+        """
 
     @abstractmethod
     def forward(self, inputs: Any, items: Any, generator: torch.Generator | None) -> Tensor:

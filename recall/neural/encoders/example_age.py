@@ -81,8 +81,8 @@ class AgedMLPEncoder(MLPEncoder):
     def inputs(self, queries: QueryBatch) -> AgedInputs:
         return AgedInputs.of(super().inputs(queries), torch.zeros(len(queries)))
 
-    def examples(self, interactions: Interactions, batch_size: int) -> AgedExamples:
-        return AgedExamples(interactions, self.items, self.codes, self.config.history_length, batch_size)
+    def examples(self, interactions: Interactions, batch_size: int, since: IntArray | None = None) -> AgedExamples:
+        return AgedExamples(interactions, self.items, self.codes, self.config.history_length, batch_size, since)
 
     def _about(self, inputs: PrefixInputs, generator: torch.Generator | None) -> Tensor:
         about = super()._about(inputs, generator)
@@ -98,9 +98,15 @@ class AgedExamples(PrefixExamples):
     """``PrefixExamples`` that carry their age."""
 
     def __init__(
-        self, interactions: Interactions, items: ItemTable, codes: UserCodes, history_length: int, batch_size: int
+        self,
+        interactions: Interactions,
+        items: ItemTable,
+        codes: UserCodes,
+        history_length: int,
+        batch_size: int,
+        since: IntArray | None = None,
     ) -> None:
-        super().__init__(interactions, items, codes, history_length, batch_size)
+        super().__init__(interactions, items, codes, history_length, batch_size, since)
         self.age = torch.from_numpy(example_ages(interactions))
 
     def batch(self, rows: IntArray) -> tuple[AgedInputs, Tensor]:

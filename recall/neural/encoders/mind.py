@@ -19,6 +19,7 @@ from recall.neural.item_encoder import embedding
 from recall.neural.user_codes import UserCodes
 from recall.neural.user_content import UserContent
 from reccore import Interactions, ItemTable, QueryBatch
+from reccore.arrays import IntArray
 
 
 class MINDEncoderConfig(QueryEncoderConfig):
@@ -72,8 +73,8 @@ class MINDEncoder(QueryEncoder):
         columns = history.item_idx, history.lengths, user, codes, top_genres
         return PrefixInputs(*(torch.from_numpy(column) for column in columns))
 
-    def examples(self, interactions: Interactions, batch_size: int) -> PrefixExamples:
-        return PrefixExamples(interactions, self.items, self.codes, self.config.history_length, batch_size)
+    def examples(self, interactions: Interactions, batch_size: int, since: IntArray | None = None) -> PrefixExamples:
+        return PrefixExamples(interactions, self.items, self.codes, self.config.history_length, batch_size, since)
 
     def forward(self, inputs: PrefixInputs, items: Tensor, generator: torch.Generator | None) -> Tensor:
         read = inputs.history >= 0  # (B, T)

@@ -71,8 +71,8 @@ class PrefixEncoder(QueryEncoder):
         user = np.where(queries.user_idx < self.n_users, queries.user_idx, -1)
         return _inputs(history.item_idx, history.lengths, user, codes, top_genres)
 
-    def examples(self, interactions: Interactions, batch_size: int) -> PrefixExamples:
-        return PrefixExamples(interactions, self.items, self.codes, self.config.history_length, batch_size)
+    def examples(self, interactions: Interactions, batch_size: int, since: IntArray | None = None) -> PrefixExamples:
+        return PrefixExamples(interactions, self.items, self.codes, self.config.history_length, batch_size, since)
 
     @torch.no_grad()
     def share_unknown_rows(self, seen_users: BoolArray) -> None:
@@ -104,22 +104,35 @@ class PrefixEncoder(QueryEncoder):
 
 
 class PrefixExamples:
-    """Every event as an example: its item is the target, the events before it are the query."""
+    """Every event as an example: its item is the target, the events before it are the query.
+
+    With ``since`` (U,) the first so many events of each user are no examples.
+    """
 
     def __init__(
-        self, interactions: Interactions, items: ItemTable, codes: UserCodes, history_length: int, batch_size: int
+        self,
+        interactions: Interactions,
+        items: ItemTable,
+        codes: UserCodes,
+        history_length: int,
+        batch_size: int,
+        since: IntArray | None = None,
     ) -> None:
         self.interactions, self.codes, self.history_length = interactions, codes, history_length
-        self.n_batches = math.ceil(interactions.n_events / batch_size)
         self.prefixes: PrefixFeatures = prefix_features(interactions, items)
         self.user_of_event = interactions.user_idx
+        self._targets: IntArray | None = None  # None = all events
+        if since is not None:
+            self._targets = np.flatnonzero(self.prefixes.activity >= since[self.user_of_event])
+        self.n_batches = math.ceil(len(self) / batch_size)
 
     def __len__(self) -> int:
-        return self.interactions.n_events
+        return self.interactions.n_events if self._targets is None else len(self._targets)
 
     def batches(self, shuffle: np.random.Generator) -> list[IntArray]:
         """The events of each batch."""
-        return np.array_split(shuffle.permutation(len(self)), self.n_batches)
+        order = shuffle.permutation(len(self))
+        return np.array_split(order if self._targets is None else self._targets[order], self.n_batches)
 
     def events(self, rows: IntArray) -> IntArray:
         return rows

@@ -68,8 +68,8 @@ class SequenceEncoder(QueryEncoder):
     def inputs(self, queries: QueryBatch) -> WindowInputs:
         return self.window_codes.of_queries(queries, self.config.history_length)
 
-    def examples(self, interactions: Interactions, batch_size: int) -> WindowExamples:
-        return WindowExamples(interactions, self.window_codes, self.config.history_length, batch_size)
+    def examples(self, interactions: Interactions, batch_size: int, since: IntArray | None = None) -> WindowExamples:
+        return WindowExamples(interactions, self.window_codes, self.config.history_length, batch_size, since)
 
     def chunks(self, queries: QueryBatch) -> list[IntArray]:
         """Rows of similar length together."""

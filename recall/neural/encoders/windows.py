@@ -140,27 +140,41 @@ class WindowExamples:
 
     A user with more events is cut at places drawn anew each epoch. The event before a cut is read again by the
     window after it, so that only first events are predicted from an empty history.
+
+    With ``since`` (U,) windows begin at that event of each user, or as much earlier as makes the window a full one:
+    in a shorter one the later events would be predicted from little.
     """
 
-    def __init__(self, interactions: Interactions, codes: WindowCodes, history_length: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        interactions: Interactions,
+        codes: WindowCodes,
+        history_length: int,
+        batch_size: int,
+        since: IntArray | None = None,
+    ) -> None:
         self.interactions, self.history_length = interactions, history_length
         self.query_time = codes.users.query_time
+        full = np.maximum(interactions.lengths - history_length, 0)
+        self.begin = np.zeros_like(full) if since is None else np.minimum(since, full)  # (U,) of the first window
+        n_targets = interactions.lengths - self.begin
+        self._length = int(n_targets.sum())
         # A batch is at least one window.
-        fewest_windows = int(-(-interactions.lengths // history_length).sum())
-        self.n_batches = min(math.ceil(interactions.n_events / batch_size), fewest_windows)
+        fewest_windows = int(-(-n_targets // history_length).sum())
+        self.n_batches = min(math.ceil(self._length / batch_size), fewest_windows)
         self.facts = codes.users.fact_codes(np.arange(interactions.n_users))
         self.event_codes = codes.of_events(interactions.rating, interactions.timestamp, interactions.user_offsets)
         self.event_times = codes.event_times(interactions.timestamp, interactions.user_offsets)
 
     def __len__(self) -> int:
-        return self.interactions.n_events
+        return self._length
 
     def batches(self, shuffle: np.random.Generator) -> list[IntArray]:
         """Windows (n, 3) of each batch: user, first target, end of targets, counted from the user's first event.
 
         Batches hold windows of like length and nearly equal numbers of targets, and come in random order.
         """
-        lengths = self.interactions.lengths
+        lengths = self.interactions.lengths - self.begin
         first = np.where(
             lengths > self.history_length, shuffle.integers(1, self.history_length + 1, len(lengths)), lengths
         )
@@ -171,7 +185,8 @@ class WindowExamples:
         start = np.where(number == 0, 0, first[user] + (number - 1) * self.history_length)
         noisy = (stop - start) * shuffle.uniform(1 - LENGTH_NOISE, 1 + LENGTH_NOISE, len(user))
         order = np.argsort(noisy, kind="stable")
-        windows = np.stack([user, start, stop], axis=1)[order]
+        begin = self.begin[user]
+        windows = np.stack([user, begin + start, begin + stop], axis=1)[order]
         parts = np.split(windows, self._cuts(windows[:, 2] - windows[:, 1]))
         return [parts[number] for number in shuffle.permutation(self.n_batches)]
 
