@@ -20,7 +20,6 @@ if find_spec("reccore") is None:
     print("error: run it from the repository's root, as PYTHONPATH=. python scripts/serve.py", file=sys.stderr)
     sys.exit(2)
 
-import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,38 +139,27 @@ def serve_here(settings: Settings, sockets: list[socket.socket]) -> None:
 
 
 def serve_in_processes(settings: Settings, sockets: list[socket.socket], workers: int) -> None:
-    """Serve in processes that load the model each; they share the sockets and the store.
+    """Serve in processes that share the sockets, the store, and the memory of the model that is loaded here once.
 
-    Raises:
-        ArtefactError: a damaged pipeline.
-        StoreError: the store cannot be opened.
+    Errors of loading are those of ``load_model``.
     """
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 
-    from serving.stores import open_store
+    from serving.app import create_app
+    from serving.processes import Processes
+    from serving.service import Service
+    from serving.settings import api_key
 
-    check_files(settings.folder)
-    open_store(settings.store).close()
-    os.environ.update(settings.to_environment())
-    config = uvicorn.Config("serving.app:from_environment", factory=True, workers=workers, **UVICORN)
+    service = Service(settings)
+    service.use(service.load())
+    service.store.close()  # every process opens connections of its own
+
+    def serve() -> None:
+        service.index_titles()
+        uvicorn.Server(uvicorn.Config(create_app(service, key=api_key()), **UVICORN)).run(sockets)
+
     announce(settings)
-    Multiprocess(config, sockets).run()
-
-
-def check_files(folder: Path) -> None:
-    """Check that the pipeline of a folder is whole, for the processes that will load it.
-
-    Raises:
-        ArtefactError: it is damaged, of another kind or of an earlier version.
-    """
-    from reccore.bundle import Bundle
-
-    bundle = Bundle.open(folder, kind="pipeline")
-    if not any(name.startswith("parts/") for name in bundle.manifest["files"]):
-        from pipeline.builder import open_pipeline  # takes seconds to import, so only to say what is amiss
-
-        open_pipeline(folder)
+    Processes(serve, workers).run()
 
 
 def announce(settings: Settings) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,7 +16,6 @@ from serving.openapi import openapi_of
 from serving.responses import JsonResponse
 from serving.routes import include_routes
 from serving.service import Service
-from serving.settings import Settings, api_key
 from serving.watcher import ModelWatcher
 
 
@@ -63,8 +61,3 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     headers = dict(getattr(error, "headers", None) or {}) | found.headers
     answer = ErrorAnswer(found.body, request.scope["state"]["trace_id"])
     return JsonResponse(answer, status_code=found.status, headers=headers)
-
-
-def from_environment() -> Any:
-    """The application of a process that ``scripts/serve.py`` started."""
-    return create_app(Service(Settings.from_environment()), key=api_key())

@@ -83,6 +83,10 @@ class Service:
         is logged, and every search fails with it.
         """
         self.use(self.load())
+        self.index_titles()
+
+    def index_titles(self) -> None:
+        """Index the titles of the model in a thread."""
         self._indexing = threading.Thread(target=self._index_titles, name="title-index", daemon=True)
         self._indexing.start()
 

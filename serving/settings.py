@@ -1,4 +1,4 @@
-"""Settings of the service: what ``scripts/serve.py`` reads and every worker process gets."""
+"""Settings of the service: what ``scripts/serve.py`` makes of its options."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import msgspec
 
 API_KEY = "SERVING_API_KEY"
 """Environment variable of the API key; it is in no file and no log."""
-SETTINGS = "SERVING_SETTINGS"
-"""Environment variable that hands the settings to worker processes."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,15 +56,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def folder(self) -> Path:
         return Path(self.pipeline)
-
-    def to_environment(self) -> dict[str, str]:
-        """The variable that ``from_environment`` reads."""
-        return {SETTINGS: msgspec.json.encode(self).decode()}
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """The settings of the process that started this one."""
-        return msgspec.json.decode(environment[SETTINGS], type=cls)
 
 
 def api_key(environment: Mapping[str, str] = os.environ) -> str | None:
