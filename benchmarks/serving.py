@@ -262,9 +262,9 @@ def processes(pid: int) -> list[int]:
 
 
 def memory_mb(pid: int) -> int:
-    """Resident memory of a process and of all that it started."""
-    statuses = [Path(f"/proc/{one}/status").read_text() for one in processes(pid)]
-    sizes = [re.search(r"VmRSS:\s+(\d+)", status) for status in statuses]
+    """Memory of a process and of all that it started; pages that they share count once."""
+    shares = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in processes(pid)]
+    sizes = [re.search(r"^Pss:\s+(\d+)", share, re.MULTILINE) for share in shares]
     return round(sum(int(size[1]) for size in sizes if size is not None) / 1024)
 
 

@@ -96,23 +96,35 @@ def main(argv: list[str] | None = None) -> None:
         rate=job.rate_limit,
         burst=max(1, int(2 * job.rate_limit)),
     )
-    sockets = [bound(job.host, job.port)]
+    sockets = bound(job.host, job.port, job.workers)
     logger.info("loading {}", settings.pipeline)
     if job.workers == 1:
         serve_here(settings, sockets)
     else:
-        serve_in_processes(settings, sockets, job.workers)
+        serve_in_processes(settings, sockets)
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens.
+def bound(host: str, port: int, number: int) -> list[socket.socket]:
+    """Sockets of one address, one for each process.
+
+    From a socket that all processes share, one that happens to wake first takes most of the connections. Of sockets of
+    their own the kernel gives each its part.
 
     Raises:
         ConfigError: the address is in use or is none of this machine.
     """
+    if number == 1:
+        return [_bound(host, port, shared=False)]
+    _bound(host, port, shared=False).close()  # another service, whose port can be shared too, would not be noticed
+    return [_bound(host, port, shared=True) for _ in range(number)]
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listening.bind((host, port))
     except OSError as error:
@@ -120,7 +132,6 @@ def bound(host: str, port: int) -> socket.socket:
         raise ConfigError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
         ) from error
-    listening.set_inheritable(True)
     return listening
 
 
@@ -138,8 +149,8 @@ def serve_here(settings: Settings, sockets: list[socket.socket]) -> None:
     uvicorn.Server(uvicorn.Config(create_app(service, key=api_key()), **UVICORN)).run(sockets)
 
 
-def serve_in_processes(settings: Settings, sockets: list[socket.socket], workers: int) -> None:
-    """Serve in processes that share the sockets, the store, and the memory of the model that is loaded here once.
+def serve_in_processes(settings: Settings, sockets: list[socket.socket]) -> None:
+    """Serve in a process for each socket; they share the store, and the memory of the model that is loaded here once.
 
     Errors of loading are those of ``load_model``.
     """
@@ -154,12 +165,12 @@ def serve_in_processes(settings: Settings, sockets: list[socket.socket], workers
     service.use(service.load())
     service.store.close()  # every process opens connections of its own
 
-    def serve() -> None:
+    def serve(place: int) -> None:
         service.index_titles()
-        uvicorn.Server(uvicorn.Config(create_app(service, key=api_key()), **UVICORN)).run(sockets)
+        uvicorn.Server(uvicorn.Config(create_app(service, key=api_key()), **UVICORN)).run([sockets[place]])
 
     announce(settings)
-    Processes(serve, workers).run()
+    Processes(serve, len(sockets)).run()
 
 
 def announce(settings: Settings) -> None:

@@ -23,13 +23,13 @@ class Processes:
     The caller must have no other thread, and no open connection that the processes would share.
 
     Args:
-        serve: to call in each process, until it gets SIGTERM.
+        serve: to call in each process, until it gets SIGTERM, with its place from 0, which the one after it takes over.
         number: of processes.
     """
 
-    def __init__(self, serve: Callable[[], None], number: int) -> None:
+    def __init__(self, serve: Callable[[int], None], number: int) -> None:
         self._serve, self._number = serve, number
-        self._started: dict[int, float] = {}  # process → since when it runs
+        self._started: dict[int, tuple[int, float]] = {}  # process → its place, and since when it runs
         self._ending = False
 
     def run(self) -> None:
@@ -37,17 +37,17 @@ class Processes:
         self._read, self._write = os.pipe()
         before = {number: signal.signal(number, self._end) for number in SIGNALS}
         try:
-            for _ in range(self._number):
-                self._start()
+            for place in range(self._number):
+                self._start(place)
             while self._started:
                 pid, status = os.wait()
-                lived = time.monotonic() - self._started.pop(pid, 0.0)
+                place, since = self._started.pop(pid)
                 if self._ending:
                     continue
                 logger.error("process {} has ended with {}; another one starts", pid, os.waitstatus_to_exitcode(status))
-                if lived < SHORTEST:
+                if time.monotonic() - since < SHORTEST:
                     time.sleep(SHORTEST)
-                self._start()
+                self._start(place)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -59,17 +59,17 @@ class Processes:
         for pid in self._started:
             os.kill(pid, signal.SIGTERM)
 
-    def _start(self) -> None:
+    def _start(self, place: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # none may come between the fork and the note of it
         pid = os.fork()
         if pid == 0:
-            self._be_one()
-        self._started[pid] = time.monotonic()
+            self._be_one(place)
+        self._started[pid] = place, time.monotonic()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         if self._ending:
             os.kill(pid, signal.SIGTERM)
 
-    def _be_one(self) -> None:
+    def _be_one(self, place: int) -> None:
         """In the new process; never returns."""
         code = 1
         try:
@@ -78,7 +78,7 @@ class Processes:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             os.close(self._write)
             threading.Thread(target=_end_with_parent, args=(self._read,), daemon=True).start()
-            self._serve()
+            self._serve(place)
             code = 0
         except BaseException:
             logger.exception("a process of the service failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from reccore import Workspace
+from reccore import ConfigError, Workspace
 from scripts.demo import serve_command
+from scripts.serve import bound
 from serving.settings import API_KEY
 from tests.scripts.conftest import Command
 from tests.scripts.test_help import REPOSITORY
@@ -100,3 +102,40 @@ def test_several_workers_share_a_port_and_the_events(trained: Workspace, tmp_pat
 def test_the_demo_ends_with_the_command() -> None:
     assert serve_command(Path("data")) == "make serve"
     assert serve_command(Path("/a b")) == "PYTHONPATH=. python scripts/serve.py --data_dir '/a b'"
+
+
+def test_a_port_of_several_processes_is_in_use_too() -> None:
+    with contextlib.closing(bound("127.0.0.1", 0, 1)[0]) as one:
+        one.listen()
+        port = one.getsockname()[1]
+        with pytest.raises(ConfigError, match="cannot listen"):
+            bound("127.0.0.1", port, 2)
+    several = bound("127.0.0.1", port, 3)
+    try:
+        assert {one.getsockname()[1] for one in several} == {port}
+        for one in several:
+            one.listen()
+        for number in (1, 2):
+            with pytest.raises(ConfigError, match="cannot listen"):
+                bound("127.0.0.1", port, number)
+    finally:
+        for one in several:
+            one.close()
+
+
+def test_each_process_gets_its_part_of_the_connections() -> None:
+    several = bound("127.0.0.1", free_port(), 2)
+    for one in several:
+        one.listen(128)
+        one.setblocking(False)
+    clients = [socket.create_connection(several[0].getsockname()) for _ in range(100)]
+    taken = [0, 0]
+    for place, one in enumerate(several):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                one.accept()[0].close()
+                taken[place] += 1
+    for each in (*clients, *several):
+        each.close()
+    assert sum(taken) == 100
+    assert min(taken) > 15  # of a fair coin, one in 10¹² times

@@ -17,8 +17,8 @@ PROGRAM = """
 import os, signal
 from serving.processes import Processes
 
-def serve():
-    print(os.getpid(), os.getppid(), flush=True)
+def serve(place):
+    print(os.getpid(), os.getppid(), place, flush=True)
     signal.pause()
 
 Processes(serve, 2).run()
@@ -41,10 +41,13 @@ def parent() -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def next_child(parent: subprocess.Popen[str]) -> int:
+def next_child(parent: subprocess.Popen[str], places: list[int] | None = None) -> int:
+    """The process that says next that it runs; its place is added to ``places``."""
     assert parent.stdout is not None
-    child, its_parent = (int(number) for number in parent.stdout.readline().split())
+    child, its_parent, place = (int(number) for number in parent.stdout.readline().split())
     assert its_parent == parent.pid
+    if places is not None:
+        places.append(place)
     return child
 
 
@@ -73,9 +76,12 @@ def test_a_signal_ends_all_of_them(parent: subprocess.Popen[str], number: int) -
 
 
 def test_one_that_ends_is_started_again(parent: subprocess.Popen[str]) -> None:
-    first, second = next_child(parent), next_child(parent)
+    places: list[int] = []
+    first, second = next_child(parent, places), next_child(parent, places)
+    assert sorted(places) == [0, 1]
     os.kill(first, signal.SIGKILL)
-    third = next_child(parent)
+    third = next_child(parent, places)
+    assert places[2] == places[0]
     assert third not in (first, second)
     assert is_running(second)
     parent.send_signal(signal.SIGTERM)
