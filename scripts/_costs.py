@@ -112,7 +112,9 @@ def _processor() -> str:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of every step at other sizes, from runs of one machine.
+    """Seconds of every step at other sizes, from the CPU seconds of runs on one machine.
+
+    CPU seconds do not depend on what else the machine does; steps that use several cores take less.
 
     Attributes:
         machine: where they were measured.
@@ -134,7 +136,7 @@ class Estimate:
     def seconds(self, step: str, events: int) -> float:
         """Seconds of a step: on the line through the measured sizes on log axes, in proportion beyond them; 0 where it
         was never measured."""
-        known = sorted((size, costs[step].seconds) for size, costs in self.runs.items() if step in costs)
+        known = sorted((size, costs[step].cpu_seconds) for size, costs in self.runs.items() if step in costs)
         if not known:
             return 0.0
         sizes, seconds = np.array(known, dtype=np.float64).T
@@ -166,7 +168,7 @@ class TimeLeft:
         if due:
             seconds = self.estimate.total(due, self.events)
             logger.info(
-                "{} steps to do, an estimated {} (measured on {}; {:,} events)",
+                "{} steps to do, an estimated {} of one core (measured on {}; {:,} events)",
                 len(due),
                 minutes(seconds),
                 self.estimate.machine,

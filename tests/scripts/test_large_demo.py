@@ -33,8 +33,8 @@ def lines() -> Any:
 def estimate() -> Estimate:
     runs = {
         1_000: {"fit": StepCost(2.0, 2.0, 1), "sort": StepCost(1.0, 1.0, 1)},
-        100_000: {"fit": StepCost(200.0, 200.0, 1), "sort": StepCost(100.0, 100.0, 1)},
-        1_000_000: {"fit": StepCost(20_000.0, 1.0, 1)},
+        100_000: {"fit": StepCost(900.0, 200.0, 1), "sort": StepCost(100.0, 100.0, 1)},
+        1_000_000: {"fit": StepCost(1.0, 20_000.0, 1)},
     }
     return Estimate("a box", runs)
 
@@ -61,7 +61,7 @@ def test_the_time_left_follows_what_the_steps_took(lines: list[str]) -> None:
     left.after("fit", 600.0, ["sort"])  # three times the 200 s of the estimate
     left.after("sort", 300.0, [])
     assert lines == [
-        "2 steps to do, an estimated 5 min (measured on a box; 100,000 events)",
+        "2 steps to do, an estimated 5 min of one core (measured on a box; 100,000 events)",
         "about 5 min left",  # three times the 100 s of the other step
     ]
 
@@ -158,7 +158,7 @@ def test_the_whole_chain_and_its_second_run(command: Command, quick: Path, tmp_p
     argv = ("demo", "--dataset", "synthetic-32m", "--events", 20_000, "--data_dir", root)
     first = command(*argv)
     assert first.code == 0, first.err
-    assert "10 steps to do, an estimated 10 min (measured on a box; 20,000 events)" in first.err
+    assert "10 steps to do, an estimated 10 min of one core (measured on a box; 20,000 events)" in first.err
     assert "| after ranking" in first.out
     costs = json.loads((root / "reports" / "costs.json").read_text())
     assert list(costs["steps"]) == STEPS
