@@ -15,7 +15,7 @@ import numpy as np
 from loguru import logger
 
 from experiments.own_process import in_own_process
-from reccore import ConfigError
+from reccore import ConfigError, RecommenderError
 from reccore.memory import peak_memory_bytes
 from scripts._steps import Step
 
@@ -59,7 +59,10 @@ class CostBook:
 
     def _run(self, step: Step) -> None:
         started = perf_counter()
-        cpu_seconds, peak_bytes = in_own_process(_measure, step.run)
+        measured = in_own_process(_measure, step.run)
+        if isinstance(measured, Exception):
+            raise measured
+        cpu_seconds, peak_bytes = measured
         cost = StepCost(round(perf_counter() - started, 2), round(cpu_seconds, 2), peak_bytes)
         logger.info("{}: {}", step.name, cost.text())
         steps = {**self.read(), step.name: cost}
@@ -85,8 +88,14 @@ class CostBook:
             return {}
 
 
-def _measure(work: Callable[[], Any]) -> tuple[float, int]:
-    work()
+def _measure(work: Callable[[], Any]) -> tuple[float, int] | Exception:
+    """CPU seconds and peak memory of this process after the work, or an error that a user can mend."""
+    try:
+        work()
+    except RecommenderError as error:
+        return RecommenderError(str(error))  # others carry what another process could not read
+    except OSError as error:
+        return error
     return process_time(), peak_memory_bytes()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from loguru import logger
 
 from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, SyntheticSize
+from reccore import DataError, RecommenderError
 from scripts import _large_demo as large
 from scripts._costs import CostBook, Estimate, StepCost, TimeLeft
 from scripts._steps import Step, StepRunner
@@ -89,6 +91,21 @@ def test_a_step_of_its_own_process_is_measured_and_written_down(tmp_path: Path) 
     again.run(book.measured(small))
     assert (again.skipped, book.read()) == (["small"], costs)
     assert CostBook(book.path, events=8).read() == {}  # of other data
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("error", [DataError("ratings.csv is damaged"), OSError(errno.ENOSPC, "No space left", "x")])
+def test_an_error_that_a_user_can_mend_comes_back_from_the_steps_process(tmp_path: Path, error: Exception) -> None:
+    book = CostBook(tmp_path / "costs.json", events=7)
+    step = book.measured(Step("fails", partial(fail, error), tmp_path / "nothing"))
+    with pytest.raises((RecommenderError, OSError)) as raised:
+        StepRunner(tmp_path / "memory.json").run(step)
+    assert str(raised.value) == str(error)
+    assert getattr(raised.value, "errno", None) == getattr(error, "errno", None)
+    assert book.read() == {}
 
 
 def test_what_is_due_is_what_runs(tmp_path: Path) -> None:
