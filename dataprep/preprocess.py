@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from loguru import logger
+
 from dataprep import schema
 from dataprep.readers.layouts import find_layout, source_files
 from dataprep.readers.own import EventFile, SideFile, read_own, same_ids, used_files
@@ -44,6 +46,7 @@ def preprocess(
     options = options or RunOptions()
     check_share(max_reject_share)
     layout, folder = find_layout(source_dir)
+    _warn_of_appended(out)
     data = with_vectors(layout.read(folder, options.progress), item_vectors, user_vectors, options.progress)
     source = Source.of([*source_files(source_dir), *_files(item_vectors, user_vectors)], out)
     return write_tables(data, out, source_dir.resolve().name, source, max_reject_share, options)
@@ -70,6 +73,7 @@ def preprocess_own(
     """
     options = options or RunOptions()
     check_share(max_reject_share)
+    _warn_of_appended(out)
     data = read_own(interactions, items, users, options.progress)
     data = with_vectors(data, item_vectors, user_vectors, options.progress)
     files = [*used_files(interactions, items, users), *_files(item_vectors, user_vectors)]
@@ -91,6 +95,15 @@ def read_report(out: Path) -> PreprocessReport | None:
     except (OSError, ValueError, TypeError):
         return None
     return report if report.format_version == schema.FORMAT_VERSION else None
+
+
+def _warn_of_appended(out: Path) -> None:
+    """Say that events which came by ``update.py`` are not in the files that are read now."""
+    report = read_report(out)
+    if report is not None and report.appended:
+        n_events = sum(part["events"] for part in report.appended)
+        files = ", ".join(part["file"] for part in report.appended)
+        logger.warning("the tables held {:,} events that update.py had added from {}; add them again", n_events, files)
 
 
 def check_share(share: float) -> None:

@@ -22,7 +22,7 @@ from recall.neural.config import NeuralConfig
 from recall.neural.encoders.base import FrozenEncoder, QueryEncoder
 from recall.neural.network import NeuralNetwork
 from recall.neural.task import RecallTask
-from recall.neural.updating import LEARNING_RATE_SHARE, UPDATE_EPOCHS, LaterEvents, grow_weights
+from recall.neural.updating import LEARNING_RATE_SHARE, UPDATE_EPOCHS, UPDATE_STEPS, LaterEvents, grow_weights
 from recall.neural.user_codes import UserCodes
 from recall.neural.warm_start import cooccurrence_vectors
 from reccore import (
@@ -164,10 +164,11 @@ class NeuralRecall(EmbeddingRecall):
         self.log = old.log  # which says how many epochs a refit takes
         if len(later) == 0:
             return
+        examples = self.network.query_encoder.examples(later.interactions, self.config.batch_size, later.since)
+        epochs = max(UPDATE_EPOCHS, -(-UPDATE_STEPS // examples.n_batches))
         config = self.config.model_copy(
-            update={"epochs": UPDATE_EPOCHS, "learning_rate": LEARNING_RATE_SHARE * self.config.learning_rate}
+            update={"epochs": epochs, "learning_rate": LEARNING_RATE_SHARE * self.config.learning_rate}
         )
-        examples = self.network.query_encoder.examples(later.interactions, config.batch_size, later.since)
         task = RecallTask(self.network, examples, config, options, retrieve=self._retrieve_while_training)
         Trainer(task, config, replace(options, checkpoint_dir=None, log_dir=None)).run()
 

@@ -14,7 +14,9 @@ from reccore.arrays import IntArray
 from reccore.changes import equal_events
 
 UPDATE_EPOCHS = 2
-"""Passes over the later events and as many old ones."""
+"""Passes over the later events and as many old ones, at least."""
+UPDATE_STEPS = 50
+"""Training steps, at least: new rows take some tens of them, and many more would over-fit to few events."""
 LEARNING_RATE_SHARE = 0.3
 """Of the learning rate of a fit: the weights are near an optimum, and great steps would forget it."""
 GROWN = ("item_encoder.ids.weight", "query_encoder.users.weight")

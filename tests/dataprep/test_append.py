@@ -259,3 +259,12 @@ def test_preprocessing_again_drops_what_a_killed_run_left(tmp_path: Path, monkey
     whole_run(tmp_path, OLD)
     assert not list(out.glob(".*"))
     assert append_events(NewFiles(EventFile(tmp_path / "new" / "new.parquet")), out).events == 2
+
+
+def test_preprocessing_again_says_which_events_it_leaves_out(tmp_path: Path, log: list[str]) -> None:
+    out = whole_run(tmp_path, OLD)
+    appended(out, "day1", {**OLD, "itemId": [8, 9]})
+    assert log == []
+    whole_run(tmp_path, OLD)
+    assert log == ["the tables held 2 events that update.py had added from day1.parquet; add them again\n"]
+    assert read_report(out).appended == []  # type: ignore[union-attr]
