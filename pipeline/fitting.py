@@ -30,6 +30,7 @@ from recall.neural.channel import NeuralRecall
 from reccore import (
     Bundle,
     Candidates,
+    ComponentConfig,
     ConfigError,
     DataError,
     Holdout,
@@ -41,7 +42,9 @@ from reccore import (
 from reccore.arrays import BoolArray, IntArray
 from reccore.bundle import check_writable, file_sha256, read_manifest
 from reccore.workspace import require
+from training import TrainingConfig
 from training.checkpointing import drop_checkpoint, has_checkpoint
+from training.ranks import is_main, main_first, n_ranks, of_rank
 
 VALIDATION_KS = (10, 100)
 VALIDATION_QUERIES = 5_000
@@ -64,6 +67,8 @@ def train_channel(
 ) -> dict[str, Any]:
     """Fit one recall channel on the fit split, validate it, and save it under ``models/``.
 
+    Processes that torchrun has started train it together (``training.ranks``); rank 0 validates and saves.
+
     Args:
         workspace: data root.
         model: registered name of the channel.
@@ -78,9 +83,11 @@ def train_channel(
 
     Returns:
         Plain values: path, config, seconds, the log of the epochs (None for a channel without them), validation
-        metrics (None without a split).
+        metrics (None without a split). Empty on other ranks than the first.
     """
     channel = CHANNELS[model](settings)  # an invalid option fails before any data is read
+    _check_ranks(model, channel.config)
+    options = of_rank(options)
     if item_graph is not None and not channel.reads_item_graph:
         raise ConfigError(f"{model} reads no item graph as configured; add --use_gcn, or leave out --item_adj")
     name = name or model
@@ -98,6 +105,8 @@ def train_channel(
     if item_graph is not None:
         data = replace(data, item_graph=read_item_graph(item_graph, prepared.vocabulary.items))
     channel.fit(data, valid=valid, options=with_files)
+    if not is_main():
+        return {}
     seconds = perf_counter() - started
     metrics = None
     if len(valid):
@@ -134,6 +143,9 @@ def train_ranker(
 ) -> dict[str, Any]:
     """Fit a ranker on candidates of channels that did not see its labels, then write the pipeline.
 
+    Processes that torchrun has started train it together (``training.ranks``); rank 0 validates and saves. Each of them
+    makes all samples, after rank 0 has fitted the channels again.
+
     Args:
         workspace: data root.
         model: registered name of the ranker.
@@ -148,9 +160,12 @@ def train_ranker(
         options: seed, device, checkpoints.
 
     Returns:
-        Plain values: paths, config, seconds, validation metrics after recall and after ranking.
+        Plain values: paths, config, seconds, validation metrics after recall and after ranking. Empty on other ranks
+        than the first.
     """
     ranker = RANKERS[model](settings)
+    _check_ranks(model, ranker.config)
+    options = of_rank(options)
     check_tasks(ranker.tasks)
     name = name or model
     path = _model_folder(workspace, name, ranker.kind)
@@ -169,20 +184,23 @@ def train_ranker(
     reranker = None if config.rerank is None else config.rerank.fit(channels, items, prepared.vocabulary)
     query_time = any(channel.query_time for channel in channels.values())
     valid = validation_sample(prepared, options, query_time=query_time)
-    data = make_ranking_data(
-        prepared,
-        stored_refits(workspace, options),
-        channels,
-        config,
-        valid,
-        tasks=ranker.tasks,
-        max_queries=max_queries,
-        short_histories=short_histories,
-        found_only=found_only,
-        options=options,
-    )
+    with main_first():
+        data = make_ranking_data(
+            prepared,
+            stored_refits(workspace, options),
+            channels,
+            config,
+            valid,
+            tasks=ranker.tasks,
+            max_queries=max_queries,
+            short_histories=short_histories,
+            found_only=found_only,
+            options=options,
+        )
     started = perf_counter()
     train, stop = fit_ranker(ranker, data, prepared.vocabulary, with_files)
+    if not is_main():
+        return {}
     seconds = perf_counter() - started
     metrics = None
     if len(valid):
@@ -291,6 +309,16 @@ def summary(candidates: Candidates, holdout: Holdout) -> dict[str, float]:
     values = per_query_metrics(candidates, holdout, VALIDATION_KS)
     wanted = [f"{metric}@{k}" for metric in ("hit_rate", "ndcg") for k in VALIDATION_KS]
     return {metric: round(float(np.mean(values[metric])), 5) for metric in wanted}
+
+
+def _check_ranks(model: str, config: ComponentConfig) -> None:
+    """Refuse several ranks for a model that they cannot train together.
+
+    Raises:
+        ConfigError: its training is not one of epochs over a network.
+    """
+    if n_ranks() > 1 and not isinstance(config, TrainingConfig):
+        raise ConfigError(f"{model} is not trained in epochs by several processes; start it without torchrun")
 
 
 def _with_files(options: RunOptions, workspace: Workspace, name: str) -> RunOptions:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor, nn
 
 from ranking.balance import LossBalance
 from ranking.debias import BiasTower
 from ranking.features import RankingInputs
 from ranking.losses import RankingLoss
+from training.ranks import joined_mean, sum_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +24,7 @@ class LabelledBatch:
         weight: (B,) of the queries.
         gain: (B, K) factors on positives, or None.
         bias: (B, K) what the bias tower reads, or None.
+        counts: False for a rank without a query in the batch: its queries belong to others.
     """
 
     inputs: RankingInputs
@@ -29,6 +32,7 @@ class LabelledBatch:
     weight: Tensor
     gain: Tensor | None
     bias: Tensor | None
+    counts: bool = True
 
 
 class TrainingObjective(nn.Module):
@@ -50,8 +54,11 @@ class TrainingObjective(nn.Module):
             logits = logits + self.tower(batch.bias)[:, :, None]
         losses = {}
         for task, labels in enumerate(batch.labels.unbind(dim=2)):
-            if self._loss.usable(labels.numpy(force=True)).any():
-                losses[task] = self._loss.compute(logits[:, :, task], labels, batch.weight, batch.gain)
+            usable = self._loss.usable(labels.numpy(force=True))  # (B,)
+            weight = float(batch.weight.numpy(force=True)[usable].sum(dtype=np.float64)) if batch.counts else 0.0
+            if sum_number(float(batch.counts and usable.any())):
+                loss = self._loss.compute(logits[:, :, task], labels, batch.weight, batch.gain)
+                losses[task] = joined_mean(loss, weight)
         total: Tensor = self.balance(losses)
         return total
 

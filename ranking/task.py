@@ -22,6 +22,7 @@ from ranking.sampling import sample_columns, stopping_ndcg, usable_rows
 from ranking.scoring import score_queries
 from reccore import RankingSamples, RunOptions
 from training import Task
+from training.ranks import is_main, share_of
 
 MAX_ENCODED_BYTES = 2 * 1024**3
 """Samples whose encoded inputs are larger than this are encoded batch by batch instead of once."""
@@ -73,6 +74,7 @@ class RankingTask(Task):
         self.rows = usable_rows(labels, loss)
         self.samples = samples if len(self.rows) == len(samples) else samples.select(self.rows)
         self.n_samples, self.n_batches = len(self.rows), math.ceil(len(self.rows) / config.batch_size)
+        self.n_users = len(np.unique(self.samples.queries.user_idx))
         self.draws = options.torch_generator("shuffle")
         self.generators = {"shuffle": self.draws}
         self.labels = torch.from_numpy(labels[self.rows])
@@ -102,8 +104,12 @@ class RankingTask(Task):
     def loss(self, batch: Tensor) -> tuple[Tensor, int]:
         """Loss over the positives and drawn negatives of each query; some user ids are hidden."""
         columns = sample_columns(self.any_label[batch], self.config.negatives, self.draws)  # (b, k)
-        inputs = self._inputs(batch, columns)
         hidden = torch.rand(len(batch), generator=self.draws) < self.config.user_dropout
+        share, n_queries = share_of(self.samples.queries.user_idx[batch.numpy()]), len(batch)
+        if share is not None:
+            own = torch.from_numpy(share.rows)
+            batch, columns, hidden = batch[own], columns[own], hidden[own]
+        inputs = self._inputs(batch, columns)
         if "user.id" in self.encoder.schema:
             inputs.query.categories[hidden, self.encoder.schema.column("user.id")] = 0
 
@@ -117,8 +123,9 @@ class RankingTask(Task):
             self.weight[batch].to(self.device),
             taken(self.gain),
             taken(self.bias),
+            share is None or share.counts,
         )
-        return self.objective(labelled), len(batch)
+        return self.objective(labelled), n_queries
 
     def _inputs(self, rows: Tensor, columns: Tensor) -> RankingInputs:
         """Inputs of queries (b,), each with the given columns (b, k)."""
@@ -137,6 +144,8 @@ class RankingTask(Task):
     def validate(self) -> float:
         """Mean NDCG@10 over all validation queries, or AUC over all, of the labelled candidates alone."""
         assert self.valid is not None
+        if not is_main():
+            return 0.0  # of rank 0 the figure counts
         queries, candidates, labels = self.valid.queries, self.valid.candidates, self.valid.labels[self.tasks[0]]
         scores = score_queries(self.ranker, self.encoder, queries, candidates, self.device, self.valid_inputs)
         if self.config.select_by == "auc":

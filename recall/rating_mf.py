@@ -21,6 +21,7 @@ from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 from training import Task, Trainer, TrainingConfig, TrainingLog
 from training.kernels.embedding_table import EmbeddingTable
+from training.ranks import joined_mean, share_of
 
 
 class RatingMFConfig(FactorConfig, TrainingConfig):
@@ -151,7 +152,7 @@ class RatingTask(Task):
         self.network: RatingNetwork = network
         self.config, self.device = config, options.torch_device()
         self.train, self.valid = ([torch.from_numpy(column) for column in part] for part in (train, valid))
-        self.n_samples = len(train[0])
+        self.n_samples, self.n_users = len(train[0]), network.users.num_embeddings
         self.n_batches = -(-self.n_samples // config.batch_size)
         self.draws = options.torch_generator("shuffle")
         self.generators = {"shuffle": self.draws}
@@ -160,9 +161,12 @@ class RatingTask(Task):
         return torch.split(torch.randperm(self.n_samples, generator=self.draws), self.config.batch_size)
 
     def loss(self, batch: Tensor) -> tuple[Tensor, int]:
+        share, n_ratings = share_of(self.train[0][batch].numpy()), len(batch)
+        batch = batch if share is None else batch[torch.from_numpy(share.rows)]
         users, items, rating = (column[batch].to(self.device) for column in self.train)
         expected, squares = self.network(users, items)
-        return ((rating - expected).square() + self.config.reg * squares).mean(), len(batch)
+        loss = ((rating - expected).square() + self.config.reg * squares).mean()
+        return joined_mean(loss, len(batch) if share is None or share.counts else 0.0), n_ratings
 
     def describe(self, batch: Tensor) -> str:
         return f"ratings {self.train[2][batch[:5]].tolist()}…"

@@ -27,7 +27,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from reccore.config import ComponentConfig
-from reccore.errors import RecommenderError
+from reccore.errors import ConfigError, RecommenderError
 from reccore.options import RunOptions
 from reccore.vocabulary import parse_raw_id
 from reccore.workspace import Workspace
@@ -265,17 +265,49 @@ def with_data_dir(sentence: str, argv: list[str] | None) -> str:
     return COMMAND.sub(lambda found: f"{found.group()} --data_dir {shlex.quote(root)}", sentence)
 
 
-def run(main: Callable[[list[str] | None], None], argv: list[str] | None = None) -> None:
+@contextmanager
+def joined_ranks(argv: list[str] | None, *, trains_together: bool) -> Iterator[None]:
+    """Join the other processes that torchrun has started with this one, if it has.
+
+    Raises:
+        ConfigError: they are of a command that does not train together.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or "LOCAL_RANK" not in os.environ:
+        yield
+        return
+    if not trains_together:
+        raise ConfigError(
+            "torchrun starts this command several times, and each would do the same work; start it with python alone. "
+            "scripts/train_recall.py and scripts/train_ranking.py train together"
+        )
+    from training.ranks import process_group
+
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--device", default="auto")
+    with process_group(finder.parse_known_args(argv)[0].device):
+        yield
+
+
+def run(
+    main: Callable[[list[str] | None], None], argv: list[str] | None = None, *, trains_together: bool = False
+) -> None:
     """Run a command: logs go to stderr; an error that a user can mend is one sentence and exit code 2.
 
     Characters that the encoding of stdout lacks are printed as ``?``; ``--json`` writes them as JSON's own escapes.
+
+    Args:
+        main: the command.
+        argv: arguments; None = those of the process.
+        trains_together: whether processes that torchrun starts train one model. Of them the first one alone logs.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     logger.remove()
-    logger.add(sys.stderr, level="INFO", format="<dim>{time:HH:mm:ss}</dim> {message}")
+    level = "INFO" if os.environ.get("RANK", "0") == "0" else "ERROR"
+    logger.add(sys.stderr, level=level, format="<dim>{time:HH:mm:ss}</dim> {message}")
     try:
-        main(argv)
+        with joined_ranks(argv, trains_together=trains_together):
+            main(argv)
         sys.stdout.flush()
     except RecommenderError as error:
         print(f"error: {with_data_dir(str(error), argv)}", file=sys.stderr)

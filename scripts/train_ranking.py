@@ -3,6 +3,7 @@
     PYTHONPATH=. python scripts/train_ranking.py --model deepfm
     PYTHONPATH=. python scripts/train_ranking.py --model din --set epochs=3
     PYTHONPATH=. python scripts/train_ranking.py --model din --set epochs=3 --resume
+    PYTHONPATH=. torchrun --nproc_per_node=2 scripts/train_ranking.py --model deepfm
     PYTHONPATH=. python scripts/train_ranking.py --features default,item.price,user.segment
     PYTHONPATH=. python scripts/train_ranking.py --model lambdamart --set num_leaves=31
 
@@ -79,7 +80,8 @@ def main(argv: list[str] | None = None) -> None:
             found_only=job.found_only,
             options=command.options,
         )
-    command.emit(result, _text(result))
+    if result:  # of several ranks the first one reports
+        command.emit(result, _text(result))
 
 
 def _text(result: dict[str, Any]) -> str:
@@ -98,4 +100,4 @@ def _text(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, trains_together=True)

@@ -9,6 +9,7 @@
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --metadata director,cast,overview
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --item_features price,brand --user_features segment
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192 --resume
+    PYTHONPATH=. torchrun --nproc_per_node=2 scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192
 
 A training that takes epochs writes a checkpoint after each epoch and every 10 minutes, and curves for
 `tensorboard --logdir <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume continues.
@@ -108,7 +109,8 @@ def main(argv: list[str] | None = None) -> None:
             item_graph=job.item_adj,
             options=command.options,
         )
-    command.emit(result, _text(result))
+    if result:  # of several ranks the first one reports
+        command.emit(result, _text(result))
 
 
 def _text(result: dict[str, Any]) -> str:
@@ -127,4 +129,4 @@ def _text(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, trains_together=True)

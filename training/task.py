@@ -24,6 +24,7 @@ class Task(ABC):
         n_samples: samples of an epoch.
         n_batches: batches of an epoch.
         generators: random generators by name, NumPy's or torch's.
+        n_users: whose samples they are; read where several ranks share them.
     """
 
     name: ClassVar[str] = "training"
@@ -37,6 +38,7 @@ class Task(ABC):
     n_samples: int
     n_batches: int
     generators: Mapping[str, np.random.Generator | torch.Generator]
+    n_users: int
 
     @abstractmethod
     def batches(self) -> Sequence[Batch]:
@@ -44,7 +46,10 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, batch: Batch) -> tuple[Tensor, int]:
-        """Mean loss of a batch, (), with a gradient; and the number of its samples."""
+        """Mean loss of a batch, (), with a gradient; and the number of its samples.
+
+        One of several ranks computes its share of the batch (``training.ranks``) and returns the loss of the whole.
+        """
 
     @abstractmethod
     def describe(self, batch: Batch) -> str:
@@ -56,7 +61,10 @@ class Task(ABC):
         return False
 
     def validate(self) -> float:
-        """Validation figure of the network as it stands, in evaluation mode; greater is better."""
+        """Validation figure of the network as it stands, in evaluation mode; greater is better.
+
+        Of several ranks the first one's figure counts.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no validation figure")
 
     def curves(self) -> dict[str, float]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,6 +16,7 @@ from loguru import logger
 from reccore import RecommenderError, ResumeError, RunOptions
 from reccore.interrupts import defer_sigint
 from reccore.progress import progress
+from training import ranks
 from training.averaging import WeightAverage
 from training.checkpointing import Checkpoints
 from training.config import TrainingConfig
@@ -25,6 +26,7 @@ from training.metrics_log import new_run
 from training.optimiser import build_optimiser, build_schedule
 from training.precision import training_products
 from training.random_state import generator_states, set_generator_states, set_torch_states, torch_states
+from training.rank_gradients import average_gradients
 from training.task import Batch, Task
 from training.training_log import TrainingLog
 
@@ -44,6 +46,10 @@ class Trainer:
     waits for the end of a batch, and a resumed training ends with the same weights to the bit (same machine, same
     number of threads).
 
+    Where torchrun has started several processes (``training.ranks``), they train together: every step is that of one
+    process on the same batch up to the order of sums, except for what layers drop out by torch's own generators. Rank 0
+    alone writes checkpoints and curves and shows progress; a training may be resumed on another number of ranks.
+
     Args:
         task: what to train.
         config: options of the loop.
@@ -53,7 +59,7 @@ class Trainer:
             config, seed or identity is refused.
 
     Raises:
-        ConfigError: the device is not available.
+        ConfigError: the device is not available, or there are more ranks than users.
     """
 
     def __init__(
@@ -67,7 +73,10 @@ class Trainer:
     ) -> None:
         self.task, self.config, self.options = task, config, options
         self.device = options.torch_device()
+        if ranks.n_ranks() > 1:
+            ranks.check(task.n_users, config.batch_size)
         self.network = task.network.to(self.device)
+        ranks.broadcast(self.network)
         self.n_epochs = config.epochs if stop_after is None else min(stop_after, config.epochs)
         self.identity = {
             "config": config.model_dump(mode="json"),
@@ -79,6 +88,7 @@ class Trainer:
         self.schedule = build_schedule(self.optimiser, config, task.n_batches * config.epochs)
         self.average = None if config.average is None else WeightAverage(self.network, config.average)
         self.checkpoints: Checkpoints | None = None
+        self.options = options = ranks.of_rank(options)
         self.run_folder: Path | None = None if options.log_dir is None else new_run(options.log_dir)
         self.curves: TrainingCurves
         self.curves_before: dict[str, Any] = {}
@@ -96,6 +106,7 @@ class Trainer:
             TrainingError: the loss or a gradient is not finite; names epoch, batch and samples.
             ResumeError: the checkpoint belongs to another training, is damaged or of another version.
             ArtefactError: checkpoints cannot be written to their folder.
+            RankLostError: another rank has ended.
         """
         resumed = self._open_checkpoints()
         total = self.task.n_samples * self.n_epochs
@@ -104,7 +115,8 @@ class Trainer:
                 self.task.name, total, unit=self.task.unit, enabled=self.options.progress, initial=self.n_samples
             ) as advance,
             TrainingCurves(self.run_folder, **self.curves_before) as self.curves,
-            defer_sigint(enabled=self.checkpoints is not None) as interrupted,
+            defer_sigint(enabled=self.options.checkpoint_dir is not None) as interrupted,
+            _lost_by_sigint(interrupted),
         ):
             if self.task.validates_start and self.task.validates and not resumed:
                 self._validate_start()
@@ -120,7 +132,8 @@ class Trainer:
         self.network.eval()
         self.log.minutes = self.seconds / 60
         self.log.samples_per_second = self.n_samples / max(self.step_seconds, 1e-9)
-        self.log.show(self.task.unit)
+        if ranks.is_main():
+            self.log.show(self.task.unit)
         return self.log
 
     @property
@@ -185,10 +198,12 @@ class Trainer:
     def _step(self, batch: Batch) -> tuple[int, float, float]:
         """Take one step; returns the batch's size, its loss, and the norm of its gradient before clipping."""
         self.optimiser.zero_grad(set_to_none=True)
+        ranks.seed_step(self.options.seed, self.step)
         with training_products(self.device):
             loss, n_samples = self.task.loss(batch)
             value = self._finite("loss", loss.item(), batch)
             loss.backward()
+            average_gradients(self.network)
         norm = self._finite("gradient's norm", clip_gradients(self.network.parameters(), GRADIENT_NORM).item(), batch)
         self.optimiser.step()
         self.schedule.step()
@@ -196,14 +211,14 @@ class Trainer:
 
     def _validate_start(self) -> None:
         self.network.eval()
-        self.log.untrained = self.task.validate()
+        self.log.untrained = ranks.of_main(self.task.validate())
         self.best = copy.deepcopy(self.network.state_dict())
 
     def _validate_epoch(self) -> float:
         """Validation figure of the epoch just trained, whose weights are kept if it is the best so far."""
         self.network.eval()
         with nullcontext() if self.average is None else self.average.applied():
-            value, best = self.task.validate(), self.log.best_validation
+            value, best = ranks.of_main(self.task.validate()), self.log.best_validation
             if best is None or value > best:
                 self.log.best_epoch, self.best = self.epoch, copy.deepcopy(self.network.state_dict())
         self.log.validation.append(value)
@@ -224,23 +239,25 @@ class Trainer:
 
     def _open_checkpoints(self) -> bool:
         """Resume from the checkpoint, or set it aside; whether training was resumed."""
-        if self.options.checkpoint_dir is None:
+        if self.options.checkpoint_dir is None or not (ranks.is_main() or self.options.resume):
             return False
-        self.checkpoints = Checkpoints(
+        checkpoints = Checkpoints(
             self.options.checkpoint_dir,
             component=self.task.name,
             identity=self.identity,
             every_minutes=self.options.checkpoint_minutes,
         )
-        state = self.checkpoints.read() if self.options.resume else None
+        self.checkpoints = checkpoints if ranks.is_main() else None
+        state = checkpoints.read() if self.options.resume else None
         if state is None:
-            self.checkpoints.set_aside()
+            if ranks.is_main():
+                checkpoints.set_aside()
             return False
         try:
             self.load_state_dict(state)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise ResumeError(
-                f"cannot resume: the checkpoint at {self.checkpoints.folder} does not fit this version of the code "
+                f"cannot resume: the checkpoint at {checkpoints.folder} does not fit this version of the code "
                 f"({error}); train without --resume to start from the beginning"
             ) from error
         logger.info("resumed: {} of {} batches of epoch {} are done", self.batch, self.task.n_batches, self.epoch)
@@ -304,9 +321,25 @@ class Trainer:
         _warn_of_another_machine(state["machine"], _machine(self.device))
 
 
+@contextmanager
+def _lost_by_sigint(interrupted: Callable[[], bool]) -> Iterator[None]:
+    """After Ctrl-C rank 0 ends at a checkpoint, and so do the others when they miss it."""
+    try:
+        yield
+    except ranks.RankLostError as error:
+        if interrupted():
+            raise KeyboardInterrupt from error
+        raise
+
+
 def _machine(device: torch.device) -> dict[str, Any]:
     """What the last digits of a result depend on."""
-    return {"device": device.type, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
+    return {
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "ranks": ranks.n_ranks(),
+    }
 
 
 def _warn_of_another_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

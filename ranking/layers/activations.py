@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from training.ranks import n_ranks, sum_over_ranks
+
 ActivationName: TypeAlias = Literal["relu", "prelu", "sigmoid", "dice"]
 
 
@@ -25,8 +27,22 @@ class Dice(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(…, n) to (…, n)."""
-        p = torch.sigmoid(self.normalise(values.reshape(-1, values.shape[-1])).view_as(values))
+        rows = values.reshape(-1, values.shape[-1])
+        normalised = self._over_ranks(rows) if self.training and n_ranks() > 1 else self.normalise(rows)
+        p = torch.sigmoid(normalised.view_as(values))
         return values * (self.alpha + p * (1.0 - self.alpha))
+
+    def _over_ranks(self, rows: Tensor) -> Tensor:
+        """``self.normalise`` with mean and variance of the rows (R, n) of all ranks."""
+        norm = self.normalise
+        n = sum_over_ranks(torch.tensor(float(len(rows)), device=rows.device))
+        mean = sum_over_ranks(rows.sum(dim=0)) / n
+        variance = sum_over_ranks((rows - mean).square().sum(dim=0)) / n
+        with torch.no_grad():
+            for average, now in ((norm.running_mean, mean), (norm.running_var, variance * n / (n - 1))):
+                average.lerp_(now, norm.momentum)  # type: ignore[union-attr, arg-type]  # set by its constructor
+            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        return (rows - mean) * (variance + norm.eps).rsqrt()
 
 
 class PReLU(nn.Module):

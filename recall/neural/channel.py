@@ -43,6 +43,7 @@ from reccore.bundle import BundleWriter
 from reccore.candidates import ranks_of_targets
 from training import Trainer, TrainingLog
 from training.checkpointing import digest
+from training.ranks import n_ranks, rank, sum_number
 
 VALIDATION_K = 10
 QUERIES_PER_VALIDATION_CHUNK = 1024
@@ -230,14 +231,15 @@ class NeuralRecall(EmbeddingRecall):
         catalogue = self._current_catalogue()
         items = catalogue.cpu().numpy()
         total = 0.0
-        for start in range(0, len(valid), QUERIES_PER_VALIDATION_CHUNK):
+        starts = range(0, len(valid), QUERIES_PER_VALIDATION_CHUNK)
+        for start in starts[rank() :: n_ranks()]:
             part = valid.select(np.arange(start, min(start + QUERIES_PER_VALIDATION_CHUNK, len(valid))))
             vectors = self._encode(part.queries, catalogue)
             scores = _scores(vectors, items)
             Exclusions.of_history(part.queries).mask_scores(scores)
             ranks = ranks_of_targets(scores, part.target_idx[part.target_offsets[:-1]])
             total += float(ndcg_of_ranks(ranks, VALIDATION_K).sum())
-        return total / len(valid)
+        return sum_number(total) / len(valid)
 
     def encode_queries(self, queries: QueryBatch) -> FloatArray:
         """(B, D) unit vectors, or (B, I, D), in chunks of bounded memory."""

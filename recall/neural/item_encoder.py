@@ -20,6 +20,7 @@ from recall.neural.warm_start import WarmStartConfig
 from reccore import ComponentConfig, DataError, ItemTable
 from reccore.arrays import FloatArray
 from training.kernels.embedding_table import EmbeddingTable
+from training.ranks import uniform
 
 EMBEDDING_SCALE = 0.05
 
@@ -142,7 +143,7 @@ class ItemEncoder(nn.Module):
             generator: draws the ids to drop in training.
         """
         if self.training and self.id_dropout > 0:
-            dropped = torch.rand(len(item_idx), generator=generator).to(item_idx.device) < self.id_dropout
+            dropped = uniform(len(item_idx), generator=generator).to(item_idx.device) < self.id_dropout
             item_idx = torch.where(dropped, self.n_items, item_idx)
         x = self.ids(item_idx)  # (M, D)
         if self.genres is not None:

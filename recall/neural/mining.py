@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from recall.neural.logq import Proposal
 from reccore import ComponentConfig, Exclusions, Interactions, QueryBatch
 from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
+from training.ranks import broadcast
 
 Retrieve = Callable[[QueryBatch, int, Exclusions], IntArray]
 """Queries, depth and exclusions → (B, depth) item indices by the current vectors, -1 = none."""
@@ -75,6 +76,7 @@ class MinedPool(nn.Module):
         """Count one more batch; fill the pool anew at the first of every ``config.every``."""
         if int(self.n_steps) % self.config.every == 0:
             self.fill(mine(interactions, retrieve, self.config.queries, self.config.depth, draws))
+            broadcast(self)  # an index may be built differently on another rank
         self.n_steps += 1
 
     def fill(self, counts: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,8 +23,28 @@ from recall.neural.user_codes import UserCodes
 from reccore import ItemTable
 from reccore.arrays import BoolArray
 from training.kernels.embedding_table import share_last_row
+from training.ranks import RowGenerator, gather_rows, n_ranks, slice_of
 
 ITEMS_PER_CHUNK = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class BatchPart:
+    """What one of several ranks has of a batch.
+
+    Attributes:
+        rows: which of the batch's rows, (R,).
+        n_rows: rows of the whole batch.
+        targets: which of the batch's targets are those of these rows, (P,).
+        counts: False for a rank whose rows belong to others and count nothing.
+        items_read: distinct items of the whole batch's histories; padding is item 0.
+    """
+
+    rows: Tensor
+    n_rows: int
+    targets: Tensor
+    counts: bool
+    items_read: Tensor
 
 
 class NeuralNetwork(nn.Module):
@@ -78,17 +99,28 @@ class NeuralNetwork(nn.Module):
         labels = tuple(getattr(self, name) for name in self._labels)
         return ItemContent(self.genres, self.codes, self.code_sizes, labels, self.label_sizes, self.vectors)
 
-    def forward(self, inputs: Any, item_idx: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Unit vectors of queries, (P, D) or (P, I, D), and (M, D) of the given items: a training step."""
+    def forward(
+        self, inputs: Any, item_idx: Tensor, generator: torch.Generator, part: BatchPart | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Unit vectors of queries, (P, D) or (P, I, D), and (M, D) of the given items: a training step.
+
+        With ``part`` the queries are some of a batch's, and each rank encodes its part of the items.
+        """
+        rows = generator if part is None else RowGenerator(generator, part.rows, part.n_rows)
         if not self.query_encoder.reads_vectors:
-            queries: Tensor = self.query_encoder(inputs, self.item_encoder.ids, generator)
+            queries: Tensor = self.query_encoder(inputs, self.item_encoder.ids, rows)
             return queries, self.items(item_idx, generator)
         # The items of the histories and the sampled ones largely coincide: each is encoded once.
         history = inputs.history.clamp(min=0)
-        distinct, at = torch.unique(torch.cat([history.flatten(), item_idx]), return_inverse=True)
-        vectors = F.embedding(at, self.items(distinct, generator))
+        if part is None:
+            distinct, at = torch.unique(torch.cat([history.flatten(), item_idx]), return_inverse=True)
+        else:
+            distinct = torch.unique(torch.cat([part.items_read.to(item_idx.device), item_idx]))
+            at = torch.searchsorted(distinct, torch.cat([history.flatten(), item_idx]))
+        encoded = self.items(distinct, generator)
+        vectors = F.embedding(at, encoded)
         read, items = vectors[: history.numel()], vectors[history.numel() :]
-        return self.query_encoder(inputs, read.view(*history.shape, -1), generator), items
+        return self.query_encoder(inputs, read.view(*history.shape, -1), rows), items
 
     def queries(self, inputs: Any, catalogue: Tensor | None = None) -> Tensor:
         """Unit vectors of queries; those of histories are looked up in ``catalogue()`` where it is given."""
@@ -133,9 +165,13 @@ class NeuralNetwork(nn.Module):
         self.query_encoder.share_unknown_rows(seen_users)
 
     def _own_vectors(self, item_idx: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """(M, D) of the item encoder, before any propagation."""
-        vectors: Tensor = self.item_encoder(item_idx, self.content.of_items(item_idx), generator)
-        return vectors
+        """(M, D) of the item encoder, before any propagation; in a training step of several ranks by all of them."""
+        if generator is None or n_ranks() == 1:
+            vectors: Tensor = self.item_encoder(item_idx, self.content.of_items(item_idx), generator)
+            return vectors
+        own = torch.arange(len(item_idx))[slice_of(len(item_idx))]
+        item_idx, draws = item_idx[own.to(item_idx.device)], RowGenerator(generator, own, len(item_idx))
+        return gather_rows(self.item_encoder(item_idx, self.content.of_items(item_idx), draws), draws.n)
 
 
 def _frequency(config: NeuralConfig) -> FrequencyEstimator | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,11 +21,12 @@ from recall.neural.negatives import (
     SampledNegativesConfig,
     negatives_state,
 )
-from recall.neural.network import NeuralNetwork
+from recall.neural.network import BatchPart, NeuralNetwork
 from recall.neural.rewards import rating_rewards
 from reccore import Interactions
 from reccore.arrays import IntArray
 from training.kernels.masking import PositiveItems
+from training.ranks import joined_mean
 
 
 class Objective:
@@ -90,26 +93,57 @@ class Objective:
         """Restore ``state_dict`` of the same configuration."""
         negatives_state(self.negatives, self.bank).load_state_dict(state)
 
-    def __call__(self, inputs: QueryInputs, targets: Tensor, events: IntArray, draws: torch.Generator) -> Tensor:
+    def __call__(
+        self,
+        inputs: QueryInputs,
+        targets: Tensor,
+        events: IntArray,
+        draws: torch.Generator,
+        part: BatchPart | None = None,
+    ) -> Tensor:
         """Mean loss of B examples.
 
         Args:
-            inputs: the queries.
+            inputs: the queries, with ``part`` those of this rank alone.
             targets: (B,) the item of each.
             events: (B,) which event of the fit split each target is.
             draws: samples the negatives.
+            part: what this rank has of the batch; None in a single process.
         """
         network = self.network
         self._mine(draws)
         sample = self.negatives.sample(targets, draws)
-        queries, items = network(inputs, sample.item_idx, draws)
+        queries, items = network(inputs, sample.item_idx, draws, part)
         columns = Columns(sample.item_idx, items, sample.target, sample.repeats)
         targets_of = items[: len(targets)] if sample.target is None else items[sample.target]
+        own_targets, all_events = targets_of, events
+        if part is not None:
+            own = part.targets.to(targets.device)
+            columns = replace(columns, target=own if sample.target is None else sample.target[own])
+            own_targets, events = targets_of[own], events[part.targets.numpy()]
         if queries.ndim == 3:
-            queries = closest_interest(queries, targets_of.detach())
-        temperature = self._temperature()
+            queries = closest_interest(queries, own_targets.detach())
         weight = None if self.rewards is None else torch.from_numpy(self.rewards[events]).to(targets.device)
         positives = self._positives(inputs, events)
+        loss = self._with_bank(queries, columns, targets_of, targets, weight, positives)
+        if part is None:
+            return loss
+        return joined_mean(loss, self._total_reward(events) if part.counts else 0.0, self._total_reward(all_events))
+
+    def _total_reward(self, events: IntArray) -> float:
+        return float(len(events) if self.rewards is None else self.rewards[events].sum(dtype=np.float64))
+
+    def _with_bank(
+        self,
+        queries: Tensor,
+        columns: Columns,
+        targets_of: Tensor,
+        targets: Tensor,
+        weight: Tensor | None,
+        positives: PositiveItems | None,
+    ) -> Tensor:
+        """Mean loss of the queries; the vectors ``targets_of`` of the batch's ``targets`` join the bank."""
+        temperature = self._temperature()
         if self.bank is None:
             return self._loss(queries, columns, temperature, weight, positives)
         bank = self.bank.rows()

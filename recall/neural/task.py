@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from recall.neural.config import NeuralConfig
 from recall.neural.encoders.base import Examples
 from recall.neural.mining import Retrieve
-from recall.neural.network import NeuralNetwork
+from recall.neural.network import BatchPart, NeuralNetwork
 from recall.neural.objective import Objective
 from reccore import RunOptions
 from reccore.arrays import IntArray
 from training import Task
+from training.ranks import share_of
 
 EVENTS_SHOWN = 5
 """An error message shows so many events of its batch."""
@@ -47,6 +49,7 @@ class RecallTask(Task):
         self.network: NeuralNetwork = network
         self.examples, self.config = examples, config
         self.n_samples, self.n_batches = len(examples), examples.n_batches
+        self.n_users = examples.interactions.n_users
         self.device = options.torch_device()
         self.shuffle, self.draws = options.generator("shuffle"), options.torch_generator("negatives")
         self.generators = {"shuffle": self.shuffle, "negatives": self.draws}
@@ -64,9 +67,22 @@ class RecallTask(Task):
         return self.examples.batches(self.shuffle)
 
     def loss(self, batch: IntArray) -> tuple[Tensor, int]:
-        inputs, targets = self.examples.batch(batch)
-        events = self.examples.events(batch)
-        return self.objective(inputs.to(self.device), targets.to(self.device), events, self.draws), len(targets)
+        examples, events = self.examples, self.examples.events(batch)
+        share = share_of(examples.users(batch))
+        if share is None:
+            inputs, targets = examples.batch(batch)
+            return self.objective(inputs.to(self.device), targets.to(self.device), events, self.draws), len(targets)
+        part = BatchPart(
+            torch.from_numpy(share.rows),
+            len(batch),
+            torch.from_numpy(examples.targets_of(batch, share.rows)),
+            share.counts,
+            examples.items_read(batch) if self.network.query_encoder.reads_vectors else torch.zeros(0).long(),
+        )
+        inputs, _ = examples.batch(batch[share.rows], width=examples.width(batch))
+        targets = torch.from_numpy(examples.interactions.item_idx[events])
+        loss = self.objective(inputs.to(self.device), targets.to(self.device), events, self.draws, part)
+        return loss, len(targets)
 
     def describe(self, batch: IntArray) -> str:
         return f"it begins with events {self.examples.events(batch)[:EVENTS_SHOWN].tolist()} of the fit split"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from recall.neural.user_codes import UserCodes
 from reccore import ComponentConfig, Interactions, ItemTable, QueryBatch
-from reccore.arrays import FloatArray, IntArray
+from reccore.arrays import FloatArray, IntArray, ragged_positions
 from training.kernels.masking import PositiveItems
 
 
@@ -68,8 +68,20 @@ class Examples(Protocol):
     def batches(self, shuffle: np.random.Generator) -> list[IntArray]:
         """Arguments of ``batch`` for each of an epoch's ``n_batches`` batches, in random order."""
 
-    def batch(self, rows: IntArray) -> tuple[QueryInputs, Tensor]:
-        """Inputs and target items (B,) of one batch."""
+    def batch(self, rows: IntArray, *, width: int | None = None) -> tuple[QueryInputs, Tensor]:
+        """Inputs and target items (B,) of one batch, or of some of its rows with histories as wide as ``width``."""
+
+    def width(self, rows: IntArray) -> int:
+        """T of the histories of that batch."""
+
+    def users(self, rows: IntArray) -> IntArray:
+        """The user of each row of that batch."""
+
+    def targets_of(self, rows: IntArray, own: IntArray) -> IntArray:
+        """Which of that batch's targets are those of its rows number ``own``, in ascending order."""
+
+    def items_read(self, rows: IntArray) -> Tensor:
+        """Distinct items of the histories of that batch, with item 0 in place of padding where there is any."""
 
     def events(self, rows: IntArray) -> IntArray:
         """(B,) which event of ``interactions`` each target of that batch is."""
@@ -136,3 +148,11 @@ class QueryEncoder(nn.Module, ABC):
 
     def _split(self, order: IntArray) -> list[IntArray]:
         return np.array_split(order, max(1, -(-len(order) // self.queries_per_chunk)))
+
+
+def distinct_items(interactions: Interactions, start: IntArray, stop: IntArray, width: int) -> Tensor:
+    """Distinct items of the events ``start … stop-1`` of each row, and item 0 where a row has fewer than ``width``."""
+    read = np.zeros(interactions.n_items, dtype=np.bool_)
+    read[interactions.item_idx[ragged_positions(start, stop - start)]] = True
+    read[0] |= bool(np.any(stop - start < width))
+    return torch.from_numpy(np.flatnonzero(read))

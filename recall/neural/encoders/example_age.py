@@ -109,6 +109,6 @@ class AgedExamples(PrefixExamples):
         super().__init__(interactions, items, codes, history_length, batch_size, since)
         self.age = torch.from_numpy(example_ages(interactions))
 
-    def batch(self, rows: IntArray) -> tuple[AgedInputs, Tensor]:
-        inputs, targets = super().batch(rows)
+    def batch(self, rows: IntArray, *, width: int | None = None) -> tuple[AgedInputs, Tensor]:
+        inputs, targets = super().batch(rows, width=width)
         return AgedInputs.of(inputs, self.age[torch.from_numpy(rows)]), targets

@@ -20,6 +20,7 @@ from recall.neural.user_codes import UserCodes
 from recall.neural.user_content import UserContent
 from reccore import Interactions, ItemTable, QueryBatch
 from reccore.arrays import IntArray
+from training.ranks import uniform
 
 
 class MINDEncoderConfig(QueryEncoderConfig):
@@ -79,7 +80,7 @@ class MINDEncoder(QueryEncoder):
     def forward(self, inputs: PrefixInputs, items: Tensor, generator: torch.Generator | None) -> Tensor:
         read = inputs.history >= 0  # (B, T)
         if self.training and self.config.history_dropout > 0:
-            draws = torch.rand(read.shape, generator=generator).to(read.device)
+            draws = uniform(*read.shape, generator=generator).to(read.device)
             read = read & (draws >= self.config.history_dropout)
         present = self._present(inputs.lengths)  # (B, K)
         weight = read if self.config.half_life is None else read * recency(inputs, self.config.half_life)

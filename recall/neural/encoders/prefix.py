@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dataprep.features import PrefixFeatures, prefix_features
-from recall.neural.encoders.base import QueryEncoder
+from recall.neural.encoders.base import QueryEncoder, distinct_items
 from recall.neural.item_encoder import large_embedding
 from recall.neural.user_codes import UserCodes
 from recall.neural.user_content import UserContent
@@ -19,6 +19,7 @@ from reccore import Interactions, ItemTable, QueryBatch
 from reccore.arrays import BoolArray, IntArray
 from training.kernels.embedding_table import share_last_row
 from training.kernels.masking import PositiveItems
+from training.ranks import uniform
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class PrefixEncoder(QueryEncoder):
         """(B, T) the history, in training without the events dropped at random."""
         history = inputs.history
         if self.training and self.config.history_dropout > 0:
-            draws = torch.rand(history.shape, generator=generator).to(history.device)
+            draws = uniform(*history.shape, generator=generator).to(history.device)
             history = torch.where(draws < self.config.history_dropout, -1, history)
         return history
 
@@ -91,7 +92,7 @@ class PrefixEncoder(QueryEncoder):
         """(B, D) vectors of the userIds, in training some of them replaced by the unknown one."""
         user = torch.where(inputs.user < 0, self.n_users, inputs.user)
         if self.training and self.config.user_dropout > 0:
-            dropped = torch.rand(len(user), generator=generator).to(user.device) < self.config.user_dropout
+            dropped = uniform(len(user), generator=generator).to(user.device) < self.config.user_dropout
             user = torch.where(dropped, self.n_users, user)
         vectors: Tensor = self.users(user)
         return vectors
@@ -137,7 +138,22 @@ class PrefixExamples:
     def events(self, rows: IntArray) -> IntArray:
         return rows
 
-    def batch(self, rows: IntArray) -> tuple[PrefixInputs, Tensor]:
+    def width(self, rows: IntArray) -> int:
+        return self.history_length
+
+    def users(self, rows: IntArray) -> IntArray:
+        users: IntArray = self.user_of_event[rows]
+        return users
+
+    def targets_of(self, rows: IntArray, own: IntArray) -> IntArray:
+        return own
+
+    def items_read(self, rows: IntArray) -> Tensor:
+        first = self.interactions.user_offsets[self.users(rows)]
+        start = np.maximum(rows - self.history_length, first)  # a history ends before the event itself
+        return distinct_items(self.interactions, start, rows, self.history_length)
+
+    def batch(self, rows: IntArray, *, width: int | None = None) -> tuple[PrefixInputs, Tensor]:
         users = self.user_of_event[rows]
         before = self.prefixes.activity[rows].astype(np.int64)
         history = self.interactions.padded_prefixes(users, before, self.history_length)

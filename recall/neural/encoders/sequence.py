@@ -23,6 +23,7 @@ from recall.neural.user_codes import UserCodes
 from recall.neural.user_content import UserContent
 from reccore import Interactions, ItemTable, QueryBatch
 from reccore.arrays import IntArray
+from training.ranks import uniform
 
 
 class SequenceEncoder(QueryEncoder):
@@ -92,7 +93,7 @@ class SequenceEncoder(QueryEncoder):
     def _events(self, inputs: WindowInputs, vectors: Tensor, generator: torch.Generator | None) -> Tensor:
         x = vectors * self.scale
         if self.training and self.config.history_dropout > 0:
-            draws = torch.rand(inputs.history.shape, generator=generator).to(x.device)
+            draws = uniform(*inputs.history.shape, generator=generator).to(x.device)
             x = torch.where((draws < self.config.history_dropout)[:, :, None], self.hidden_event, x)
         if self.ratings is not None:
             x = x + self.ratings(inputs.ratings)
@@ -135,5 +136,5 @@ def shared_dropout(x: Tensor, rate: float, generator: torch.Generator | None) ->
     """Dropout of (W, L, D) with one mask per sequence and channel; no dropout at rate 0."""
     if rate == 0:
         return x
-    kept = torch.rand(x.shape[0], 1, x.shape[2], generator=generator) >= rate
+    kept = uniform(x.shape[0], 1, x.shape[2], generator=generator) >= rate
     return x * (kept.to(x.dtype) / (1 - rate)).to(x.device)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recall.neural.encoders.base import distinct_items
 from recall.neural.user_codes import UserCodes
 from reccore import Interactions, QueryBatch
 from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths, ragged_positions, row_of_each
@@ -203,12 +204,31 @@ class WindowExamples:
         user, start, stop = rows.T
         return ragged_positions(self.interactions.user_offsets[user] + start, stop - start)
 
-    def batch(self, rows: IntArray) -> tuple[WindowInputs, Tensor]:
+    def width(self, rows: IntArray) -> int:
+        _, start, stop = rows.T
+        return int(max((stop - 1 - np.maximum(start - 1, 0)).max(), 1))
+
+    def users(self, rows: IntArray) -> IntArray:
+        users: IntArray = rows[:, 0]
+        return users
+
+    def targets_of(self, rows: IntArray, own: IntArray) -> IntArray:
+        _, start, stop = rows.T
+        chosen = np.zeros(len(rows), dtype=np.bool_)
+        chosen[own] = True
+        return np.flatnonzero(np.repeat(chosen, stop - start))
+
+    def items_read(self, rows: IntArray) -> Tensor:
+        user, start, stop = rows.T
+        offset = self.interactions.user_offsets[user]
+        return distinct_items(self.interactions, offset + np.maximum(start - 1, 0), offset + stop - 1, self.width(rows))
+
+    def batch(self, rows: IntArray, *, width: int | None = None) -> tuple[WindowInputs, Tensor]:
         """Inputs and target items (P,) of the given windows."""
         user, start, stop = rows.T
         read_from = np.maximum(start - 1, 0)
         offset = self.interactions.user_offsets[user]
-        length = int(max((stop - 1 - read_from).max(), 1))
+        length = self.width(rows) if width is None else width
         latest = LatestEvents.of(offset + read_from, offset + stop - 1, length)
         n_targets = stop - start
         row = row_of_each(offsets_from_lengths(n_targets))

@@ -135,6 +135,7 @@ class CorrectedSoftmaxLoss(Loss):
             temperature=temperature,
             log_q=log_q,
             weight=weight,
+            target=columns.target,
             drawn=None if columns.repeats is None else columns.repeats > 0,
         )
 
@@ -147,6 +148,7 @@ def corrected_logq_softmax(
     temperature: float | Tensor,
     log_q: Tensor,
     weight: Tensor | None = None,
+    target: Tensor | None = None,
     drawn: Tensor | None = None,
 ) -> Tensor:
     """Mean loss of the 2025 correction, arguments as in ``training.kernels.sampled_softmax``.
@@ -162,15 +164,16 @@ def corrected_logq_softmax(
     softmax with the sum over the other items estimated from the sample. The value is no cross-entropy: it may be
     negative. An example without any negative counts 0.
     """
-    n_examples = len(queries)
+    if target is None:
+        target = torch.arange(len(queries), device=queries.device)
     scores = queries / temperature @ items.T  # (B, M)
-    positive = scores.diagonal()
-    own = item_idx[:n_examples, None] == item_idx[None, :]
+    positive = scores.gather(1, target[:, None]).squeeze(1)
+    own = item_idx[target, None] == item_idx[None, :]
     if drawn is not None:
         own = own | ~drawn
     n_negatives = (~own).sum(dim=1)
     own = own & (n_negatives > 0)[:, None]  # a row that is hidden entirely would have no finite sum
-    log_rest = torch.log1p(-log_q[:n_examples].exp().clamp(max=1 - torch.finfo(log_q.dtype).eps))  # log(1 − Q(p))
+    log_rest = torch.log1p(-log_q[target].exp().clamp(max=1 - torch.finfo(log_q.dtype).eps))  # log(1 − Q(p))
     corrected = torch.where(own, -torch.inf, scores - log_q + log_rest[:, None])
     negatives = torch.logsumexp(corrected, dim=1)
     with torch.no_grad():

@@ -44,7 +44,9 @@ class Fixed(nn.Module):
         self.items = nn.Parameter(ITEMS.clone())
         self.queries = nn.Parameter(QUERIES.clone())
 
-    def forward(self, inputs: PrefixInputs, item_idx: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, inputs: PrefixInputs, item_idx: Tensor, draws: torch.Generator, part: None = None
+    ) -> tuple[Tensor, Tensor]:
         return self.queries[: len(inputs.user)], self.items[item_idx]
 
 
