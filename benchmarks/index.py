@@ -1,6 +1,7 @@
 """Approximate indexes against the exact one: build time, recall, queries per second, memory.
 
     PYTHONPATH=. python benchmarks/index.py --items 1000000 --kinds ivf,pq
+    PYTHONPATH=. python benchmarks/index.py --items 100000 --dim 64 --kinds hnsw,qdrant --threads 1
 
 Items and queries are unit vectors from one mixture around random centres; some neighbours belong to other centres than
 the query. Each index is tuned on one sample of queries and measured on another, in alternation with the exact index,

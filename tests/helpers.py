@@ -15,6 +15,9 @@ from reccore.arrays import IntArray
 
 FIRST_DAY = 1_000_000_000
 NEEDS_ANNOY = pytest.mark.skipif(find_spec("annoy") is None, reason="the optional package annoy is not installed")
+NEEDS_QDRANT = pytest.mark.skipif(
+    find_spec("qdrant_edge") is None, reason="the optional package qdrant-edge-py is not installed"
+)
 
 
 def checkerboard(n_users: int = 60, n_items: int = 24, seen: int = 8, seed: int = 0) -> TrainingData:

@@ -21,6 +21,7 @@ INDEXES: Registry[BaseIndex] = Registry(
         "hnsw": "recall.index.hnsw:HNSWIndex",
         "pq": "recall.index.pq:PQIndex",
         "annoy": "recall.index.annoy:AnnoyIndex",
+        "qdrant": "recall.index.qdrant:QdrantIndex",
     },
 )
 

@@ -17,6 +17,7 @@ from recall.index.flat import FlatConfig
 from recall.index.hnsw import HNSWConfig
 from recall.index.ivf import IVFConfig
 from recall.index.pq import PQConfig
+from recall.index.qdrant import QdrantConfig
 from recall.index.tuning import IndexMeasurement, QuerySample, RecallTooLow, interleaved_qps, tune
 from reccore.arrays import FloatArray
 from reccore.config import by_kind
@@ -43,6 +44,7 @@ IndexConfig = Annotated[
     | Annotated[HNSWConfig, Tag("hnsw")]
     | Annotated[PQConfig, Tag("pq")]
     | Annotated[AnnoyConfig, Tag("annoy")]
+    | Annotated[QdrantConfig, Tag("qdrant")]
     | Annotated[AutoConfig, Tag("auto")],
     by_kind("flat"),
 ]

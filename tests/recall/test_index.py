@@ -19,12 +19,13 @@ from recall.index.brute_force import BruteForceIndex, rescore
 from recall.index.flat import FlatIndex
 from reccore import ArtefactError, Candidates, ConfigError, DataError, Exclusions, IdMap, NotFittedError, Vocabulary
 from reccore.arrays import offsets_from_lengths
-from tests.helpers import NEEDS_ANNOY
+from tests.helpers import NEEDS_ANNOY, NEEDS_QDRANT
 
 EXACT = {"flat", "brute_force"}
+NEEDS = {"annoy": NEEDS_ANNOY, "qdrant": NEEDS_QDRANT}
 EVERY = pytest.mark.parametrize(
     "cls",
-    [pytest.param(INDEXES[name], marks=NEEDS_ANNOY if name == "annoy" else (), id=name) for name in INDEXES],
+    [pytest.param(INDEXES[name], marks=NEEDS.get(name, ()), id=name) for name in INDEXES],
 )
 
 

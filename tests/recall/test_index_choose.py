@@ -49,7 +49,7 @@ def test_auto_is_chosen_by_the_size_of_the_catalogue() -> None:
     [
         (
             {"kind": "scann"},
-            "index.kind: unknown kind 'scann'; known: 'flat', 'brute_force', 'ivf', 'hnsw', 'pq', 'annoy'",
+            "index.kind: unknown kind 'scann'; known: 'flat', 'brute_force', 'ivf', 'hnsw', 'pq', 'annoy', 'qdrant'",
         ),
         ({"nprobe": 3}, "index.flat.nprobe: no such option"),
         ({"kind": "ivf", "nprobe": 0}, "index.ivf.nprobe: "),
