@@ -14,9 +14,10 @@ from dataprep.readers.own import EventFile, read_own_events
 from dataprep.readers.times import FRACTION
 from dataprep.ties import Ties
 from reccore import DataError, Interactions, Vocabulary
-from reccore.arrays import offsets_from_lengths
+from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
 
 OPTIONAL = {"rating": pa.float32(), "timestamp": pa.int64()}
+COMPRESSION: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 
 
 def read_events(path: Path) -> pa.Table:
@@ -100,13 +101,25 @@ def _is_sorted(keys: list[np.ndarray]) -> bool:
     return True
 
 
+def event_table(
+    vocabulary: Vocabulary,
+    user_idx: IntArray,
+    item_idx: IntArray,
+    rating: FloatArray | None,
+    timestamp: IntArray | None,
+) -> pa.Table:
+    """Events with raw ids."""
+    columns: dict[str, Any] = {
+        "userId": ids.decode(vocabulary.users, user_idx),
+        "movieId": ids.decode(vocabulary.items, item_idx),
+        "rating": rating,
+        "timestamp": timestamp,
+    }
+    return pa.table({name: values for name, values in columns.items() if values is not None})
+
+
 def write_events(path: Path, interactions: Interactions, vocabulary: Vocabulary, **metadata: str) -> None:
     """Write events with raw ids, in order, with ``metadata`` in the schema."""
-    columns: dict[str, Any] = {
-        "userId": ids.decode(vocabulary.users, interactions.user_idx),
-        "movieId": ids.decode(vocabulary.items, interactions.item_idx),
-        "rating": interactions.rating,
-        "timestamp": interactions.timestamp,
-    }
-    table = pa.table({name: values for name, values in columns.items() if values is not None})
-    pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd", compression_level=1)
+    events = interactions
+    table = event_table(vocabulary, events.user_idx, events.item_idx, events.rating, events.timestamp)
+    pq.write_table(table.replace_schema_metadata(metadata), path, **COMPRESSION)

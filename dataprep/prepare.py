@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from loguru import logger
@@ -40,13 +43,25 @@ from reccore import (
     write_bundle,
 )
 from reccore.arrays import offsets_from_lengths
+from reccore.bundle import BundleWriter
 from reccore.workspace import require
 
 TRAIN_FILE = "train.parquet"
+PART_FILES = (TRAIN_FILE, "valid.parquet", "test.parquet")
 TAGS_FILE = "tags.npz"
 MOVIE_COLUMNS = ("movieId", "title", "year", "genres")
 TAG_COLUMNS = ("userId", "movieId", "tag", "timestamp")
 USER_CATEGORIES = ("gender", "age", "occupation")
+
+
+@dataclass(frozen=True, eq=False)
+class SideTables:
+    """What a data set has beside its events: see ``Prepared``."""
+
+    items: ItemTable
+    users: UserTable
+    vocabulary: Vocabulary
+    tags: TagEvents | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,22 +105,15 @@ class Prepared:
     def save(self, path: Path) -> None:
         """Write the bundle: dense events, cuts, tables, and train, valid and test with raw ids."""
         events, split = self.split.interactions, self.split
-        with write_bundle(
-            path, kind="prepared", component="prepared", protocol=split.protocol, source=self.source
-        ) as b:
-            b.vocabulary(self.vocabulary)
-            events.save(b.folder)
-            b.arrays("cuts.npz", {"fit_stop": split.fit_stop, "valid_stop": split.valid_stop})
-            b.arrays("items.npz", self.items.to_arrays())
-            b.arrays("users.npz", self.users.to_arrays())
-            if self.tags is not None:
-                b.arrays(TAGS_FILE, self.tags.to_arrays())
-            parts = {
-                TRAIN_FILE: split.fit(),
-                "valid.parquet": events.between(split.fit_stop, split.valid_stop),
-                "test.parquet": events.between(split.valid_stop, events.lengths),
-            }
-            for name, part in parts.items():
+        side = SideTables(self.items, self.users, self.vocabulary, self.tags)
+        with prepared_bundle(path, side, split.protocol, self.source, engine="local") as b:
+            write_cuts(b, split)
+            parts = (
+                split.fit(),
+                events.between(split.fit_stop, split.valid_stop),
+                events.between(split.valid_stop, events.lengths),
+            )
+            for name, part in zip(PART_FILES, parts, strict=True):
                 write_events(b.path(name), part, self.vocabulary, protocol=split.protocol, part=name)
 
     @classmethod
@@ -138,6 +146,16 @@ def prepare(
         ArtefactError: a raw file changed since; names it and the command.
         DataError: the tables are not what preprocessing writes.
     """
+    path, source = processed_ratings(workspace)
+    return _prepare(read_events(path), workspace, protocol or LeaveLastN(1), source, known=known)
+
+
+def processed_ratings(workspace: Workspace) -> tuple[Path, dict[str, Any]]:
+    """The processed ratings, and the origin of the tables for ``Prepared.source``.
+
+    Raises:
+        NotReadyError, ArtefactError, DataError: as ``prepare``.
+    """
     path = require(workspace.processed / "ratings.parquet", "processed ratings", "run_preprocessing.py")
     about = require(workspace.processed / "processed.json", "manifest of the tables", "run_preprocessing.py")
     try:
@@ -150,7 +168,28 @@ def prepare(
         ) from error
     check_sources(workspace.processed, manifest.get("sources", {}))
     source["tables"] = table_hashes(workspace.processed)
-    return _prepare(read_events(path), workspace, protocol or LeaveLastN(1), source, known=known)
+    return path, source
+
+
+@contextmanager
+def prepared_bundle(
+    path: Path, side: SideTables, protocol: str, source: dict[str, Any], *, engine: str
+) -> Iterator[BundleWriter]:
+    """Write a bundle of prepared data: the side tables, and what the block writes of the events."""
+    facts = {"protocol": protocol, "source": source, "engine": engine}
+    with write_bundle(path, kind="prepared", component="prepared", **facts) as b:
+        b.vocabulary(side.vocabulary)
+        b.arrays("items.npz", side.items.to_arrays())
+        b.arrays("users.npz", side.users.to_arrays())
+        if side.tags is not None:
+            b.arrays(TAGS_FILE, side.tags.to_arrays())
+        yield b
+
+
+def write_cuts(bundle: BundleWriter, split: Split) -> None:
+    """Write dense events and their cuts."""
+    split.interactions.save(bundle.folder)
+    bundle.arrays("cuts.npz", {"fit_stop": split.fit_stop, "valid_stop": split.valid_stop})
 
 
 def load_prepared(folder: Path) -> Prepared:
@@ -235,25 +274,10 @@ def _prepare(
     known: Vocabulary | None = None,
 ) -> Prepared:
     """The prepared data; ties are reported of the file ``path``."""
-    movies = read_optional(workspace.processed / "movies.parquet", MOVIE_COLUMNS)
-    people = read_optional(workspace.processed / "users.parquet", ("userId",))
-    tags = read_optional(workspace.processed / "tags.parquet", TAG_COLUMNS)
     users, rated = ids.distinct(events["userId"]), ids.distinct(events["movieId"])
-    listed = [ids.values(movies["movieId"])] if movies else []
-    if known is None:
-        vocabulary = Vocabulary(IdMap.of(users), IdMap.of(rated, *listed))
-    else:
-        vocabulary = Vocabulary(known.users.grown(users), known.items.grown(rated, *listed))
-    interactions = to_interactions(events, vocabulary, path=path)
-    items = with_tmdb(item_table(movies, vocabulary.items), vocabulary.items, workspace.processed)
-    prepared = Prepared(
-        split=protocol.split(interactions),
-        items=with_own_items(items, vocabulary.items, workspace.processed),
-        users=with_own_users(user_table(people, vocabulary.users), vocabulary.users, workspace.processed),
-        vocabulary=vocabulary,
-        source=source,
-        tags=TagEvents.of(tags, vocabulary) if tags else None,
-    )
+    side = read_side_tables(workspace, users, rated, known)
+    interactions = to_interactions(events, side.vocabulary, path=path)
+    prepared = Prepared(protocol.split(interactions), side.items, side.users, side.vocabulary, source, side.tags)
     logger.info(
         "{:,} events of {:,} users over {:,} items, protocol {}",
         interactions.n_events,
@@ -262,6 +286,35 @@ def _prepare(
         protocol.name,
     )
     return prepared
+
+
+def read_side_tables(
+    workspace: Workspace, users: npt.NDArray[Any], rated: npt.NDArray[Any], known: Vocabulary | None = None
+) -> SideTables:
+    """The tables beside the events, for a vocabulary of these users and of all movies listed or rated.
+
+    Args:
+        workspace: data root.
+        users: raw ids of the users with events.
+        rated: raw ids of the movies with events.
+        known: vocabulary whose users and movies keep their indices; None = by increasing id.
+    """
+    processed = workspace.processed
+    movies = read_optional(processed / "movies.parquet", MOVIE_COLUMNS)
+    people = read_optional(processed / "users.parquet", ("userId",))
+    tags = read_optional(processed / "tags.parquet", TAG_COLUMNS)
+    listed = [ids.values(movies["movieId"])] if movies else []
+    if known is None:
+        vocabulary = Vocabulary(IdMap.of(users), IdMap.of(rated, *listed))
+    else:
+        vocabulary = Vocabulary(known.users.grown(users), known.items.grown(rated, *listed))
+    items = with_tmdb(item_table(movies, vocabulary.items), vocabulary.items, processed)
+    return SideTables(
+        items=with_own_items(items, vocabulary.items, processed),
+        users=with_own_users(user_table(people, vocabulary.users), vocabulary.users, processed),
+        vocabulary=vocabulary,
+        tags=TagEvents.of(tags, vocabulary) if tags else None,
+    )
 
 
 def item_table(movies: pa.Table | None, items: IdMap) -> ItemTable:

@@ -48,7 +48,7 @@ def preprocess(
     layout, folder = find_layout(source_dir)
     _warn_of_appended(out)
     data = with_vectors(layout.read(folder, options.progress), item_vectors, user_vectors, options.progress)
-    source = Source.of([*source_files(source_dir), *_files(item_vectors, user_vectors)], out)
+    source = source_of(source_dir, item_vectors, user_vectors, out)
     return write_tables(data, out, source_dir.resolve().name, source, max_reject_share, options)
 
 
@@ -81,6 +81,13 @@ def preprocess_own(
     return write_tables(
         same_ids(data), out, interactions.name, Source.of(files, out, reading), max_reject_share, options
     )
+
+
+def source_of(
+    source_dir: Path, item_vectors: Sequence[VectorSource], user_vectors: Sequence[VectorSource], out: Path
+) -> Source:
+    """The files of a MovieLens folder and the vectors that are read with it."""
+    return Source.of([*source_files(source_dir), *_files(item_vectors, user_vectors)], out)
 
 
 def _files(*sources: Sequence[VectorSource]) -> list[Path]:

@@ -10,7 +10,9 @@ Every protocol cuts each user's ordered events at two places:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -89,27 +91,59 @@ class Split:
         """Events in the history of a test query: fit and validation."""
         return self.interactions.first(self.valid_stop)
 
-    def valid(self, *, query_time: bool = False) -> Holdout:
-        """Users with validation targets."""
-        return self._holdout(self.fit_stop, self.valid_stop, query_time)
+    def valid(self, *, query_time: bool = False, draw: Callable[[int], IntArray] | None = None) -> Holdout:
+        """Users with validation targets.
+
+        Args:
+            query_time: give each query the time of its first target.
+            draw: number of queries → those to take, so that the histories of the others are not gathered.
+        """
+        return self._holdout(self.fit_stop, self.valid_stop, query_time, draw)
 
     def test(self, *, query_time: bool = False) -> Holdout:
         """Users with test targets."""
         return self._holdout(self.valid_stop, self.interactions.lengths, query_time)
 
-    def _holdout(self, start: IntArray, stop: IntArray, query_time: bool) -> Holdout:
+    @property
+    def n_valid_targets(self) -> int:
+        """Number of validation targets; no history is read."""
+        return int(self._queries_of(self.fit_stop, self.valid_stop)[2].sum())
+
+    def test_facts(self) -> dict[str, int | float | None]:
+        """Numbers of test targets and of their users, and the share of tied first targets; no history is read."""
+        users, stops, counts = self._queries_of(self.valid_stop, self.interactions.lengths)
+        tied = self._tied(users, stops)
+        return {
+            "test_targets": int(counts.sum()),
+            "test_users": len(np.unique(users)),
+            "tied_targets": None if tied is None or len(users) == 0 else round(float(tied.mean()), 4),
+        }
+
+    def _tied(self, users: IntArray, stops: IntArray) -> BoolArray | None:
+        """(B,) whether the first target of a query has the time of the event before it; None without times."""
+        events = self.interactions
+        if events.timestamp is None:
+            return None
+        first = events.user_offsets[users] + stops
+        previous = np.maximum(first - 1, events.user_offsets[users])
+        tied: BoolArray = (stops > 0) & (events.timestamp[first] == events.timestamp[previous])
+        return tied
+
+    def _holdout(
+        self, start: IntArray, stop: IntArray, query_time: bool, draw: Callable[[int], IntArray] | None = None
+    ) -> Holdout:
         """Targets are events ``start[u] … stop[u]-1`` of every user, as far as the target rule counts them.
 
         With ``query_time`` the query contains the time of its first target; such results are ranked apart.
         """
         events = self.interactions
         users, stops, counts = self._queries_of(start, stop)
+        if draw is not None:
+            drawn = draw(len(users))
+            users, stops, counts = users[drawn], stops[drawn], counts[drawn]
         first = events.user_offsets[users] + stops
         queries = events.queries(users, stops)
-        tied = None
-        if events.timestamp is not None:
-            previous = np.maximum(first - 1, events.user_offsets[users])
-            tied = (stops > 0) & (events.timestamp[first] == events.timestamp[previous])
+        tied = self._tied(users, stops)
         if query_time:
             queries = with_query_time(events, first, queries)
         at = ragged_positions(first, counts)
@@ -220,23 +254,83 @@ class GlobalTime(SplitProtocol):
         return "global_time" if self.cut is None else f"global_time:{self.cut}"
 
     def split(self, interactions: Interactions) -> Split:
-        if interactions.timestamp is None:
-            raise DataError("protocol global_time needs timestamps, and this data set has none")
         times = interactions.timestamp
-        cut = int(np.quantile(times, 0.9)) if self.cut is None else self.cut
-        before = times[times < cut]
-        if len(before) == 0 or len(before) == len(times):
+        return self.at_times(None if times is None else _Times(times)).split(interactions)
+
+    def at_times(self, times: Times | None) -> TimeCuts:
+        """The two moments at which events of these times are cut.
+
+        Raises:
+            DataError: there are no times, or a part of the split is empty.
+        """
+        if times is None:
+            raise DataError("protocol global_time needs timestamps, and this data set has none")
+        n, least, greatest = times.span(None)
+        cut = int(times.quantile(0.9, None)) if self.cut is None else self.cut
+        n_before, _, _ = times.span(cut)
+        if n_before == 0 or n_before == n:
+            raise DataError(f"global_time cut {cut} leaves one side empty; the data spans {least} to {greatest}")
+        valid_cut = int(times.quantile(0.9, cut))
+        if valid_cut <= least:
             raise DataError(
-                f"global_time cut {cut} leaves one side empty; the data spans {times.min()} to {times.max()}"
-            )
-        valid_cut = int(np.quantile(before, 0.9))
-        if valid_cut <= before.min():
-            raise DataError(
-                f"global_time cut {cut} leaves the fit split empty: none of the {len(before):,} earlier events is "
+                f"global_time cut {cut} leaves the fit split empty: none of the {n_before:,} earlier events is "
                 f"before the validation cut {valid_cut}; choose a later cut or another protocol"
             )
+        return TimeCuts(valid_cut, cut, self.name)
+
+
+class Times(Protocol):
+    """Times of events, wherever they are."""
+
+    def span(self, before: int | None) -> tuple[int, int, int]:
+        """Number, least and greatest of all times, or of those before a moment; of none the last two are 0."""
+
+    def quantile(self, share: float, before: int | None) -> float:
+        """``np.quantile`` of the same times."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Times:
+    """Times in an array."""
+
+    times: IntArray
+
+    def span(self, before: int | None) -> tuple[int, int, int]:
+        times = self._of(before)
+        return (len(times), int(times.min()), int(times.max())) if len(times) else (0, 0, 0)
+
+    def quantile(self, share: float, before: int | None) -> float:
+        return float(np.quantile(self._of(before), share))
+
+    def _of(self, before: int | None) -> IntArray:
+        return self.times if before is None else self.times[self.times < before]
+
+
+@dataclass(frozen=True)
+class TimeCuts(SplitProtocol):
+    """Events before ``valid_cut`` are fit, those from ``cut`` on test; a rule for any part of the users.
+
+    Attributes:
+        valid_cut: Unix seconds.
+        cut: Unix seconds.
+        protocol: name of the protocol.
+    """
+
+    valid_cut: int
+    cut: int
+    protocol: str
+
+    @property
+    def name(self) -> str:
+        return self.protocol
+
+    def split(self, interactions: Interactions) -> Split:
+        times = interactions.timestamp
+        if times is None:
+            raise DataError(f"protocol {self.protocol} needs timestamps, and this data set has none")
         fit_stop, valid_stop = (
-            np.diff(offsets_from_lengths(times < moment)[interactions.user_offsets]) for moment in (valid_cut, cut)
+            np.diff(offsets_from_lengths(times < moment)[interactions.user_offsets])
+            for moment in (self.valid_cut, self.cut)
         )
         return Split(interactions, fit_stop, valid_stop, self.name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ CHUNK_ROWS = 1 << 20
 COMPRESSION = "zstd"
 POSITION = "position"
 OWN_LAYOUT = "own"
+REPEATED = "repeated (userId, movieId)"
 _INCOMING = ".incoming"
 _MOST = 0.5
 _DICTIONARY_BYTES = 64 << 20
@@ -60,6 +62,7 @@ class PreprocessReport:
         sources: file that was read, relative to the folder of the tables → SHA-256.
         appended: what ``dataprep.append`` added later, in order: ``digest`` of the files, ``file``, ``events`` added,
             and the fingerprint ``before``.
+        engine: ``local`` or ``spark``, which makes the same tables.
     """
 
     dataset: str
@@ -79,36 +82,91 @@ class PreprocessReport:
     user_columns: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     appended: list[dict[str, Any]] = field(default_factory=list)
+    engine: str = "local"
 
     @property
     def n_rejected(self) -> int:
         return sum(sum(reasons.values()) for reasons in self.rejects.values())
 
 
+class CheckedRatings(ABC):
+    """Ratings without repeated pairs, which can be written in order.
+
+    Attributes:
+        raw: the file, the types of its columns, and the rejected rows; ``raw.table`` need not hold the rows.
+        finer: those columns that only order events of equal time and are not written.
+        n_rows: number of ratings.
+        n_users: number of users with ratings.
+        rated: (m,) movies with ratings, sorted.
+        engine: ``local`` or ``spark``.
+    """
+
+    raw: RawTable
+    finer: Sequence[str]
+    n_rows: int
+    n_users: int
+    rated: npt.NDArray[Any]
+    engine: str
+
+    @abstractmethod
+    def write(self, path: Path, report: PreprocessReport, options: RunOptions) -> Ties:
+        """Write the rows sorted by (user, time, tie order); returns the ties of own data."""
+
+
+class LocalRatings(CheckedRatings):
+    """Ratings in memory."""
+
+    engine = "local"
+
+    def __init__(self, raw: RawTable, *, unique: bool) -> None:
+        self.raw, self._order = _group_by_user(raw, unique=unique)
+        self.finer = tuple(self._order)
+        self.n_rows = len(self.raw.lines)
+        self.n_users = int(np.count_nonzero(np.diff(ids.numbers(self.raw.table["userId"])))) + 1
+        self.rated = ids.distinct(self.raw.table["movieId"])
+
+    def write(self, path: Path, report: PreprocessReport, options: RunOptions) -> Ties:
+        return _write_ratings(self.raw, self._order, path, report, options)
+
+
 def write_tables(
-    data: RawData, out: Path, dataset: str, source: Source, max_reject_share: float, options: RunOptions
+    data: RawData,
+    out: Path,
+    dataset: str,
+    source: Source,
+    max_reject_share: float,
+    options: RunOptions,
+    ratings: CheckedRatings | None = None,
 ) -> PreprocessReport:
     """Check, sort and write all tables of a data set.
+
+    Args:
+        data: the data set as read.
+        out: folder of the tables.
+        dataset: its name.
+        source: the files that were read.
+        max_reject_share: share of a file's rows that may be rejected.
+        options: whether to show progress.
+        ratings: the ratings where they are not in ``data``.
 
     Raises:
         DataError: too many rejected rows, no rows left, or the tables cannot be written.
     """
-    ratings, order = _group_by_user(data.ratings, unique=data.unique_pairs)
+    ratings = ratings or LocalRatings(data.ratings, unique=data.unique_pairs)
     movies = first_of_each(data.movies, "movieId")
     users = first_of_each(data.users, "userId")
     links = first_of_each(data.links, "movieId")
-    tables = [raw for raw in (ratings, movies, users, links, data.tags) if raw is not None]
+    tables = [raw for raw in (ratings.raw, movies, users, links, data.tags) if raw is not None]
     for raw in tables:
         check_rejects(raw, max_reject_share)
-    if not len(ratings.lines):
-        raise DataError(f"{ratings.path}: no rows are left; {len(ratings.rejects):,} were rejected")
+    if not ratings.n_rows:
+        raise DataError(f"{ratings.raw.path}: no rows are left; {len(ratings.raw.rejects):,} were rejected")
 
-    rated = ids.distinct(ratings.table["movieId"])
-    id_type = ids.array_of(rated).type
+    id_type = ids.array_of(ratings.rated).type
     listed = (
         schema.with_id_type(schema.MOVIES_SCHEMA, "movieId", id_type).empty_table() if movies is None else movies.table
     )
-    catalogue, added = with_rated(listed, rated)
+    catalogue, added = with_rated(listed, ratings.rated)
     optional = {
         name: raw.table
         for name, raw in ((schema.USERS, users), (schema.LINKS, links), (schema.TAGS, data.tags))
@@ -116,7 +174,7 @@ def write_tables(
     }
     own = ((schema.ITEM_FEATURES, data.item_features), (schema.USER_FEATURES, data.user_features))
     optional |= {name: table for name, table in own if table is not None}
-    report = _report(data, dataset, source, ratings, len(rated), added, tables, has_position=POSITION in order)
+    report = _report(data, dataset, source, ratings, added, tables)
     for name, table in {schema.MOVIES: catalogue, **optional}.items():
         report.rows[name.removesuffix(".parquet")] = len(table)
 
@@ -126,7 +184,7 @@ def write_tables(
     try:
         incoming.mkdir(parents=True)
         _write_side_tables(incoming, tables, {schema.MOVIES: catalogue, **optional})
-        ties = _write_ratings(ratings, order, incoming / schema.RATINGS, report, options)
+        ties = ratings.write(incoming / schema.RATINGS, report, options)
         (incoming / schema.MANIFEST).write_text(json.dumps(asdict(report), indent=2), encoding="utf-8")
         _move_into_place(incoming, out)
     except OSError as error:
@@ -136,40 +194,33 @@ def write_tables(
         if not existed and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
     if data.layout == OWN_LAYOUT and report.has_time and not report.has_position:
-        ties.warn(ratings.path)
+        ties.warn(ratings.raw.path)
     if report.movies_without_record:
         logger.warning("{:,} rated movies are not in the movies file; they are kept without a title", added)
     return report
 
 
 def _report(
-    data: RawData,
-    dataset: str,
-    source: Source,
-    ratings: RawTable,
-    n_rated: int,
-    added: int,
-    tables: Sequence[RawTable],
-    *,
-    has_position: bool,
+    data: RawData, dataset: str, source: Source, ratings: CheckedRatings, added: int, tables: Sequence[RawTable]
 ) -> PreprocessReport:
-    users = ids.numbers(ratings.table["userId"])
+    columns = ratings.raw.table.column_names
     return PreprocessReport(
         dataset=dataset,
         layout=data.layout,
-        rows={"ratings": len(ratings.lines)},
-        n_users=int(np.count_nonzero(np.diff(users))) + 1,
-        n_items=n_rated,
+        rows={"ratings": ratings.n_rows},
+        n_users=ratings.n_users,
+        n_items=len(ratings.rated),
         movies_without_record=added if data.movies is not None else 0,
         rejects={raw.path.name: raw.rejects.counts() for raw in tables if len(raw.rejects)},
         tie_order=data.tie_order,
-        has_rating="rating" in ratings.table.column_names,
-        has_time="timestamp" in ratings.table.column_names,
+        has_rating="rating" in columns,
+        has_time="timestamp" in columns,
         fingerprint=source.fingerprint,
-        has_position=has_position,
+        has_position=POSITION in ratings.finer,
         item_columns={} if data.item_features is None else described(data.item_features),
         user_columns={} if data.user_features is None else described(data.user_features),
         sources=source.files,
+        engine=ratings.engine,
     )
 
 
@@ -185,7 +236,7 @@ def _group_by_user(raw: RawTable, *, unique: bool) -> tuple[RawTable, dict[str, 
         users = users[order]
     if unique:
         repeated = repeated_pairs(users, ids.numbers(raw.table["movieId"]), CHUNK_ROWS)
-        raw = raw.reject(repeated, "repeated (userId, movieId)")
+        raw = raw.reject(repeated, REPEATED)
     finer = {name: raw.table[name].to_numpy() for name in (POSITION, FRACTION) if name in raw.table.column_names}
     raw.table = raw.table.drop_columns(list(finer))
     return raw, finer
@@ -214,6 +265,7 @@ def with_rated(movies: pa.Table, rated: npt.NDArray[Any]) -> tuple[pa.Table, int
 
 
 def check_rejects(raw: RawTable, max_share: float) -> None:
+    """Raise ``DataError`` if more than this share of a file's rows is rejected."""
     n_rejected = len(raw.rejects)
     if n_rejected <= max_share * raw.n_seen:
         return
@@ -254,15 +306,7 @@ def _write_ratings(
     ratings: RawTable, order_by: Mapping[str, np.ndarray], path: Path, report: PreprocessReport, options: RunOptions
 ) -> Ties:
     """Sort by (user, time, tie order) and write, in chunks of whole users; returns the ties of own data."""
-    table = ratings.table
-    target = schema.ratings_schema(
-        dataset=report.dataset,
-        tie_order=report.tie_order,
-        has_rating=report.has_rating,
-        has_time=report.has_time,
-        user_type=table["userId"].type,
-        item_type=table["movieId"].type,
-    )
+    table, target = ratings.table, ratings_schema(ratings, report)
     encoded = {name: ids.as_text(table[name]) for name in ("userId", "movieId") if ids.is_text(table[name])}
     columns = {name: (encoded[name].indices if name in encoded else table[name]).to_numpy() for name in target.names}
     users, movies, times = columns["userId"], columns["movieId"], columns.get("timestamp")
@@ -287,6 +331,18 @@ def _write_ratings(
             writer.write_table(pa.table(chunk, schema=target), row_group_size=part.stop - part.start)
             advance(part.stop - part.start)
     return ties
+
+
+def ratings_schema(ratings: RawTable, report: PreprocessReport) -> pa.Schema:
+    """Schema of ``ratings.parquet`` with ids of the types that they have here."""
+    return schema.ratings_schema(
+        dataset=report.dataset,
+        tie_order=report.tie_order,
+        has_rating=report.has_rating,
+        has_time=report.has_time,
+        user_type=ratings.table["userId"].type,
+        item_type=ratings.table["movieId"].type,
+    )
 
 
 def _dictionaries(encoded: Mapping[str, pa.DictionaryArray]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from loguru import logger
@@ -25,6 +25,7 @@ from pipeline.stages import MERGED
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall import CHANNELS
+from recall.base import BaseRecall
 from recall.graph.files import read_item_graph
 from recall.neural.channel import NeuralRecall
 from reccore import (
@@ -54,6 +55,50 @@ SERVING = "serving"
 RESERVED_NAMES = (PIPELINE, SERVING, MERGED)
 
 
+class Engine(Protocol):
+    """What reads prepared data and fits channels; ``spark.engine`` has another one."""
+
+    @property
+    def name(self) -> str:
+        """Name for manifests."""
+
+    def channel(self, model: str, settings: Mapping[str, Any]) -> BaseRecall:
+        """An unfitted channel."""
+
+    def load(self, given: EventFile | None, protocol: str | None) -> Prepared:
+        """The data to learn from."""
+
+    def fit(
+        self, channel: BaseRecall, prepared: Prepared, item_graph: Path | None, valid: Holdout, options: RunOptions
+    ) -> None:
+        """Fit the channel on the fit split."""
+
+
+class LocalEngine:
+    """Fits channels in this process."""
+
+    name = "local"
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def channel(self, model: str, settings: Mapping[str, Any]) -> BaseRecall:
+        return CHANNELS[model](settings)
+
+    def load(self, given: EventFile | None, protocol: str | None) -> Prepared:
+        return load_for_training(self._workspace, given, protocol)
+
+    def fit(
+        self, channel: BaseRecall, prepared: Prepared, item_graph: Path | None, valid: Holdout, options: RunOptions
+    ) -> None:
+        # Under last_three networks learn from liked events alone, as MetaSpore's do; other channels from all.
+        liked = prepared.split.liked_fit() if isinstance(channel, NeuralRecall) else None
+        data = prepared.training_data(liked)
+        if item_graph is not None:
+            data = replace(data, item_graph=read_item_graph(item_graph, prepared.vocabulary.items))
+        channel.fit(data, valid=valid, options=options)
+
+
 def train_channel(
     workspace: Workspace,
     model: str,
@@ -63,6 +108,7 @@ def train_channel(
     input_file: EventFile | None = None,
     protocol: str | None = None,
     item_graph: Path | None = None,
+    engine: Engine | None = None,
     options: RunOptions,
 ) -> dict[str, Any]:
     """Fit one recall channel on the fit split, validate it, and save it under ``models/``.
@@ -76,6 +122,7 @@ def train_channel(
         name: folder under ``models/``; None = the model's name.
         input_file, protocol: as for ``load_for_training``.
         item_graph: file with an item–item graph for a channel that propagates over one; else unused.
+        engine: what reads the data and fits; None = this process.
         options: seed, device, checkpoints.
 
     Raises:
@@ -85,7 +132,8 @@ def train_channel(
         Plain values: path, config, seconds, the log of the epochs (None for a channel without them), validation
         metrics (None without a split). Empty on other ranks than the first.
     """
-    channel = CHANNELS[model](settings)  # an invalid option fails before any data is read
+    engine = engine or LocalEngine(workspace)
+    channel = engine.channel(model, settings)  # an invalid option fails before any data is read
     _check_ranks(model, channel.config)
     options = of_rank(options)
     if item_graph is not None and not channel.reads_item_graph:
@@ -95,23 +143,23 @@ def train_channel(
     with_files = _with_files(options, workspace, name)
     if input_file is not None and input_file.path.parts[-2:] == (workspace.prepared.name, TRAIN_FILE):
         require(input_file.path, "prepared data", "prepare_two_tower_data.py")
-    prepared = load_for_training(workspace, input_file, protocol)
+    prepared = engine.load(input_file, protocol)
     valid = validation_sample(prepared, options, query_time=channel.query_time)
     check_writable(workspace.models)
     started = perf_counter()
-    # Under last_three networks learn from liked events alone, as MetaSpore's do; other channels from all.
-    liked = prepared.split.liked_fit() if isinstance(channel, NeuralRecall) else None
-    data = prepared.training_data(liked)
-    if item_graph is not None:
-        data = replace(data, item_graph=read_item_graph(item_graph, prepared.vocabulary.items))
-    channel.fit(data, valid=valid, options=with_files)
+    engine.fit(channel, prepared, item_graph, valid, with_files)
     if not is_main():
         return {}
     seconds = perf_counter() - started
     metrics = None
     if len(valid):
         metrics = summary(channel.retrieve(valid.queries, max(VALIDATION_KS)), valid)
-    facts = {"data": prepared.provenance, "metrics": metrics, "query_time": channel.query_time}
+    facts = {
+        "data": prepared.provenance,
+        "metrics": metrics,
+        "query_time": channel.query_time,
+        "engine": engine.name,
+    }
     if item_graph is not None:
         facts["item_graph"] = {"path": str(item_graph), "sha256": file_sha256(item_graph)}
     channel.save(path, seed=options.seed, **facts)
@@ -122,6 +170,7 @@ def train_channel(
         "config": channel.config.model_dump(mode="json"),
         "protocol": prepared.split.protocol,
         "query_time": channel.query_time,
+        "engine": engine.name,
         "seconds": round(seconds, 2),
         "training": (read_manifest(path) or {}).get("training"),
         "validation": metrics,
@@ -297,11 +346,13 @@ def validation_sample(prepared: Prepared, options: RunOptions, *, query_time: bo
     Raises:
         DataError: ``query_time`` with data that has no times.
     """
-    valid = prepared.split.valid(query_time=query_time)
-    if len(valid) <= VALIDATION_QUERIES:
-        return valid
-    draws = options.generator("validation_queries")
-    return valid.select(np.sort(draws.choice(len(valid), VALIDATION_QUERIES, replace=False)))
+
+    def draw(n: int) -> IntArray:
+        if n <= VALIDATION_QUERIES:
+            return np.arange(n)
+        return np.sort(options.generator("validation_queries").choice(n, VALIDATION_QUERIES, replace=False))
+
+    return prepared.split.valid(query_time=query_time, draw=draw)
 
 
 def summary(candidates: Candidates, holdout: Holdout) -> dict[str, float]:

@@ -6,6 +6,8 @@ filtering reads the result as similarities, the item graph of the two-tower as e
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -15,10 +17,27 @@ from recall.greatest import greatest_in_blocks
 from recall.topk import run_rows
 from recall.topk_kernels import item_of, score_of, scratch, select
 from reccore import Interactions
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, offsets_from_lengths
 
 ITEMS_PER_BLOCK = 2048
 LEAST_POSITIVE = np.float32(1e-45)
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourRule:
+    """Which pairs of events count, how much, and how many neighbours an item keeps.
+
+    Attributes:
+        neighbours: entries kept per row, ties by item index.
+        window: greatest distance of two events, in events.
+        shrinkage: added to the denominator; pulls similarities that rest on few events towards 0.
+        pair_weight: (window+1,) positive, by the distance of the two events; None = 1 at every distance.
+    """
+
+    neighbours: int
+    window: int
+    shrinkage: float = 0.0
+    pair_weight: FloatArray | None = None
 
 
 def top_neighbours(
@@ -27,10 +46,7 @@ def top_neighbours(
     *,
     weight: FloatArray,
     norm: FloatArray,
-    neighbours: int,
-    window: int,
-    shrinkage: float = 0.0,
-    pair_weight: FloatArray | None = None,
+    pairs: NeighbourRule,
     progress: str | None = None,
 ) -> sparse.csr_matrix:
     """The items of greatest cosine similarity to each item.
@@ -44,10 +60,7 @@ def top_neighbours(
         items: (E,) items of every user.
         weight: (U,) w_u, the weight of a pair of that user's events.
         norm: (N,) positive for items with events.
-        neighbours: entries kept per row, ties by item index.
-        window: greatest distance of two events, in events.
-        shrinkage: added to the denominator; pulls similarities that rest on few events towards 0.
-        pair_weight: (window+1,) positive, by the distance of the two events; None = 1 at every distance.
+        pairs: which pairs count.
         progress: name of the progress bar; None = no bar.
 
     Returns:
@@ -58,17 +71,49 @@ def top_neighbours(
     items = items.astype(np.int32, copy=False)
     position = np.arange(len(items), dtype=sparse.get_index_dtype(maxval=len(items)))
     by_item = sparse.csr_matrix((position, items, user_offsets), shape=(len(weight), n_items)).tocsc()
-    kept = min(neighbours, max(n_items - 1, 1))
-    by_distance = np.zeros(0, dtype=np.float32) if pair_weight is None else pair_weight.astype(np.float32)
 
     def similar(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        ids = np.full((stop - start, kept), -1, dtype=np.int32)
-        values = np.empty((stop - start, kept), dtype=np.float32)
         events = by_item.indptr[start : stop + 1], by_item.data, by_item.indices, user_offsets, items
-        run_rows(_block_neighbours, start, *events, weight, by_distance, norm, shrinkage, window, values, ids)
-        return ids, values
+        return _run_block(start, events, weight, norm, pairs)
 
     return greatest_in_blocks(similar, n_items, ITEMS_PER_BLOCK, progress)
+
+
+def neighbours_of_block(
+    start: int,
+    stop: int,
+    user_offsets: npt.NDArray[np.integer],
+    items: npt.NDArray[np.integer],
+    *,
+    weight: FloatArray,
+    norm: FloatArray,
+    pairs: NeighbourRule,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows ``start`` … ``stop``-1 of ``top_neighbours``, from the histories of all users who have one of these items.
+
+    Returns:
+        (R, K) int32 neighbours, -1 = none, and (R, K) float32 similarities, best first.
+    """
+    user_offsets, items = user_offsets.astype(np.int64, copy=False), items.astype(np.int32, copy=False)
+    place = np.flatnonzero((items >= start) & (items < stop))
+    place = place[np.argsort(items[place], kind="stable")]
+    users = (np.searchsorted(user_offsets, place, side="right") - 1).astype(np.int32)
+    item_offsets = offsets_from_lengths(np.bincount(items[place] - start, minlength=stop - start)).astype(np.int32)
+    position = place.astype(sparse.get_index_dtype(maxval=len(items)))
+    return _run_block(start, (item_offsets, position, users, user_offsets, items), weight, norm, pairs)
+
+
+def _run_block(
+    start: int, events: tuple[np.ndarray, ...], weight: FloatArray, norm: FloatArray, pairs: NeighbourRule
+) -> tuple[np.ndarray, np.ndarray]:
+    """``_block_neighbours`` on all threads."""
+    shape = (len(events[0]) - 1, min(pairs.neighbours, max(len(norm) - 1, 1)))
+    ids, values = np.full(shape, -1, dtype=np.int32), np.empty(shape, dtype=np.float32)
+    given = pairs.pair_weight
+    by_distance = np.zeros(0, dtype=np.float32) if given is None else given.astype(np.float32)
+    rule = (weight, by_distance, norm, pairs.shrinkage, pairs.window)
+    run_rows(_block_neighbours, start, *events, *rule, values, ids)
+    return ids, values
 
 
 def nearest_items(
@@ -80,8 +125,7 @@ def nearest_items(
         interactions.item_idx,
         weight=np.ones(interactions.n_users, dtype=np.float32),
         norm=np.sqrt(interactions.item_counts()).astype(np.float32),
-        neighbours=neighbours,
-        window=window,
+        pairs=NeighbourRule(neighbours, window),
         progress=progress,
     )
 

@@ -71,10 +71,14 @@ class FactorRecall(EmbeddingRecall):
             raise DataError(f"{self.name} needs at least one event to learn from")
         factors = np.array(self._factorise(data, options), dtype=np.float32)
         factors[counts == 0] = 0.0
+        self._index(factors, options.seed)
+
+    def _index(self, factors: FloatArray, seed: int) -> None:
+        """Take the factors (N, D), 0 for items without events, and build the index."""
         self._set_factors(factors)
         self.indexed = IdMap(np.flatnonzero(factors.any(axis=1)))
         rows = factors[self.indexed.ids]
-        self.index = self.config.index.create(len(rows)).build(rows, options.seed)
+        self.index = self.config.index.create(len(rows)).build(rows, seed)
 
     def _read(self, bundle: Bundle) -> None:
         super()._read(bundle)

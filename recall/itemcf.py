@@ -9,15 +9,16 @@ from __future__ import annotations
 from math import ceil
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 from scipy import sparse
 
-from recall.cooccurrence import top_neighbours
+from recall.cooccurrence import NeighbourRule, top_neighbours
 from recall.pair_sums import PairHistories, PairRule, PairSimilarityRecall, Reals
 from recall.similarity import ItemSimilarityConfig
-from recall.unique_events import latest_of_each_item
+from recall.unique_events import latest_distinct
 from reccore import Interactions, RunOptions, TrainingData
-from reccore.arrays import FloatArray, offsets_from_lengths
+from reccore.arrays import FloatArray, IntArray
 
 # Beyond so many half-lives a pair weighs less than a millionth and is left out.
 HALF_LIVES_IN_WINDOW = 20
@@ -83,34 +84,47 @@ class ItemCF(PairSimilarityRecall):
 def item_similarity(interactions: Interactions, config: ItemCFConfig, *, progress: bool = False) -> sparse.csr_matrix:
     """(N, N) float32 CSR with at most ``neighbours`` positive entries per row, none on the diagonal."""
     histories = weighted_histories(interactions, config)
-    window, pair_weight = _pair_weights(config)
     return top_neighbours(
         histories.offsets,
         histories.items,
         weight=histories.weight,
         norm=_norms(histories, interactions.n_items),
-        neighbours=config.neighbours,
-        window=window,
-        shrinkage=config.shrinkage,
-        pair_weight=pair_weight,
+        pairs=neighbour_rule(config),
         progress="item similarities" if progress else None,
     )
 
 
 def weighted_histories(interactions: Interactions, config: ItemCFConfig) -> PairHistories:
     """The latest events, each item once, and the weight of each user."""
-    latest = interactions.latest(config.history_cap)
-    kept = latest_of_each_item(latest.user_offsets, latest.item_idx, latest.n_items)
-    n_events = np.bincount(latest.user_idx[kept], minlength=latest.n_users)
-    weight = (np.log1p(np.maximum(n_events, 1)) ** -config.user_damping).astype(np.float32)
-    return PairHistories(offsets_from_lengths(n_events), latest.item_idx[kept], weight)
+    offsets, items = latest_distinct(interactions, config.history_cap)
+    return PairHistories(offsets, items, user_weights(np.diff(offsets), config))
+
+
+def user_weights(n_items: IntArray, config: ItemCFConfig) -> FloatArray:
+    """(U,) float32 weights of users with so many items."""
+    weight: FloatArray = (np.log1p(np.maximum(n_items, 1)) ** -config.user_damping).astype(np.float32)
+    return weight
 
 
 def _norms(histories: PairHistories, n_items: int) -> FloatArray:
-    """(N,) float32 √Σ w_u over the users of each item; 1 for an item without users, which has no pairs."""
+    return norms_of(weight_sums(histories, n_items))
+
+
+def weight_sums(histories: PairHistories, n_items: int) -> npt.NDArray[np.float64]:
+    """(N,) float64 sum of the weights of each item's users."""
     weights = np.repeat(histories.weight, np.diff(histories.offsets))
-    norm = np.sqrt(np.bincount(histories.items, weights=weights, minlength=n_items))
-    return np.where(norm > 0, norm, 1.0).astype(np.float32)
+    return np.bincount(histories.items, weights=weights, minlength=n_items).astype(np.float64)
+
+
+def norms_of(sums: npt.NDArray[np.float64]) -> FloatArray:
+    """(N,) float32 √Σ w_u over the users of each item; 1 for an item without users, which has no pairs."""
+    return np.where(sums > 0, np.sqrt(sums), 1.0).astype(np.float32)
+
+
+def neighbour_rule(config: ItemCFConfig) -> NeighbourRule:
+    """Which pairs of events count, and how much."""
+    window, pair_weight = _pair_weights(config)
+    return NeighbourRule(config.neighbours, window, config.shrinkage, pair_weight)
 
 
 def _pair_weights(config: ItemCFConfig) -> tuple[int, FloatArray | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 from scipy import sparse
 
@@ -22,6 +23,7 @@ from reccore import (
     Exclusions,
     Holdout,
     Interactions,
+    ItemTable,
     QueryBatch,
     RunOptions,
     TrainingData,
@@ -61,9 +63,15 @@ class Popularity(BaseRecall):
     genre_lists: GenreLists | None
 
     def _fit(self, data: TrainingData, valid: Holdout | None, options: RunOptions) -> None:
-        self._set_weight(_decayed_counts(data.interactions, self.config.half_life_days))
+        events = data.interactions
+        latest = 0 if events.timestamp is None else int(events.timestamp.max(initial=0))
+        self._learn(decayed_counts(events, self.config.half_life_days, latest), data.items)
+
+    def _learn(self, counts: npt.NDArray[np.float64], items: ItemTable) -> None:
+        """Take the decayed number of events of each item (N,)."""
+        self._set_weight(counts.astype(np.float32))
         genres = self.config.genres
-        self.genre_lists = None if genres is None else GenreLists.of(genres, data.items, self.weight)
+        self.genre_lists = None if genres is None else GenreLists.of(genres, items, self.weight)
 
     def _set_weight(self, weight: FloatArray) -> None:
         self.weight = weight
@@ -96,12 +104,12 @@ class Popularity(BaseRecall):
         self.genre_lists = None if genres is None else GenreLists(genres, stored["genres"], self.weight)
 
 
-def _decayed_counts(events: Interactions, half_life_days: float | None) -> FloatArray:
-    """(N,) events of each item, each counting 2^(−age / half-life)."""
+def decayed_counts(events: Interactions, half_life_days: float | None, latest: int) -> npt.NDArray[np.float64]:
+    """(N,) float64 events of each item, each counting 2^(−age / half-life) at the time ``latest``."""
     decay = None
     if half_life_days is not None:
         if events.timestamp is None:
             raise DataError("half_life_days needs timestamps, and this data has none")
-        age = (events.timestamp.max(initial=0) - events.timestamp) / SECONDS_PER_DAY
+        age = (latest - events.timestamp) / SECONDS_PER_DAY
         decay = np.exp2(-age / half_life_days)
-    return np.bincount(events.item_idx, weights=decay, minlength=events.n_items).astype(np.float32)
+    return np.bincount(events.item_idx, weights=decay, minlength=events.n_items).astype(np.float64)

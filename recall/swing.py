@@ -6,16 +6,19 @@ weights of the users follow Alibaba's Alink: (n + user_smoothing)^−user_dampin
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit, prange
 from pydantic import Field
 from scipy import sparse
 
 from recall.greatest import greatest_in_blocks, write_greatest
 from recall.similarity import ItemSimilarityConfig, ItemSimilarityRecall
-from recall.unique_events import latest_of_each_item
+from recall.unique_events import latest_distinct
 from reccore import Interactions, RunOptions, TrainingData
-from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
+from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions, row_of_each
 
 ITEMS_PER_BLOCK = 256
 
@@ -72,41 +75,94 @@ def swing_similarity(
 ) -> sparse.csr_matrix:
     """(N, N) float32 CSR with at most ``neighbours`` positive entries per row, none on the diagonal."""
     n_items = interactions.n_items
-    latest = interactions.latest(config.history_cap)
-    kept = latest_of_each_item(latest.user_offsets, latest.item_idx, n_items)
-    items = latest.item_idx[kept].astype(np.int32)
-    users = latest.user_idx[kept]
-    lengths = np.bincount(users, minlength=latest.n_users)
-    weight = (np.maximum(lengths, 1) + config.user_smoothing) ** -config.user_damping
+    offsets, items = latest_distinct(interactions, config.history_cap)
     n_users = np.bincount(items, minlength=n_items)
-    item_offsets, drawn, share = _users_of_items(users, items, n_users, config.users_per_item, seed)
-    from_item = np.maximum(n_users, 1) ** -config.source_damping / share
-    to_item = np.maximum(n_users, 1) ** -config.popularity_damping
-    n_kept = min(config.neighbours, max(n_items - 1, 1))
-    offsets = offsets_from_lengths(lengths)
+    item_offsets, drawn = _users_of_items(row_of_each(offsets), items, n_users, config.users_per_item, seed)
+    items = items.astype(np.int32)
+    terms = SwingTerms.of(np.diff(offsets), n_users, config)
 
     def similar(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        part = item_offsets[start : stop + 1]
-        return _block(start, part, drawn, offsets, items, weight, config.alpha, from_item, to_item, n_kept)
+        return swing_block(start, item_offsets[start : stop + 1], drawn, offsets, items, terms)
 
     return greatest_in_blocks(similar, n_items, ITEMS_PER_BLOCK, "swing" if progress else None)
 
 
+def draws(seed: int, start: int, n: int) -> npt.NDArray[np.float64]:
+    """Numbers in [0, 1) of ``n`` events from the place ``start`` on; users of the least numbers are drawn."""
+    return np.random.Generator(np.random.PCG64(seed).advance(start)).random(n)
+
+
 def _users_of_items(
-    users: IntArray, items: np.ndarray, n_users: IntArray, cap: int, seed: int
-) -> tuple[IntArray, IntArray, np.ndarray]:
+    users: IntArray, items: IntArray, n_users: IntArray, cap: int, seed: int
+) -> tuple[IntArray, IntArray]:
     """At most ``cap`` of the ``n_users`` (N,) users of each item, drawn without replacement.
 
     Returns:
-        (N+1,) offsets, (D,) users of every item, increasing, and (N,) the share of the pairs of its users that lie
-        among the drawn ones.
+        (N+1,) offsets, and (D,) users of every item, increasing.
     """
-    order = np.lexsort((np.random.default_rng(seed).random(len(items)), items))
+    order = np.lexsort((draws(seed, 0, len(items)), items))
     n_drawn = np.minimum(n_users, cap)
     drawn = order[ragged_positions(offsets_from_lengths(n_users)[:-1], n_drawn)]
     drawn = drawn[np.lexsort((users[drawn], items[drawn]))]
-    pairs, drawn_pairs = (np.maximum(n * (n - 1), 1) for n in (n_users, n_drawn))
-    return offsets_from_lengths(n_drawn), users[drawn], drawn_pairs / pairs
+    return offsets_from_lengths(n_drawn), users[drawn]
+
+
+@dataclass(frozen=True, eq=False)
+class SwingTerms:
+    """Weights of users and items, and the options of the sum.
+
+    Attributes:
+        weight: (U,) weights of the users.
+        from_item: (N,) factor of the similarities of an item; scales the sum over drawn users to all.
+        to_item: (N,) factor of the similarities to an item.
+        alpha: added to the number of shared items.
+        neighbours: similar items kept for each item.
+    """
+
+    weight: npt.NDArray[np.float64]
+    from_item: npt.NDArray[np.float64]
+    to_item: npt.NDArray[np.float64]
+    alpha: float
+    neighbours: int
+
+    @classmethod
+    def of(cls, lengths: IntArray, n_users: IntArray, config: SwingConfig) -> SwingTerms:
+        """For users with ``lengths`` (U,) items, and items with ``n_users`` (N,) users."""
+        n_drawn = np.minimum(n_users, config.users_per_item)
+        pairs, drawn_pairs = (np.maximum(n * (n - 1), 1) for n in (n_users, n_drawn))
+        return cls(
+            weight=(np.maximum(lengths, 1) + config.user_smoothing) ** -config.user_damping,
+            from_item=np.maximum(n_users, 1) ** -config.source_damping / (drawn_pairs / pairs),
+            to_item=np.maximum(n_users, 1) ** -config.popularity_damping,
+            alpha=config.alpha,
+            neighbours=config.neighbours,
+        )
+
+
+def swing_block(
+    start: int,
+    item_offsets: IntArray,
+    drawn: IntArray,
+    user_offsets: IntArray,
+    user_items: IntArray,
+    terms: SwingTerms,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours of the items from ``start`` on.
+
+    Args:
+        start: the first item.
+        item_offsets: (R+1,) offsets into ``drawn`` of the R items.
+        drawn: users of each item, increasing.
+        user_offsets: (U+1,) offsets into ``user_items``; only those of drawn users are read.
+        user_items: int32 items of each user.
+        terms: what is known of users and items.
+
+    Returns:
+        (R, K) neighbours, -1 = none, and (R, K) float32 similarities, best first.
+    """
+    n_kept = min(terms.neighbours, max(len(terms.to_item) - 1, 1))
+    of_items = (terms.from_item, terms.to_item, n_kept)
+    return _block(start, item_offsets, drawn, user_offsets, user_items, terms.weight, terms.alpha, *of_items)
 
 
 @njit(parallel=True, cache=True)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from reccore.arrays import BoolArray, IntArray
+from reccore import Interactions
+from reccore.arrays import BoolArray, IntArray, offsets_from_lengths
+
+
+def latest_distinct(interactions: Interactions, cap: int) -> tuple[IntArray, IntArray]:
+    """Each user's latest ``cap`` events, of repeated items the latest: offsets (U+1,) and items."""
+    latest = interactions.latest(cap)
+    kept = latest_of_each_item(latest.user_offsets, latest.item_idx, latest.n_items)
+    return offsets_from_lengths(kept)[latest.user_offsets], latest.item_idx[kept]
 
 
 @njit(cache=True)

@@ -148,8 +148,8 @@ def _held(folder: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def replace_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder, which replaces ``path`` if the block ends without an error.
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path``, which is deleted at the end if it is still there.
 
     The folder is locked meanwhile, so that ``remove_abandoned`` of another process keeps it.
     """
@@ -161,11 +161,20 @@ def replace_folder(path: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 lock.enter_context(_held(temporary))
             yield temporary
-        if path.exists():
-            path.rename(path.with_name(f".{path.name}.previous"))
-        temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling folder, which replaces ``path`` if the block ends without an error."""
+    try:
+        with temporary_folder(path) as temporary:
+            yield temporary
+            if path.exists():
+                path.rename(path.with_name(f".{path.name}.previous"))
+            temporary.rename(path)
+    finally:
         recover_bundle(path)  # deletes the previous folder, or restores it if the second rename failed
 
 

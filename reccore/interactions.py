@@ -221,8 +221,13 @@ class Interactions:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> Interactions:
-        """Memory-map what ``save`` wrote."""
+    def load(cls, folder: Path, users: tuple[int, int] | None = None) -> Interactions:
+        """Memory-map what ``save`` wrote.
+
+        Args:
+            folder: of the two files.
+            users: only the users from the first number on up to, without, the second; they are counted from 0 then.
+        """
         import pyarrow as pa
         from pyarrow import feather
 
@@ -232,12 +237,17 @@ class Interactions:
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"cannot read interactions in {folder}: {error}") from error
 
+        user_offsets, rows = _mapped(offsets, "user_offsets"), slice(None)
+        if users is not None:
+            user_offsets = user_offsets[users[0] : users[1] + 1]
+            rows = slice(int(user_offsets[0]), int(user_offsets[-1]))
+            user_offsets = user_offsets - user_offsets[0]
         return cls(
-            user_offsets=_mapped(offsets, "user_offsets"),
-            item_idx=_mapped(table, "item_idx"),
+            user_offsets=user_offsets,
+            item_idx=_mapped(table, "item_idx")[rows],
             n_items=int(table.schema.metadata[b"n_items"]),
-            rating=_mapped(table, "rating") if "rating" in table.column_names else None,
-            timestamp=_mapped(table, "timestamp") if "timestamp" in table.column_names else None,
+            rating=_mapped(table, "rating")[rows] if "rating" in table.column_names else None,
+            timestamp=_mapped(table, "timestamp")[rows] if "timestamp" in table.column_names else None,
         )
 
 

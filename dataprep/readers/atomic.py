@@ -10,22 +10,24 @@ import pyarrow.compute as pc
 
 from dataprep.cleaning import find_years, split_genres, split_titles
 from dataprep.readers.columns import TABS, ColumnSpec, Kind, Scale
-from dataprep.readers.delimited import header_specs, read_delimited
+from dataprep.readers.delimited import DelimitedFile, header_specs
 from dataprep.readers.raw import RawData, RawTable
 from dataprep.readers.records import AGE, MOVIE, RATING, USER, column, movie_records, text, user_records
 from dataprep.schema import TIE_FILE, TIE_HASH
 
 
-def read_atomic(folder: Path, show: bool) -> RawData:
-    """Read the .inter, .item and, if present, .user file of a folder."""
+def ratings_atomic(folder: Path) -> DelimitedFile:
+    """The .inter file of a folder."""
     path = next(folder.glob("*.inter"))
-    name = path.stem
-    whole = name in {"ml-100k", "ml-1m"}
+    scale = Scale.WHOLE_STARS if path.stem in {"ml-100k", "ml-1m"} else Scale.HALF_STARS
     time = ColumnSpec("timestamp", Kind.FLOAT_TIME)
     known = {"user_id:token": USER, "item_id:token": MOVIE, "rating:float": RATING, "timestamp:float": time}
-    ratings = _read_atomic_file(
-        path, known, ("userId", "movieId"), show, Scale.WHOLE_STARS if whole else Scale.HALF_STARS
-    )
+    return _atomic_file(path, known, ("userId", "movieId"), scale)
+
+
+def read_atomic(folder: Path, ratings: RawTable, show: bool) -> RawData:
+    """Ratings with the .item and, if present, .user file of a folder."""
+    path = next(folder.glob("*.inter"))
     known = {
         "item_id:token": MOVIE,
         "movie_title:token_seq": text("title"),
@@ -33,7 +35,7 @@ def read_atomic(folder: Path, show: bool) -> RawData:
         "class:token_seq": text("genres"),
         "genre:token_seq": text("genres"),
     }
-    raw = _read_atomic_file(path.with_suffix(".item"), known, ("movieId", "title", "genres"), show)
+    raw = _atomic_file(path.with_suffix(".item"), known, ("movieId", "title", "genres")).read(show)
     title, year = split_titles(column(raw, "title"), unknown_words=True)
     if "year" in raw.table.column_names:  # "V" for one film, whose year is still in the title
         year = pc.coalesce(year, find_years(column(raw, "year")))
@@ -47,18 +49,16 @@ def read_atomic(folder: Path, show: bool) -> RawData:
             "occupation:token": text("occupation"),
             "zip_code:token": text("zip"),
         }
-        users = _read_atomic_file(
-            path.with_suffix(".user"), known, ("userId", "age", "gender", "occupation", "zip"), show
-        )
+        required = ("userId", "age", "gender", "occupation", "zip")
+        users = _atomic_file(path.with_suffix(".user"), known, required).read(show)
         users = user_records(users, column(users, "occupation"))
     return RawData("atomic", _atomic_tie_order(ratings), ratings, movies, users)
 
 
-def _read_atomic_file(
-    path: Path, known: dict[str, ColumnSpec], required: tuple[str, ...], show: bool, scale: Scale = Scale.ANY
-) -> RawTable:
-    specs = header_specs(path, known, required, separator="\t")
-    return read_delimited(path, replace(TABS, skip=1), specs, scale=scale, show=show)
+def _atomic_file(
+    path: Path, known: dict[str, ColumnSpec], required: tuple[str, ...], scale: Scale = Scale.ANY
+) -> DelimitedFile:
+    return DelimitedFile(path, replace(TABS, skip=1), header_specs(path, known, required, separator="\t"), scale)
 
 
 def _atomic_tie_order(ratings: RawTable) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,36 @@ from reccore.errors import DataError
 from reccore.progress import progress
 
 _UNIT_SEPARATOR = "\x1f"  # replaces separators of several characters; occurs in no title
+
+
+@dataclass(frozen=True)
+class DelimitedFile:
+    """A text file and how to read it.
+
+    Attributes:
+        path: the file.
+        dialect: its text format.
+        specs: all columns of the file, in order.
+        scale: valid ratings.
+    """
+
+    path: Path
+    dialect: Dialect
+    specs: Sequence[ColumnSpec]
+    scale: Scale = Scale.ANY
+
+    def read(self, show: bool) -> RawTable:
+        """``read_delimited`` of this file."""
+        return read_delimited(self.path, self.dialect, self.specs, scale=self.scale, show=show)
+
+    def empty(self) -> pa.Table:
+        """The columns, without rows."""
+        return self.parse(TextBlock(b"", 1, 0), RejectedRows())[0]
+
+    def parse(self, block: TextBlock, rejects: RejectedRows) -> tuple[pa.Table, IntArray]:
+        """Valid rows of one block and their line numbers; ``rejects`` receives the others."""
+        table, at = _parse(block, self.dialect, self.specs, rejects)
+        return check_values(table, self.specs, at, rejects, self.scale)
 
 
 def read_delimited(
@@ -45,34 +76,37 @@ def read_delimited(
     Raises:
         DataError: the file cannot be read or holds no rows.
     """
-    rejects = RejectedRows()
+    file, rejects = DelimitedFile(path, dialect, specs, scale), RejectedRows()
     tables, lines = [], []
     size = path.stat().st_size if path.is_file() and not is_compressed(path) else None
     unfinished = -1  # number of a last line without an end
     with progress(f"read {path.name}", size, unit="B", enabled=show) as advance:
         for block in line_blocks(path, skip=dialect.skip, size=block_bytes):
-            table, at = _parse(block, dialect, specs, rejects)
-            table, at = check_values(table, specs, at, rejects, scale)
+            table, at = file.parse(block, rejects)
             tables.append(table)
             lines.append(at)
             advance(len(block.data))
             if not block.data.endswith(b"\n"):
                 unfinished = block.first_line + block.n_lines - 1
     if not tables or sum(map(len, lines)) + len(rejects) == 0:
-        raise DataError(f"{path} is empty: no rows" + (" after the header" if dialect.skip else ""))
-    _check_end(path, unfinished, rejects)
+        raise no_rows(path, dialect)
+    if unfinished >= 0:
+        check_end(path, unfinished, any(unfinished in part for part in rejects.lines))
     if len(rejects):
         logger.warning("{}: {:,} rows rejected", path.name, len(rejects))
     return RawTable(path, pa.concat_tables(tables), np.concatenate(lines), rejects)
 
 
-def _check_end(path: Path, unfinished: int, rejects: RejectedRows) -> None:
-    """Refuse a file that was cut in the middle of a line, and warn of one that may have been."""
-    if unfinished < 0:
-        return
-    if any(unfinished in lines for lines in rejects.lines):
+def no_rows(path: Path, dialect: Dialect) -> DataError:
+    """The error of a file without rows."""
+    return DataError(f"{path} is empty: no rows" + (" after the header" if dialect.skip else ""))
+
+
+def check_end(path: Path, line: int, rejected: bool) -> None:
+    """Refuse a file whose last ``line`` has no line end and is invalid, and warn if it is valid."""
+    if rejected:
         raise DataError(
-            f"{path} ends in the middle of line {unfinished}, so it has been cut short; download or export it again"
+            f"{path} ends in the middle of line {line}, so it has been cut short; download or export it again"
         )
     logger.warning("{}: the last line has no line end; if the file was cut short, that row is wrong", path.name)
 

@@ -10,20 +10,35 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataprep.readers.atomic import read_atomic
-from dataprep.readers.movielens import read_1m, read_10m, read_100k, read_csv
-from dataprep.readers.raw import RawData
+from dataprep.readers.atomic import ratings_atomic, read_atomic
+from dataprep.readers.delimited import DelimitedFile
+from dataprep.readers.movielens import (
+    ratings_1m,
+    ratings_10m,
+    ratings_100k,
+    ratings_csv,
+    read_1m,
+    read_10m,
+    read_100k,
+    read_csv,
+)
+from dataprep.readers.raw import RawData, RawTable
 from reccore.errors import DataError
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout: its name, required and optional files, and reader."""
+    """A layout: its name, required and optional files, how to read its ratings, and reader of the other tables."""
 
     name: str
     files: tuple[str, ...]
     optional: tuple[str, ...]
-    read: Callable[[Path, bool], RawData] = field(repr=False)
+    ratings: Callable[[Path], DelimitedFile] = field(repr=False)
+    complete: Callable[[Path, RawTable, bool], RawData] = field(repr=False)
+
+    def read(self, folder: Path, show: bool) -> RawData:
+        """Read all files."""
+        return self.complete(folder, self.ratings(folder).read(show), show)
 
 
 def find_layout(folder: Path) -> tuple[Layout, Path]:
@@ -60,17 +75,17 @@ def source_files(folder: Path) -> list[Path]:
 
 def _recognise(folder: Path) -> Layout | None:
     if (folder / "u.data").is_file() or (folder / "u.item").is_file():
-        return Layout("ml-100k", ("u.data", "u.item", "u.user"), ("u.genre",), read_100k)
+        return Layout("ml-100k", ("u.data", "u.item", "u.user"), ("u.genre",), ratings_100k, read_100k)
     if (folder / "ratings.dat").is_file() or (folder / "movies.dat").is_file():
         if (folder / "users.dat").is_file() or ("1m" in folder.name and not (folder / "tags.dat").is_file()):
-            return Layout("ml-1m", ("ratings.dat", "movies.dat", "users.dat"), (), read_1m)
-        return Layout("ml-10m", ("ratings.dat", "movies.dat"), ("tags.dat",), read_10m)
+            return Layout("ml-1m", ("ratings.dat", "movies.dat", "users.dat"), (), ratings_1m, read_1m)
+        return Layout("ml-10m", ("ratings.dat", "movies.dat"), ("tags.dat",), ratings_10m, read_10m)
     if (folder / "ratings.csv").is_file() or (folder / "movies.csv").is_file():
-        return Layout("csv", ("ratings.csv", "movies.csv"), ("links.csv", "tags.csv"), read_csv)
+        return Layout("csv", ("ratings.csv", "movies.csv"), ("links.csv", "tags.csv"), ratings_csv, read_csv)
     atomic = sorted(folder.glob("*.inter"))
     if len(atomic) > 1:
         raise DataError(f"{folder} has several .inter files: {', '.join(path.name for path in atomic)}; keep one")
     if atomic:
         stem = atomic[0].stem
-        return Layout("atomic", (f"{stem}.inter", f"{stem}.item"), (f"{stem}.user",), read_atomic)
+        return Layout("atomic", (f"{stem}.inter", f"{stem}.item"), (f"{stem}.user",), ratings_atomic, read_atomic)
     return None

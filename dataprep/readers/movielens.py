@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from dataprep.cleaning import ML_1M_OCCUPATIONS, find_years, genres_from_flags, split_titles
 from dataprep.readers.columns import CSV, DOUBLE_COLONS, PIPES, TABS, ColumnSpec, Kind, Scale
-from dataprep.readers.delimited import header_specs, read_delimited
+from dataprep.readers.delimited import DelimitedFile, header_specs, read_delimited
 from dataprep.readers.raw import RawData, RawTable
 from dataprep.readers.records import (
     AGE,
@@ -36,12 +36,16 @@ _ML_100K_GENRES = (
 )  # fmt: skip
 
 
-def read_100k(folder: Path, show: bool) -> RawData:
-    """Read ml-100k: u.data, u.item with a flag for each genre, u.user.
+_RATING_COLUMNS = (USER, MOVIE, RATING, TIME)
 
-    ``u.data`` is randomly ordered (README of ml-100k), so its order decides ties but is not the order of events.
-    """
-    ratings = read_delimited(folder / "u.data", TABS, (USER, MOVIE, RATING, TIME), scale=Scale.WHOLE_STARS, show=show)
+
+def ratings_100k(folder: Path) -> DelimitedFile:
+    """u.data of ml-100k, randomly ordered (its README), so its order decides ties but is not the order of events."""
+    return DelimitedFile(folder / "u.data", TABS, _RATING_COLUMNS, Scale.WHOLE_STARS)
+
+
+def read_100k(folder: Path, ratings: RawTable, show: bool) -> RawData:
+    """Ratings of ml-100k with u.item, which has a flag for each genre, and u.user."""
     flags = [ColumnSpec(f"genre {i}", Kind.OPTIONAL_INT) for i in range(len(_ML_100K_GENRES))]
     path = folder / "u.item"
     head = (MOVIE, text("title"), text("date"), skip("video date"), skip("address"))
@@ -55,12 +59,6 @@ def read_100k(folder: Path, show: bool) -> RawData:
     specs = (USER, AGE, text("gender"), text("occupation"), text("zip"))
     users = read_delimited(path, text_dialect(path, PIPES), specs, show=show)
     return RawData("ml-100k", TIE_FILE, ratings, movies, user_records(users, column(users, "occupation")))
-
-
-def _read_dat(folder: Path, scale: Scale, show: bool) -> tuple[RawTable, RawTable]:
-    specs = (USER, MOVIE, RATING, TIME)
-    ratings = read_delimited(folder / "ratings.dat", DOUBLE_COLONS, specs, scale=scale, show=show)
-    return ratings, read_movies_dat(folder / "movies.dat", show)
 
 
 def read_movies_dat(path: Path, show: bool) -> RawTable:
@@ -78,16 +76,25 @@ def read_users_dat(path: Path, show: bool) -> RawTable:
     return user_records(users, pa.array(ML_1M_OCCUPATIONS).take(column(users, "occupation")))
 
 
-def read_1m(folder: Path, show: bool) -> RawData:
-    """Read ml-1m: ratings.dat, movies.dat, users.dat."""
-    ratings, movies = _read_dat(folder, Scale.WHOLE_STARS, show)
+def ratings_1m(folder: Path) -> DelimitedFile:
+    """ratings.dat of ml-1m, in the order of events."""
+    return DelimitedFile(folder / "ratings.dat", DOUBLE_COLONS, _RATING_COLUMNS, Scale.WHOLE_STARS)
+
+
+def read_1m(folder: Path, ratings: RawTable, show: bool) -> RawData:
+    """Ratings of ml-1m with movies.dat and users.dat."""
+    movies = read_movies_dat(folder / "movies.dat", show)
     return RawData("ml-1m", TIE_FILE, ratings, movies, read_users_dat(folder / "users.dat", show))
 
 
-def read_10m(folder: Path, show: bool) -> RawData:
-    """Read ml-10m: ratings.dat, which is sorted by id, movies.dat and, if present, tags.dat."""
-    ratings, movies = _read_dat(folder, Scale.HALF_STARS, show)
-    tags = None
+def ratings_10m(folder: Path) -> DelimitedFile:
+    """ratings.dat of ml-10m, sorted by id."""
+    return DelimitedFile(folder / "ratings.dat", DOUBLE_COLONS, _RATING_COLUMNS, Scale.HALF_STARS)
+
+
+def read_10m(folder: Path, ratings: RawTable, show: bool) -> RawData:
+    """Ratings of ml-10m with movies.dat and, if present, tags.dat."""
+    movies, tags = read_movies_dat(folder / "movies.dat", show), None
     path = folder / "tags.dat"
     if path.is_file():
         specs = (USER, MOVIE, text("tag"), TIME)
@@ -99,21 +106,24 @@ def _tags(raw: RawTable) -> RawTable:
     return replace(raw, table=raw.table.select(TAGS_SCHEMA.names).cast(TAGS_SCHEMA))
 
 
-def read_csv(folder: Path, show: bool) -> RawData:
-    """Read ml-latest-small, ml-20m or a later release: .csv files, sorted by id."""
+def _csv_file(path: Path, *specs: ColumnSpec, scale: Scale = Scale.ANY) -> DelimitedFile:
+    known = {spec.name: spec for spec in specs}
+    return DelimitedFile(path, CSV, header_specs(path, known, list(known)), scale)
 
-    def read(name: str, *specs: ColumnSpec, scale: Scale = Scale.ANY) -> RawTable:
-        path = folder / name
-        known = {spec.name: spec for spec in specs}
-        return read_delimited(path, CSV, header_specs(path, known, list(known)), scale=scale, show=show)
 
-    ratings = read("ratings.csv", USER, MOVIE, RATING, TIME, scale=Scale.HALF_STARS)
-    movies = piped_movie_records(read("movies.csv", MOVIE, text("title"), text("genres")))
+def ratings_csv(folder: Path) -> DelimitedFile:
+    """ratings.csv of ml-latest-small, ml-20m or a later release, sorted by id."""
+    return _csv_file(folder / "ratings.csv", *_RATING_COLUMNS, scale=Scale.HALF_STARS)
+
+
+def read_csv(folder: Path, ratings: RawTable, show: bool) -> RawData:
+    """Ratings of ml-latest-small, ml-20m or a later release with movies.csv and, if present, links.csv and tags.csv."""
+    movies = piped_movie_records(_csv_file(folder / "movies.csv", MOVIE, text("title"), text("genres")).read(show))
     links = tags = None
     if (folder / "links.csv").is_file():
         imdb, tmdb = ColumnSpec("imdbId", Kind.OPTIONAL_INT), ColumnSpec("tmdbId", Kind.OPTIONAL_INT)
-        links = read("links.csv", MOVIE, imdb, tmdb)
+        links = _csv_file(folder / "links.csv", MOVIE, imdb, tmdb).read(show)
         links = replace(links, table=links.table.select(LINKS_SCHEMA.names).cast(LINKS_SCHEMA))
     if (folder / "tags.csv").is_file():
-        tags = _tags(read("tags.csv", USER, MOVIE, text("tag"), TIME))
+        tags = _tags(_csv_file(folder / "tags.csv", USER, MOVIE, text("tag"), TIME).read(show))
     return RawData("csv", TIE_HASH, ratings, movies, links=links, tags=tags)

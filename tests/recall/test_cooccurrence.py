@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from recall.cooccurrence import top_neighbours
+from recall.cooccurrence import NeighbourRule, neighbours_of_block, top_neighbours
 from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
 
 N_ITEMS = 13
@@ -39,9 +41,7 @@ def test_pairs_within_the_window_are_counted(window: int, shrinkage: float) -> N
     rng = np.random.default_rng(1)
     weight = rng.uniform(0.5, 2.0, len(offsets) - 1).astype(np.float32)
     norm = rng.uniform(0.5, 2.0, N_ITEMS).astype(np.float32)
-    found = top_neighbours(
-        offsets, items, weight=weight, norm=norm, neighbours=N_ITEMS, window=window, shrinkage=shrinkage
-    )
+    found = top_neighbours(offsets, items, weight=weight, norm=norm, pairs=NeighbourRule(N_ITEMS, window, shrinkage))
     expected = counted(offsets, items, weight, window) / (np.outer(norm, norm) + shrinkage)
     np.testing.assert_allclose(found.toarray(), expected, rtol=1e-5, atol=1e-7)
     assert found.has_sorted_indices
@@ -54,7 +54,7 @@ def test_pairs_count_by_their_distance(window: int) -> None:
     norm = np.ones(N_ITEMS, dtype=np.float32)
     by_distance = (1.0 / np.arange(1, window + 2)).astype(np.float32)
     found = top_neighbours(
-        offsets, items, weight=weight, norm=norm, neighbours=N_ITEMS, window=window, pair_weight=by_distance
+        offsets, items, weight=weight, norm=norm, pairs=NeighbourRule(N_ITEMS, window, pair_weight=by_distance)
     )
     np.testing.assert_allclose(
         found.toarray(), counted(offsets, items, weight, window, by_distance), rtol=1e-5, atol=1e-7
@@ -66,7 +66,7 @@ def test_the_most_similar_are_kept_ties_by_item_index() -> None:
     ones = np.ones(len(offsets) - 1, dtype=np.float32)
     norm = np.ones(N_ITEMS, dtype=np.float32)
     everything = counted(offsets, items, ones, 3)
-    found = top_neighbours(offsets, items, weight=ones, norm=norm, neighbours=4, window=3)
+    found = top_neighbours(offsets, items, weight=ones, norm=norm, pairs=NeighbourRule(4, 3))
     for item in range(N_ITEMS):
         best = [other for other in np.argsort(-everything[item], kind="stable")[:4] if everything[item, other] > 0]
         assert found[item].indices.tolist() == sorted(best)
@@ -75,7 +75,27 @@ def test_the_most_similar_are_kept_ties_by_item_index() -> None:
 def test_without_pairs_the_matrix_is_empty() -> None:
     nothing = np.zeros(0, dtype=np.int64)
     ones = np.ones(3, dtype=np.float32)
-    empty = top_neighbours(np.zeros(4, dtype=np.int64), nothing, weight=ones, norm=ones, neighbours=5, window=2)
+    empty = top_neighbours(np.zeros(4, dtype=np.int64), nothing, weight=ones, norm=ones, pairs=NeighbourRule(5, 2))
     assert (empty.shape, empty.nnz) == ((3, 3), 0)
-    alone = top_neighbours(np.array([0, 1, 2, 3]), np.array([0, 1, 0]), weight=ones, norm=ones, neighbours=5, window=2)
+    alone = top_neighbours(
+        np.array([0, 1, 2, 3]), np.array([0, 1, 0]), weight=ones, norm=ones, pairs=NeighbourRule(5, 2)
+    )
     assert alone.nnz == 0
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 4), (4, 9), (9, N_ITEMS)])
+def test_a_block_needs_only_the_histories_of_users_who_have_its_items(start: int, stop: int) -> None:
+    offsets, items = random_histories(5)
+    rng = np.random.default_rng(3)
+    weight = rng.uniform(0.5, 2.0, len(offsets) - 1).astype(np.float32)
+    norm, pairs = rng.uniform(0.5, 2.0, N_ITEMS).astype(np.float32), NeighbourRule(3, 4)
+    whole = top_neighbours(offsets, items, weight=weight, norm=norm, pairs=pairs).toarray()
+    rows = [items[a:b] for a, b in pairwise(offsets)]
+    have = [user for user, row in enumerate(rows) if np.any((row >= start) & (row < stop))]
+    assert 0 < len(have) < len(rows)
+    part = offsets_from_lengths([len(rows[user]) for user in have]), np.concatenate([rows[user] for user in have])
+    found, values = neighbours_of_block(start, stop, *part, weight=weight[have], norm=norm, pairs=pairs)
+    expected = np.zeros((stop - start, N_ITEMS), dtype=np.float32)
+    at, slot = np.nonzero(found >= 0)
+    expected[at, found[at, slot]] = values[at, slot]
+    np.testing.assert_array_equal(expected, whole[start:stop])
