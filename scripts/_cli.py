@@ -81,6 +81,13 @@ class OneOf:
     values: Iterable[str]
 
 
+@dataclass(frozen=True)
+class Repeatable:
+    """A flag that is given once for each value, whose values may contain commas."""
+
+    metavar: str
+
+
 class RunSettings(ComponentConfig):
     """How a command runs, as opposed to what it computes."""
 
@@ -217,6 +224,9 @@ def _value_of_flag(info: FieldInfo) -> dict[str, Any]:
     while get_origin(kind) in (Annotated, Union, UnionType):
         kind = next(part for part in get_args(kind) if part is not NoneType)
     listed = next((part.values for part in info.metadata if isinstance(part, OneOf)), None)
+    repeatable = next((part for part in info.metadata if isinstance(part, Repeatable)), None)
+    if repeatable is not None:
+        return {"action": "append", "metavar": repeatable.metavar}
     if get_origin(kind) is Literal:
         listed = get_args(kind)
     if listed is not None:

@@ -4,6 +4,7 @@ Writes <data_dir>/processed/two_tower/.
 
     PYTHONPATH=. python scripts/prepare_two_tower_data.py
     PYTHONPATH=. python scripts/prepare_two_tower_data.py --protocol global_time
+    PYTHONPATH=. python scripts/prepare_two_tower_data.py --engine spark
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ if find_spec("reccore") is None:
     )
     sys.exit(2)
 
-import numpy as np
 from pydantic import Field
 
-from reccore import ComponentConfig
 from scripts._cli import facts_text, parse_command, run
+from scripts._engine import EngineSettings
 
 
-class PrepareSettings(ComponentConfig):
+class PrepareSettings(EngineSettings):
     """Options of the command."""
 
     protocol: str = Field(
@@ -36,24 +36,28 @@ class PrepareSettings(ComponentConfig):
 
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, PrepareSettings)
-    from dataprep.prepare import prepare
+    from dataprep.prepare import Prepared, prepare
     from dataprep.splits import parse_protocol
 
     protocol, space = parse_protocol(command.settings.protocol), command.workspace
-    prepared = prepare(space, protocol)
-    prepared.save(space.prepared)
-    split = prepared.split
-    test = split.test()
+    if command.settings.engine == "spark":
+        from spark.prepare import prepare as prepare_on_spark
+
+        with command.settings.spark() as spark:
+            prepare_on_spark(spark, space, protocol)
+        split = Prepared.load(space.prepared).split
+    else:
+        prepared = prepare(space, protocol)
+        prepared.save(space.prepared)
+        split = prepared.split
     result = {
         "path": str(space.prepared),
         "protocol": protocol.name,
         "users": split.interactions.n_users,
         "items": split.interactions.n_items,
         "fit_events": int(split.fit_stop.sum()),
-        "valid_targets": len(split.valid().target_idx),
-        "test_targets": len(test.target_idx),
-        "test_users": len(np.unique(test.queries.user_idx)),
-        "tied_targets": None if test.tied is None or len(test) == 0 else round(float(test.tied.mean()), 4),
+        "valid_targets": split.n_valid_targets,
+        **split.test_facts(),
     }
     command.emit(result, facts_text(result))
 

@@ -10,6 +10,7 @@ docs/own_data.md goes from a shop's log to recommendations.
     PYTHONPATH=. python scripts/run_preprocessing.py --interactions events.csv --items items.parquet --users users.csv
     PYTHONPATH=. python scripts/run_preprocessing.py --interactions log.csv.gz --columns user=client,item=sku,time=at
     PYTHONPATH=. python scripts/run_preprocessing.py --item_vectors cover=covers.npy:covers.csv
+    PYTHONPATH=. python scripts/run_preprocessing.py --engine spark --spark_conf spark.driver.memory=4g
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if find_spec("reccore") is None:
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -34,13 +35,14 @@ from reccore.errors import ConfigError, DataError, NotReadyError
 from reccore.options import RunOptions
 from reccore.workspace import Workspace
 from scripts._cli import Names, parse_command, run
+from scripts._engine import EngineSettings
 from scripts._input import ColumnPairs, EventFileSettings
 
 if TYPE_CHECKING:
     from dataprep.preprocess import PreprocessReport
 
 
-class PreprocessSettings(EventFileSettings):
+class PreprocessSettings(EventFileSettings, EngineSettings):
     """Options of the command."""
 
     dataset: str | None = Field(default=None, description="folder under raw/, needed where there are several")
@@ -121,6 +123,8 @@ def _preprocess(settings: PreprocessSettings, space: Workspace, options: RunOpti
     )
     events = settings.event_file(settings.interactions)
     if events is not None:
+        if settings.engine != "local":
+            raise ConfigError("--engine spark reads the MovieLens layouts; leave it out with --interactions FILE")
         if settings.dataset is not None:
             raise ConfigError("give --dataset or --interactions, not both")
         return preprocess_own(
@@ -136,14 +140,18 @@ def _preprocess(settings: PreprocessSettings, space: Workspace, options: RunOpti
     if settings.items is not None or settings.users is not None:
         raise ConfigError("--items and --users belong to own data: give --interactions FILE too")
     source = only_dataset(space.raw, settings.dataset)
-    return preprocess(
-        source,
-        space.processed,
-        item_vectors=item_vectors,
-        user_vectors=user_vectors,
-        max_reject_share=share,
-        options=options,
-    )
+    rest: dict[str, Any] = {
+        "item_vectors": item_vectors,
+        "user_vectors": user_vectors,
+        "max_reject_share": share,
+        "options": options,
+    }
+    if settings.engine == "spark":
+        from spark.preprocess import preprocess as preprocess_on_spark
+
+        with settings.spark() as spark:
+            return preprocess_on_spark(spark, source, space.processed, **rest)
+    return preprocess(source, space.processed, **rest)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -10,6 +10,7 @@
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --item_features price,brand --user_features segment
     PYTHONPATH=. python scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192 --resume
     PYTHONPATH=. torchrun --nproc_per_node=2 scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192
+    PYTHONPATH=. python scripts/train_recall.py --model itemcf --engine spark --master yarn
 
 A training that takes epochs writes a checkpoint after each epoch and every 10 minutes, and curves for
 `tensorboard --logdir <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume continues.
@@ -29,18 +30,24 @@ if find_spec("reccore") is None:
     print("error: run it from the repository's root, as PYTHONPATH=. python scripts/train_recall.py", file=sys.stderr)
     sys.exit(2)
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from recall import CHANNELS
-from reccore import ComponentConfig, ConfigError
+from reccore import ComponentConfig, ConfigError, Workspace
 from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, parse_command, resume_hint, run
+from scripts._engine import EngineSettings
 from scripts._input import InputSettings
 
+if TYPE_CHECKING:
+    from pipeline.fitting import Engine
 
-class TrainRecallSettings(InputSettings, TrainingSettings):
+
+class TrainRecallSettings(InputSettings, TrainingSettings, EngineSettings):
     """Options of the command; all others are the channel's."""
 
     model: Annotated[str | None, OneOf(CHANNELS)] = Field(default=None, description="which channel")
@@ -98,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ConfigError(f"--model is missing; known: {', '.join(CHANNELS)}")
     from pipeline.fitting import train_channel
 
-    with resume_hint(space.checkpoint(job.name or job.model)):
+    with resume_hint(space.checkpoint(job.name or job.model)), _engine(job, space) as engine:
         result = train_channel(
             space,
             job.model,
@@ -107,10 +114,24 @@ def main(argv: list[str] | None = None) -> None:
             input_file=job.input_file,
             protocol=job.protocol,
             item_graph=job.item_adj,
+            engine=engine,
             options=command.options,
         )
     if result:  # of several ranks the first one reports
         command.emit(result, _text(result))
+
+
+@contextmanager
+def _engine(job: TrainRecallSettings, space: Workspace) -> Iterator[Engine | None]:
+    """What fits the model; None = this process."""
+    if job.engine == "local":
+        yield None
+        return
+    from spark.engine import SparkEngine, check_model
+
+    check_model(str(job.model))
+    with job.spark() as spark:
+        yield SparkEngine(spark, space)
 
 
 def _text(result: dict[str, Any]) -> str:
