@@ -185,7 +185,7 @@ def test_the_chain_goes_on_from_the_bundles(
         manifest = json.loads((csv.spark.model(model) / "manifest.json").read_text())
         assert (manifest["engine"], manifest["component"]) == ("spark", model)
         assert not any(name.endswith((".pkl", ".pickle")) for name in manifest["files"])
-    build_pipeline.main(["--set", "pipeline.channels=itemcf,popularity", *root])
+    build_pipeline.main(["--set", 'channels=["itemcf", "popularity"]', *root])
     capsys.readouterr()
     recommend.main(["--user", "7", "--k", "5", "--json", *root])
     films = json.loads(capsys.readouterr().out)["recommendations"]
