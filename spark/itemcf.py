@@ -9,7 +9,7 @@ import pyarrow as pa
 from scipy import sparse
 
 from recall.cooccurrence import neighbours_of_block
-from recall.itemcf import ItemCF, ItemCFConfig, pair_rule, user_weights, weight_sums
+from recall.itemcf import ItemCF, ItemCFConfig, neighbour_rule, norms_of, user_weights, weight_sums, weighted_histories
 from recall.unique_events import latest_distinct
 from reccore import Holdout, Interactions, RunOptions, TrainingData
 from reccore.arrays import ragged_positions
@@ -37,13 +37,12 @@ def item_similarity(events: FitEvents, config: ItemCFConfig) -> sparse.csr_matri
     """``recall.itemcf.item_similarity``."""
 
     def sums(part: Interactions) -> tuple[np.ndarray, ...]:
-        offsets, items = latest_distinct(part, config.history_cap)
-        weight = user_weights(np.diff(offsets), config)
-        return weight_sums(offsets, items, weight, part.n_items), np.bincount(items, minlength=part.n_items)
+        kept = weighted_histories(part, config)
+        return weight_sums(kept, part.n_items), np.bincount(kept.items, minlength=part.n_items)
 
     total, counts = item_sums(events, sums, "norms", 2)
     starts = block_starts(events, counts)
-    norm = events.spark.sparkContext.broadcast(np.sqrt(total).astype(np.float32))
+    norm = events.spark.sparkContext.broadcast(norms_of(total))
 
     def histories(first: int, part: Interactions) -> Iterator[pa.Table]:
         offsets, items = latest_distinct(part, config.history_cap)
@@ -63,7 +62,7 @@ def item_similarity(events: FitEvents, config: ItemCFConfig) -> sparse.csr_matri
             items,
             weight=weight,
             norm=norm.value,
-            pairs=pair_rule(config),
+            pairs=neighbour_rule(config),
         )
 
     return similarity_matrix(events, events.map_users(histories, HISTORIES), neighbours, starts, "itemcf")
