@@ -19,6 +19,8 @@ from reccore import Candidates
 from reccore.arrays import FloatArray
 
 MATCH_PREFIX = "match."
+OF_ONE = 1e-6
+"""Vectors whose lengths differ from 1 by less are taken as they are."""
 
 
 class MatchHydrator(Hydrator):
@@ -85,7 +87,9 @@ class ClosenessHydrator(Hydrator):
         self.prefix = f"{MATCH_PREFIX}{name}."
         self.latest = tuple(latest)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        self.unit = np.ascontiguousarray(np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0))
+        if np.abs(norms - 1).max(initial=0.0) > OF_ONE:  # a copy would be another 4·N·D bytes to read per request
+            vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+        self.unit = np.ascontiguousarray(vectors)
 
     def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
         lengths = sorted(set(self.latest))
