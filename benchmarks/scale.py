@@ -12,10 +12,14 @@ takes the runs that are stored there.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
+
+if sys.path[0] == str(Path(__file__).parent):
+    sys.path.remove(sys.path[0])  # Python puts it first, and files of this folder would hide packages of their names
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -139,8 +143,9 @@ def draw(runs: Estimate, path: Path) -> None:
             colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
             minutes = [cost.cpu_seconds / 60 for _, cost in found]
             gigabytes = [cost.peak_bytes / GIGABYTE for _, cost in found]
-            time.plot(events, minutes, color=colour, marker=marker, label=step)
-            memory.plot(events, gigabytes, color=colour, marker=marker, label=step)
+            line = "-" if number < len(COLOURS) else "--"
+            time.plot(events, minutes, color=colour, marker=marker, linestyle=line, label=step)
+            memory.plot(events, gigabytes, color=colour, marker=marker, linestyle=line, label=step)
         sizes = np.array(sorted(runs.runs), dtype=np.float64)
         time.plot(sizes, sizes / sizes[0] * 0.02, color="#999999", linestyle=":", label="in proportion")
         for axes, label in ((time, "CPU minutes"), (memory, "peak memory, GB")):
@@ -148,7 +153,7 @@ def draw(runs: Estimate, path: Path) -> None:
             axes.set_yscale("log")
             axes.set_xlabel("events")
             axes.set_ylabel(label)
-        time.legend(fontsize=8)
+        memory.legend(*time.get_legend_handles_labels(), fontsize=8, loc="upper left")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -155,7 +156,11 @@ class EvaluationJob:
 
     def running(self, name: str) -> RunningEvaluation:
         """A measurement of one system, to be given its candidates of each part."""
-        return RunningEvaluation(name, **_facts(self.data), ks=self.ks)
+        return RunningEvaluation(name, **self._facts, ks=self.ks)
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return _facts(self.data)
 
     def finish(self, systems: Mapping[str, RunningEvaluation]) -> dict[str, Evaluation]:
         """The measurements of systems that have been given all parts."""
