@@ -71,6 +71,11 @@ class ItemGraph:
         weights = matrix.data * np.repeat(scale, np.diff(matrix.indptr)) * scale[indices]
         return cls(matrix.indptr.astype(np.int64), indices, weights.astype(np.float32))
 
+    def resized(self, n_items: int) -> ItemGraph:
+        """The same edges among more items, the further ones isolated."""
+        indptr = np.pad(self.indptr, (0, n_items - self.n_items), mode="edge")
+        return ItemGraph(indptr, self.indices, self.weights)
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Plain arrays for a bundle."""
         return {"indptr": self.indptr, "indices": self.indices, "weights": self.weights}

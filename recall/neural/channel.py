@@ -142,7 +142,11 @@ class NeuralRecall(EmbeddingRecall):
         network over an item graph, which later events change as a whole, is fitted anew.
         """
         if self.config.item.graph is not None or before.n_events == 0:
-            return self.refit(data, options)
+            again = type(self)(self.config)
+            again._stop_after = max(self.log.best_epoch, 1)
+            if self._given_graph is not None:
+                again._refit_graph = self._given_graph.resized(data.interactions.n_items)
+            return again.fit(data, options=options)
         again = type(self)(self.config)
         again._original = self
         again._before = before

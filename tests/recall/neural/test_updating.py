@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from evaluation.metrics import per_query_metrics
 from recall import CHANNELS
@@ -118,6 +119,20 @@ def test_only_weights_of_new_rows_are_made_up(monkeypatch: pytest.MonkeyPatch) -
     assert len(ids) == N_ITEMS + 1
     assert (ids[N_ITEMS - LATE_ITEMS :] == unknown).all()
     assert updated.log is first.log  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_graph_is_that_of_all_events_or_the_given_one_with_isolated_films(given: bool) -> None:
+    old, whole, held = states()
+    if given:
+        chain = sparse.diags([np.ones(old.interactions.n_items - 1)], [1])
+        old = replace(old, item_graph=chain)
+    first = CHANNELS["two_tower"](nested(TOWER, epochs=1, item__graph={})).fit(old, options=QUIET)
+    updated = first.update(whole, old.interactions, QUIET)
+    edges = updated._graph.n_edges  # type: ignore[attr-defined]
+    assert updated._graph.n_items == N_ITEMS  # type: ignore[attr-defined]
+    assert edges == first._graph.n_edges if given else edges > first._graph.n_edges  # type: ignore[attr-defined]
+    assert updated.retrieve(held.queries, 10).item_idx.min() >= 0
 
 
 def test_later_events_by_hand() -> None:
