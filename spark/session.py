@@ -50,7 +50,7 @@ def spark_session(master: str | None = None, conf: Mapping[str, str] | None = No
         conf: settings of Spark.
 
     Raises:
-        ConfigError: pyspark or Java is missing, or Spark does not start with these settings.
+        ConfigError: pyspark or Java is missing, Spark does not start with these settings, or a job fails.
     """
     if find_spec("pyspark") is None:
         raise ConfigError(f"--engine spark needs pyspark, which is not installed: {HOW_TO_INSTALL}")
@@ -60,27 +60,49 @@ def spark_session(master: str | None = None, conf: Mapping[str, str] | None = No
 
     running = SparkSession.getActiveSession()
     if running is not None:
-        yield running
+        with _failures():
+            yield running
         return
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started Java, and knows the master
     if not submitted:
         master = master or LOCAL_MASTER
+    on_this_machine = not submitted and str(master).startswith("local")
     with java_home():
-        session = _start(master, dict(conf or {}))
+        # Settings in the program would win over the flags of spark-submit.
+        session = _start(master, ({} if submitted else _defaults(on_this_machine)) | dict(conf or {}), on_this_machine)
         try:
-            yield session
+            with _failures():
+                yield session
         finally:
             session.stop()
 
 
-def _start(master: str | None, conf: dict[str, str]) -> SparkSession:
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Log an error of Spark in full, and raise it as one sentence."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        logger.error("{}", error)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        causes = [line for line in lines if "Error: " in line or "Exception: " in line]
+        reason = (causes or lines or ["no reason given"])[-1]
+        raise ConfigError(
+            f"a job of Spark failed: {reason}; the log above has all of it. Where memory or disk is short, see "
+            "--spark_conf in docs/scale.md"
+        ) from error
+
+
+def _start(master: str | None, conf: Mapping[str, str], on_this_machine: bool) -> SparkSession:
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName("movielens-rec")
     if master is not None:
         builder = builder.master(master)
-    on_this_machine = master is not None and master.startswith("local")
-    for key, value in (_defaults(on_this_machine) | conf).items():
+    for key, value in conf.items():
         builder = builder.config(key, value)
     if on_this_machine:
         os.environ.setdefault("SPARK_LOCAL_IP", _LOOPBACK)

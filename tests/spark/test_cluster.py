@@ -17,13 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataprep.prepare import Prepared
+from dataprep.readers.own import EventFile
 from pipeline.builder import PIPELINE
 from pipeline.fitting import train_channel
 from recall import CHANNELS
-from reccore import Interactions, RunOptions, Workspace
+from reccore import ConfigError, Interactions, RunOptions, Workspace
 from scripts import build_pipeline, prepare_two_tower_data, recommend, run_preprocessing, train_recall
 from spark.engine import SPARK_CHANNELS, SparkEngine
 from spark.quantiles import SparkTimes
+from spark.session import spark_session
 from tests.dataprep.miniatures import put
 from tests.spark.hard_data import hard_csv, hard_dat
 
@@ -220,6 +222,18 @@ def _executors() -> list[psutil.Process]:
     """Processes of executors that this process has started."""
     every = psutil.Process().children(recursive=True)
     return [process for process in every if "CoarseGrainedExecutorBackend" in " ".join(process.cmdline())]
+
+
+def test_a_job_that_fails_is_one_sentence(spark: SparkSession) -> None:
+    with pytest.raises(ConfigError, match=r"a job of Spark failed: .*no such thing"), spark_session():
+        spark.range(1).selectExpr("raise_error('no such thing')").collect()
+
+
+def test_another_input_is_refused(csv: Roots, spark: SparkSession) -> None:
+    engine = SparkEngine(spark, csv.spark)
+    with pytest.raises(ConfigError, match=r"reads the prepared data and not .*ratings\.parquet; leave out --input"):
+        engine.load(EventFile(csv.spark.processed / "ratings.parquet"), None)
+    assert engine.load(EventFile(csv.spark.prepared / "train.parquet"), None).split.protocol == "leave_one_out"
 
 
 def test_every_spark_channel_is_the_local_class_of_its_name() -> None:
