@@ -20,7 +20,7 @@ from experiments import RECALL_KS
 from experiments.external_lists import HEADING, ExternalLists, facts_data, facts_table, system_name
 from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
 from experiments.merge_findings import MergeFindings, merge_text, overlap_length
-from pipeline.stages import MERGED
+from pipeline.blend import MERGED
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, RRFConfig, merge
 from recall.similarity import ItemSimilarityRecall

@@ -13,7 +13,7 @@ from evaluation.metrics import metric_name
 from evaluation.overlap import HitOverlap, overlap_of
 from evaluation.report import comparisons_table, markdown_table, metric_label
 from experiments.measuring import EvaluationJob
-from pipeline.stages import MERGED
+from pipeline.blend import MERGED
 from recall.merge import MergeConfig
 from reccore.arrays import BoolArray
 

@@ -19,6 +19,7 @@ from pipeline.config import PipelineConfig
 from pipeline.fates import Passage
 from pipeline.provenance import data_of
 from pipeline.refitting import draws_of, refit_pipeline
+from pipeline.stage_configs import ShortHistory
 from recall.popularity import Popularity
 from reccore import ConfigError, RunOptions, Workspace
 
@@ -40,7 +41,8 @@ def evaluate_new_users_pipeline(
     Args:
         workspace: data root with a pipeline.
         lengths: numbers of events N that a user has given.
-        config: of another pipeline over the same channels and ranker, to compare rules; None = as trained.
+        config: of another pipeline over the same channels and ranker, to compare rules; None = as trained. A rule that
+            was chosen in training is chosen again, since that choice may have seen the users.
         split: ``valid`` and ``test`` are different users, to choose settings on the one and report them on the other.
         min_rating: lowest rating of a target; None = every later event is one.
         short_histories: see ``train_ranker``; None = as the ranker was trained.
@@ -50,12 +52,16 @@ def evaluate_new_users_pipeline(
         ConfigError: a channel reads the query's time.
         DataError: no user has enough events, or no ratings with ``min_rating``.
     """
-    original = load_trained(workspace)
+    original, bundle = load_trained(workspace), open_pipeline(workspace.model(PIPELINE))
     if original.query_time:
         raise ConfigError("a channel of the pipeline reads the query's time, which --new_users does not offer")
-    config = config or original.config
+    chosen = bundle.manifest.get("short_history")
+    if config is None:
+        config = original.config
+        if chosen is not None:
+            config = config.with_short_history(ShortHistory(below=chosen["below"]))
     given = NewUsers.draw(data_of(workspace, [PIPELINE]), lengths, split, min_rating, options)
-    drawn = draws_of(open_pipeline(workspace.model(PIPELINE)))
+    drawn = draws_of(bundle)
     if short_histories is not None:
         drawn["short_histories"] = short_histories
     pipeline = refit_pipeline(original, config, given.prepared, drawn, options)

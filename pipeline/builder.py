@@ -114,7 +114,7 @@ def assemble(
         sources=[
             ChannelSource(source.name, channels[source.name], source.k, source.below) for source in config.sources
         ],
-        merger=Merger(config.merge.method, config.merge.k, config.merge.fill),
+        merger=Merger(config.merge.method, config.merge.k, config.merge.fill, config.merge.first, config.merge.below),
         stages=[stage for stage_config in config.later for stage in stage_config.build(parts)],
         items=items,
         vocabulary=vocabulary,
@@ -122,7 +122,14 @@ def assemble(
     )
 
 
-def save(pipeline: Pipeline, path: Path, parts: Mapping[str, Bundle], *, data: Mapping[str, Any]) -> Path:
+def save(
+    pipeline: Pipeline,
+    path: Path,
+    parts: Mapping[str, Bundle],
+    *,
+    data: Mapping[str, Any],
+    chosen: Mapping[str, Any] | None = None,
+) -> Path:
     """Write the pipeline as one folder that needs nothing outside it, whole or not at all.
 
     Channels and ranker become hard links to the files of their bundles, which take no space on the same file system.
@@ -132,6 +139,7 @@ def save(pipeline: Pipeline, path: Path, parts: Mapping[str, Bundle], *, data: M
         path: its folder, such as ``data/models/pipeline``; an existing pipeline is replaced.
         parts: bundles that the pipeline's channels and ranker were loaded from, by name.
         data: origin of the data that they were fitted on, see ``Prepared.provenance``.
+        chosen: what the rule for short histories was chosen on, see ``Choice.facts``; None = it was not chosen.
 
     Raises:
         ConfigError: the histories come from a store that is not part of the bundle.
@@ -143,6 +151,7 @@ def save(pipeline: Pipeline, path: Path, parts: Mapping[str, Bundle], *, data: M
         "config": pipeline.config.model_dump(mode="json"),
         "parts": {name: parts[name].fingerprint for name in pipeline.config.parts},
         "data": dict(data),
+        "short_history": chosen,
     }
     with write_bundle(path, kind=PIPELINE, component=PIPELINE, **facts) as bundle:
         bundle.vocabulary(pipeline.vocabulary)
@@ -219,7 +228,7 @@ def load_trained(workspace: Workspace) -> Pipeline:
 
 def pipeline_of(bundle: Bundle, *, histories: HistoryStore | None = None) -> Pipeline:
     """The pipeline of an opened bundle, see ``load``."""
-    config = PipelineConfig.parse(bundle.manifest["config"])
+    config = config_of(bundle)
     parts, vocabulary = parts_of(bundle), bundle.vocabulary()
     return assemble(
         config,
@@ -229,6 +238,21 @@ def pipeline_of(bundle: Bundle, *, histories: HistoryStore | None = None) -> Pip
         histories=FrozenHistoryStore.load(bundle.path, vocabulary) if histories is None else histories,
         reranker=None if config.rerank is None else component_of(RERANKERS, bundle.nested(RERANKER_FOLDER)),
     )
+
+
+def config_of(bundle: Bundle) -> PipelineConfig:
+    """The configuration of a pipeline's bundle.
+
+    Raises:
+        ArtefactError: this version does not have an option of it.
+    """
+    try:
+        return PipelineConfig.parse(bundle.manifest["config"])
+    except ConfigError as error:
+        raise ArtefactError(
+            f"the pipeline at {bundle.path} was built by another version ({error}); build it again: PYTHONPATH=. "
+            "python scripts/train_ranking.py"
+        ) from error
 
 
 def component_of(registry: Registry[T], bundle: Bundle) -> T:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from pipeline.stage_configs import (
+    FIRST_OF_CHANNELS,
     AnyStage,
     ChannelStage,
     ClosenessStage,
@@ -20,7 +21,6 @@ from pipeline.stage_configs import (
     StageConfig,
     TopStage,
 )
-from pipeline.stages import MERGED
 from recall.merge import MergeConfig, RRFConfig
 from recall.merge.methods import WeightedMergeConfig
 from reccore import ComponentConfig
@@ -38,8 +38,8 @@ class ChainConfig(ComponentConfig):
         merge: how the channels' lists become one.
         candidates: number of candidates to keep after the merge.
         ranker: name of a trained ranker, or None for the merged order.
-        short_history: which queries are scored by the ranker and another order together; None = none. If ``order`` is
-            none of ``channels``, that channel serves these queries alone; in their merge it weighs as much as all
+        short_history: which queries are scored by the ranker and others together; None = none. For these the first
+            items of every channel are among the candidates, and in the merge its ``channel`` weighs as much as all
             others together, unless ``merge`` gives it a weight.
         latest: numbers n; the ranker also sees how every candidate fits the latest n events alone, by channels of the
             item-to-item family and by item vectors.
@@ -74,12 +74,14 @@ class ChainConfig(ComponentConfig):
         """The stages in order."""
         method, rule = self.merge, self.short_history
         sources = [ChannelStage(name=name, k=self.per_channel) for name in self.channels]
-        if rule is not None and rule.order not in (MERGED, *self.channels):
-            sources.append(ChannelStage(name=rule.order, k=self.per_channel, below=rule.below))
+        if rule is not None and rule.channel is not None:
+            sources.append(ChannelStage(name=rule.channel, k=self.per_channel, below=rule.below))
             if isinstance(method, WeightedMergeConfig):
                 total = sum(method.weight(name, is_fill=name == self.fill) for name in self.channels)
-                method = method.model_copy(update={"weights": {rule.order: total, **method.weights}})
+                method = method.model_copy(update={"weights": {rule.channel: total, **method.weights}})
         merge = MergeStage(method=method, k=self.candidates, fill=self.fill)
+        if rule is not None:
+            merge = merge.model_copy(update={"first": FIRST_OF_CHANNELS, "below": rule.below})
         return [*sources, merge, *self._ranking(), self.rerank or TopStage()]
 
     def _ranking(self) -> list[ComponentConfig]:
@@ -172,6 +174,25 @@ class PipelineConfig(ComponentConfig):
     def parts(self) -> tuple[str, ...]:
         """Names of the trained components."""
         return self.channels if self.ranker is None else (*self.channels, self.ranker)
+
+    @property
+    def short_history(self) -> ShortHistory | None:
+        """The rule for short histories, or None."""
+        return next((stage.short_history for stage in self.stages if isinstance(stage, RankStage)), None)
+
+    @property
+    def undecided(self) -> ShortHistory | None:
+        """The rule for short histories if its weights are yet to be chosen."""
+        rule = self.short_history
+        return rule if rule is not None and rule.weights is None else None
+
+    def with_short_history(self, rule: ShortHistory | None) -> PipelineConfig:
+        """The same stages with another rule for short histories; the channels and their candidates stay."""
+        stages = [
+            stage.model_copy(update={"short_history": rule}) if isinstance(stage, RankStage) else stage
+            for stage in self.stages
+        ]
+        return PipelineConfig(stages=tuple(stages))
 
     def before_ranking(self) -> PipelineConfig:
         """The stages before the ranker, whose answer is what the ranker scores; all but the selector without one."""

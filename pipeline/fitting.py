@@ -15,13 +15,14 @@ from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
 from dataprep.readers.own import EventFile
 from dataprep.splits import parse_protocol
 from evaluation.metrics import per_query_metrics
+from pipeline.blend import MERGED
 from pipeline.builder import PIPELINE, assemble, channels_of, open_channels, save
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.leak_alarm import check_for_leak
 from pipeline.provenance import data_of
 from pipeline.samples import RankingData, check_tasks, make_ranking_data, stored_refits
-from pipeline.stages import MERGED
+from pipeline.short_history import choose_rule
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall import CHANNELS
@@ -220,6 +221,7 @@ def train_ranker(
     path = _model_folder(workspace, name, ranker.kind)
     with_files = _with_files(options, workspace, name)
     config = pipeline_of_ranker(pipeline_settings, name)
+    rule = config.undecided
     parts = open_channels(workspace, config.channels)
     channels = channels_of(parts)
     prepared = data_of(workspace, config.channels)
@@ -243,6 +245,7 @@ def train_ranker(
             tasks=ranker.tasks,
             max_queries=max_queries,
             short_histories=short_histories,
+            judge_below=0 if rule is None else rule.below,
             found_only=found_only,
             options=options,
         )
@@ -250,6 +253,10 @@ def train_ranker(
     train, stop = fit_ranker(ranker, data, prepared.vocabulary, with_files)
     if not is_main():
         return {}
+    choice = None if rule is None else choose_rule(rule, name, ranker, data.window_channels, data.judging, stop)
+    if choice is not None:
+        config = config.with_short_history(choice.rule)
+        logger.info("{}", choice)
     seconds = perf_counter() - started
     metrics = None
     if len(valid):
@@ -272,10 +279,12 @@ def train_ranker(
         reranker=reranker,
     )
     parts[name] = Bundle.open(path)
+    chosen = None if choice is None else choice.facts
     return {
         "model": model,
         "path": str(path),
-        "pipeline": str(save(pipeline, workspace.model(PIPELINE), parts, data=prepared.provenance)),
+        "pipeline": str(save(pipeline, workspace.model(PIPELINE), parts, data=prepared.provenance, chosen=chosen)),
+        "short_history": None if choice is None else str(choice),
         "config": ranker.config.model_dump(mode="json"),
         "training_queries": len(train),
         "stopping_queries": len(stop),
@@ -324,13 +333,15 @@ def rows_where(mask: BoolArray) -> IntArray | slice:
 def pipeline_of_ranker(settings: Mapping[str, Any], ranker: str) -> PipelineConfig:
     """The pipeline that a ranker is trained for, whose stages name that ranker.
 
+    The short form has a rule for short histories, to be chosen, unless it says otherwise.
+
     Raises:
         ConfigError: the settings name another ranker, or none.
     """
     if "stages" not in settings:
         if settings.get("ranker", ranker) != ranker:
             raise ConfigError(f"the pipeline takes the ranker trained here, {ranker!r}; leave out pipeline.ranker")
-        return PipelineConfig.parse({**settings, "ranker": ranker})
+        return PipelineConfig.parse({"short_history": {}, **settings, "ranker": ranker})
     config = PipelineConfig.parse(settings)
     if config.ranker != ranker:
         raise ConfigError(

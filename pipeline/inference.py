@@ -197,7 +197,8 @@ class Pipeline:
         return candidates
 
     def _merge(self, merger: Merger, request: Request) -> Candidates:
-        candidates = with_must_include(merger, request, merger.merge(request.offers))
+        known = request.queries.known_items_only(len(self.vocabulary.items)).lengths
+        candidates = with_must_include(merger, request, merger.merge(request.offers, known))
         if request.degrade:
             check_result(merger.role, candidates, Candidates.empty(len(request.queries)), self.items.n_items)
         return candidates

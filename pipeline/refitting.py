@@ -13,12 +13,13 @@ from loguru import logger
 from dataprep.prepare import Prepared, load_prepared, prepare_file
 from dataprep.readers.own import EventFile
 from dataprep.splits import NoSplit
-from pipeline.builder import PIPELINE, assemble, open_pipeline, parts_of, pipeline_of, save
+from pipeline.builder import PIPELINE, assemble, config_of, open_pipeline, parts_of, pipeline_of, save
 from pipeline.config import PipelineConfig
 from pipeline.fitting import SERVING, fit_ranker
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
 from pipeline.samples import Refit, make_ranking_data, refit
+from pipeline.short_history import choose_rule
 from ranking import MAX_QUERIES, SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
@@ -41,7 +42,7 @@ def refit_pipeline(
 
     Args:
         original: gives the options of channels and ranker, and the epochs that its channels chose.
-        config: stages.
+        config: stages; a rule for short histories without weights is chosen.
         prepared: data whose fit split is fitted on.
         drawn: arguments of ``make_ranking_data`` about the training queries, see ``draws_of``.
         options: of the run.
@@ -57,7 +58,9 @@ def refit_pipeline(
     fit_channel, fit_before_labels = refit_channel or in_memory, refit_before_labels or in_memory
     data = prepared.training_data()
     refitted = {name: fit_channel(name, channel, data) for name, channel in channels.items()}
-    ranker = refit_ranker(original, config, prepared, refitted, drawn, options, refit_before_labels=fit_before_labels)
+    ranker, config = refit_ranker(
+        original, config, prepared, refitted, drawn, options, refit_before_labels=fit_before_labels
+    )
     return assemble(
         config,
         channels=refitted,
@@ -76,15 +79,19 @@ def refit_ranker(
     options: RunOptions,
     *,
     refit_before_labels: Refit,
-) -> BaseRanker | None:
+) -> tuple[BaseRanker | None, PipelineConfig]:
     """The ranker of ``original`` fitted on ``prepared``, over the channels that offer the candidates; None without one.
 
     Arguments are those of ``refit_pipeline``.
+
+    Returns:
+        The ranker, and ``config`` with the weights of its rule for short histories.
     """
     if original.ranker is None or config.ranker is None:
-        return None
+        return None, config
     ranker: BaseRanker = type(original.ranker)(original.ranker.config)
     trained = {source.name: source.channel for source in original.sources}
+    rule = config.undecided
     samples = make_ranking_data(
         prepared,
         lambda name, _, events: refit_before_labels(name, trained[name], events),
@@ -92,16 +99,21 @@ def refit_ranker(
         config,
         prepared.split.valid().select(np.zeros(0, dtype=np.int64)),
         tasks=ranker.tasks,
+        judge_below=0 if rule is None else rule.below,
         options=options,
         **drawn,
     )
-    fit_ranker(ranker, samples, prepared.vocabulary, options)
-    return ranker
+    _, stop = fit_ranker(ranker, samples, prepared.vocabulary, options)
+    if rule is not None:
+        choice = choose_rule(rule, config.ranker, ranker, samples.window_channels, samples.judging, stop)
+        logger.info("{}", choice)
+        config = config.with_short_history(choice.rule)
+    return ranker, config
 
 
 def draws_of(pipeline: Bundle) -> dict[str, Any]:
     """How the training queries of a pipeline's ranker were drawn: ``max_queries``, ``short_histories``, …"""
-    ranker = PipelineConfig.parse(pipeline.manifest["config"]).ranker
+    ranker = config_of(pipeline).ranker
     samples = {} if ranker is None else parts_of(pipeline)[ranker].manifest.get("samples", {})
     return {"max_queries": MAX_QUERIES, "short_histories": SHORT_HISTORIES, **samples}
 
@@ -141,7 +153,8 @@ def refit_for_serving(workspace: Workspace, *, options: RunOptions) -> dict[str,
         samples = parts[pipeline.config.ranker].manifest.get("samples")
         pipeline.ranker.save(folders[pipeline.config.ranker], seed=options.seed, samples=samples)
     opened = {name: Bundle.open(folder) for name, folder in folders.items()}
-    path = save(pipeline, workspace.model(SERVING), opened, data=prepared.provenance)
+    chosen = bundle.manifest.get("short_history")
+    path = save(pipeline, workspace.model(SERVING), opened, data=prepared.provenance, chosen=chosen)
     return {
         "pipeline": str(path),
         "events": prepared.split.interactions.n_events,

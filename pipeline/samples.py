@@ -44,6 +44,10 @@ LABEL_EVENTS = 10
 LABEL_SHARE = 0.2
 SHORT_HISTORY = 20
 QUERIES_OF_NEW_USER = 10
+JUDGE_SHARE = 0.5
+"""Share of the users who play new users that choose the rule for short histories; the ranker learns from the others."""
+MIN_JUDGES = 20
+"""With fewer of them there is no choice: it would follow chance."""
 STOP_SHARE = 0.2
 LIKED_FROM = 4.0
 """Least rating of a film that counts as liked."""
@@ -63,12 +67,15 @@ class LabelWindow:
         holdout: one query per label event, which is its target; then those of new users, whose targets are all later
             fit events.
         later: the items of the window after each query's targets, CSR.
+        judging: (B,) True for the queries of new users that the ranker does not learn from either, so that they can
+            choose the rule for short histories.
     """
 
     start: IntArray
     users: IntArray
     holdout: Holdout
     later: Exclusions
+    judging: BoolArray
 
 
 def label_window(
@@ -76,6 +83,7 @@ def label_window(
     *,
     max_queries: int | None,
     short_histories: float = 0.0,
+    judge_below: int = 0,
     query_time: bool = False,
     options: RunOptions,
 ) -> LabelWindow:
@@ -85,10 +93,18 @@ def label_window(
     ``short_histories`` of the users has no window: the channels learn nothing of them, and each asks several times with
     the first few events, see ``new_user_queries``.
 
+    With ``judge_below`` half of them ask with 0 … ``judge_below`` − 1 events and are for choosing a rule for such
+    histories, see ``judge_queries``.
+
     With ``query_time`` the time of each query is that of its first target.
     """
     fit = prepared.split.fit()
     newcomers, asked = new_user_queries(fit.lengths, short_histories, max_queries, options)
+    judges, judged = np.zeros((2, 0), dtype=np.int64)
+    if judge_below > 0:
+        judges, judged = judge_queries(fit.lengths, newcomers, judge_below, options)
+    others = ~np.isin(newcomers, judges)
+    newcomers, asked = np.concatenate([newcomers[others], judges]), np.concatenate([asked[others], judged])
     n_labels = np.minimum(LABEL_EVENTS, (fit.lengths * LABEL_SHARE).astype(np.int64))
     n_labels[newcomers] = 0
     start = fit.lengths - n_labels
@@ -98,7 +114,8 @@ def label_window(
     if max_queries is not None and len(users) > max_queries:
         chosen = np.sort(options.generator("label_queries").choice(len(users), max_queries, replace=False))
         users, stops = users[chosen], stops[chosen]
-    new = np.arange(len(users) + len(newcomers)) >= len(users)
+    at = np.arange(len(users) + len(newcomers))
+    new, judging = at >= len(users), at >= len(at) - len(judges)
     users, stops = np.concatenate([users, newcomers]), np.concatenate([stops, asked])
     target = fit.user_offsets[users] + stops
     queries = fit.queries(users, stops)
@@ -111,7 +128,8 @@ def label_window(
     rating = None if fit.rating is None else fit.rating[at]
     holdout = Holdout(queries, offsets_from_lengths(n_targets), fit.item_idx[at], target_rating=rating)
     later_items = fit.item_idx[ragged_positions(target + n_targets, left - n_targets)]
-    return LabelWindow(start, users, holdout, Exclusions(offsets_from_lengths(left - n_targets), later_items))
+    later = Exclusions(offsets_from_lengths(left - n_targets), later_items)
+    return LabelWindow(start, users, holdout, later, judging)
 
 
 def new_user_queries(
@@ -135,8 +153,34 @@ def new_user_queries(
     repeats = QUERIES_OF_NEW_USER if limit is None else min(QUERIES_OF_NEW_USER, limit // max(n_users, 1))
     users = np.repeat(np.sort(draws.choice(able, n_users, replace=False)), repeats)
     longest = np.minimum(SHORT_HISTORY, lengths[users] - 1)
-    asked = np.floor(np.exp(draws.random(len(users)) * np.log(longest + 1))).astype(np.int64)
-    return users, asked
+    return users, _some_events(longest, draws)
+
+
+def judge_queries(lengths: IntArray, newcomers: IntArray, below: int, options: RunOptions) -> tuple[IntArray, IntArray]:
+    """Queries of those who choose a rule for short histories: the user of each, and its number of first events.
+
+    A ``JUDGE_SHARE`` of the users who play new users, drawn at random, ask as often as before and with fewer than
+    ``below`` events, and once more without any. No queries if these are fewer than ``MIN_JUDGES`` users.
+
+    Args:
+        lengths: (U,) fit events of each user.
+        newcomers: the user of each query of a new user.
+        below: least number of events that the rule is not for.
+        options: seed.
+    """
+    draws = options.generator("short_history_rule")
+    users = np.unique(newcomers)
+    judges = np.sort(draws.permutation(users)[: int(JUDGE_SHARE * len(users))])
+    if len(judges) < MIN_JUDGES:
+        judges = judges[:0]
+    again = newcomers[np.isin(newcomers, judges) & (below > 1)]
+    asked = _some_events(np.minimum(below - 1, lengths[again] - 1), draws)
+    return np.concatenate([judges, again]), np.concatenate([np.zeros(len(judges), dtype=np.int64), asked])
+
+
+def _some_events(longest: IntArray, draws: np.random.Generator) -> IntArray:
+    """1 … ``longest`` events for each, the logarithm drawn evenly."""
+    return np.floor(np.exp(draws.random(len(longest)) * np.log(longest + 1))).astype(np.int64)
 
 
 def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = None) -> tuple[FloatArray, IntArray]:
@@ -266,12 +310,16 @@ class RankingData:
             settings on it, so their offers look better there than they are, and the ranker would learn too little.
         valid: samples of the validation split, retrieved by the channels in use.
         window_data: what the channels that offered ``train`` were fitted on.
+        judging: samples of new users for choosing the rule for short histories.
+        window_channels: the channels that offered ``train`` and ``judging``.
     """
 
     train: RankingSamples
     early_stopping_mask: BoolArray
     valid: RankingSamples
     window_data: TrainingData
+    judging: RankingSamples
+    window_channels: Mapping[str, BaseRecall]
 
 
 def make_ranking_data(
@@ -284,6 +332,7 @@ def make_ranking_data(
     tasks: Collection[str],
     max_queries: int | None,
     short_histories: float = 0.0,
+    judge_below: int = 0,
     found_only: bool = False,
     options: RunOptions,
 ) -> RankingData:
@@ -298,14 +347,19 @@ def make_ranking_data(
         config: of the pipeline that the ranker is for.
         valid: validation queries; none for a ranker whose validation figures nobody needs.
         tasks: names of tasks, see ``LABELLERS``.
-        max_queries, short_histories: see ``label_window``.
+        max_queries, short_histories, judge_below: see ``label_window``.
         found_only: train and stop by the queries alone that recall offers a target for, those that are trained on
             first, so that no selection of them copies histories and candidates.
         options: seed, progress.
     """
     query_time = any(channel.query_time for channel in channels.values())
     window = label_window(
-        prepared, max_queries=max_queries, short_histories=short_histories, query_time=query_time, options=options
+        prepared,
+        max_queries=max_queries,
+        short_histories=short_histories,
+        judge_below=judge_below,
+        query_time=query_time,
+        options=options,
     )
     for task in tasks:  # labels that cannot be made fail before the channels are fitted again
         LABELLERS[task](Candidates.empty(len(window.holdout), 0), window.holdout, None)
@@ -318,15 +372,21 @@ def make_ranking_data(
 
     offline, online = before_ranking(refitted, window_data), before_ranking(channels, prepared.training_data())
     stopping = early_stopping_users(window.users, options)
-    rows = np.argsort(stopping, kind="stable") if found_only else np.arange(len(stopping))
+    learning, judging = np.flatnonzero(~window.judging), np.flatnonzero(window.judging)
+    rows = learning[np.argsort(stopping[learning], kind="stable")] if found_only else learning
     train, kept = _samples_of(
         offline, window.holdout, window.later, rows, tasks, "label window", options, found_only=found_only
+    )
+    judged, _ = _samples_of(
+        offline, window.holdout, window.later, judging, tasks, "short histories", options, found_only=False
     )
     return RankingData(
         train=train,
         early_stopping_mask=stopping[kept],
         valid=ranking_samples(online, valid, tasks=tasks, source="validation", options=options),
         window_data=window_data,
+        judging=judged,
+        window_channels=refitted,
     )
 
 

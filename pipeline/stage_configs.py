@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, PositiveInt
 
+from pipeline.blend import MERGED, Blend
 from pipeline.match import ClosenessHydrator, LatestHydrator, MatchHydrator
 from pipeline.stages import (
-    MERGED,
-    PRIOR_EVENTS,
     RankerScorer,
     RerankSelector,
     SeenFilter,
@@ -27,6 +26,10 @@ from recall.similarity import ItemSimilarityRecall
 from reccore import ComponentConfig, ConfigError, ItemTable, Vocabulary
 from rerank import RERANKERS
 from rerank.base import BaseReranker
+
+FIRST_OF_CHANNELS = 20
+SHORT_HISTORY = 18
+"""The shortest history of the ordinary evaluation of MovieLens, whose users have 20 events and more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +98,18 @@ class MergeStage(ComponentConfig):
         method: how the sources' lists become one.
         k: number of candidates to keep.
         fill: name of the channel that fills short rows; None = no filling.
+        first: number of items of every source that are kept for queries with fewer than ``below`` known events,
+            whatever their place in the merged list is, so that the ranker can follow any single channel. They take half
+            of the places at most.
+        below: see ``first``.
     """
 
     kind: Literal["merge"] = "merge"
     method: MergeConfig = RRFConfig()
     k: int = Field(default=200, ge=1)
     fill: str | None = "popularity"
+    first: int = Field(default=0, ge=0)
+    below: int = Field(default=0, ge=0)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -173,18 +182,31 @@ class SeenStage(StageConfig):
         return [SeenFilter()]
 
 
+Weights = Annotated[dict[str, Annotated[float, Field(gt=0, le=1e6)]], Field(min_length=1)]
+
+
 class ShortHistory(ComponentConfig):
-    """What is blended with the ranker's scores for users with a short history, see ``RankerScorer``.
+    """Whose scores are summed for users with a short history, in place of the ranker's alone, see ``Blend``.
 
     Attributes:
-        below: queries with fewer known events are blended.
-        order: ``merged``, or the name of a channel, whose scores are blended in.
-        prior: number of events that these scores count for: with that many in the history both count the same.
+        below: queries with fewer known events are concerned. Where the weights are chosen, it is chosen too, no
+            greater than this.
+        channel: name of a trained channel that retrieves for these queries alone; None = none.
+        weights: name of the ranker, ``merged`` or name of a channel → weight of its scores, in units of their
+            deviation over the candidates. None = chosen when the ranker is trained, see ``pipeline.short_history``;
+            until then these queries have the ranker's order.
+        without_history: the same for queries without a known event; None = as ``weights``.
     """
 
-    below: int = Field(ge=1)
-    order: str = MERGED
-    prior: float = Field(default=PRIOR_EVENTS, gt=0)
+    below: int = Field(default=SHORT_HISTORY, ge=1)
+    channel: str | None = None
+    weights: Weights | None = None
+    without_history: Weights | None = None
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Names in the weights."""
+        return tuple(dict.fromkeys([*(self.weights or ()), *(self.without_history or ())]))
 
 
 class RankStage(StageConfig):
@@ -192,7 +214,7 @@ class RankStage(StageConfig):
 
     Attributes:
         model: name of a trained ranker, a folder under ``models/``.
-        short_history: which queries are scored by the ranker and another order together; None = none.
+        short_history: which queries are scored by the ranker and others together; None = none.
     """
 
     kind: Literal["rank"] = "rank"
@@ -202,16 +224,20 @@ class RankStage(StageConfig):
     @property
     def needs(self) -> tuple[str, ...]:
         rule = self.short_history
-        return () if rule is None or rule.order == MERGED else (rule.order,)
+        if rule is None:
+            return ()
+        given = dict.fromkeys([*rule.named, *([] if rule.channel is None else [rule.channel])])
+        return tuple(name for name in given if name not in (self.model, MERGED))
 
     def build(self, parts: Parts) -> Sequence[Stage]:
         if parts.ranker is None:
             raise ConfigError(f"the pipeline has a stage for ranker {self.model!r}, and no ranker is given")
         rule = self.short_history
-        if rule is None:
+        if rule is None or rule.weights is None:
             return [RankerScorer(parts.ranker)]
-        order = None if rule.order == MERGED else parts.channels[rule.order]
-        return [RankerScorer(parts.ranker, rule.below, order, rule.prior)]
+        channels = {name: parts.channels[name] for name in self.needs}
+        without = rule.without_history or rule.weights
+        return [RankerScorer(parts.ranker, Blend(rule.below, self.model, rule.weights, without, channels))]
 
 
 class RerankStage(StageConfig):

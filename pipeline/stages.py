@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pipeline.blend import Blend
 from pipeline.encodings import Encodings
 from pipeline.item_filter import ItemFilter
 from pipeline.limits import StageLimits
@@ -27,10 +28,6 @@ MERGE_SCORE = "merge_score"
 RANK_SCORE = "rank_score"
 RECALL_RANK = "recall_rank."
 RECALL_SCORE = "recall_score."
-MERGED = "merged"
-"""Name of the channels' merged list in options and reports."""
-PRIOR_EVENTS = 20.0
-"""Chosen on validation users of --new_users: after 10 events the ranker then counts a third."""
 
 
 @dataclass(eq=False)
@@ -126,21 +123,49 @@ def known_events(request: Request, component: BaseRecall | BaseRanker) -> IntArr
 
 
 class Merger:
-    """Merges the offers of all sources into at most ``k`` candidates and keeps their scores as ``merge_score``."""
+    """Merges the offers of all sources into at most ``k`` candidates and keeps their scores as ``merge_score``.
+
+    Args:
+        config: method and options.
+        k: number of candidates.
+        fill: name of the source that fills short rows; None = no filling.
+        first: number of items of every source that queries with a short history keep, whatever their merged place is.
+        below: which queries these are, by their number of known events.
+    """
 
     role = "merge"
 
-    def __init__(self, config: MergeConfig, k: int, fill: str | None) -> None:
-        self.name, self.config, self.k, self.fill = config.kind, config, k, fill
+    def __init__(self, config: MergeConfig, k: int, fill: str | None, first: int = 0, below: int = 0) -> None:
+        self.name, self.config, self.k, self.fill, self.first, self.below = config.kind, config, k, fill, first, below
 
     @property
     def meaning(self) -> str:
         """What the merged score is, as a phrase."""
         return self.config.meaning
 
-    def merge(self, offers: Mapping[str, Candidates]) -> Candidates:
-        """(B, ≤ k) candidates with the score and rank of every source as features."""
-        return self._merge(offers, self.k)
+    def merge(self, offers: Mapping[str, Candidates], known: IntArray) -> Candidates:
+        """Candidates with the score and rank of every source as features.
+
+        Args:
+            offers: candidates of every source.
+            known: (B,) known events of each history.
+
+        Returns:
+            (B, ≤ k). Where the history is short, the first items of every source take up to half of the places from
+            those at the end.
+        """
+        short = known < self.below
+        first = min(self.first, self.k // (2 * len(offers)))
+        if first == 0 or not short.any():
+            return self._merge(offers, self.k)
+        every = self.unlimited(offers)
+        needed = np.zeros(every.item_idx.shape, dtype=bool)
+        for name in offers:
+            needed |= every.features[RECALL_RANK + name] <= first
+        needed &= short[:, None]
+        others = every.mask & ~needed
+        room = self.k - needed.sum(axis=1, keepdims=True)
+        return every.keep(needed | (others & (np.cumsum(others, axis=1) <= room))).head(self.k)
 
     def unlimited(self, offers: Mapping[str, Candidates]) -> Candidates:
         """The same order with every offered item."""
@@ -266,21 +291,13 @@ class SeenFilter(Filter):
 class RankerScorer(Scorer):
     """Scores with a trained ranker, and queries with a short history by a blend of its scores and others.
 
-    With n known events in the history of a query that has fewer than ``below``, the score is λ · ranker + (1 − λ) ·
-    order with λ = n / (n + prior), both in units of their deviation over the candidates of the query.
-
     Args:
         ranker: fitted.
-        below: least number of events of a query that the ranker scores alone.
-        order: the channel whose scores are blended in; None = the scores of the merge.
-        prior: number of events that the other scores count for, above 0.
+        blend: what is blended for which queries; None = nothing.
     """
 
-    def __init__(
-        self, ranker: BaseRanker, below: int = 0, order: BaseRecall | None = None, prior: float = PRIOR_EVENTS
-    ) -> None:
-        self.name, self.ranker = ranker.name, ranker
-        self.below, self.order, self.prior = below, order, prior
+    def __init__(self, ranker: BaseRanker, blend: Blend | None = None) -> None:
+        self.name, self.ranker, self.blend = ranker.name, ranker, blend
 
     @property
     def component(self) -> object:
@@ -290,43 +307,18 @@ class RankerScorer(Scorer):
     def meaning(self) -> str:
         """What the score is, as a phrase."""
         own = f"the score of the ranker {self.name}, the higher the likelier"
-        if self.below == 0:
-            return own
-        other = "the merge" if self.order is None else self.order.name
-        return f"{own}; blended with that of {other} for fewer than {self.below} films of history"
+        return own if self.blend is None else f"{own}; {self.blend.meaning}"
 
     def blended(self, request: Request) -> BoolArray:
-        short: BoolArray = known_events(request, self.ranker) < self.below
-        return short
+        if self.blend is None:
+            return super().blended(request)
+        return self.blend.concerned(known_events(request, self.ranker))
 
     def score(self, request: Request, candidates: Candidates) -> FloatArray:
         score = self.ranker.score(request.queries, candidates)
-        known = known_events(request, self.ranker)
-        rows = np.flatnonzero(known < self.below)
-        if len(rows) == 0:
+        if self.blend is None:
             return score
-        some, queries = candidates.select(rows), request.queries.select(rows)
-        other = some.score if self.order is None else self.order.score(queries, some)
-        weight = (known[rows] / (known[rows] + self.prior)).astype(np.float32)[:, None]
-        blend = weight * standardised(score[rows], some.mask) + (1 - weight) * standardised(other, some.mask)
-        score = score.copy()
-        score[rows] = np.where(some.mask, blend, -np.inf)
-        return score
-
-
-def standardised(score: FloatArray, mask: BoolArray) -> FloatArray:
-    """(B, K) scores less their mean over the row, in units of their deviation; 0 on padding and in a row of equals.
-
-    A candidate without a score counts as the lowest of its row.
-    """
-    known = mask & np.isfinite(score)
-    lowest = np.where(known, score, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    filled = np.where(mask, np.where(known, score, np.where(np.isfinite(lowest), lowest, 0.0)), 0.0)
-    count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
-    centred = np.where(mask, filled - filled.sum(axis=1, keepdims=True) / count, 0.0)
-    deviation = np.sqrt((centred**2).sum(axis=1, keepdims=True) / count)
-    found: FloatArray = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
-    return found
+        return self.blend.apply(score, request.queries, candidates, known_events(request, self.ranker))
 
 
 class RerankSelector(Selector):

@@ -135,7 +135,8 @@ def _update(
         )
         facts = {**prepared.provenance, "ranker_events": fitted_on}
         parts = {name: Bundle.open(_folder(workspace, name)) for name in pipeline.config.parts}
-        save(updated, workspace.model(SERVING), parts, data=facts)
+        chosen = bundle.manifest.get("short_history")
+        save(updated, workspace.model(SERVING), parts, data=facts, chosen=chosen)
     return {
         "events": prepared.split.interactions.n_events,
         "users": len(prepared.vocabulary.users),
@@ -167,7 +168,7 @@ def _updated_ranker(
     with update.timed(name):
         if retrain:
             fitted_on = events
-            ranker = refit_ranker(
+            ranker, _ = refit_ranker(
                 update.pipeline,
                 update.pipeline.config,
                 update.prepared,

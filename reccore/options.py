@@ -26,7 +26,8 @@ STREAMS = {
     "new_users": 7,
     "short_histories": 8,
     "members": 9,
-    "replayed_users": 10,
+    "short_history_rule": 10,
+    "replayed_users": 11,
 }
 """Random streams by name. The results of a seed depend on these numbers, so they must not change."""
 

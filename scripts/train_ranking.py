@@ -96,6 +96,8 @@ def _text(result: dict[str, Any]) -> str:
         lines.append(training_text(epochs, "queries"))
     for stage, values in (result["validation"] or {}).items():
         lines.append(f"validation after {stage}: " + ", ".join(f"{n} {v:.4f}" for n, v in values.items()))
+    if result["short_history"] is not None:
+        lines.append(result["short_history"])
     return "\n".join(lines)
 
 

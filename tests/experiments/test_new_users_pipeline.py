@@ -136,7 +136,7 @@ def test_short_histories_are_those_of_the_training_unless_given(
 def test_a_rule_for_short_histories_decides_what_new_users_get(own: Workspace) -> None:
     found = {}
     for below in (1, 2):
-        rule = {"below": below, "order": "popularity", "prior": 1e12}  # so that the ranker counts almost nothing
+        rule = {"below": below, "weights": {"popularity": 1.0}}
         config = PipelineConfig.parse({**PIPELINE, "candidates": 120, "ranker": "deepfm", "short_history": rule})
         found[below] = evaluate_new_users_pipeline(own, (1,), config=config, options=QUIET).evaluations[1]
     lists = [found[below]["after ranking"].per_query["ndcg@10"].tolist() for below in found]

@@ -22,7 +22,7 @@ from tests.pipeline.small import PIPELINE, QUIET, RANKER, movie_id, user_id
 
 CHANNELS = ["popularity", "mf", "two_tower"]
 PLAIN: dict[str, Any] = {**PIPELINE, "channels": CHANNELS}
-RULED: dict[str, Any] = {**PLAIN, "short_history": {"below": 5, "order": "itemcf"}}
+RULED: dict[str, Any] = {**PLAIN, "short_history": {"below": 5, "channel": "itemcf"}}
 
 
 @pytest.fixture

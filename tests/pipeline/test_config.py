@@ -48,13 +48,17 @@ CHAIN: list[dict[str, Any]] = [
                 "stages": [
                     {"kind": "channel", "name": "mf"},
                     {"kind": "merge", "fill": None},
-                    {"kind": "rank", "short_history": {"below": 3, "order": "bert"}},
+                    {"kind": "rank", "short_history": {"below": 3, "weights": {"bert": 1}}},
                     {"kind": "top"},
                 ]
             },
             "'rank' needs channel 'bert', which is not among",
         ),
         ({"short_history": {"below": 0}}, "below: .*got 0"),
+        ({"short_history": {"weights": {}}}, "weights: .*at least 1 item"),
+        ({"short_history": {"weights": {"mf": 0}}}, "weights.mf: .*greater than 0"),
+        ({"short_history": {"without_history": {"bert": 1}}}, "'rank' needs channel 'bert', which is not among"),
+        ({"short_history": {"channel": "mf"}}, "a channel is named twice"),
         ({"ranker": None, "short_history": {"below": 3}}, "give a ranker, or leave it out"),
         ({"channels": ["popularity", "mf"]}, "'rerank' needs channel 'two_tower', which is not among"),
         ({"stages": [], "candidates": 7}, "leave out candidates, or leave out stages"),
@@ -93,26 +97,26 @@ def test_the_short_form_equals_its_list_of_stages() -> None:
         "candidates": 25,
         "merge": {"weights": {"mf": 2.0}},
         "ranker": "din",
-        "short_history": {"below": 4, "order": "mf"},
+        "short_history": {"below": 4, "weights": {"mf": 1.0, "din": 2.0}},
         "latest": [2, 5],
         "rerank": {"trade_off": 0.6, "similarity": {"kind": "genres"}},
     }
     stages = [
         {"kind": "channel", "name": "popularity", "k": 30},
         {"kind": "channel", "name": "mf", "k": 30},
-        {"kind": "merge", "k": 25, "method": {"weights": {"mf": 2.0}}},
+        {"kind": "merge", "k": 25, "method": {"weights": {"mf": 2.0}}, "first": 20, "below": 4},
         {"kind": "match"},
         {"kind": "match", "latest": [2, 5]},
         {"kind": "closeness", "latest": [2, 5]},
         {"kind": "seen"},
-        {"kind": "rank", "model": "din", "short_history": {"below": 4, "order": "mf"}},
+        {"kind": "rank", "model": "din", "short_history": {"below": 4, "weights": {"mf": 1.0, "din": 2.0}}},
         {"kind": "rerank", "method": "mmr", "trade_off": 0.6, "similarity": {"kind": "genres"}},
     ]
     assert PipelineConfig.parse(short) == PipelineConfig.parse({"stages": stages})
 
 
 def test_a_channel_for_short_histories_alone_weighs_as_much_as_all_others() -> None:
-    rule = {"below": 4, "order": "itemcf"}
+    rule = {"below": 4, "channel": "itemcf"}
     short = {"channels": ["mf", "popularity", "two_tower"], "ranker": "din", "short_history": rule}
     config = PipelineConfig.parse({**short, "merge": {"weights": {"mf": 2.5}}})
     assert [(source.name, source.below) for source in config.sources] == [
@@ -123,7 +127,7 @@ def test_a_channel_for_short_histories_alone_weighs_as_much_as_all_others() -> N
     assert given.merge.method.weights == {"itemcf": 0.5}
     quota = PipelineConfig.parse({**short, "merge": {"kind": "quota"}})
     assert quota.merge.method.channels == ()
-    among = PipelineConfig.parse({**short, "short_history": {"below": 4, "order": "mf"}})
+    among = PipelineConfig.parse({**short, "short_history": {"below": 4, "weights": {"mf": 1}}})
     assert [source.below for source in among.sources] == [None] * 3
     assert among.merge.method.channels == ()
 
@@ -170,7 +174,7 @@ CASES: dict[str, tuple[Any, Check]] = {
     "candidates": (5, lambda a, t, a0, t0: t.stages[4].items_out * 25 == t0.stages[4].items_out * 5),
     "latest": ([], lambda a, t, a0, t0: "itemcf.latest" in names(t0) and "itemcf.latest" not in names(t)),
     "ranker": (None, lambda a, t, a0, t0: {"score", "hydrate"}.isdisjoint(r.stage for r in t.stages)),
-    "short_history": ({"below": 99}, lambda a, t, a0, t0: t.stages[-2].blended == t.queries),
+    "short_history": ({"below": 99, "weights": {"mf": 1}}, lambda a, t, a0, t0: t.stages[-2].blended == t.queries),
     "rerank": ({"trade_off": 0.1}, lambda a, t, a0, t0: different(a, a0)),
     "rerank by a chain": (
         [{"method": "dpp", "trade_off": 0.2}, {"method": "calibrated", "trade_off": 0.2}],

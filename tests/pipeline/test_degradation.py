@@ -18,7 +18,7 @@ import pytest
 
 from pipeline import Pipeline, StageLimits
 from pipeline.match import MatchHydrator
-from pipeline.stages import Request, SeenFilter
+from pipeline.stages import Request, SeenFilter, known_events
 from pipeline.trace import Trace
 from reccore import Candidates, DataError
 from tests.pipeline.breaking import PARTS, breaking, fail
@@ -42,7 +42,7 @@ def without(pipeline: Pipeline, role: str) -> list[int]:
     offers = {source.name: source.fetch(request) for source in pipeline.sources}
     if role == "source":
         offers["mf"] = Candidates.empty(1)
-    candidates = pipeline.merger.merge(offers)
+    candidates = pipeline.merger.merge(offers, known_events(request, pipeline.sources[0].channel))
     for stage in pipeline.stages:
         if stage.role == "select" and role == "select":
             candidates = candidates.head(K)

@@ -394,8 +394,8 @@ def test_the_scores_are_explained(pipeline: Pipeline) -> None:
     assert "0.7 × relevance − 0.3 × similarity to the nearest film above" in meanings["final"]
     text = answer_text(pipeline, pipeline.recommend(user=user_id(3), k=3))
     assert all(f"  {name:<5} {meaning}" in text for name, meaning in meanings.items())
-    rule = changed(pipeline, short_history={"below": 4, "order": "mf"}).score_meanings()
-    assert rule["rank"].endswith("the likelier; blended with that of mf for fewer than 4 films of history")
+    rule = changed(pipeline, short_history={"below": 4, "weights": {"mf": 1, "deepfm": 3}}).score_meanings()
+    assert rule["rank"].endswith("the likelier; for fewer than 4 films of history the sum of 75% deepfm, 25% mf")
 
 
 def test_the_scores_of_a_pipeline_without_a_ranker(pipeline: Pipeline) -> None:

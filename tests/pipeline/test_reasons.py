@@ -59,7 +59,7 @@ def asked_for(pipeline: Pipeline, most: int = 2, **asked: Any) -> list[tuple[Rea
         ({}, "rank", {}),
         ({"rerank": None}, "rank", {"filters": ItemFilter(not_genres=("Drama",))}),
         ({"ranker": None, "rerank": None, "latest": ()}, "merge", {}),
-        ({"short_history": {"below": 30, "order": "mf"}}, "rank", {}),
+        ({"short_history": {"below": 30, "weights": {"mf": 1}}}, "rank", {}),
     ],
 )
 @pytest.mark.parametrize("user", [3, 20])

@@ -394,7 +394,7 @@ def test_the_ranker_of_a_pipeline_is_the_one_trained(own: Workspace) -> None:
 
 
 def test_a_list_of_stages_trains_as_its_short_form_does(own: Workspace) -> None:
-    stages = CONFIG.model_dump(mode="json")
+    stages = PipelineConfig.parse({**PIPELINE, "ranker": "deepfm", "short_history": {}}).model_dump(mode="json")
     short = train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=40, options=QUIET)
     answer = load(own.model("pipeline")).recommend(user=small.user_id(3), k=6).items
     listed = train_ranker(own, "deepfm", RANKER, stages, max_queries=40, options=QUIET)

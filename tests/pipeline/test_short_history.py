@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from pipeline import Pipeline, PipelineConfig, assemble
+from pipeline.blend import Blend, standardised
 from pipeline.explain import explain
-from pipeline.stages import RankerScorer, Request, standardised
+from pipeline.stages import RankerScorer, Request
 from pipeline.trace import Trace
 from reccore import Candidates, Exclusions, QueryBatch
 from reccore.arrays import FloatArray
 from tests.pipeline.small import PIPELINE, before_ranking, movie_id
 
 HISTORIES = [[], [4], [4, 8], [4, 8, 12], [1, 5, 9, 13]]
+MERGED_BELOW_2 = {"below": 2, "weights": {"merged": 1.0}}
 
 
 class Backwards:
@@ -53,19 +55,26 @@ def test_standard_scores_by_hand() -> None:
 
 
 def test_the_blend_by_hand(pipeline: Pipeline) -> None:
-    """Of a query with n events the ranker's standard scores count n / (n + prior), and the channel's the rest."""
+    """Of a query with few events the score is the weighted sum of standard scores."""
     mf = next(source.channel for source in pipeline.sources if source.name == "mf")
-    scorer = RankerScorer(Backwards(pipeline), 4, mf, prior=3.0)  # type: ignore[arg-type]
+    weights = {"backwards": 3.0, "merged": 0.5, "mf": 2.0}
+    blend = Blend(4, "backwards", weights, {"merged": 1.0}, {"mf": mf})
+    scorer = RankerScorer(Backwards(pipeline), blend)  # type: ignore[arg-type]
     queries = QueryBatch.from_histories(HISTORIES)
     candidates = before_ranking(pipeline, queries)
     found = scorer.score(Request(queries, 5, Exclusions.of_history(queries)), candidates)
-    of_ranker, of_channel = -candidates.score, mf.score(queries, candidates)
-    for row, history in list(enumerate(HISTORIES))[1:]:  # without events this channel has no scores
+    given = {"backwards": -candidates.score, "merged": candidates.score, "mf": mf.score(queries, candidates)}
+    for row, history in enumerate(HISTORIES):
         n = int(candidates.counts[row])
-        scores = [np.nan_to_num(part[row, :n], nan=np.nanmin(part[row, :n])) for part in (of_ranker, of_channel)]
-        scale = [(part - part.mean()) / part.std() for part in scores if part.std() > 0]
-        share = 1 if len(history) >= 4 else len(history) / (len(history) + 3)
-        expected = scores[0] if share == 1 else share * scale[0] + (1 - share) * scale[1]
+        standard = {}
+        for name, part in given.items():
+            score = np.nan_to_num(part[row, :n], nan=np.nanmin(part[row, :n]) if name != "mf" or history else 0.0)
+            standard[name] = (score - score.mean()) / (score.std() or 1.0)
+        expected = sum(weight * standard[name] for name, weight in weights.items())
+        if not history:
+            expected = standard["merged"]
+        elif len(history) >= 4:
+            expected = given["backwards"][row, :n]
         np.testing.assert_allclose(found[row, :n], expected, rtol=1e-4, atol=1e-5)
         assert np.isneginf(found[row, n:]).all()
 
@@ -73,7 +82,7 @@ def test_the_blend_by_hand(pipeline: Pipeline) -> None:
 def test_long_histories_keep_the_rankers_order_and_none_at_all_the_merged(pipeline: Pipeline) -> None:
     queries = QueryBatch.from_histories(HISTORIES)
     ranked, plain_trace = with_rule(pipeline, None).run(queries, 10)
-    answer, trace = with_rule(pipeline, {"below": 2}).run(queries, 10)
+    answer, trace = with_rule(pipeline, MERGED_BELOW_2).run(queries, 10)
     merged = before_ranking(pipeline, queries).head(10)
     np.testing.assert_array_equal(answer.item_idx[0], merged.item_idx[0])
     np.testing.assert_array_equal(answer.item_idx[2:], ranked.item_idx[2:])
@@ -87,14 +96,14 @@ def test_long_histories_keep_the_rankers_order_and_none_at_all_the_merged(pipeli
 
 def test_the_order_of_a_channel(pipeline: Pipeline) -> None:
     queries = QueryBatch.from_histories([[], []])
-    answer, _ = with_rule(pipeline, {"below": 9, "order": "popularity"}, candidates=100).run(queries, 10)
+    answer, _ = with_rule(pipeline, {"below": 9, "weights": {"popularity": 1.0}}, candidates=100).run(queries, 10)
     popular = pipeline.sources[0].channel.retrieve(queries, 10)
     np.testing.assert_array_equal(answer.item_idx, popular.item_idx)
 
 
 def test_a_channel_for_short_histories_alone_offers_nothing_to_others(pipeline: Pipeline) -> None:
     queries = QueryBatch.from_histories(HISTORIES)
-    rule = {"below": 2, "order": "mf"}
+    rule = {"below": 2, "channel": "mf", "weights": {"deepfm": 1.0, "mf": 1.0}}
     others = ["popularity", "itemcf", "two_tower"]
     plain = with_rule(pipeline, None, channels=others)
     ruled = with_rule(pipeline, rule, channels=others, merge={"weights": {"mf": 1e6}})
@@ -115,15 +124,41 @@ def test_a_channel_for_short_histories_alone_offers_nothing_to_others(pipeline: 
     np.testing.assert_array_equal(long_only.item_idx, answer.item_idx[2:4])
 
 
+def test_short_histories_keep_the_first_items_of_every_channel(pipeline: Pipeline) -> None:
+    """Whatever the merge makes of them, so that a blend can follow any one channel."""
+    queries = QueryBatch.from_histories(HISTORIES)
+    settings: dict[str, Any] = {"candidates": 24, "merge": {"weights": {"mf": 1e6}}}
+    request = Request(queries, 10, Exclusions.of_history(queries))
+    merged = with_rule(pipeline, {"below": 3}, **settings).steps(request, Trace(len(queries)))[0][1]
+    plain = with_rule(pipeline, None, **settings)
+    before = plain.steps(Request(queries, 10, Exclusions.of_history(queries)), Trace(len(queries)))[0][1]
+    np.testing.assert_array_equal(merged.item_idx[3:], before.item_idx[3:])
+    missed_before = 0
+    for row in range(3):
+        wanted = np.concatenate([offer.item_idx[row, :3] for offer in request.offers.values()])
+        wanted = wanted[wanted >= 0]
+        assert np.isin(wanted, merged.item_idx[row]).all()
+        missed_before += np.count_nonzero(~np.isin(wanted, before.item_idx[row]))
+        assert merged.counts[row] == 24
+        assert (np.diff(merged.score[row]) <= 0).all()
+    assert missed_before > 0
+    one_event = QueryBatch.from_histories([[4]])
+    for order in ("popularity", "itemcf"):  # what any weight of the merge buries
+        rule = {"below": 3, "weights": {order: 1.0}}
+        channel = next(source.channel for source in pipeline.sources if source.name == order)
+        answer = with_rule(pipeline, rule, **settings).run(one_event, 3)[0]
+        np.testing.assert_array_equal(answer.item_idx, channel.retrieve(one_event, 3).item_idx)
+
+
 def test_only_events_of_films_in_the_catalogue_count(pipeline: Pipeline) -> None:
     n_items = len(pipeline.vocabulary.items)
     queries = QueryBatch.from_histories([[4, n_items + 3], [4, 8]])
-    _, trace = with_rule(pipeline, {"below": 2}).run(queries, 10)
+    _, trace = with_rule(pipeline, MERGED_BELOW_2).run(queries, 10)
     assert trace.stages[-2].blended == 1
 
 
 def test_an_explanation_does_not_name_a_ranker_that_had_no_say_alone(pipeline: Pipeline) -> None:
-    ruled = with_rule(pipeline, {"below": 3}, trained=True)
+    ruled = with_rule(pipeline, {"below": 3, "weights": {"merged": 1.0}}, trained=True)
     history = [movie_id(4)]
     last = ruled.recommend(history=history, k=25).items[-1].movie_id
     found = explain(ruled, last, history=history, k=10)
@@ -135,7 +170,15 @@ def test_an_explanation_does_not_name_a_ranker_that_had_no_say_alone(pipeline: P
     assert "score" in {view.stage for view in ranked.stages}
 
 
-@pytest.mark.parametrize("rule", [None, {"below": 3}, {"below": 3, "order": "mf"}, {"below": 3, "order": "popularity"}])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        None,
+        {"below": 3},
+        {"below": 3, "weights": {"mf": 1.0, "deepfm": 2.0}, "without_history": {"merged": 1.0}},
+        {"below": 3, "weights": {"popularity": 1.0, "deepfm": 1.0}, "channel": "popularity"},
+    ],
+)
 def test_a_request_alone_equals_its_row_in_a_batch(pipeline: Pipeline, rule: dict[str, Any] | None) -> None:
     ruled = with_rule(pipeline, rule, channels=["itemcf", "mf"], fill=None)
     batch, _ = ruled.run(QueryBatch.from_histories(HISTORIES), 10)

@@ -333,7 +333,7 @@ def tiny_demo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     write("ranker", {"model": "deepfm", **small.RANKER})
     with (configs / "ranker.toml").open("a") as file:
         file.write("\n[pipeline]\n" + "\n".join(f"{key} = {value}" for key, value in small.PIPELINE.items()) + "\n")
-        file.write(f'short_history = {{below = 4, order = "{demo.NEW_USERS}"}}\n')
+        file.write(f'short_history = {{below = 4, channel = "{demo.NEW_USERS}"}}\n')
 
     def download(dataset: str, space: Workspace, **options: object) -> None:
         small.write_raw(space.raw / dataset)
