@@ -1,4 +1,4 @@
-"""Weighted sums of scores: those of the ranker, of the merge and of channels, each in units of its own spread."""
+"""Weighted means of scores: those of the ranker, of the merge and of channels, each in units of its own spread."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ class Blend:
     @property
     def meaning(self) -> str:
         """What the blended score is, as a phrase."""
-        return f"for fewer than {self.below} films of history the sum of {shares(self.weights)}"
+        mixed = f"the mean of {shares(self.weights)}, each in units of its deviation"
+        return f"for fewer than {self.below} films of history {mixed}"
 
     def concerned(self, known: IntArray) -> BoolArray:
         """(B,) which queries are blended.
@@ -60,9 +61,10 @@ class Blend:
             score = score.copy() if score is own else score
             some, asked = candidates.select(rows), queries.select(rows)
             total = np.zeros(some.item_idx.shape, dtype=np.float32)
+            of_all = sum(weights.values())
             for name, weight in weights.items():
                 given = own[rows] if name == self.ranker else scores_of(name, self.channels, asked, some)
-                total += np.float32(weight) * standardised(given, some.mask)
+                total += np.float32(weight / of_all) * standardised(given, some.mask)
             score[rows] = np.where(some.mask, total, -np.inf)
         return score
 

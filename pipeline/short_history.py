@@ -28,8 +28,8 @@ STEPS = 6
 """Orders in an ensemble, with repetition: enough for shares of a sixth, and few enough not to fit noise."""
 MAX_QUERIES = 2000
 """Of each kind; more change little and take long."""
-THRESHOLDS = (8, 4, 2, 1)
-"""The greatest threshold divided by each of these is tried."""
+MIN_KNOWN = 200
+"""Queries of known users count where there are as many. On MovieLens only a few, and those nearly long, would."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ class Choice:
 
     Attributes:
         rule: to apply; None = the ranker's order for everyone.
-        facts: plain values: the greatest history considered, users, queries, NDCG@10 of the rule and of every order.
+        facts: plain values: threshold, users, queries, NDCG@10 of the rule and of every order.
     """
 
     rule: ShortHistory | None
@@ -123,18 +123,20 @@ def choose_rule(
     judging: RankingSamples,
     stopping: RankingSamples,
 ) -> Choice:
-    """Choose weights and threshold of a rule.
+    """Choose the weights of a rule.
 
-    Every query counts alike. Those of ``stopping`` are queries for the next event, whose NDCG is lower by nature, so
-    both kinds are measured in units of what the ranker's own order reaches on them.
+    The threshold is not chosen: where the ranker is best, the weights say so, and a threshold chosen on some dozens of
+    users would follow chance. Every query counts alike. Those of ``stopping`` are queries for the next event, whose
+    NDCG is lower by nature, so both kinds are measured in units of what the ranker's own order reaches on them.
 
     Args:
-        rule: gives the greatest threshold.
+        rule: its threshold.
         name: of the ranker, in the weights.
         ranker: fitted without the users of both kinds of samples.
         channels: that offered the samples.
         judging: queries of new users with their first events, whose targets are all later ones.
-        stopping: other samples that the ranker was not fitted on, of which those with a short history count too.
+        stopping: other samples that the ranker was not fitted on; those of known users with a short history count
+            too, if they are ``MIN_KNOWN`` or more.
     """
     users = int(np.count_nonzero(judging.queries.lengths == 0))
     facts: dict[str, Any] = {"below": rule.below, "users": users, "queries": len(judging)}
@@ -144,32 +146,13 @@ def choose_rule(
     short = np.flatnonzero((stopping.queries.user_idx >= 0) & (stopping.queries.lengths < rule.below))
     seen = Judged.of(stopping.select(_thinned(short)), name, ranker, channels)
     some = new.select(_thinned(np.flatnonzero(new.known > 0)))
-    below, weights = choose_threshold([kind for kind in (some, seen) if len(kind)], name, rule.below)
+    weights = select_ensemble([kind for kind, least in ((some, 1), (seen, MIN_KNOWN)) if len(kind) >= least], name)
     without = select_ensemble([new.select(new.known == 0)], name)
-    chosen = rule.model_copy(update={"below": below, "weights": weights, "without_history": without})
-    by_length = [new.ndcg(new.blended(part)) for part in (without, weights, {name: 1.0})]
-    served = np.choose(np.where(new.known == 0, 0, np.where(new.known < below, 1, 2)), by_length)
+    chosen = rule.model_copy(update={"weights": weights, "without_history": without})
+    served = np.where(new.known == 0, new.ndcg(new.blended(without)), new.ndcg(new.blended(weights)))
     facts["ndcg"] = round(float(served.mean()), 5)
     facts["orders"] = {order: round(float(new.ndcg(score).mean()), 5) for order, score in new.scores.items()}
     return Choice(chosen, facts)
-
-
-def choose_threshold(kinds: Sequence[Judged], own: str, longest: int) -> tuple[int, dict[str, float]]:
-    """The best threshold up to ``longest`` and the weights below it; the ranker's order ``own`` counts above it."""
-    thresholds = sorted({max(longest // parts, 1) for parts in THRESHOLDS} | {1})
-    best, found = -1.0, (1, {own: 1.0})
-    for below in thresholds:
-        parts = [kind.select(kind.known < below) for kind in kinds]
-        weights = select_ensemble([part for part in parts if len(part)], own)
-        value = sum(
-            _relative(
-                kind, np.where(kind.known < below, kind.ndcg(kind.blended(weights)), kind.ndcg(kind.scores[own])), own
-            )
-            for kind in kinds
-        )
-        if value > best:
-            best, found = value, (below, weights)
-    return found
 
 
 def select_ensemble(kinds: Sequence[Judged], own: str) -> dict[str, float]:

@@ -186,11 +186,10 @@ Weights = Annotated[dict[str, Annotated[float, Field(gt=0, le=1e6)]], Field(min_
 
 
 class ShortHistory(ComponentConfig):
-    """Whose scores are summed for users with a short history, in place of the ranker's alone, see ``Blend``.
+    """Whose scores are averaged for users with a short history, in place of the ranker's alone, see ``Blend``.
 
     Attributes:
-        below: queries with fewer known events are concerned. Where the weights are chosen, it is chosen too, no
-            greater than this.
+        below: queries with fewer known events are concerned.
         channel: name of a trained channel that retrieves for these queries alone; None = none.
         weights: name of the ranker, ``merged`` or name of a channel → weight of its scores, in units of their
             deviation over the candidates. None = chosen when the ranker is trained, see ``pipeline.short_history``;

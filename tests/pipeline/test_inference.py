@@ -395,7 +395,9 @@ def test_the_scores_are_explained(pipeline: Pipeline) -> None:
     text = answer_text(pipeline, pipeline.recommend(user=user_id(3), k=3))
     assert all(f"  {name:<5} {meaning}" in text for name, meaning in meanings.items())
     rule = changed(pipeline, short_history={"below": 4, "weights": {"mf": 1, "deepfm": 3}}).score_meanings()
-    assert rule["rank"].endswith("the likelier; for fewer than 4 films of history the sum of 75% deepfm, 25% mf")
+    assert rule["rank"].endswith(
+        "the likelier; for fewer than 4 films of history the mean of 75% deepfm, 25% mf, each in units of its deviation"
+    )
 
 
 def test_the_scores_of_a_pipeline_without_a_ranker(pipeline: Pipeline) -> None:

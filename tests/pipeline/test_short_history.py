@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline import Pipeline, PipelineConfig, assemble
+from pipeline import Pipeline, PipelineConfig, assemble, load
 from pipeline.blend import Blend, standardised
 from pipeline.explain import explain
 from pipeline.stages import RankerScorer, Request
 from pipeline.trace import Trace
-from reccore import Candidates, Exclusions, QueryBatch
+from reccore import ArtefactError, Candidates, Exclusions, QueryBatch, Workspace
 from reccore.arrays import FloatArray
 from tests.pipeline.small import PIPELINE, before_ranking, movie_id
 
@@ -55,7 +56,7 @@ def test_standard_scores_by_hand() -> None:
 
 
 def test_the_blend_by_hand(pipeline: Pipeline) -> None:
-    """Of a query with few events the score is the weighted sum of standard scores."""
+    """Of a query with few events the score is the weighted mean of standard scores."""
     mf = next(source.channel for source in pipeline.sources if source.name == "mf")
     weights = {"backwards": 3.0, "merged": 0.5, "mf": 2.0}
     blend = Blend(4, "backwards", weights, {"merged": 1.0}, {"mf": mf})
@@ -70,7 +71,7 @@ def test_the_blend_by_hand(pipeline: Pipeline) -> None:
         for name, part in given.items():
             score = np.nan_to_num(part[row, :n], nan=np.nanmin(part[row, :n]) if name != "mf" or history else 0.0)
             standard[name] = (score - score.mean()) / (score.std() or 1.0)
-        expected = sum(weight * standard[name] for name, weight in weights.items())
+        expected = sum(weight * standard[name] for name, weight in weights.items()) / 5.5
         if not history:
             expected = standard["merged"]
         elif len(history) >= 4:
@@ -185,3 +186,15 @@ def test_a_request_alone_equals_its_row_in_a_batch(pipeline: Pipeline, rule: dic
     for row, history in enumerate(HISTORIES):
         single, _ = ruled.run(QueryBatch.from_histories([history]), 10)
         np.testing.assert_array_equal(single.item_idx[0], batch.item_idx[row])
+
+
+def test_options_of_another_version_are_refused_with_the_way_out(own: Workspace) -> None:
+    path = own.model("pipeline") / "manifest.json"
+    manifest = json.loads(path.read_text())
+    rank = next(stage for stage in manifest["config"]["stages"] if stage["kind"] == "rank")
+    rank["short_history"] = {"below": 18, "order": "itemcf_prior"}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(
+        ArtefactError, match=r"another version .*order: no such option.*python scripts/train_ranking.py"
+    ):
+        load(own.model("pipeline"))

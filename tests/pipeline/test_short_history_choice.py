@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,18 @@ class Given:
 
     def score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
         return np.take_along_axis(self.table[: len(candidates)], candidates.item_idx, axis=1)
+
+
+class Both(Given):
+    """One table for the samples of new users and one for those of known ones."""
+
+    def __init__(self, new: FloatArray, known: FloatArray) -> None:
+        super().__init__(new)
+        self.known = known
+
+    def score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
+        table = self.known if (queries.user_idx >= 0).any() else self.table
+        return np.take_along_axis(table[: len(candidates)], candidates.item_idx, axis=1)
 
 
 class World:
@@ -85,13 +98,25 @@ def test_where_the_ranker_is_right_nothing_else_counts() -> None:
     )
 
 
-def test_the_threshold_is_where_the_ranker_becomes_better() -> None:
-    lengths = np.tile(np.arange(BELOW), 25)
-    rule = World({"popularity": lengths < 4, "ranker": lengths >= 4}).choose().rule
-    assert rule is not None
-    assert rule.below == 4
-    assert rule.weights is not None
-    assert max(rule.weights, key=lambda name: rule.weights[name]) == "popularity"
+def test_known_users_with_a_short_history_count_where_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Popularity serves new users, the ranker known ones: few of these change nothing, many make the ranker count."""
+    new, known = World({"popularity": True}), World({"ranker": True}, n_users=100)
+    queries = replace(known.queries, user_idx=np.zeros(len(known.queries), dtype=np.int64))
+    samples_of_known = replace(known.samples, queries=queries)
+    channels: Any = {name: Both(new.tables[name], known.tables[name]) for name in ORDERS[1:]}
+    ranker: Any = Both(new.tables["ranker"], known.tables["ranker"])
+
+    def share(stopping: RankingSamples) -> float:
+        rule = choose_rule(ShortHistory(below=BELOW), "ranker", ranker, channels, new.samples, stopping).rule
+        assert rule is not None
+        assert rule.weights is not None
+        return rule.weights.get("ranker", 0.0) / sum(rule.weights.values())
+
+    few, many = samples_of_known.select(np.arange(100)), samples_of_known
+    assert share(few) == 0.0
+    assert share(many) > 0.0
+    monkeypatch.setattr("pipeline.short_history.MIN_KNOWN", 100)
+    assert share(few) != share(samples_of_known.select(np.arange(0)))
 
 
 def test_two_orders_that_complete_each_other_are_both_chosen() -> None:
