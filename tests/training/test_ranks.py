@@ -173,7 +173,7 @@ def command(folder: Path, *further: str, n_ranks: int = 2) -> list[str]:
     return [
         sys.executable, *launcher, "scripts/train_recall.py", "--data_dir", str(folder / "root"),
         "--model", "two_tower", "--input", str(folder / "events.csv"), "--protocol", "leave_one_out",
-        "--device", "cpu", "--batch_size", "4", "--epochs", "12", "--set=patience=12", *flags, *further,
+        "--device", "cpu", "--batch_size", "16", "--epochs", "16", "--set=patience=16", *flags, *further,
     ]  # fmt: skip
 
 
@@ -212,7 +212,7 @@ def test_a_killed_rank_ends_the_run_and_resume_goes_on(tmp_path: Path, killed: i
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "resumed:" in done.stderr
-    assert len(json.loads(done.stdout)["training"]["loss"]) == 12
+    assert len(json.loads(done.stdout)["training"]["loss"]) == 16
     assert not checkpoint.exists()
 
 
