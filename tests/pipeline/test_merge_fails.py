@@ -13,6 +13,7 @@ from pipeline import Pipeline
 from pipeline.stages import OneSource
 from recall.merge.methods import QuotaConfig, RRFConfig
 from reccore import Candidates
+from reccore.arrays import IntArray
 from tests.pipeline.breaking import fail
 from tests.pipeline.small import user_id, with_parts
 
@@ -27,7 +28,7 @@ def with_merge(pipeline: Pipeline, merge: Callable[..., Any], weights: dict[str,
     return with_parts(pipeline, merger=merger)
 
 
-def not_finite(offers: dict[str, Candidates]) -> Candidates:
+def not_finite(offers: dict[str, Candidates], _: IntArray) -> Candidates:
     first = next(iter(offers.values()))
     return Candidates(first.item_idx, np.full_like(first.score, np.nan))
 
