@@ -22,7 +22,7 @@ print(
     torch.get_num_threads(),
     faiss.omp_get_max_threads(),
     numba.get_num_threads(),
-    MF()._solver(0).num_threads,
+    MF()._solver(0, 1).num_threads,
     thread_limit(),
     *{pool["num_threads"] for pool in threadpool_info()},
 )
