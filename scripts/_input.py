@@ -62,3 +62,25 @@ class InputSettings(EventFileSettings):
     def input_file(self) -> EventFile | None:
         """The file of ``--input``."""
         return self.event_file(self.input)
+
+
+class OwnTablesSettings(EventFileSettings):
+    """Files of events, items and users of one's own."""
+
+    interactions: Path | None = Field(default=None, description="own events: Parquet, CSV or .csv.gz")
+    items: Path | None = Field(default=None, description="own items: id, title, year, genres, …")
+    item_columns: ColumnPairs = Field(default=(), description="their columns, as item=NAME,title=NAME,genres=NAME")
+    users: Path | None = Field(default=None, description="own users: id, age, gender, occupation, …")
+    user_columns: ColumnPairs = Field(default=(), description="their columns, as user=NAME,age=NAME")
+    max_reject_share: float = Field(default=0.01, description="share of bad rows per file that is tolerated")
+
+    @model_validator(mode="after")
+    def _has_files(self) -> Self:
+        self.check_read(self.interactions, "--interactions")
+        for columns, path, option in (
+            (self.item_columns, self.items, "item"),
+            (self.user_columns, self.users, "user"),
+        ):
+            if columns and path is None:
+                raise ValueError(f"--{option}_columns names columns of --{option}s FILE; give that too")
+        return self

@@ -26,9 +26,9 @@ if find_spec("reccore") is None:
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from data_collector import tmdb
 from reccore.errors import ConfigError, DataError, NotReadyError
@@ -36,37 +36,20 @@ from reccore.options import RunOptions
 from reccore.workspace import Workspace
 from scripts._cli import Names, parse_command, run
 from scripts._engine import EngineSettings
-from scripts._input import ColumnPairs, EventFileSettings
+from scripts._input import OwnTablesSettings
 
 if TYPE_CHECKING:
     from dataprep.preprocess import PreprocessReport
 
 
-class PreprocessSettings(EventFileSettings, EngineSettings):
+class PreprocessSettings(OwnTablesSettings, EngineSettings):
     """Options of the command."""
 
     dataset: str | None = Field(default=None, description="folder under raw/, needed where there are several")
-    interactions: Path | None = Field(default=None, description="own events instead of a MovieLens folder")
-    items: Path | None = Field(default=None, description="own items: id, title, year, genres, …")
-    item_columns: ColumnPairs = Field(default=(), description="their columns, as item=NAME,title=NAME,genres=NAME")
-    users: Path | None = Field(default=None, description="own users: id, age, gender, occupation, …")
-    user_columns: ColumnPairs = Field(default=(), description="their columns, as user=NAME,age=NAME")
     item_vectors: Names = Field(
         default=(), description="vectors of items: NAME=MATRIX.npy:IDS.csv, row r of the matrix for row r of the ids"
     )
     user_vectors: Names = Field(default=(), description="the same of users")
-    max_reject_share: float = Field(default=0.01, description="share of bad rows per file that is tolerated")
-
-    @model_validator(mode="after")
-    def _has_files(self) -> Self:
-        self.check_read(self.interactions, "--interactions")
-        for columns, path, option in (
-            (self.item_columns, self.items, "item"),
-            (self.user_columns, self.users, "user"),
-        ):
-            if columns and path is None:
-                raise ValueError(f"--{option}_columns names columns of --{option}s FILE; give that too")
-        return self
 
 
 def only_dataset(raw: Path, name: str | None) -> Path:

@@ -19,37 +19,19 @@ if find_spec("reccore") is None:
     print("error: run it from the repository's root, as PYTHONPATH=. python scripts/update.py", file=sys.stderr)
     sys.exit(2)
 
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from reccore import ConfigError
 from scripts._cli import facts_text, parse_command, run
-from scripts._input import ColumnPairs, EventFileSettings
+from scripts._input import OwnTablesSettings
 
 
-class UpdateSettings(EventFileSettings):
+class UpdateSettings(OwnTablesSettings):
     """Options of the command."""
 
-    interactions: Path | None = Field(default=None, description="new events: Parquet, CSV or .csv.gz")
-    items: Path | None = Field(default=None, description="new items: id, title, year, genres, …")
-    item_columns: ColumnPairs = Field(default=(), description="their columns, as item=NAME,title=NAME,genres=NAME")
-    users: Path | None = Field(default=None, description="new users: id, age, gender, occupation, …")
-    user_columns: ColumnPairs = Field(default=(), description="their columns, as user=NAME,age=NAME")
-    max_reject_share: float = Field(default=0.01, description="share of bad rows per file that is tolerated")
     retrain_ranker: bool = Field(default=False, description="fit the ranker again, which costs more than all the rest")
-
-    @model_validator(mode="after")
-    def _has_files(self) -> Self:
-        self.check_read(self.interactions, "--interactions")
-        for columns, path, option in (
-            (self.item_columns, self.items, "item"),
-            (self.user_columns, self.users, "user"),
-        ):
-            if columns and path is None:
-                raise ValueError(f"--{option}_columns names columns of --{option}s FILE; give that too")
-        return self
 
 
 def main(argv: list[str] | None = None) -> None:
