@@ -29,9 +29,10 @@ class CandidateBuffer:
     def add(self, candidates: Candidates) -> None:
         """Append rows."""
         start, stop = self._n, self._n + len(candidates)
-        for name in candidates.features.keys() - self._features.keys():
-            self._features[name] = np.empty(self._shape, dtype=np.float32)
-            self._features[name][:start] = np.nan
+        for name in candidates.features:  # in their order: rankers that draw by column depend on it
+            if name not in self._features:
+                self._features[name] = np.empty(self._shape, dtype=np.float32)
+                self._features[name][:start] = np.nan
         _write(self._item_idx[start:stop], candidates.item_idx, -1)
         _write(self._score[start:stop], candidates.score, -np.inf)
         for name, rows in self._features.items():

@@ -34,5 +34,13 @@ def test_equals_the_concatenation_of_the_batches() -> None:
         np.testing.assert_array_equal(found.features[name], values)
 
 
+def test_features_keep_their_order() -> None:
+    names = tuple("zyxwvutsrq")
+    part = batch(np.random.default_rng(0), 2, 3, names)
+    buffer = CandidateBuffer(2, 3)
+    buffer.add(part)
+    assert tuple(buffer.candidates().features) == names
+
+
 def test_without_a_batch_it_is_empty() -> None:
     assert CandidateBuffer(5, 3).candidates().item_idx.shape == (0, 3)
