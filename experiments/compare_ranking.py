@@ -26,7 +26,8 @@ from pipeline.fates import Passage
 from pipeline.fitting import fit_ranker
 from pipeline.history import FrozenHistoryStore
 from pipeline.provenance import data_of
-from pipeline.samples import RankingData, make_ranking_data, stored_refits
+from pipeline.samples import RankingData, make_ranking_data
+from pipeline.window_refits import stored_refits
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from recall.base import BaseRecall
 from reccore import Bundle, Candidates, ConfigError, Holdout, RunOptions, TrainingData, Workspace

@@ -21,8 +21,9 @@ from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.leak_alarm import check_for_leak
 from pipeline.provenance import data_of
-from pipeline.samples import RankingData, check_tasks, make_ranking_data, stored_refits
+from pipeline.samples import RankingData, check_tasks, make_ranking_data
 from pipeline.short_history import choose_rule
+from pipeline.window_refits import stored_refits
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall import CHANNELS

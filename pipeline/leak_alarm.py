@@ -123,8 +123,8 @@ def check_for_leak(
         raise LeakError(
             f"{ranker.name} seems to know its labels: {figures}. Scores or features of the training candidates were "
             "computed from the label events, which use never sees. Fit the channels of the training candidates without "
-            "the label window (pipeline.samples.refit), and take item statistics and features from the events before "
-            "it. The ranker was not saved"
+            "the label window (pipeline.window_refits.refit), and take item statistics and features from the events "
+            "before it. The ranker was not saved"
         )
     return figures
 

@@ -18,8 +18,9 @@ from pipeline.config import PipelineConfig
 from pipeline.fitting import SERVING, fit_ranker
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
-from pipeline.samples import Refit, make_ranking_data, refit
+from pipeline.samples import make_ranking_data
 from pipeline.short_history import choose_rule
+from pipeline.window_refits import Refit, refit
 from ranking import MAX_QUERIES, SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
@@ -174,7 +175,7 @@ def _everything(workspace: Workspace, facts: Mapping[str, Any]) -> Prepared:
 
 
 def stored_refit(workspace: Workspace, parts: Mapping[str, Bundle], purpose: str, options: RunOptions) -> Refit:
-    """Refits of the given parts that are kept in ``stored_folder``, see ``pipeline.samples.refit``."""
+    """Refits of the given parts that are kept in ``stored_folder``, see ``pipeline.window_refits.refit``."""
     return lambda name, channel, data: refit(
         channel, data, parts[name].path, options, folder=stored_folder(workspace, name, purpose)
     )

@@ -14,7 +14,7 @@ import pytest
 import recall.neural.encoders.prefix as prefix_encoder
 from dataprep.features import PrefixFeatures, prefix_features, query_features
 from dataprep.splits import GlobalTime, LastThree, LeaveLastN, Split, SplitProtocol
-from pipeline.samples import label_window
+from pipeline.label_window import label_window
 from recall import CHANNELS
 from recall.neural.encoders.prefix import PrefixExamples
 from recall.neural.user_codes import UserCodes

@@ -14,7 +14,7 @@ from experiments import new_users_pipeline as subject
 from experiments.new_users import evaluate_new_users, first_events, new_users
 from experiments.new_users_pipeline import evaluate_new_users_pipeline
 from pipeline import Pipeline, PipelineConfig
-from pipeline.samples import QUERIES_OF_NEW_USER
+from pipeline.label_window import QUERIES_OF_NEW_USER
 from ranking import SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall.base import BaseRecall

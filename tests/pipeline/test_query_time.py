@@ -18,8 +18,10 @@ from pipeline import load
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
 from pipeline.fitting import train_channel, train_ranker
-from pipeline.samples import label_window, make_ranking_data, stored_refits
+from pipeline.label_window import label_window
+from pipeline.samples import make_ranking_data
 from pipeline.stages import Request
+from pipeline.window_refits import stored_refits
 from recall.base import BaseRecall
 from reccore import ConfigError, DataError, QueryBatch, Workspace
 from scripts._settings import deep_merge

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dataprep.prepare import Prepared
-from pipeline.samples import refit
+from pipeline.window_refits import refit
 from recall import CHANNELS
 from tests.pipeline import small
 from tests.pipeline.small import QUIET

@@ -16,11 +16,13 @@ from dataprep.prepare import Prepared, prepare_file
 from dataprep.preprocess import preprocess
 from dataprep.readers.own import EventFile
 from dataprep.splits import LeaveLastN, NoSplit
-from pipeline import PipelineConfig, load, samples
+from pipeline import PipelineConfig, load, samples, window_refits
 from pipeline.builder import load_channels
 from pipeline.fitting import rows_where, train_channel, train_ranker, validation_sample
+from pipeline.label_window import QUERIES_OF_NEW_USER, SHORT_HISTORY, label_window, new_user_queries
 from pipeline.provenance import check_protocol
-from pipeline.samples import label, label_likes, label_window, make_ranking_data, refit, stored_refits
+from pipeline.samples import label, label_likes, make_ranking_data
+from pipeline.window_refits import refit, stored_refits
 from ranking import SHORT_HISTORIES
 from ranking.neural import NeuralRanker
 from recall import CHANNELS
@@ -103,11 +105,11 @@ def test_users_who_play_new_users_have_no_window_and_ask_with_their_first_events
     n = 15 * 10
     assert window.users[:n].tolist() == np.repeat(others, 10).tolist()
     assert window.holdout.queries.user_idx[:n].tolist() == window.users[:n].tolist()
-    assert window.users[n:].tolist() == np.repeat(newcomers, samples.QUERIES_OF_NEW_USER).tolist()
+    assert window.users[n:].tolist() == np.repeat(newcomers, QUERIES_OF_NEW_USER).tolist()
     assert (window.holdout.queries.user_idx[n:] == -1).all()
     lengths = window.holdout.queries.lengths[n:]
     assert lengths.min() == 1
-    assert samples.SHORT_HISTORY // 2 < lengths.max() <= samples.SHORT_HISTORY
+    assert SHORT_HISTORY // 2 < lengths.max() <= SHORT_HISTORY
     for row in range(n, len(window.holdout)):
         stop = int(lengths[row - n])
         assert rows_of(window.holdout.queries)[row] == list(range(stop))
@@ -129,7 +131,7 @@ def test_a_new_user_keeps_an_event_as_a_target() -> None:
 @pytest.mark.parametrize(("max_queries", "users", "each"), [(None, 10, 10), (200, 10, 10), (60, 10, 3), (10, 5, 1)])
 def test_queries_of_new_users_are_a_share_of_the_limit(max_queries: int | None, users: int, each: int) -> None:
     lengths = np.full(20, 60)
-    asking, _ = samples.new_user_queries(lengths, 0.5, max_queries, QUIET)
+    asking, _ = new_user_queries(lengths, 0.5, max_queries, QUIET)
     assert len(np.unique(asking)) == users
     assert np.bincount(asking).max() == np.bincount(asking)[asking].min() == each
 
@@ -228,7 +230,7 @@ def test_a_leak_would_show(trained: Workspace, prepared: Prepared, tmp_path: Pat
     honest = make_ranking_data(
         prepared, stored_refits(space, QUIET), channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
     )
-    monkeypatch.setattr(samples, "refit", lambda channel, *rest: channel)
+    monkeypatch.setattr(window_refits, "refit", lambda channel, *rest: channel)
     leaking = make_ranking_data(
         prepared, stored_refits(space, QUIET), channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
     )

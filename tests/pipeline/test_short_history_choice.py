@@ -11,7 +11,7 @@ import pytest
 from dataprep.prepare import Prepared
 from evaluation.metrics import per_query_metrics
 from experiments.new_users_pipeline import evaluate_new_users_pipeline
-from pipeline import Pipeline, assemble, load, samples
+from pipeline import Pipeline, assemble, label_window, load
 from pipeline.builder import PIPELINE as NAME
 from pipeline.fitting import train_ranker
 from pipeline.refitting import refit_for_serving
@@ -156,7 +156,7 @@ def test_the_measure_is_that_of_the_evaluations() -> None:
 
 @pytest.fixture
 def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "MIN_JUDGES", 2)
+    monkeypatch.setattr(label_window, "MIN_JUDGES", 2)
 
 
 def trained(own: Workspace, **settings: Any) -> Pipeline:
@@ -226,7 +226,7 @@ def test_those_who_choose_are_unknown_to_channels_and_ranker(
     monkeypatch.setattr("pipeline.fitting.choose_rule", recorded)
     trained(own)
     window, plain = (
-        samples.label_window(prepared, max_queries=None, short_histories=0.1, judge_below=below, options=QUIET)
+        label_window.label_window(prepared, max_queries=None, short_histories=0.1, judge_below=below, options=QUIET)
         for below in (ShortHistory().below, 0)
     )
     np.testing.assert_array_equal(window.start, plain.start)  # the channels are those of a training without a choice

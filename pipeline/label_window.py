@@ -1,0 +1,147 @@
+"""The label window: every user's latest fit events, which a ranker learns from, and queries of users who play new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dataprep.prepare import Prepared
+from dataprep.splits import with_query_time
+from reccore import Exclusions, Holdout, RunOptions
+from reccore.arrays import BoolArray, IntArray, offsets_from_lengths, ragged_positions
+
+LABEL_EVENTS = 10
+LABEL_SHARE = 0.2
+SHORT_HISTORY = 20
+QUERIES_OF_NEW_USER = 10
+JUDGE_SHARE = 0.5
+"""Share of the users who play new users that choose the rule for short histories; the ranker learns from the others."""
+MIN_JUDGES = 20
+"""With fewer of them there is no choice: it would follow chance."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelWindow:
+    """The label events of every user, each with a query of the history before it, and queries of new users.
+
+    Attributes:
+        start: (U,) number of fit events before the window; 0 for users who play new users.
+        users: (B,) the user of each query; the query itself does not name a new user.
+        holdout: one query per label event, which is its target; then those of new users, whose targets are all later
+            fit events.
+        later: the items of the window after each query's targets, CSR.
+        judging: (B,) True for the queries of new users that the ranker does not learn from either, so that they can
+            choose the rule for short histories.
+    """
+
+    start: IntArray
+    users: IntArray
+    holdout: Holdout
+    later: Exclusions
+    judging: BoolArray
+
+
+def label_window(
+    prepared: Prepared,
+    *,
+    max_queries: int | None,
+    short_histories: float = 0.0,
+    judge_below: int = 0,
+    query_time: bool = False,
+    options: RunOptions,
+) -> LabelWindow:
+    """The last ``min(10, 20%)`` fit events of every user; at most ``max_queries`` of them, drawn at random.
+
+    By the time of the window every user has a long history. So that a ranker learns to serve new users too, a share of
+    ``short_histories`` of the users has no window: the channels learn nothing of them, and each asks several times with
+    the first few events, see ``new_user_queries``.
+
+    With ``judge_below`` half of them ask with 0 … ``judge_below`` − 1 events and are for choosing a rule for such
+    histories, see ``judge_queries``.
+
+    With ``query_time`` the time of each query is that of its first target.
+    """
+    fit = prepared.split.fit()
+    newcomers, asked = new_user_queries(fit.lengths, short_histories, max_queries, options)
+    judges, judged = np.zeros((2, 0), dtype=np.int64)
+    if judge_below > 0:
+        judges, judged = judge_queries(fit.lengths, newcomers, judge_below, options)
+    others = ~np.isin(newcomers, judges)
+    newcomers, asked = np.concatenate([newcomers[others], judges]), np.concatenate([asked[others], judged])
+    n_labels = np.minimum(LABEL_EVENTS, (fit.lengths * LABEL_SHARE).astype(np.int64))
+    n_labels[newcomers] = 0
+    start = fit.lengths - n_labels
+    start[newcomers] = 0
+    users = np.repeat(np.arange(fit.n_users), n_labels)
+    stops = ragged_positions(start, n_labels)
+    if max_queries is not None and len(users) > max_queries:
+        chosen = np.sort(options.generator("label_queries").choice(len(users), max_queries, replace=False))
+        users, stops = users[chosen], stops[chosen]
+    at = np.arange(len(users) + len(newcomers))
+    new, judging = at >= len(users), at >= len(at) - len(judges)
+    users, stops = np.concatenate([users, newcomers]), np.concatenate([stops, asked])
+    target = fit.user_offsets[users] + stops
+    queries = fit.queries(users, stops)
+    if query_time:
+        queries = with_query_time(fit, target, queries)
+    queries = replace(queries, user_idx=np.where(new, -1, users))
+    left = fit.lengths[users] - stops
+    n_targets = np.where(new, left, 1)
+    at = ragged_positions(target, n_targets)
+    rating = None if fit.rating is None else fit.rating[at]
+    holdout = Holdout(queries, offsets_from_lengths(n_targets), fit.item_idx[at], target_rating=rating)
+    later_items = fit.item_idx[ragged_positions(target + n_targets, left - n_targets)]
+    later = Exclusions(offsets_from_lengths(left - n_targets), later_items)
+    return LabelWindow(start, users, holdout, later, judging)
+
+
+def new_user_queries(
+    lengths: IntArray, share: float, max_queries: int | None, options: RunOptions
+) -> tuple[IntArray, IntArray]:
+    """Queries of users who play new users: the user of each, and of how many first events it consists.
+
+    A user asks up to ``QUERIES_OF_NEW_USER`` times with 1 … ``SHORT_HISTORY`` events (the logarithm drawn evenly) and
+    keeps at least one later event as a target. With ``max_queries`` the queries are at most that ``share`` of it.
+
+    Args:
+        lengths: (U,) fit events of each user.
+        share: of the users, drawn at random among those with two events or more.
+        max_queries: greatest number of label queries; None = no limit.
+        options: seed.
+    """
+    draws = options.generator("short_histories")
+    limit = None if max_queries is None else int(share * max_queries)
+    able = np.flatnonzero(lengths > 1)
+    n_users = int(share * len(able)) if limit is None else min(int(share * len(able)), limit)
+    repeats = QUERIES_OF_NEW_USER if limit is None else min(QUERIES_OF_NEW_USER, limit // max(n_users, 1))
+    users = np.repeat(np.sort(draws.choice(able, n_users, replace=False)), repeats)
+    longest = np.minimum(SHORT_HISTORY, lengths[users] - 1)
+    return users, _some_events(longest, draws)
+
+
+def judge_queries(lengths: IntArray, newcomers: IntArray, below: int, options: RunOptions) -> tuple[IntArray, IntArray]:
+    """Queries of those who choose a rule for short histories: the user of each, and its number of first events.
+
+    A ``JUDGE_SHARE`` of the users who play new users, drawn at random, ask as often as before and with fewer than
+    ``below`` events, and once more without any. No queries if these are fewer than ``MIN_JUDGES`` users.
+
+    Args:
+        lengths: (U,) fit events of each user.
+        newcomers: the user of each query of a new user.
+        below: least number of events that the rule is not for.
+        options: seed.
+    """
+    draws = options.generator("short_history_rule")
+    users = np.unique(newcomers)
+    judges = np.sort(draws.permutation(users)[: int(JUDGE_SHARE * len(users))])
+    if len(judges) < MIN_JUDGES:
+        judges = judges[:0]
+    again = newcomers[np.isin(newcomers, judges) & (below > 1)]
+    asked = _some_events(np.minimum(below - 1, lengths[again] - 1), draws)
+    return np.concatenate([judges, again]), np.concatenate([np.zeros(len(judges), dtype=np.int64), asked])
+
+
+def _some_events(longest: IntArray, draws: np.random.Generator) -> IntArray:
+    """1 … ``longest`` events for each, the logarithm drawn evenly."""
+    return np.floor(np.exp(draws.random(len(longest)) * np.log(longest + 1))).astype(np.int64)
