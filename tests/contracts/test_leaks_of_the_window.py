@@ -14,10 +14,11 @@ import pytest
 
 from dataprep.prepare import Prepared
 from dataprep.splits import LeaveLastN
-from pipeline import samples
+from pipeline import samples, window_refits
 from pipeline.builder import assemble
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
+from pipeline.label_window import LabelWindow
 from recall import CHANNELS
 from reccore import Candidates, Exclusions, Holdout, Interactions, Workspace
 from reccore.arrays import offsets_from_lengths
@@ -49,7 +50,7 @@ def ranking_data(prepared: Prepared, folder: Path) -> samples.RankingData:
         channel.save(workspace.model(name))
     return samples.make_ranking_data(
         prepared,
-        samples.stored_refits(workspace, QUIET),
+        window_refits.stored_refits(workspace, QUIET),
         channels,
         PLAIN,
         prepared.split.valid(),
@@ -151,7 +152,7 @@ def later_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 def later_begins_too_late(patch: pytest.MonkeyPatch) -> None:
     original = samples.label_window
 
-    def leaky(*args: Any, **kwargs: Any) -> samples.LabelWindow:
+    def leaky(*args: Any, **kwargs: Any) -> LabelWindow:
         window = original(*args, **kwargs)
         shorter = [row[1:] for row in np.split(window.later.item_idx, window.later.offsets[1:-1])]
         offsets = offsets_from_lengths(np.array([len(row) for row in shorter]))
@@ -168,14 +169,14 @@ def test_later_labels_as_negatives_are_caught(plant: Plant, monkeypatch: pytest.
 
 
 def nothing_is_refitted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(samples, "refit", lambda channel, *rest: channel)
+    patch.setattr(window_refits, "refit", lambda channel, *rest: channel)
 
 
 def one_channel_is_not_refitted(name: str) -> Plant:
     def plant(patch: pytest.MonkeyPatch) -> None:
-        original = samples.refit
+        original = window_refits.refit
         patch.setattr(
-            samples, "refit", lambda channel, *rest: channel if channel.name == name else original(channel, *rest)
+            window_refits, "refit", lambda channel, *rest: channel if channel.name == name else original(channel, *rest)
         )
 
     plant.__name__ = f"{name}_is_not_refitted"
