@@ -35,6 +35,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from loguru import logger
 
+from benchmarks._exported import events_by_part
 from dataprep import ids
 from dataprep.prepare import Prepared, load_prepared, prepare
 from dataprep.preprocess import preprocess
@@ -47,7 +48,7 @@ from experiments.measuring import choose_holdout, measure
 from experiments.results import RowResult, RunResult
 from experiments.runs import RunsWorkspace
 from reccore import RunOptions, Workspace
-from reccore.arrays import IntArray, row_of_each
+from reccore.arrays import IntArray
 from scripts._rows import read_rows
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -155,7 +156,7 @@ def fit_peer(
     holdout, _ = choose_holdout(prepared, "test", None)
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: str(Path(folder, f"{name}.npz")) for name in ("events", "lists")}
-        np.savez(paths["events"], **exported(prepared))
+        np.savez(paths["events"], **events_by_part(prepared.split))
         job = {**paths, "library": library, "model": model, "k": min(max(KS), len(prepared.vocabulary.items))}
         job |= {name: getattr(args, name) for name in ("seed", "threads", "epochs")}
         (file := Path(folder, "job.json")).write_text(json.dumps(job), encoding="utf-8")
@@ -171,16 +172,6 @@ def fit_peer(
     evaluation = measure(f"{library}.{model}", given.offer, holdout, prepared.training_data(), KS, args.seed)
     per_second = len(lists) / max(cost["answer_seconds"], 1e-9)
     return Peer(library, model, evaluation, cost["fit_seconds"], per_second, cost["peak_bytes"])
-
-
-def exported(prepared: Prepared) -> dict[str, IntArray]:
-    """Every event as user, item and part: 0 fit, 1 validation, 2 test."""
-    split = prepared.split
-    events = split.interactions
-    user = row_of_each(events.user_offsets)
-    place = np.arange(events.n_events) - events.user_offsets[user]
-    part = (place >= split.fit_stop[user]).astype(np.int64) + (place >= split.valid_stop[user])
-    return {"user": user, "item": np.asarray(events.item_idx), "part": part}
 
 
 def write_lists(path: Path, lists: IntArray, prepared: Prepared) -> None:

@@ -38,6 +38,7 @@ import numpy as np
 import torch
 from loguru import logger
 
+from benchmarks._exported import events_by_part
 from dataprep.prepare import load_prepared
 from dataprep.splits import LeaveLastN, Split
 from evaluation.metrics import per_query_metrics
@@ -56,7 +57,7 @@ from reccore import (
     Vocabulary,
     Workspace,
 )
-from reccore.arrays import FloatArray, IntArray, row_of_each
+from reccore.arrays import FloatArray, IntArray
 
 LIBRARIES = {"sasrec": "RecTools", "gru4rec": "RecBole"}
 METRIC, K = "ndcg@10", 100
@@ -194,7 +195,7 @@ def train_one(
     """One training in the libraries' environment; its best epoch on validation."""
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: str(Path(folder, f"{name}.npz")) for name in ("events", "lists")}
-        np.savez(paths["events"], **exported(split))
+        np.savez(paths["events"], **events_by_part(split))
         rate, dropout = options
         job = {**settings, **paths, "model": model, "seed": seed, "learning_rate": rate, "dropout": dropout}
         (file := Path(folder, "job.json")).write_text(json.dumps({**job, "batch": BATCH[model]}), encoding="utf-8")
@@ -211,15 +212,6 @@ def best_step(split: Split, valid: IntArray, test: IntArray, seconds: float) -> 
     figures = [float(ndcg_and_hits(as_candidates(lists, split.valid()), split.valid())[0].mean()) for lists in valid]
     best = int(np.argmax(figures))
     return Run(figures[best], *ndcg_and_hits(as_candidates(test[best], split.test()), split.test()), seconds)
-
-
-def exported(split: Split) -> dict[str, IntArray]:
-    """Every event as user, item and part: 0 fit, 1 validation, 2 test."""
-    events = split.interactions
-    user = row_of_each(events.user_offsets)
-    place = np.arange(events.n_events) - events.user_offsets[user]
-    part = (place >= split.fit_stop[user]).astype(np.int64) + (place >= split.valid_stop[user])
-    return {"user": user, "item": np.asarray(events.item_idx), "part": part}
 
 
 def as_candidates(lists: IntArray, holdout: Holdout) -> Candidates:

@@ -194,20 +194,10 @@ def _candidates(query: IntArray, item_idx: IntArray, score: FloatArray, n_querie
 def facts_table(lists: list[ExternalLists]) -> str:
     """Markdown: what became of the rows of every file."""
     header = ["system", "rows", "users", "users without a list", "rows of other users", "seen films", "films per list"]
-    rows = [
-        [
-            given.facts.name,
-            *(
-                f"{value:,}"
-                for value in (
-                    *(given.facts.rows, given.facts.users, given.facts.users_without),
-                    *(given.facts.rows_of_others, given.facts.rows_seen),
-                )
-            ),
-            f"{given.facts.median_length:g}",
-        ]
-        for given in lists
-    ]
+    rows = []
+    for facts in (given.facts for given in lists):
+        counts = (facts.rows, facts.users, facts.users_without, facts.rows_of_others, facts.rows_seen)
+        rows.append([facts.name, *(f"{count:,}" for count in counts), f"{facts.median_length:g}"])
     note = (
         "A user without a list counts as missed. Rows of users who are not asked about, and of films that the user has "
         "already seen, are left out. Films per list: the median of what is left; where it is below K, the figures at "
