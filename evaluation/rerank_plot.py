@@ -74,7 +74,7 @@ def _draw_panel(
             markerfacecolor="none",
             markeredgewidth=1.6,
         )
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel(f"change of {name}")
