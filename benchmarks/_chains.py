@@ -10,7 +10,8 @@ from dataprep.prepare import prepare
 from dataprep.preprocess import preprocess
 from dataprep.synthetic import SyntheticSize, make_synthetic
 from pipeline.builder import PIPELINE
-from pipeline.fitting import train_channel, train_ranker
+from pipeline.train_channel import train_channel
+from pipeline.train_ranker import train_ranker
 from reccore import RunOptions, Workspace
 
 CHANNELS: dict[str, dict[str, Any]] = {

@@ -23,10 +23,10 @@ from experiments.runs import Row, Run
 from pipeline.builder import assemble, load_channels
 from pipeline.config import PipelineConfig
 from pipeline.fates import Passage
-from pipeline.fitting import fit_ranker
 from pipeline.history import FrozenHistoryStore
 from pipeline.provenance import data_of
 from pipeline.samples import RankingData, make_ranking_data
+from pipeline.train_ranker import fit_ranker
 from pipeline.window_refits import stored_refits
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from recall.base import BaseRecall

@@ -18,7 +18,7 @@ import torch
 from dataprep.prepare import Prepared
 from dataprep.readers.own import EventFile
 from evaluation.report import write_text
-from pipeline.fitting import train_channel
+from pipeline.train_channel import train_channel
 from recall import CHANNELS
 from reccore import Bundle, ConfigError, RecommenderError, ResumeError, RunOptions, Workspace
 from reccore.bundle import read_manifest

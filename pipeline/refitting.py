@@ -15,11 +15,12 @@ from dataprep.readers.own import EventFile
 from dataprep.splits import NoSplit
 from pipeline.builder import PIPELINE, assemble, config_of, open_pipeline, parts_of, pipeline_of, save
 from pipeline.config import PipelineConfig
-from pipeline.fitting import SERVING, fit_ranker
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
+from pipeline.model_files import SERVING
 from pipeline.samples import make_ranking_data
 from pipeline.short_history import choose_rule
+from pipeline.train_ranker import fit_ranker
 from pipeline.window_refits import Refit, refit
 from ranking import MAX_QUERIES, SHORT_HISTORIES
 from ranking.base import BaseRanker

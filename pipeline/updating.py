@@ -17,9 +17,9 @@ from dataprep.prepare import Prepared, prepare
 from dataprep.splits import NoSplit
 from dataprep.tables import PreprocessReport
 from pipeline.builder import assemble, open_pipeline, parts_of, pipeline_of, save
-from pipeline.fitting import SERVING
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
+from pipeline.model_files import SERVING
 from pipeline.refitting import ALL_EVENTS, draws_of, refit_ranker, stored_folder, stored_refit
 from ranking.base import BaseRanker
 from recall.base import BaseRecall

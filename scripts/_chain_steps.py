@@ -59,7 +59,7 @@ def model_steps(
     from experiments.evaluate_recall import evaluate_recall
     from pipeline.builder import PIPELINE
     from pipeline.config import ChainConfig
-    from pipeline.fitting import train_ranker
+    from pipeline.train_ranker import train_ranker
 
     steps = []
     for name in (*channels, *beside):

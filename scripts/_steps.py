@@ -70,7 +70,7 @@ class Step:
 
 def channel_step(space: Workspace, name: str, model: str, settings: Mapping[str, Any], options: RunOptions) -> Step:
     """The training of one recall channel, after the step ``prepare``."""
-    from pipeline.fitting import train_channel
+    from pipeline.train_channel import train_channel
 
     return Step(
         name,

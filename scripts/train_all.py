@@ -81,7 +81,7 @@ def all_steps(job: TrainAllSettings, space: Workspace, options: RunOptions) -> l
     from dataprep.splits import parse_protocol
     from dataprep.table_hashes import table_hashes
     from pipeline.builder import PIPELINE
-    from pipeline.fitting import train_ranker
+    from pipeline.train_ranker import train_ranker
     from training.checkpointing import has_checkpoint
 
     def resumed(name: str) -> RunOptions:

@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         argv, __doc__, TrainRankingSettings, run=ResumableRunSettings, rest=True, shortcuts=RankerFlags
     )
     job, space = command.settings, command.workspace
-    from pipeline.fitting import train_ranker
+    from pipeline.train_ranker import train_ranker
 
     with resume_hint(space.checkpoint(job.name or job.model)):
         result = train_ranker(

@@ -44,7 +44,7 @@ from scripts._engine import EngineSettings
 from scripts._input import InputSettings
 
 if TYPE_CHECKING:
-    from pipeline.fitting import Engine
+    from pipeline.train_channel import Engine
 
 
 class TrainRecallSettings(InputSettings, TrainingSettings, EngineSettings):
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     job, space = command.settings, command.workspace
     if job.model is None:
         raise ConfigError(f"--model is missing; known: {', '.join(CHANNELS)}")
-    from pipeline.fitting import train_channel
+    from pipeline.train_channel import train_channel
 
     with resume_hint(space.checkpoint(job.name or job.model)), _engine(job, space) as engine:
         result = train_channel(

@@ -1,4 +1,4 @@
-"""Training of channels on Spark, in the place of ``pipeline.fitting.LocalEngine``."""
+"""Training of channels on Spark, in the place of ``pipeline.train_channel.LocalEngine``."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from dataprep.readers.own import EventFile
 from dataprep.splits import GlobalTime, LeaveLastN, NoSplit
 from dataprep.table_hashes import table_hashes
 from evaluation.metrics import per_query_metrics
-from pipeline.fitting import train_channel
+from pipeline.train_channel import train_channel
 from recall import CHANNELS
 from reccore import (
     Bundle,

@@ -11,7 +11,7 @@ import pytest
 
 from dataprep.prepare import Prepared
 from examples import test_recall_two_tower as example
-from pipeline.fitting import train_channel
+from pipeline.train_channel import train_channel
 from recall.two_tower import TwoTower
 from reccore import RunOptions, Workspace
 from scripts._cli import run

@@ -22,10 +22,11 @@ from experiments.evaluate_pipeline import evaluate_pipeline
 from experiments.evaluate_recall import SIDE_BY_SIDE, evaluate_recall
 from experiments.measuring import trained
 from pipeline import Pipeline, load
-from pipeline.fitting import train_channel, train_ranker
 from pipeline.provenance import data_of
 from pipeline.stages import Request
 from pipeline.trace import Trace
+from pipeline.train_channel import train_channel
+from pipeline.train_ranker import train_ranker
 from pipeline.unranked import build_unranked
 from recall import CHANNELS
 from recall.merge import RRFConfig

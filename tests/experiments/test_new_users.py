@@ -12,7 +12,7 @@ from dataprep.prepare import Prepared
 from evaluation.metrics import per_query_metrics
 from experiments import new_users as subject
 from experiments.new_users import evaluate_new_users, first_events, new_users, without_users
-from pipeline.fitting import train_channel
+from pipeline.train_channel import train_channel
 from recall.base import BaseRecall
 from recall.popularity import Popularity
 from reccore import ConfigError, DataError, Interactions, RunOptions, TrainingData, Workspace

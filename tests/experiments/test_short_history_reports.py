@@ -15,7 +15,7 @@ from experiments.runs import Row
 from pipeline import load
 from pipeline.builder import PIPELINE as NAME
 from pipeline.explain import explain
-from pipeline.fitting import train_ranker
+from pipeline.train_ranker import train_ranker
 from ranking import RANKERS
 from reccore import RankingSamples, Workspace
 from tests.pipeline.small import PIPELINE, QUIET, RANKER, movie_id, user_id
@@ -63,7 +63,9 @@ def test_an_explanation_shows_it_to_whom_it_serves(ruled: Workspace) -> None:
 def test_the_leak_alarm_compares_users_who_are_not_new(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Queries of new users have many positives: their AUC does not compare with that of validation."""
     compared: list[RankingSamples] = []
-    monkeypatch.setattr("pipeline.fitting.check_for_leak", lambda ranker, stop, *rest, **more: compared.append(stop))
+    monkeypatch.setattr(
+        "pipeline.train_ranker.check_for_leak", lambda ranker, stop, *rest, **more: compared.append(stop)
+    )
     result = train_ranker(own, "deepfm", RANKER, PLAIN, short_histories=0.3, options=QUIET)
     (stop,) = compared
     assert (stop.queries.user_idx >= 0).all()

@@ -12,7 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from notebooks.execute import FOLDER, main
-from pipeline.fitting import train_channel
+from pipeline.train_channel import train_channel
 from reccore import RunOptions, Workspace
 from scripts._cli import run
 from tests.notebooks.roots import bare_root

@@ -12,7 +12,8 @@ import pytest
 from dataprep.prepare import prepare
 from dataprep.preprocess import preprocess
 from pipeline import Pipeline, PipelineConfig, assemble
-from pipeline.fitting import train_channel, train_ranker
+from pipeline.train_channel import train_channel
+from pipeline.train_ranker import train_ranker
 from reccore import Candidates, Exclusions, QueryBatch, RunOptions, Workspace
 
 N_USERS, N_MOVIES, N_RATINGS = 60, 160, 20

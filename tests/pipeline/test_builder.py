@@ -18,9 +18,10 @@ from dataprep.preprocess import preprocess
 from pipeline import Pipeline, assemble, load
 from pipeline.builder import check_vocabularies, load_channels, open_pipeline, parts_of, save
 from pipeline.config import PipelineConfig
-from pipeline.fitting import train_channel, train_ranker
 from pipeline.stage_configs import RerankStage
 from pipeline.stages import RankerScorer
+from pipeline.train_channel import train_channel
+from pipeline.train_ranker import train_ranker
 from reccore import ArtefactError, ConfigError, NotReadyError, QueryBatch, RunOptions, Workspace
 from tests.pipeline.small import CHANNELS, PIPELINE, QUIET, RANKER, user_id, write_raw
 

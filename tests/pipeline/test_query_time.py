@@ -17,10 +17,11 @@ from experiments.evaluate_recall import evaluate_recall
 from pipeline import load
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
-from pipeline.fitting import train_channel, train_ranker
 from pipeline.label_window import label_window
 from pipeline.samples import make_ranking_data
 from pipeline.stages import Request
+from pipeline.train_channel import train_channel
+from pipeline.train_ranker import train_ranker
 from pipeline.window_refits import stored_refits
 from recall.base import BaseRecall
 from reccore import ConfigError, DataError, QueryBatch, Workspace

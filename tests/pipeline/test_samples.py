@@ -18,10 +18,12 @@ from dataprep.readers.own import EventFile
 from dataprep.splits import LeaveLastN, NoSplit
 from pipeline import PipelineConfig, load, samples, window_refits
 from pipeline.builder import load_channels
-from pipeline.fitting import rows_where, train_channel, train_ranker, validation_sample
 from pipeline.label_window import QUERIES_OF_NEW_USER, SHORT_HISTORY, label_window, new_user_queries
 from pipeline.provenance import check_protocol
 from pipeline.samples import label, label_likes, make_ranking_data
+from pipeline.train_channel import train_channel
+from pipeline.train_ranker import rows_where, train_ranker
+from pipeline.validation import validation_sample
 from pipeline.window_refits import refit, stored_refits
 from ranking import SHORT_HISTORIES
 from ranking.neural import NeuralRanker
@@ -471,7 +473,7 @@ def test_a_file_with_another_catalogue_is_refused(tmp_path: Path) -> None:
 
 def test_validation_is_capped(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(validation_sample(prepared, QUIET)) == N_USERS
-    monkeypatch.setattr("pipeline.fitting.VALIDATION_QUERIES", 10)
+    monkeypatch.setattr("pipeline.validation.VALIDATION_QUERIES", 10)
     sample = validation_sample(prepared, QUIET)
     assert len(sample) == 10
     assert len(set(sample.queries.user_idx.tolist())) == 10

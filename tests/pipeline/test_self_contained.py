@@ -15,7 +15,8 @@ import pytest
 
 from pipeline import Pipeline, load
 from pipeline.builder import open_pipeline, parts_of, save
-from pipeline.fitting import train_channel, train_ranker
+from pipeline.train_channel import train_channel
+from pipeline.train_ranker import fit_ranker, train_ranker
 from reccore import ArtefactError, Bundle, RunOptions, Workspace
 from tests.pipeline.small import CHANNELS, PIPELINE, QUIET, RANKER, user_id
 
@@ -111,15 +112,13 @@ def test_a_channel_trained_again_while_the_ranker_learns_is_refused(
     own: Workspace, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline
 ) -> None:
     """The ranker learnt from the candidates of the old channel."""
-    from pipeline import fitting
-
-    original = fitting.fit_ranker
+    original = fit_ranker
 
     def slow(*args: Any) -> Any:
         train_channel(own, "mf", CHANNELS["mf"], options=OTHER_SEED)
         return original(*args)
 
-    monkeypatch.setattr(fitting, "fit_ranker", slow)
+    monkeypatch.setattr("pipeline.train_ranker.fit_ranker", slow)
     with pytest.raises(ArtefactError, match=r"models/mf was replaced while it was in use; run the command again"):
         train_ranker(own, "deepfm", RANKER, PIPELINE, max_queries=20, options=QUIET)
     assert answers(load(own.model("pipeline"))) == answers(pipeline)

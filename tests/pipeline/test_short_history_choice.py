@@ -13,11 +13,11 @@ from evaluation.metrics import per_query_metrics
 from experiments.new_users_pipeline import evaluate_new_users_pipeline
 from pipeline import Pipeline, assemble, label_window, load
 from pipeline.builder import PIPELINE as NAME
-from pipeline.fitting import train_ranker
 from pipeline.refitting import refit_for_serving
 from pipeline.short_history import Choice, Judged, choose_rule
 from pipeline.stage_configs import ShortHistory
 from pipeline.stages import RankerScorer
+from pipeline.train_ranker import train_ranker
 from ranking.base import BaseRanker
 from reccore import Candidates, Holdout, QueryBatch, RankingSamples, Workspace
 from reccore.arrays import FloatArray, offsets_from_lengths
@@ -223,7 +223,7 @@ def test_those_who_choose_are_unknown_to_channels_and_ranker(
         return fit(ranker, given, **more)
 
     monkeypatch.setattr(BaseRanker, "fit", recorded_fit)
-    monkeypatch.setattr("pipeline.fitting.choose_rule", recorded)
+    monkeypatch.setattr("pipeline.train_ranker.choose_rule", recorded)
     trained(own)
     window, plain = (
         label_window.label_window(prepared, max_queries=None, short_histories=0.1, judge_below=below, options=QUIET)

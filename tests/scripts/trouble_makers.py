@@ -118,7 +118,7 @@ def references(space: Workspace) -> None:
 
 
 def no_split(space: Workspace) -> None:
-    from pipeline.fitting import train_channel
+    from pipeline.train_channel import train_channel
     from tests.pipeline.small import QUIET
 
     train_channel(space, "popularity", {}, protocol="none", options=QUIET)
@@ -126,7 +126,7 @@ def no_split(space: Workspace) -> None:
 
 def two_events(space: Workspace) -> None:
     from dataprep.readers.own import EventFile
-    from pipeline.fitting import train_channel
+    from pipeline.train_channel import train_channel
     from tests.pipeline.small import QUIET
 
     parquet("events.parquet", userId=[1, 1, 2, 2], movieId=[5, 12, 5, 19])(space)

@@ -20,7 +20,7 @@ import pytest
 from dataprep.prepare import Prepared
 from dataprep.readers.own import EventFile
 from pipeline.builder import PIPELINE
-from pipeline.fitting import train_channel
+from pipeline.train_channel import train_channel
 from recall import CHANNELS
 from reccore import ConfigError, Interactions, RunOptions, Workspace
 from scripts import build_pipeline, prepare_two_tower_data, recommend, run_preprocessing, train_recall

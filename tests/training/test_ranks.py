@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.fitting import _check_ranks
+from pipeline.model_files import check_ranks
 from recall import CHANNELS
 from recall.neural.encoders.base import Examples
 from reccore import ConfigError
@@ -285,10 +285,10 @@ def test_wrong_numbers_of_ranks_are_refused() -> None:
 
 
 def test_what_does_not_train_together_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.fitting.n_ranks", lambda: 2)
+    monkeypatch.setattr("pipeline.model_files.n_ranks", lambda: 2)
     with pytest.raises(ConfigError, match="itemcf is not trained in epochs by several processes"):
-        _check_ranks("itemcf", CHANNELS["itemcf"]().config)
-    _check_ranks("two_tower", CHANNELS["two_tower"]().config)
+        check_ranks("itemcf", CHANNELS["itemcf"]().config)
+    check_ranks("two_tower", CHANNELS["two_tower"]().config)
     for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="start it with python alone"), joined_ranks([], trains_together=False):

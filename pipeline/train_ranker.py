@@ -1,0 +1,202 @@
+"""A training job: a ranker, together with the pipeline it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from loguru import logger
+
+from dataprep.splits import parse_protocol
+from pipeline.builder import PIPELINE, assemble, channels_of, open_channels, save
+from pipeline.config import PipelineConfig
+from pipeline.history import FrozenHistoryStore
+from pipeline.leak_alarm import check_for_leak
+from pipeline.model_files import check_ranks, model_folder, with_training_files
+from pipeline.provenance import data_of
+from pipeline.samples import RankingData, check_tasks, make_ranking_data
+from pipeline.short_history import choose_rule
+from pipeline.validation import summary, validation_sample
+from pipeline.window_refits import stored_refits
+from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
+from ranking.base import BaseRanker
+from reccore import Bundle, ConfigError, DataError, RankingSamples, RunOptions, Vocabulary, Workspace
+from reccore.arrays import BoolArray, IntArray
+from reccore.bundle import check_writable, read_manifest
+from training.checkpointing import drop_checkpoint
+from training.ranks import is_main, main_first, of_rank
+
+
+def train_ranker(
+    workspace: Workspace,
+    model: str,
+    settings: Mapping[str, Any],
+    pipeline_settings: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    protocol: str | None = None,
+    max_queries: int | None = MAX_QUERIES,
+    short_histories: float = SHORT_HISTORIES,
+    found_only: bool = False,
+    options: RunOptions,
+) -> dict[str, Any]:
+    """Fit a ranker on candidates of channels that did not see its labels, then write the pipeline.
+
+    Processes that torchrun has started train it together (``training.ranks``); rank 0 validates and saves. Each of them
+    makes all samples, after rank 0 has fitted the channels again.
+
+    Args:
+        workspace: data root.
+        model: registered name of the ranker.
+        settings: its options.
+        pipeline_settings: options of ``PipelineConfig``.
+        name: folder under ``models/``; None = the model's name.
+        protocol: that of the channels; None = whichever they were fitted under.
+        max_queries: most label events to learn from, drawn at random; None = all. With 200 candidates and the default
+            features a query takes some 30 KB, and 20 bytes for every event of its history.
+        short_histories: share of the users who play new users for the ranker, see ``label_window``.
+        found_only: keep in memory the queries alone that recall offers a positive for.
+        options: seed, device, checkpoints.
+
+    Returns:
+        Plain values: paths, config, seconds, validation metrics after recall and after ranking. Empty on other ranks
+        than the first.
+    """
+    ranker = RANKERS[model](settings)
+    check_ranks(model, ranker.config)
+    options = of_rank(options)
+    check_tasks(ranker.tasks)
+    name = name or model
+    path = model_folder(workspace, name, ranker.kind)
+    with_files = with_training_files(options, workspace, name)
+    config = pipeline_of_ranker(pipeline_settings, name)
+    rule = config.undecided
+    parts = open_channels(workspace, config.channels)
+    channels = channels_of(parts)
+    prepared = data_of(workspace, config.channels)
+    if protocol is not None and parse_protocol(protocol).name != prepared.split.protocol:
+        raise ConfigError(
+            f"the channels were fitted under {prepared.split.protocol}, so the ranker cannot be under {protocol}; "
+            f"train them with --protocol {protocol} first"
+        )
+    check_writable(workspace.models)
+    items = prepared.training_data().items.with_columns(())  # models store the columns they read in their own bundles
+    reranker = None if config.rerank is None else config.rerank.fit(channels, items, prepared.vocabulary)
+    query_time = any(channel.query_time for channel in channels.values())
+    valid = validation_sample(prepared, options, query_time=query_time)
+    with main_first():
+        data = make_ranking_data(
+            prepared,
+            stored_refits(workspace, options),
+            channels,
+            config,
+            valid,
+            tasks=ranker.tasks,
+            max_queries=max_queries,
+            short_histories=short_histories,
+            judge_below=0 if rule is None else rule.below,
+            found_only=found_only,
+            options=options,
+        )
+    started = perf_counter()
+    train, stop = fit_ranker(ranker, data, prepared.vocabulary, with_files)
+    if not is_main():
+        return {}
+    choice = None if rule is None else choose_rule(rule, name, ranker, data.window_channels, data.judging, stop)
+    if choice is not None:
+        config = config.with_short_history(choice.rule)
+        logger.info("{}", choice)
+    seconds = perf_counter() - started
+    metrics = None
+    if len(valid):
+        scores = ranker.score(data.valid.queries, data.valid.candidates)
+        known = stop.select(np.flatnonzero(stop.queries.user_idx >= 0))  # validation has no new users
+        if len(known):
+            check_for_leak(ranker, known, data.valid, scores, valid, seed=options.seed)
+        ranked = data.valid.candidates.reordered(scores)
+        metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
+    facts = {"data": prepared.provenance, "metrics": metrics, "query_time": query_time}
+    drawn = {"max_queries": max_queries, "short_histories": short_histories, "found_only": found_only}
+    ranker.save(path, seed=options.seed, samples=drawn, **facts)
+    drop_checkpoint(workspace.checkpoint(name))
+    pipeline = assemble(
+        config,
+        channels=channels,
+        ranker=ranker,
+        items=items,
+        histories=FrozenHistoryStore(prepared.split.interactions, prepared.vocabulary),
+        reranker=reranker,
+    )
+    parts[name] = Bundle.open(path)
+    chosen = None if choice is None else choice.facts
+    return {
+        "model": model,
+        "path": str(path),
+        "pipeline": str(save(pipeline, workspace.model(PIPELINE), parts, data=prepared.provenance, chosen=chosen)),
+        "short_history": None if choice is None else str(choice),
+        "config": ranker.config.model_dump(mode="json"),
+        "training_queries": len(train),
+        "stopping_queries": len(stop),
+        "query_time": query_time,
+        "missed_positives": 0 if train.missed is None else int(train.missed.sum()),
+        "seconds": round(seconds, 2),
+        "training": (read_manifest(path) or {}).get("training"),
+        "validation": metrics,
+    }
+
+
+def fit_ranker(
+    ranker: BaseRanker, data: RankingData, vocabulary: Vocabulary, options: RunOptions
+) -> tuple[RankingSamples, RankingSamples]:
+    """Fit a ranker on the label window; returns the samples that it learnt from and those that chose the epoch.
+
+    Raises:
+        DataError: recall offers no positive to learn from.
+    """
+    stopping = data.early_stopping_mask
+    train, stop = (data.train.select(rows_where(part)) for part in (~stopping, stopping))
+    if not all(np.any(labels == 1.0) for labels in train.labels.values()):
+        raise DataError(
+            f"recall offers none of the {len(train):,} events that the ranker is to learn from; users need at "
+            "least 5 fit events, and channels must offer enough (pipeline.per_channel, pipeline.candidates)"
+        )
+    ranker.fit(
+        train,
+        items=data.window_data.items,
+        users=data.window_data.users,
+        vocabulary=vocabulary,
+        valid=stop if len(stop) else None,
+        options=options,
+    )
+    return train, stop
+
+
+def rows_where(mask: BoolArray) -> IntArray | slice:
+    """The rows where a mask is True; as a slice, which copies nothing, where they lie together."""
+    rows = np.flatnonzero(mask)
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+def pipeline_of_ranker(settings: Mapping[str, Any], ranker: str) -> PipelineConfig:
+    """The pipeline that a ranker is trained for, whose stages name that ranker.
+
+    The short form has a rule for short histories, to be chosen, unless it says otherwise.
+
+    Raises:
+        ConfigError: the settings name another ranker, or none.
+    """
+    if "stages" not in settings:
+        if settings.get("ranker", ranker) != ranker:
+            raise ConfigError(f"the pipeline takes the ranker trained here, {ranker!r}; leave out pipeline.ranker")
+        return PipelineConfig.parse({"short_history": {}, **settings, "ranker": ranker})
+    config = PipelineConfig.parse(settings)
+    if config.ranker != ranker:
+        raise ConfigError(
+            f"pipeline.stages must have a stage 'rank' whose model is the ranker trained here, {ranker!r}; "
+            f"got {config.ranker!r}"
+        )
+    return config
