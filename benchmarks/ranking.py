@@ -9,7 +9,8 @@ scripts/compare_ctr.py. The time of the trainer's steps counts. Where torch-rech
 torch-rechub), its ``CTRTrainer`` trains the same architecture on the same rows, written out one by one, in turns with
 ours: by its own loader, which collates row by row, and from whole batches.
 
-Latency: ``score`` of one query with 500 candidates and every default feature, whose computation is included. Figures
+Latency: ``score`` of one query with 500 candidates and every default feature, whose computation is included; of
+LambdaMART (500 trees of 7 leaves) also the features alone, and the same scores with LightGBM's own prediction. Figures
 are medians over the turns.
 """
 
@@ -24,6 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from benchmarks.ctr_reference import LIBRARY, Batches, columns, synthetic_rating
 from dataprep.prepare import Prepared
 from experiments.ctr import HISTORY, OPTIONS, SHARED, CTRData, ImpressionRows, features_of, impressions
 from ranking import RANKERS
+from ranking.lambdamart import LambdaMART
 from ranking.neural import NeuralRanker
 from reccore import Candidates, IdMap, QueryBatch, RankingSamples, RunOptions, Vocabulary
 
@@ -169,7 +172,9 @@ def latencies(prepared: Prepared, data: CTRData, args: argparse.Namespace, clock
     found = {}
     for name in RANKERS:
         try:
-            config = {"epochs": 1} if "epochs" in RANKERS[name].Config.model_fields else {}
+            config: dict[str, Any] = {"epochs": 1} if "epochs" in RANKERS[name].Config.model_fields else {}
+            if name == LambdaMART.name:
+                config = {"min_data_in_leaf": 10}  # so that so few rows give full trees
             ranker = RANKERS[name](config)
             tables: dict[str, Any] = {"items": data.train.items, "users": data.train.users}
             ranker.fit(
@@ -180,14 +185,24 @@ def latencies(prepared: Prepared, data: CTRData, args: argparse.Namespace, clock
             )
         except ImportError:  # an optional package
             continue
-        ranker.score(query, candidates)
-        seconds = []
-        for _ in range(10 * args.repeats):
-            started = clock()
-            ranker.score(query, candidates)
-            seconds.append(clock() - started)
-        found[name] = round(1000 * statistics.median(seconds), 2)
+        found[name] = milliseconds(partial(ranker.score, query, candidates), args, clock)
+        if isinstance(ranker, LambdaMART):
+            features = partial(ranker._features.matrix, query, candidates, candidates.mask)
+            found[f"{name}, features alone"] = milliseconds(features, args, clock)
+            ranker._compiled = None
+            found[f"{name}, trees by LightGBM"] = milliseconds(partial(ranker.score, query, candidates), args, clock)
     return found
+
+
+def milliseconds(turn: Callable[[], Any], args: argparse.Namespace, clock: Clock) -> float:
+    """Median of 10 calls for each repeat, after a first one."""
+    turn()
+    seconds = []
+    for _ in range(10 * args.repeats):
+        started = clock()
+        turn()
+        seconds.append(clock() - started)
+    return round(1000 * statistics.median(seconds), 2)
 
 
 def with_tasks(samples: RankingSamples, tasks: Sequence[str]) -> RankingSamples:
@@ -197,12 +212,13 @@ def with_tasks(samples: RankingSamples, tasks: Sequence[str]) -> RankingSamples:
 
 
 def ranking_lists(prepared: Prepared, n_queries: int, k: int) -> RankingSamples:
-    """Random candidates of the first users, the first of them chosen."""
+    """Random candidates of the first users, of which two channels' scores together choose one."""
     events = prepared.split.interactions
     queries = events.queries(np.arange(min(n_queries, events.n_users)))
     candidates = random_candidates(len(queries), min(k, events.n_items), events.n_items)
     labels = np.zeros(candidates.item_idx.shape, dtype=np.float32)
-    labels[:, 0] = 1.0
+    best = sum(candidates.features[f"recall_score.{channel}"] for channel in CHANNELS[:2])
+    labels[np.arange(len(labels)), np.argmax(best, axis=1)] = 1.0
     return RankingSamples(queries, candidates, {"click": labels})
 
 

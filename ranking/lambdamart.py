@@ -18,7 +18,8 @@ from pydantic import Field, PositiveInt
 
 from dataprep.tmdb import metadata_to_read
 from ranking.base import EXPECTED, BaseRanker
-from ranking.boosting import ROWS_PER_CHUNK, Boosting, CandidateRows, RankingRows
+from ranking.boosting import ROWS_PER_CHUNK, Boosting, CandidateRows, RankingRows, Scores
+from ranking.compiled_trees import CompiledTrees
 from ranking.config import FeatureRankerConfig
 from ranking.dense import DenseFeatures
 from ranking.features import FeatureEncoder, named
@@ -130,6 +131,7 @@ class LambdaMART(BaseRanker):
     _encoder: FeatureEncoder
     _features: DenseFeatures
     _trees: lightgbm.Booster
+    _compiled: CompiledTrees | None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -162,7 +164,7 @@ class LambdaMART(BaseRanker):
             options=options,
             identity=identity,
         )
-        self._trees = lightgbm.Booster(model_str=boosting.run())
+        self._take(boosting.run())
         self.log = boosting.log
         if self.log.best_epoch == 0:
             logger.warning("{}: no round was better on validation than the merged order, which stays", self.name)
@@ -234,8 +236,19 @@ class LambdaMART(BaseRanker):
         scores = np.tile(self._start(candidates.k), (len(queries), 1))
         for part, chosen, values in self._chunks(queries, candidates):
             if self._trees.num_trees():
-                scores[part][chosen] += self._trees.predict(values, num_threads=n_threads())
+                scores[part][chosen] += self._predicted(values)
         return scores.astype(np.float32)
+
+    def _take(self, model: str) -> None:
+        """Take the trees of a model in LightGBM's text format."""
+        self._trees = lightgbm.Booster(model_str=model)
+        self._compiled = CompiledTrees(model, len(self._features.columns)) if CompiledTrees.fits(model) else None
+
+    def _predicted(self, values: FloatArray) -> Scores:
+        """(n,) sums of the trees for rows (n, C)."""
+        if self._compiled is not None:
+            return self._compiled(values)
+        return np.asarray(self._trees.predict(values, num_threads=n_threads()))
 
     def _contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]:
         """SHAP values of the trees (Lundberg et al.: From local explanations to global understanding, 2020).
@@ -278,7 +291,7 @@ class LambdaMART(BaseRanker):
         if bundle.manifest["columns"] != self._features.names:
             raise ArtefactError(f"{bundle.path} was written for other columns than this version makes; train it again")
         try:
-            self._trees = lightgbm.Booster(model_str=bundle.file(TREES).read_text(encoding="utf-8"))
+            self._take(bundle.file(TREES).read_text(encoding="utf-8"))
         except lightgbm.basic.LightGBMError as error:
             raise ArtefactError(f"{bundle.file(TREES)} cannot be read: {error}") from error
         self.log = TrainingLog(**bundle.manifest["training"])
