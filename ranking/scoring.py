@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -47,8 +48,8 @@ def score_queries(
 ) -> FloatArray:
     """(B, K) logits in evaluation mode.
 
-    The first of several queries is scored alone to measure the memory of one; a chunk then holds as many queries as
-    ``CHUNK_BYTES`` allows.
+    The first of several queries is scored alone to measure the memory of one, once for a network and a number of
+    candidates; a chunk holds as many queries as ``CHUNK_BYTES`` allows.
 
     Args:
         network: takes ``RankingInputs`` and returns logits.
@@ -80,9 +81,16 @@ def score_queries(
     if len(queries) == 1:
         score(0, 1)
         return scores
-    with WrittenBytes() as written:
-        n_bytes = score(0, 1)
-    step = max(1, CHUNK_BYTES // max(written.total + n_bytes, 1))
-    for start in range(1, len(queries), step):
+    measured, scored = _bytes_of_query.setdefault(network, {}), 0
+    if candidates.k not in measured:
+        with WrittenBytes() as written:
+            n_bytes = score(0, 1)
+        measured[candidates.k], scored = written.total + n_bytes, 1
+    step = max(1, CHUNK_BYTES // max(measured[candidates.k], 1))
+    for start in range(scored, len(queries), step):
         score(start, start + step)
     return scores
+
+
+_bytes_of_query: WeakKeyDictionary[nn.Module, dict[int, int]] = WeakKeyDictionary()
+"""Network → number of candidates → bytes of the inputs of one query and of what operations on them write."""
