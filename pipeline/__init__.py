@@ -6,6 +6,7 @@ from pipeline.config import PipelineConfig
 from pipeline.history import Event, HistoryStore
 from pipeline.inference import Pipeline
 from pipeline.item_filter import ItemFilter
+from pipeline.joining import run_together
 from pipeline.limits import StageLimits
 from pipeline.trace import StageRecord, Trace
 
@@ -22,5 +23,6 @@ __all__ = [
     "Trace",
     "assemble",
     "load",
+    "run_together",
     "save",
 ]

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TypeVar, Unpack
 
-import numpy as np
-
 from pipeline.answers import Answer, describe
 from pipeline.config import PipelineConfig
 from pipeline.encodings import Encodings
@@ -205,10 +203,10 @@ class Pipeline:
 
     def _applied(self, stage: Stage, request: Request, before: Candidates, trace: Trace) -> Chain[Candidates]:
         after = before
-        items_in = int(np.count_nonzero(before.mask))
+        items_in = int(before.counts.sum())
         with trace.record(stage.role, stage.name, items_in, degrade=request.degrade) as entry:
             after = yield self._work(stage, request, partial(stage.apply, request, before), before)
-            entry.blended = int(np.count_nonzero(stage.blended(request)))
+            entry.count_blended(stage.blended(request))
             request.orders[stage.role] = after.item_idx
         if stage is self.stages[-1]:
             after = with_the_rest(request, before, after.head(request.k))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +13,7 @@ from loguru import logger
 
 from pipeline.limits import OverLimit, StillBusy
 from reccore import Candidates
+from reccore.arrays import BoolArray, IntArray
 
 
 @dataclass
@@ -28,6 +29,8 @@ class StageRecord:
         unanswered: queries without a candidate after it.
         blended: queries whose order is not the component's alone, such as those with a short history at the ranker.
         error: why it was skipped, in serving: an exception, or that it took longer than its limit; None if it worked.
+        of_each: (B,) candidates of each query after it; None of work that ends in none.
+        blended_rows: (B,) the queries that ``blended`` counts; None of a stage that blends nothing.
     """
 
     stage: str
@@ -38,11 +41,22 @@ class StageRecord:
     unanswered: int = 0
     blended: int = 0
     error: str | None = None
+    of_each: IntArray | None = field(default=None, repr=False, compare=False)
+    blended_rows: BoolArray | None = field(default=None, repr=False, compare=False)
 
     def count(self, candidates: Candidates) -> None:
         """Note the candidates after the stage."""
-        self.items_out = int(np.count_nonzero(candidates.mask))
-        self.unanswered = len(candidates) - (int(np.count_nonzero(candidates.mask[:, 0])) if candidates.k else 0)
+        self.of_each = candidates.counts
+        self.items_out = int(self.of_each.sum())
+        self.unanswered = len(self.of_each) - int(np.count_nonzero(self.of_each))
+
+    def count_blended(self, rows: BoolArray) -> None:
+        """Note the queries whose order is not the component's alone."""
+        self.blended_rows, self.blended = rows, int(np.count_nonzero(rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {name: value for name, value in vars(self).items() if name not in ("of_each", "blended_rows")}
 
 
 @dataclass
@@ -84,6 +98,20 @@ class Trace:
             records.append(total)
         return cls(sum(trace.queries for trace in traces), records)
 
+    def of_query(self, row: int) -> Trace:
+        """The trace of one of the queries, with its share of the time; all stages have counted their candidates."""
+        records, before = [], 0
+        for record in self.stages:
+            assert record.of_each is not None
+            out, is_source = int(record.of_each[row]), record.stage == "source"
+            own = StageRecord(record.stage, record.name, 0 if is_source else before, out, error=record.error)
+            own.milliseconds = record.milliseconds / self.queries
+            own.unanswered = int(out == 0)
+            own.blended = 0 if record.blended_rows is None else int(record.blended_rows[row])
+            records.append(own)
+            before = before + out if is_source else out
+        return Trace(1, records)
+
     @property
     def errors(self) -> int:
         """Number of stages that failed or were over their limit."""
@@ -91,7 +119,7 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {"queries": self.queries, "stages": [asdict(record) for record in self.stages]}
+        return {"queries": self.queries, "stages": [record.to_dict() for record in self.stages]}
 
     def __str__(self) -> str:
         lines = [f"{'stage':<8} {'component':<14} {'in':>9} {'out':>9} {'ms':>9}"]

@@ -69,7 +69,7 @@ class Candidates:
     @cached_property
     def counts(self) -> IntArray:
         """(B,) real items of each row."""
-        counts: IntArray = self.mask.sum(axis=1, dtype=np.int64)
+        counts: IntArray = np.count_nonzero(self.mask, axis=1)
         return counts
 
     @cached_property

@@ -252,6 +252,20 @@ class QueryBatch:
         )
 
 
+def joined_queries(batches: Sequence[QueryBatch]) -> QueryBatch:
+    """At least one batch, all with the same columns, as one batch."""
+    ratings = [batch.history_rating for batch in batches if batch.history_rating is not None]
+    times = [batch.history_time for batch in batches if batch.history_time is not None]
+    return QueryBatch(
+        history_offsets=offsets_from_lengths(np.concatenate([batch.lengths for batch in batches])),
+        history_idx=np.concatenate([batch.history_idx for batch in batches]),
+        user_idx=np.concatenate([batch.user_idx for batch in batches]),
+        as_of=np.concatenate([batch.as_of for batch in batches]),
+        history_rating=np.concatenate(ratings) if ratings else None,
+        history_time=np.concatenate(times) if times else None,
+    )
+
+
 def _flat(rows: Sequence[Sequence[Any]], dtype: type[V]) -> npt.NDArray[V]:
     """All rows one after another."""
     return np.concatenate([np.empty(0, dtype), *(np.asarray(row, dtype=dtype) for row in rows)])

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.history import FrozenHistoryStore, encode_ids
 from reccore import QueryBatch, RawId, Vocabulary
 from reccore.arrays import IntArray
-from reccore.queries import UNKNOWN_TIME
+from reccore.queries import UNKNOWN_TIME, joined_queries
 from serving.errors import StoreError, UnknownUserError
 from serving.store import EventStore, LiveEvent
 
@@ -79,7 +79,7 @@ class LiveHistories:
             StoreError: the store failed, outside ``tolerant_reading`` or for a user whom the model does not know.
         """
         queries = [self.of(user).query for user in users]
-        return queries[0] if len(queries) == 1 else _joined(queries)
+        return queries[0] if len(queries) == 1 else joined_queries(queries)
 
     def of(self, user: RawId) -> UserHistory:
         """The history of one user; errors are those of ``history``."""
@@ -139,17 +139,3 @@ class LiveHistories:
 
 def _offsets(n: int) -> IntArray:
     return np.array([0, n], dtype=np.int64)
-
-
-def _joined(queries: Sequence[QueryBatch]) -> QueryBatch:
-    """Batches of one with the same columns as one batch."""
-    ratings = [query.history_rating for query in queries if query.history_rating is not None]
-    times = [query.history_time for query in queries if query.history_time is not None]
-    return QueryBatch(
-        history_offsets=np.cumsum([0, *(len(query.history_idx) for query in queries)], dtype=np.int64),
-        history_idx=np.concatenate([query.history_idx for query in queries]),
-        user_idx=np.concatenate([query.user_idx for query in queries]),
-        as_of=np.concatenate([query.as_of for query in queries]),
-        history_rating=np.concatenate(ratings) if ratings else None,
-        history_time=np.concatenate(times) if times else None,
-    )

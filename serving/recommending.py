@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from msgspec.structs import asdict
 
-from pipeline import Answer, Event, ItemFilter, Recommendation, StageLimits, StageRecord
+from pipeline import Answer, Event, ItemFilter, Recommendation, StageLimits, StageRecord, run_together
 from pipeline.reasons import Reason as PipelineReason
 from pipeline.reasons import reasons
+from pipeline.stages import Request
 from pipeline.trade_offs import genre_diversity
 from reccore import IdMap, RawId, parse_raw_id
 from serving.errors import invalid
@@ -31,21 +33,51 @@ from serving.schemas import DiverseListRequest, Filters, ListRequest, Recommenda
 _STAGES = ("merge", "rank", "final")
 
 
-def recommend(model: Model, body: RecommendationRequest, trace_id: str, metrics: Metrics, limits: StageLimits) -> bytes:
-    """The answer to ``POST /v1/recommendations``, encoded."""
-    arguments = list_arguments(model, body)
-    started = perf_counter()
-    pipeline = model.pipeline
-    with tolerant_reading() as reading:
-        request, unknown = pipeline.request(**arguments, degrade=True, limits=limits)
-    candidates, trace = pipeline.run_request(request)
-    answer = pipeline.answer(request, candidates, trace, unknown)
-    milliseconds = (perf_counter() - started) * 1e3
-    why = reasons(pipeline, request, candidates) if body.explain else [() for _ in answer.items]
-    if reading.failed:
-        metrics.degraded.labels("store").inc()
-    degraded = metrics.observe_stages(answer.trace.stages) or reading.failed
-    return encode(_answer(model, body, answer, why, trace_id, milliseconds, degraded=degraded))
+@dataclass(frozen=True, eq=False)
+class ListCall:
+    """A body of ``POST /v1/recommendations``, the model that answers it, and the id of the request."""
+
+    model: Model
+    body: RecommendationRequest
+    trace_id: str
+
+
+def recommend(calls: Sequence[ListCall], metrics: Metrics, limits: StageLimits) -> list[bytes | Exception]:
+    """The encoded answer to each call, or the error that it has; the pipeline answers those of a model together."""
+    found: dict[int, bytes | Exception] = {}
+    by_model: dict[int, list[int]] = {}
+    for at, call in enumerate(calls):
+        by_model.setdefault(id(call.model), []).append(at)
+    for rows in by_model.values():
+        found |= zip(rows, _recommend([calls[at] for at in rows], metrics, limits), strict=True)
+    return [found[at] for at in range(len(calls))]
+
+
+def _recommend(calls: Sequence[ListCall], metrics: Metrics, limits: StageLimits) -> list[bytes | Exception]:
+    started, pipeline = perf_counter(), calls[0].model.pipeline
+    found: list[bytes | Exception] = [b""] * len(calls)
+    asked: dict[int, tuple[Request, tuple[RawId, ...], bool]] = {}
+    for at, call in enumerate(calls):
+        try:
+            with tolerant_reading() as reading:
+                arguments = list_arguments(call.model, call.body)
+                request, unknown = pipeline.request(**arguments, degrade=True, limits=limits)
+            asked[at] = request, unknown, reading.failed
+        except Exception as error:  # of this call alone
+            found[at] = error
+    results = run_together(pipeline, [request for request, *_ in asked.values()])
+    for (at, (request, unknown, store_failed)), (candidates, trace) in zip(asked.items(), results, strict=True):
+        try:
+            answer = pipeline.answer(request, candidates, trace, unknown)
+            milliseconds = (perf_counter() - started) * 1e3
+            why = reasons(pipeline, request, candidates) if calls[at].body.explain else [() for _ in answer.items]
+            if store_failed:
+                metrics.degraded.labels("store").inc()
+            degraded = metrics.observe_stages(trace.stages) or store_failed
+            found[at] = encode(_answer(calls[at], answer, why, milliseconds, degraded=degraded))
+        except Exception as error:
+            found[at] = error
+    return found
 
 
 def list_arguments(model: Model, body: ListRequest) -> dict[str, Any]:
@@ -116,21 +148,15 @@ def check_rating(model: Model, rating: float | None, field: str) -> None:
 
 
 def _answer(
-    model: Model,
-    body: RecommendationRequest,
-    answer: Answer,
-    why: Sequence[Sequence[PipelineReason]],
-    trace_id: str,
-    milliseconds: float,
-    *,
-    degraded: bool,
+    call: ListCall, answer: Answer, why: Sequence[Sequence[PipelineReason]], milliseconds: float, *, degraded: bool
 ) -> RecommendationAnswer:
+    model = call.model
     items = model.catalogue.ids.encode([item.movie_id for item in answer.items])
     return RecommendationAnswer(
-        trace_id=trace_id,
+        trace_id=call.trace_id,
         model_version=model.version,
         degraded=degraded,
-        user_id=body.user_id,
+        user_id=call.body.user_id,
         history_length=len(answer.history),
         unknown=list(answer.unknown),
         items=[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from serving.errors import not_ready
 from serving.metrics import Metrics
 from serving.model import Model, load_model
 from serving.posters import Posters
+from serving.recommending import ListCall, recommend
 from serving.settings import Settings
 from serving.store import EventStore, GuardedStore
 from serving.stores import open_store
-from serving.workers import Workers
+from serving.workers import BatchWorkers, Workers
 
 
 class Service:
@@ -35,7 +37,7 @@ class Service:
         self.settings, self.metrics = settings, Metrics()
         self.store = GuardedStore(open_store(settings.store) if store is None else store, settings.store_pause)
         waiting, seconds = settings.max_waiting, settings.answer_seconds
-        self.lists = Workers("lists", settings.threads, waiting, seconds)
+        self.lists = BatchWorkers("lists", settings.threads, waiting, seconds, self._recommend, settings.most_together)
         self.slow = Workers("slow", 1, waiting, seconds)
         self.files = Workers("store", 2, waiting, seconds)
         self.refused: str | None = None
@@ -52,6 +54,9 @@ class Service:
         if self._model is None:
             raise not_ready("no model is loaded yet")
         return self._model
+
+    def _recommend(self, calls: Sequence[ListCall]) -> list[bytes | Exception]:
+        return recommend(calls, self.metrics, self.limits)
 
     @property
     def is_ready(self) -> bool:

@@ -24,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         port: to bind.
         allowed_hosts: names that a request may carry in its Host header, besides the loopback names.
         threads: of the pipeline, 1 or 2.
+        most_together: lists that are computed as one batch where so many wait; 1 = each is alone.
         max_waiting: requests that may wait for a thread before further ones are refused.
         max_body: bytes of a request's body.
         body_seconds: within which a body must have arrived.
@@ -43,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     allowed_hosts: tuple[str, ...] = ()
     threads: int = 1
+    most_together: int = 8
     max_waiting: int = 64
     max_body: int = 256 * 1024
     body_seconds: float = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from serving.explaining import compare_diversities, explain_film
-from serving.recommending import recommend
+from serving.recommending import ListCall, recommend
 from serving.responses import ExplainAnswer, JsonResponse, RecommendationAnswer, TradeOffsAnswer
 from serving.routes._shared import TheService, TraceId, answers
 from serving.schemas import ExplainRequest, RecommendationRequest, TradeOffsRequest
@@ -16,9 +16,13 @@ router = APIRouter(prefix="/v1", tags=["lists"])
 @router.post("/recommendations", responses=answers(RecommendationAnswer, 404, 413, 422))
 async def recommendations(body: RecommendationRequest, service: TheService, trace_id: TraceId) -> JsonResponse:
     """Recommend films to a user, or to anyone with a history of films."""
-    model, metrics, limits = service.model, service.metrics, service.limits
-    threads = service.slow if body.explain else service.lists
-    return JsonResponse(await threads.run(lambda: recommend(model, body, trace_id, metrics, limits)))
+    call = ListCall(service.model, body, trace_id)
+    if not body.explain:
+        return JsonResponse(await service.lists.run(call))
+    (answer,) = await service.slow.run(lambda: recommend([call], service.metrics, service.limits))
+    if isinstance(answer, Exception):
+        raise answer
+    return JsonResponse(answer)
 
 
 @router.post("/trade-offs", responses=answers(TradeOffsAnswer, 404, 413, 422))
