@@ -17,7 +17,9 @@ from reccore import Candidates, QueryBatch
 from reccore.arrays import FloatArray
 
 CHUNK_BYTES = 128 * 1024**2
-"""Most bytes of a chunk's inputs and of what operations on them write, unless a single query needs more."""
+"""Most bytes of a chunk's inputs and of what operations on them write, unless ``FEW_QUERIES`` need more."""
+FEW_QUERIES = 8
+"""Are always one chunk: to measure the memory takes longer than to score them, and loads 800 modules of PyTorch."""
 
 
 class WrittenBytes(TorchDispatchMode):
@@ -68,7 +70,7 @@ def score_queries(
     def score(start: int, stop: int) -> int:
         """Score a run of queries; returns the bytes of their inputs."""
         part = slice(start, min(stop, len(queries)))
-        if inputs is None and len(queries) == 1:
+        if inputs is None and part == slice(0, len(queries)):
             chunk = encoder.encode(queries, candidates)
         elif inputs is None:
             chunk = encoder.encode(queries.select(part), candidates.select(part))
@@ -78,8 +80,8 @@ def score_queries(
             scores[part] = network(chunk if device.type == "cpu" else chunk.to(device)).cpu().numpy()
         return chunk.nbytes
 
-    if len(queries) == 1:
-        score(0, 1)
+    if len(queries) <= FEW_QUERIES:
+        score(0, len(queries))
         return scores
     measured, scored = _bytes_of_query.setdefault(network, {}), 0
     if candidates.k not in measured:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ranking import RANKERS, scoring
 from ranking.features import RankingInputs
-from ranking.scoring import WrittenBytes
+from ranking.scoring import FEW_QUERIES, WrittenBytes
 from reccore import RunOptions
 from tests.ranking.samples import NEURAL, board_setting, options_of
 
@@ -56,3 +56,9 @@ def test_chunks_bound_the_memory_and_change_no_score(model: str, monkeypatch: py
     assert chunks == 1
     np.testing.assert_allclose(scores[5 * 10**4], scores[10**12], atol=1e-5)
     np.testing.assert_allclose(scores[10**6], scores[10**12], atol=1e-5)
+    written.clear()
+    few = np.arange(FEW_QUERIES)
+    monkeypatch.setattr(scoring, "CHUNK_BYTES", 1)
+    found = ranker.score(setting.valid.queries.select(few), setting.valid.candidates.select(few))
+    assert [n for n, _ in written] == [FEW_QUERIES]
+    np.testing.assert_allclose(found, scores[10**12][few], atol=1e-5)
