@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
@@ -32,8 +33,9 @@ class FeatureRankerConfig(RankerConfig):
 
     Attributes:
         features: names of features (``ranking.features``), wildcards such as ``recall.*``, and ``default`` for the
-            default set; ``!`` before one takes it out again, and a table gives a feature options, as in
-            ``{name = "item.year", boundaries = [1960, 1980, 2000]}``. ``configs/features`` holds sets to extend. A
+            default set; ``!`` before one takes it out again, and a table gives a feature options
+            (``ranking.features.options``), as in ``{name = "item.year", boundaries = [1960, 1980, 2000]}``.
+            ``configs/features`` holds sets to extend. A
             feature named in full is an error where the data lacks a column it needs; a wildcard leaves it out. Own
             columns of items and users (``dataprep.own_features``) are ``item.<column>`` and ``user.<column>``, and
             never in the default set.
@@ -42,14 +44,21 @@ class FeatureRankerConfig(RankerConfig):
             the day of the crawl, later than the events to predict: a leak in time.
     """
 
+    without_effect: ClassVar[Mapping[str, str]] = {}
+    """Options of a feature that a ranker refuses, because they would have no effect in it: name → reason."""
+
     features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)
     metadata: tuple[MetadataName, ...] = ()
 
     @field_validator("features")
     @classmethod
-    def _features_exist(cls, names: tuple[Choice, ...]) -> tuple[Choice, ...]:
-        check_names(names)
-        return names
+    def _features_exist(cls, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        check_names(choices)
+        for choice in choices:
+            for option, reason in cls.without_effect.items():
+                if not isinstance(choice, str) and getattr(choice, option) is not None:
+                    raise ValueError(f"feature {choice.name}: {option} has no effect, since {reason}; leave it out")
+        return choices
 
 
 class RankerTrainingConfig(FeatureRankerConfig, TrainingConfig):
@@ -68,6 +77,10 @@ class RankerTrainingConfig(FeatureRankerConfig, TrainingConfig):
         user_dropout: share of queries whose user id is hidden in a training step, so that unknown users have a
             trained embedding too.
     """
+
+    without_effect: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("embedding_size", "shared_with"), "this ranker embeds no field"
+    )
 
     batch_size: PositiveInt = 64
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -94,8 +107,11 @@ class EmbeddingConfig(RankerTrainingConfig):
     """Options of a ranker that embeds its fields.
 
     Attributes:
-        embedding_size: d, size of every field's vector.
+        embedding_size: d, size of every field's vector. A feature whose table has another size
+            (``FeatureOptions.embedding_size``) is projected to it.
     """
+
+    without_effect: ClassVar[Mapping[str, str]] = {}
 
     embedding_size: PositiveInt = 16
 

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from ranking.features import FeatureBlock, FeatureEncoder, FeatureField
 from ranking.features.schema import Side
+from ranking.layers import pooling_weights
 from reccore import Candidates, ConfigError, QueryBatch
 from reccore.arrays import BoolArray, FloatArray
 
-IDS = ("user.id", "item.id")
+IDS = ("user.id", "item.id", "history.id")
 SIDES: tuple[Side, ...] = ("query", "item", "pair")
 
 
@@ -39,12 +40,13 @@ class DenseFeatures:
     """Writes queries and candidates as a matrix (rows, columns), float32.
 
     Columns are the numbers (standardised, NaN where missing), the codes of categories (0 = unknown), and one column for
-    every value of a bag or a list. Left out are the buckets of numbers, because trees cut numbers themselves, ids that
-    are not named in full, and bags and lists of more than ``expand`` values.
+    every value of a bag, a vector, a list or a sequence: its weight, its component, 1 for each label of a list, or its
+    weight in the pool where a pooling is declared. Left out are the buckets of numbers, because trees cut numbers
+    themselves, ids that are not named in full, and bags, vectors, lists and sequences of more than ``expand`` values.
 
     Args:
         encoder: fitted on the training samples.
-        named: names of features as configured; ``user.id`` and ``item.id`` are columns only if they are among them.
+        named: names of features as configured; ids are columns only if they are among them.
         expand: most values of a bag or a list.
 
     Raises:
@@ -55,7 +57,7 @@ class DenseFeatures:
         self.encoder = replace(encoder, missing_number=float("nan"))
         usable = [field for field in encoder.schema.fields if not field.bucket_of]
         usable = [field for field in usable if field.name not in IDS or field.name in named]
-        wide = [field for field in usable if field.kind in ("bag", "labels") and field.size > expand]
+        wide = [field for field in usable if field.part in ("bag", "labels") and field.size > expand]
         for field in wide:
             if field.name in named:
                 raise ConfigError(
@@ -111,11 +113,14 @@ class DenseFeatures:
     def _values(self, field: FeatureField, block: FeatureBlock) -> Tensor:
         """(R, columns of the field)."""
         at = self.encoder.schema.column(field.name)
-        if field.kind == "bag":
+        if field.part == "bag":
             return block.bags[at]
-        if field.kind == "labels":
+        if field.part == "labels":
             codes = block.labels[at]
-            return torch.zeros(len(codes), field.size).scatter_(1, codes, 1.0)[:, 1:]
+            if not field.pooling:
+                return torch.zeros(len(codes), field.size).scatter_(1, codes, 1.0)[:, 1:]
+            weights = pooling_weights(codes, field)
+            return torch.zeros(len(codes), field.size).scatter_add_(1, codes, weights)[:, 1:]
         part = block.categories if field.kind == "category" else block.numbers
         return part[:, at : at + 1]
 
@@ -124,5 +129,5 @@ def _columns(field: FeatureField) -> list[Column]:
     """Columns of one field, in the order of ``DenseFeatures._values``."""
     if field.kind in ("category", "number"):
         return [Column(field.name, field.name, field.kind == "category")]
-    first = 1 if field.kind == "labels" else 0  # code 0 of a list is "none"
+    first = 1 if field.part == "labels" else 0  # code 0 of a list is "none"
     return [Column(f"{field.name}={code}", field.name, False) for code in range(first, field.size)]

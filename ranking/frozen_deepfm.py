@@ -14,8 +14,8 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 
-from ranking.features import FeatureBlock, RankingInputs, Schema
-from ranking.layers import FieldEmbedding
+from ranking.features import FeatureBlock, FeatureField, RankingInputs, Schema
+from ranking.layers import FieldEmbedding, pooling_weights
 from reccore.arrays import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -83,14 +83,26 @@ class FrozenFields:
         self.codes, self.numbers = _array(embedding.codes), _array(embedding.numbers)
         self.bags = [_array(table) for table in embedding.bags]
         self.labels = [_array(table) for table in embedding.labels]
+        self.lists = embedding.lists
 
     def __call__(self, block: FeatureBlock) -> FloatArray:
         parts = [self.codes[block.categories.numpy() + self.offsets]]
         parts += [(bag.numpy() @ table)[:, None] for bag, table in zip(block.bags, self.bags, strict=True)]
-        parts += [_means(codes.numpy(), table)[:, None] for codes, table in zip(block.labels, self.labels, strict=True)]
+        parts += [
+            _pools(codes, table, field)[:, None]
+            for codes, table, field in zip(block.labels, self.labels, self.lists, strict=True)
+        ]
         parts.append(block.numbers.numpy()[:, :, None] * self.numbers)
         found: FloatArray = np.concatenate(parts, axis=1)
         return found
+
+
+def _pools(codes: Tensor, table: FloatArray, field: FeatureField) -> FloatArray:
+    """(R, d) pool of the rows of ``table`` that (R, P) codes name, 0 = none; 0 without any."""
+    if field.pooling in ("", "mean"):
+        return _means(codes.numpy(), table)
+    pools: FloatArray = np.einsum("rp,rpd->rd", pooling_weights(codes, field).numpy(), table[codes.numpy()])
+    return pools
 
 
 def _means(codes: IntArray, table: FloatArray) -> FloatArray:

@@ -6,7 +6,7 @@ al.: LightGBM: A Highly Efficient Gradient Boosting Decision Tree, NeurIPS 2017.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, ClassVar, Literal
 
@@ -54,7 +54,7 @@ DRAWN_TOGETHER = 4096
 class LambdaMARTConfig(FeatureRankerConfig):
     """Options of LambdaMART.
 
-    ``user.id`` and ``item.id`` are read only if ``features`` names them in full. The other defaults are careful, for
+    Ids are read only if ``features`` names them in full. The other defaults are careful, for
     some thousands of label queries: with 15 leaves of 50 rows and little penalty it was hardly better than the merged
     order on users kept out (MovieLens-100K, NDCG@10 .169 against .177).
 
@@ -75,6 +75,11 @@ class LambdaMARTConfig(FeatureRankerConfig):
         row_share: share of the training rows, drawn for each tree; gradients are of all rows of a query. LightGBM 4.7's
             ``bagging_by_query`` is not used: it leaves scores on the rows of the other queries that are not the trees'.
     """
+
+    without_effect: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("embedding_size", "shared_with"), "trees embed no field"),
+        "boundaries": "trees cut numbers themselves",
+    }
 
     task: str = "click"
     expand: PositiveInt = 64

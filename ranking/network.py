@@ -97,6 +97,8 @@ class FieldNetwork(RankingNetwork):
         self.embedding_size = embedding_size
         self.query = FieldEmbedding(encoder.schema, "query", embedding_size)
         self.item = FieldEmbedding(encoder.schema, "item", embedding_size)
+        for embedding in (self.query, self.item):
+            embedding.borrow((self.query, self.item))
         self.n_pair = len(encoder.schema.of("pair", "number"))
 
     @property

@@ -31,11 +31,16 @@ class ComponentConfig(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            found = error.errors()
-            message = "; ".join(map(_problem, found))
-            if any(problem["type"] == UNKNOWN for problem in found):  # the names do not help with a wrong value
-                message += f". Known options: {', '.join(cls.model_fields)}"
-            raise ConfigError(message) from error
+            raise ConfigError(problems(error, cls)) from error
+
+
+def problems(error: ValidationError, config: type[ComponentConfig]) -> str:
+    """All errors of one configuration; for an unknown option also the known ones."""
+    found = error.errors()
+    message = "; ".join(map(_problem, found))
+    if any(problem["type"] == UNKNOWN for problem in found):  # the names do not help with a wrong value
+        message += f". Known options: {', '.join(config.model_fields)}"
+    return message
 
 
 def by_kind(default: str) -> Discriminator:

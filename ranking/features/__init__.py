@@ -1,9 +1,10 @@
 """Features of ranking: one declaration each, in the file of its group; an encoder fits and computes the chosen ones."""
 
-from ranking.features import affinity, cross, franchise, item, recall, similarity, user
-from ranking.features.choice import DEFAULT, Choice, FeatureOptions, check_names, named
+from ranking.features import affinity, cross, franchise, item, recall, sequence, similarity, user
+from ranking.features.choice import DEFAULT, check_names, named
 from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, feature
 from ranking.features.encoder import FeatureEncoder
+from ranking.features.options import Choice, FeatureOptions
 from ranking.features.schema import FeatureBlock, FeatureField, RankingInputs, Schema
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "item",
     "named",
     "recall",
+    "sequence",
     "similarity",
     "user",
 ]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
-from itertools import groupby, pairwise
-from typing import TypeAlias
-
-from pydantic import Field, field_validator
+from itertools import groupby
 
 from ranking.features.declaration import FEATURES, Feature, FeatureTables
+from ranking.features.options import Choice, FeatureOptions
 from ranking.features.schema import FeatureField
-from reccore import ComponentConfig, ConfigError, RankingSamples
+from ranking.features.sharing import with_owners
+from reccore import ConfigError, RankingSamples
 from reccore.buckets import N_BUCKETS
 
 DEFAULT = "default"
@@ -20,37 +19,17 @@ WITHOUT = "!"
 """What stands before a name or wildcard that is taken out again."""
 
 
-class FeatureOptions(ComponentConfig):
-    """A feature of a configuration with options of its own.
-
-    Attributes:
-        name: of one feature, in full.
-        boundaries: of the buckets of a number of the query or the item, increasing; instead of quantiles of the
-            training data. A value on a boundary is in the upper bucket; a missing value has the code 0. A number that
-            has no buckets gets some.
-    """
-
-    name: str
-    boundaries: tuple[float, ...] = Field(min_length=1)
-
-    @field_validator("boundaries")
-    @classmethod
-    def _increase(cls, boundaries: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(low < high for low, high in pairwise(boundaries)):
-            raise ValueError(f"boundaries must increase, got {list(boundaries)}")
-        return boundaries
-
-
-Choice: TypeAlias = str | FeatureOptions
-"""A name, a wildcard such as ``recall.*``, ``default``, one of these after ``!``, or a feature with options."""
-
-
 def check_names(choices: Collection[Choice]) -> None:
     """Check names of features before there is any data.
 
     Raises:
-        ValueError: a name without a wildcard that no declaration can have, or a wildcard with options.
+        ValueError: a name without a wildcard that no declaration can have, a wildcard with options, or one feature
+            twice with options.
     """
+    with_options = [choice.name for choice in choices if isinstance(choice, FeatureOptions)]
+    for name in with_options:
+        if with_options.count(name) > 1:
+            raise ValueError(f"feature {name} has options twice; write them in one table")
     for choice in choices:
         name = choice.removeprefix(WITHOUT) if isinstance(choice, str) else choice.name
         if not _is_pattern(name):
@@ -74,7 +53,7 @@ def choose_fields(
 
     Raises:
         ConfigError: a named feature is unknown or needs a column that is absent; a wildcard matches nothing; nothing is
-            left; boundaries of what has no buckets.
+            left; an option that a feature cannot have.
     """
     offered: dict[str, tuple[Feature, str]] = {}
     for members, run in groupby(FEATURES.values(), key=lambda feature: feature.members):
@@ -82,23 +61,27 @@ def choose_fields(
         for member in [""] if members is None else members(samples, tables):
             offered |= {feature.name_of(member): (feature, member) for feature in features}
     chosen = _chosen_names(choices, offered, samples, tables)
-    boundaries = {choice.name: choice.boundaries for choice in choices if isinstance(choice, FeatureOptions)}
+    options = {choice.name: choice for choice in choices if isinstance(choice, FeatureOptions)}
     fields: list[FeatureField] = []
     for name in (name for name in offered if name in chosen):
-        feature, member = offered[name]
-        size = 1 if feature.size is None else feature.size(tables, member)
-        fields.append(FeatureField(name, feature.side, feature.kind, feature.name, member, size))
-        if feature.buckets or name in boundaries:
-            if feature.kind != "number" or feature.side == "pair":
-                raise ConfigError(
-                    f"feature {name} takes no boundaries: only numbers of a query or an item have buckets"
-                )
-            n_buckets = len(boundaries[name]) + 1 if name in boundaries else N_BUCKETS
-            bucket = f"{name}.bucket"
-            fields.append(
-                FeatureField(bucket, feature.side, "category", feature.name, member, n_buckets + 1, bucket_of=name)
-            )
-    return tuple(fields)
+        fields += _fields_of(name, *offered[name], tables, options.get(name, FeatureOptions.none(name)))
+    return with_owners(fields)
+
+
+def _fields_of(
+    name: str, feature: Feature, member: str, tables: FeatureTables, options: FeatureOptions
+) -> Iterator[FeatureField]:
+    """The field of a feature, and that of its buckets if it has any."""
+    size = 1 if feature.size is None else feature.size(tables, member)
+    yield options.applied_to(FeatureField(name, feature.side, feature.kind, feature.name, member, size))
+    if feature.buckets or options.boundaries is not None:
+        n_buckets = N_BUCKETS if options.boundaries is None else len(options.boundaries) + 1
+        bucket = FeatureField(
+            f"{name}.bucket", feature.side, "category", feature.name, member, n_buckets + 1, bucket_of=name
+        )
+        yield options.applied_to_buckets(bucket)
+    elif options.embedding_size is not None and feature.kind == "number":
+        raise ConfigError(f"feature {name} takes no embedding_size: it is a number without buckets, and has no table")
 
 
 def _chosen_names(

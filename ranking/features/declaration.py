@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from ranking.features.schema import FeatureField, Kind, Side
 from reccore import Candidates, ItemTable, QueryBatch, RankingSamples, UserTable
 
 Values: TypeAlias = npt.NDArray[Any]
+Table: TypeAlias = Literal["items", "users"]
 T = TypeVar("T")
 
 
@@ -48,9 +49,11 @@ class FeatureTables(SharedResults):
 
     def only(self, fields: Sequence[FeatureField]) -> FeatureTables:
         """The same tables without the own columns that no field reads, so that no bundle carries them."""
-        read = {side: {field.member for field in fields if field.side == side} for side in ("item", "query")}
-        kept = {*self.items.labels, *self.items.numbers, *self.items.vectors} - (self.items.own - read["item"])
-        return FeatureTables(self.items.with_columns(kept), self.users.with_columns(read["query"]))
+        read: dict[Table | None, set[str]] = {"items": set(), "users": set()}
+        for each in fields:
+            read.setdefault(FEATURES[each.feature].table, set()).add(each.member)
+        kept = {*self.items.labels, *self.items.numbers, *self.items.vectors} - (self.items.own - read["items"])
+        return FeatureTables(self.items.with_columns(kept), self.users.with_columns(read["users"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +72,12 @@ class Fitted:
     Attributes:
         member: for a family of features the member's own part of the name, such as the channel; "" otherwise.
         state: what ``fit`` returned.
+        length: of a sequence, how many of the latest events are read.
     """
 
     member: str = ""
     state: Mapping[str, Values] = field(default_factory=dict)
+    length: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +89,9 @@ class Feature:
         side: what the feature describes. ``item``: ``compute(FeatureTables, Fitted)`` returns N rows. ``query``:
             ``compute(FeatureBatch, Fitted)`` returns B rows. ``pair``: the same returns (B, K).
         kind: ``number``: float, NaN = missing; standardised by the encoder. ``category``: (…,) int64 codes, 0 =
-            unknown. ``bag``: (…, size) float32 weights. ``labels``: (…, P) int64 codes, then 0. Pairs: only numbers.
+            unknown. ``bag``: (…, size) float32 weights. ``vector``: (…, size) float32, zeros = missing. ``labels``:
+            (…, P) int64 codes, the most important first, then 0. ``sequence``: (…, T) int64 codes of the latest
+            ``Fitted.length`` events, the last one first, 0 = none or unknown. Pairs: only numbers.
         compute: values of a batch or of the catalogue.
         requires: columns without which the feature is missing, such as ``items.year``, ``items.labels.director`` or
             ``queries.history_rating``. At fitting it is then left out; at scoring all its values are missing.
@@ -92,7 +99,11 @@ class Feature:
             labels only to leave their events out.
         grow: state for tables with further items and users behind the old ones, from the state; None = it stays.
         size: number of codes or weights, of tables and member.
+        vocabulary: what codes stand for: names of the codes 1, 2, … (of a bag, of the weights 0, 1, …), of tables and
+            member; or ``items`` or ``users``, whose index is one less than the code. None = nothing that another
+            feature could hold too.
         members: members of a family, of samples and tables.
+        columns: the table whose columns the members are; by default that of the side.
         buckets: whether a number also becomes a category, ``<name>.bucket``, by its quantiles.
         default: whether it belongs to the set ``default``. Of a family, own columns of items and users never do.
     """
@@ -105,7 +116,9 @@ class Feature:
     fit: Callable[[RankingSamples, FeatureTables, str], dict[str, Values]] | None = None
     grow: Callable[[Mapping[str, Values], FeatureTables], dict[str, Values]] | None = None
     size: Callable[[FeatureTables, str], int] | None = None
+    vocabulary: Table | Callable[[FeatureTables, str], Sequence[str]] | None = None
     members: Callable[[RankingSamples, FeatureTables], Sequence[str]] | None = None
+    columns: Table | None = None
     buckets: bool = False
     default: bool = False
 
@@ -116,6 +129,12 @@ class Feature:
             raise ValueError(f"feature {self.name}: a number has no size, every other kind needs one")
         if ("{" in self.name) != (self.members is not None):
             raise ValueError(f"feature {self.name}: a placeholder in the name and members come together")
+
+    @property
+    def table(self) -> Table | None:
+        """The table whose columns the members of a family are."""
+        of_side: dict[Side, Table] = {"item": "items", "query": "users"}
+        return self.columns or of_side.get(self.side)
 
     def name_of(self, member: str) -> str:
         """Name with the member in place of the placeholder."""
@@ -156,6 +175,14 @@ def _has_column(path: str, tables: FeatureTables, queries: QueryBatch) -> bool:
     if key:
         return key[0] in column
     return len(column) > 0 if isinstance(column, tuple) else column is not None
+
+
+def code_names(field: FeatureField, tables: FeatureTables) -> tuple[str, ...] | None:
+    """Names of the codes of a field from 1 on, or of a bag's weights; None where they have none, as ids do."""
+    vocabulary = FEATURES[field.feature].vocabulary
+    if vocabulary is None or isinstance(vocabulary, str) or field.bucket_of:
+        return None
+    return tuple(vocabulary(tables, field.member))
 
 
 def seen(idx: Values, n: int) -> npt.NDArray[np.bool_]:

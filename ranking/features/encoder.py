@@ -10,10 +10,13 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from ranking.features.choice import DEFAULT, Choice, FeatureOptions, choose_fields
+from ranking.features.choice import DEFAULT, choose_fields
 from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, Values
+from ranking.features.defaults import default_of, filled
 from ranking.features.kernels import standardise
-from ranking.features.schema import FeatureBlock, FeatureField, Kind, RankingInputs, Schema, Side
+from ranking.features.options import Choice, FeatureOptions
+from ranking.features.schema import LISTS, FeatureBlock, FeatureField, Part, RankingInputs, Schema, Side
+from ranking.features.sharing import owner_codes
 from reccore import ArtefactError, Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, UserTable
 from reccore.aligned import aligned_items, aligned_users
 from reccore.arrays import FloatArray, IntArray
@@ -72,8 +75,8 @@ class FeatureEncoder:
             history_length: T.
 
         Raises:
-            ConfigError: a named feature is unknown or needs a column that is absent; a wildcard matches nothing;
-                boundaries of what has no buckets.
+            ConfigError: a named feature is unknown or needs a column that is absent; a wildcard matches nothing; an
+                option that a feature cannot have.
         """
         tables = FeatureTables(items, users)
         fields = choose_fields(features, samples, tables)
@@ -83,13 +86,21 @@ class FeatureEncoder:
             fit = FEATURES[field.feature].fit
             if fit is not None and not field.bucket_of:
                 state[field.name] = fit(samples, tables, field.member)
-        encoder = cls(Schema(fields), tables, state, history_length)
+        schema, given = Schema(fields), {each.name: each for each in features if isinstance(each, FeatureOptions)}
+        for field in fields:
+            options = given.get(field.name)
+            if options is not None and options.default is not None:
+                state.setdefault(field.name, {})["default"] = default_of(field, options.default, tables)
+            if field.shared_with:
+                codes = owner_codes(field, schema.field(field.shared_with), tables)
+                state.setdefault(field.name, {}).update({} if codes is None else {"owner_codes": codes})
+        encoder = cls(schema, tables, state, history_length)
         rows = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), FIT_QUERIES)).astype(np.int64))
         measured = encoder._numbers(samples.queries.select(rows), samples.candidates.select(rows))
-        given = {choice.name: choice.boundaries for choice in features if isinstance(choice, FeatureOptions)}
         for field in fields:
-            if field.bucket_of in given:
-                state[field.name] = {"boundaries": np.array(given[field.bucket_of], dtype=np.float32)}
+            boundaries = given[field.bucket_of].boundaries if field.bucket_of in given else None
+            if boundaries is not None:
+                state[field.name] = {"boundaries": np.array(boundaries, dtype=np.float32)}
             elif field.bucket_of:
                 state[field.name] = {"boundaries": bucket_boundaries(measured[field.bucket_of])}
             elif field.kind == "number":
@@ -129,6 +140,8 @@ class FeatureEncoder:
             absent = self._absent(chunk.queries)
             for values, (name, compute, fitted) in zip(columns, self._pair_features, strict=True):
                 values[:] = np.nan if name in absent else compute(chunk, fitted)
+            for row, default in self._pair_defaults:
+                columns[row] = filled(columns[row], "number", default)
             standardise(columns, self._scales["pair"], CLIP, self.missing_number, pair[start:stop])
             blocks.append(self._block("query", chunk, len(chunk.queries)))
             start = stop
@@ -153,12 +166,12 @@ class FeatureEncoder:
     def _block(self, side: Side, data: FeatureBatch | FeatureTables, n: int) -> FeatureBlock:
         """Encoded fields of the query or the item side, n rows."""
         values: dict[tuple[str, str], Values] = {}  # a number and its bucket share their values
-        columns: dict[Kind, list[Values]] = {"category": [], "bag": [], "labels": [], "number": []}
+        columns: dict[Part, list[Values]] = {"category": [], "bag": [], "labels": [], "number": []}
         for field in self._fields_of_side[side]:
             key = (field.feature, field.member)
             if key not in values:
                 values[key] = self._values(field, data)
-            columns[field.kind].append(self._encoded(field, values[key]))
+            columns[field.part].append(self._encoded(field, values[key]))
         categories = np.stack(columns["category"], axis=1) if columns["category"] else np.zeros((n, 0), dtype=np.int64)
         return FeatureBlock(
             torch.from_numpy(categories),
@@ -176,7 +189,8 @@ class FeatureEncoder:
         """Declaration and fitted state of every field by its name."""
         return {
             field.name: (
-                FEATURES[field.feature], Fitted(field.member, self.state.get(field.bucket_of or field.name, {}))
+                FEATURES[field.feature],
+                Fitted(field.member, self.state.get(field.bucket_of or field.name, {}), field.length),
             )
             for field in self.schema.fields
         }  # fmt: skip
@@ -186,6 +200,12 @@ class FeatureEncoder:
         """Name, function and fitted state of the fields of the pair side."""
         declared = ((field.name, *self._declared[field.name]) for field in self.schema.of("pair", "number"))
         return [(name, feature.compute, fitted) for name, feature, fitted in declared]
+
+    @cached_property
+    def _pair_defaults(self) -> list[tuple[int, Values]]:
+        """Place among the fields of the pair side of each that has a default, and the default."""
+        places = enumerate(self.schema.of("pair", "number"))
+        return [(row, state["default"]) for row, f in places if "default" in (state := self.state.get(f.name, {}))]
 
     @cached_property
     def _absent_fields(self) -> dict[tuple[bool, bool], frozenset[str]]:
@@ -201,15 +221,25 @@ class FeatureEncoder:
         return self._absent_fields[given]
 
     def _values(self, field: FeatureField, data: FeatureBatch | FeatureTables) -> Values:
-        """Values of a feature as declared; missing everywhere if the batch lacks a required column."""
+        """Values of a feature as declared; missing everywhere if the batch lacks a required column.
+
+        Missing ones are replaced by the default of the configuration, if it has one.
+        """
         feature, fitted = self._declared[field.name]
         if isinstance(data, FeatureBatch) and field.name in self._absent(data.queries):
-            return _missing(field, feature, data)
-        return feature.compute(data, fitted)
+            values = _missing(field, feature, data)
+        else:
+            values = feature.compute(data, fitted)
+        return filled(values, feature.kind, fitted.state["default"]) if "default" in fitted.state else values
 
     def _encoded(self, field: FeatureField, values: Values) -> Values:
-        """Buckets of a number; all other values as they are."""
-        return bucket_codes(values, self.state[field.name]["boundaries"]) if field.bucket_of else values
+        """Buckets of a number, the first codes of a list, codes of a shared table; all other values as they are."""
+        if field.bucket_of:
+            return bucket_codes(values, self.state[field.name]["boundaries"])
+        if field.kind in LISTS and field.length:
+            values = values[:, : field.length]
+        codes = self.state.get(field.name, {}).get("owner_codes")
+        return values if codes is None else codes[values]
 
     def _standardised(self, side: Side, columns: Sequence[Values], n: int) -> FloatArray:
         """(n, M) numbers of a side."""
@@ -285,9 +315,9 @@ def _missing(field: FeatureField, feature: Feature, data: FeatureBatch) -> Value
     n = len(data.queries)
     if field.side == "pair":
         return np.full(data.candidates.mask.shape, np.nan, dtype=np.float32)
-    if feature.kind == "bag":
+    if field.part == "bag":
         return np.zeros((n, field.size), dtype=np.float32)
-    if feature.kind == "labels":
+    if field.part == "labels":
         return np.zeros((n, 1), dtype=np.int64)
     return np.full(n, np.nan, dtype=np.float32) if feature.kind == "number" else np.zeros(n, dtype=np.int64)
 

@@ -20,6 +20,7 @@ def seen_items(samples: RankingSamples, tables: FeatureTables, _: str) -> dict[s
     "item.id",
     side="item",
     kind="category",
+    vocabulary="items",
     fit=seen_items,
     grow=lambda state, tables: still_seen(state, tables.items.n_items),
     size=lambda tables, _: tables.items.n_items + 1,
@@ -134,6 +135,7 @@ def own_number(tables: FeatureTables, fitted: Fitted) -> FloatArray:
     side="item",
     kind="bag",
     requires=("items.genre_names",),
+    vocabulary=lambda tables, _: tables.items.genre_names,
     size=lambda tables, _: tables.items.n_genres,
     default=True,
 )
@@ -142,10 +144,16 @@ def genres(tables: FeatureTables, _: Fitted) -> FloatArray:
     return shares(tables.items.genre_matrix())
 
 
+def label_names(tables: FeatureTables, name: str) -> tuple[str, ...]:
+    """Names of the labels of a column of the items."""
+    return tables.items.labels[name].names
+
+
 @feature(
     "item.{label}",
     side="item",
     kind="labels",
+    vocabulary=label_names,
     members=lambda samples, tables: sorted(tables.items.labels),
     size=lambda tables, name: len(tables.items.labels[name]) + 1,
     default=True,
@@ -158,7 +166,7 @@ def labels(tables: FeatureTables, fitted: Fitted) -> IntArray:
 @feature(
     "item.{vector}",
     side="item",
-    kind="bag",
+    kind="vector",
     members=lambda samples, tables: sorted(tables.items.vectors),
     size=lambda tables, name: tables.items.vectors[name].shape[1],
     default=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,7 +13,20 @@ from torch import Tensor
 from reccore import ArtefactError
 
 Side = Literal["query", "item", "pair"]
-Kind = Literal["category", "bag", "labels", "number"]
+Kind = Literal["category", "bag", "vector", "labels", "sequence", "number"]
+Part = Literal["category", "bag", "labels", "number"]
+PARTS: dict[Kind, Part] = {
+    "category": "category",
+    "bag": "bag",
+    "vector": "bag",
+    "labels": "labels",
+    "sequence": "labels",
+    "number": "number",
+}
+"""Kind → which part of a block holds its values."""
+LISTS: tuple[Kind, ...] = ("labels", "sequence")
+TABLES: tuple[Kind, ...] = ("category", "bag", "vector", "labels", "sequence")
+"""Kinds that are embedded by a table with a row for each code, value or component."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +37,18 @@ class FeatureField:
         name: unique name, such as ``item.year`` or ``recall.itemcf.log_rank``.
         side: what it describes: the query, the item, or the pair of both.
         kind: ``category`` (a code, 0 = unknown), ``bag`` (weights over ``size`` values, few enough to write them all
-            out), ``labels`` (a few codes out of many, 0 = none) or ``number``.
+            out), ``vector`` (``size`` numbers), ``labels`` (a few codes out of many, the most important first, 0 =
+            none), ``sequence`` (codes of the latest events, the last one first, 0 = none) or ``number``.
         feature: the declaration that computes it.
         member: which member of a family; "" where the declaration is no family.
         size: number of codes or values; 1 for a number.
         bucket_of: the number whose quantile this category holds; "" for every other field.
+        embedding_size: size of the vectors of its table; 0 = that of the network.
+        shared_with: the field whose table it reads, and whose codes it holds; "" = a table of its own.
+        pooling: how vectors of ``labels`` and ``sequence`` become one: ``mean``, ``sum`` or ``decayed``. "" = the mean,
+            and for trees a column of 0 and 1 for each label.
+        half_life: of ``decayed``, in places.
+        length: codes of ``labels`` and ``sequence`` that are read; 0 = all.
     """
 
     name: str
@@ -38,6 +58,16 @@ class FeatureField:
     member: str = ""
     size: int = 1
     bucket_of: str = ""
+    embedding_size: int = 0
+    shared_with: str = ""
+    pooling: str = ""
+    half_life: float = 0.0
+    length: int = 0
+
+    @property
+    def part(self) -> Part:
+        """Which part of a block holds its values."""
+        return PARTS[self.kind]
 
 
 @dataclass(frozen=True)
@@ -46,26 +76,42 @@ class Schema:
 
     fields: tuple[FeatureField, ...]
 
-    def of(self, side: Side, kind: Kind) -> tuple[FeatureField, ...]:
-        """Fields of one block, in the order of its columns."""
-        return tuple(field for field in self.fields if field.side == side and field.kind == kind)
+    def of(self, side: Side, part: Part) -> tuple[FeatureField, ...]:
+        """Fields of one part of a block, in the order of its columns."""
+        return tuple(field for field in self.fields if field.side == side and field.part == part)
+
+    def first_order(self) -> Schema:
+        """The same fields as a linear part has them: all of one size, with a weight of its own for every code."""
+        return Schema(tuple(replace(field, embedding_size=0, shared_with="") for field in self.fields))
 
     @cached_property
     def _columns(self) -> dict[str, int]:
         blocks: dict[tuple[str, str], int] = {}
         columns = {}
         for field in self.fields:
-            columns[field.name] = blocks.setdefault((field.side, field.kind), 0)
-            blocks[field.side, field.kind] += 1
+            columns[field.name] = blocks.setdefault((field.side, field.part), 0)
+            blocks[field.side, field.part] += 1
         return columns
 
     def column(self, name: str) -> int:
-        """Column of a field within its block (side, kind).
+        """Column of a field within its part of its side's block.
 
         Raises:
             KeyError: no such field.
         """
         return self._columns[name]
+
+    def field(self, name: str) -> FeatureField:
+        """The field of this name.
+
+        Raises:
+            KeyError: no such field.
+        """
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, FeatureField]:
+        return {field.name: field for field in self.fields}
 
     def __contains__(self, name: str) -> bool:
         return name in self._columns
@@ -93,8 +139,9 @@ class FeatureBlock:
 
     Attributes:
         categories: (R, C) int64 codes, 0 = unknown.
-        bags: one (R, size) float32 per bag field; a row of shares sums to 1, or to 0 where empty.
-        labels: one (R, P) int64 per labels field, each row's codes first and then 0.
+        bags: one (R, size) float32 per bag or vector; a row of shares sums to 1, or to 0 where empty.
+        labels: one (R, P) int64 per list or sequence, each row's codes first and then 0; a sequence has 0 for unknown
+            codes too.
         numbers: (R, M) float32, standardised; 0 where missing.
     """
 

@@ -16,6 +16,7 @@ SECONDS_PER_DAY, SECONDS_PER_HOUR = 86_400, 3_600
     "user.id",
     side="query",
     kind="category",
+    vocabulary="users",
     fit=lambda samples, tables, _: {"seen": seen(samples.queries.user_idx, tables.users.n_users)},
     grow=lambda state, tables: still_seen(state, tables.users.n_users),
     size=lambda tables, _: tables.users.n_users + 1,
@@ -36,6 +37,7 @@ def user_id(batch: FeatureBatch, fitted: Fitted) -> IntArray:
     "user.{category}",
     side="query",
     kind="category",
+    vocabulary=lambda tables, name: tables.users.category_names[name],
     members=lambda samples, tables: list(tables.users.category_names),
     size=lambda tables, name: len(tables.users.category_names[name]) + 1,
     default=True,
@@ -57,6 +59,7 @@ def own_label_rows(tables: FeatureTables) -> dict[str, IntArray]:
     "user.{label}",
     side="query",
     kind="labels",
+    vocabulary=lambda tables, name: tables.users.labels[name].names,
     members=lambda samples, tables: sorted(tables.users.labels),
     size=lambda tables, name: len(tables.users.labels[name]) + 1,
 )
@@ -80,7 +83,7 @@ def own_number(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
 @feature(
     "user.{vector}",
     side="query",
-    kind="bag",
+    kind="vector",
     members=lambda samples, tables: sorted(tables.users.vectors),
     size=lambda tables, name: tables.users.vectors[name].shape[1],
 )
@@ -153,6 +156,7 @@ def log_pace(batch: FeatureBatch, _: Fitted) -> FloatArray:
     side="query",
     kind="bag",
     requires=("items.genre_names",),
+    vocabulary=lambda tables, _: tables.items.genre_names,
     size=lambda tables, _: tables.items.n_genres,
     default=True,
 )

@@ -7,6 +7,7 @@ from ranking.layers.fm import FieldSums, second_order
 from ranking.layers.linear import LinearPart, MergedOrder
 from ranking.layers.lookup import lookup
 from ranking.layers.mlp import MLP, HiddenLayers, SplitLinear
+from ranking.layers.tables import Table, pooling_weights
 
 __all__ = [
     "MLP",
@@ -19,7 +20,9 @@ __all__ = [
     "LinearPart",
     "MergedOrder",
     "SplitLinear",
+    "Table",
     "lookup",
     "number_vectors",
+    "pooling_weights",
     "second_order",
 ]

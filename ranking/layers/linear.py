@@ -24,8 +24,9 @@ class LinearPart(nn.Module):
 
     def __init__(self, encoder: FeatureEncoder) -> None:
         super().__init__()
-        self.query = FieldEmbedding(encoder.schema, "query", 1, std=0.0)
-        self.item = FieldEmbedding(encoder.schema, "item", 1, std=0.0)
+        schema = encoder.schema.first_order()
+        self.query = FieldEmbedding(schema, "query", 1, std=0.0)
+        self.item = FieldEmbedding(schema, "item", 1, std=0.0)
         self.pair = nn.Parameter(torch.zeros(len(encoder.schema.of("pair", "number"))))
         if MERGED_LOG_RANK in encoder.schema:
             with torch.no_grad():

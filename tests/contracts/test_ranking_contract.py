@@ -40,6 +40,15 @@ ONE_PASS: dict[str, dict[str, Any]] = {"lambdamart": {"trees": 5}, "ensemble": {
 """Options of the shortest training; ``epochs = 1`` of every other ranker."""
 LONGER: dict[str, dict[str, Any]] = {"lambdamart": {"trees": 60}, "ensemble": {}}
 """Options of a training that learns the checkerboard; more and faster epochs of every other ranker."""
+DECLARED: list[Any] = [
+    "default",
+    {"name": "item.id", "embedding_size": 2},
+    {"name": "history.id", "shared_with": "item.id", "length": 5, "pooling": {"kind": "decayed", "half_life": 2}},
+    {"name": "item.genres", "embedding_size": 3},
+    {"name": "item.year", "default": 1980, "embedding_size": 2},
+    {"name": "user.gender", "default": "F"},
+]
+"""Features with every kind of option."""
 QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
 
 
@@ -53,9 +62,19 @@ def fitted(name: str, setting: Setting, **changes: Any) -> BaseRanker:
     return ranker.fit(setting.samples, valid=setting.valid, options=QUIET, **setting.tables())  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module", params=list(RANKERS))
+def declared(name: str) -> dict[str, Any]:
+    """The features ``DECLARED``, without the options that have no effect in a ranker, for it or its members."""
+    if name == "ensemble":
+        return {"members": [{**member, **declared(member["model"])} for member in SMALL[name]["members"]]}
+    refused = RANKERS[name].Config.without_effect
+    tables = [{k: v for k, v in each.items() if k not in refused} for each in DECLARED[1:]]
+    return {"features": ["default", *(each if len(each) > 1 else each["name"] for each in tables)]}
+
+
+@pytest.fixture(scope="module", params=[*RANKERS, *(f"{name} with options" for name in RANKERS)])
 def ranker(request: pytest.FixtureRequest, setting: Setting) -> BaseRanker:
-    return fitted(request.param, setting)
+    name, _, options = request.param.partition(" with ")
+    return fitted(name, setting, **(declared(name) if options else {}))
 
 
 def test_every_registered_ranker_has_a_contract_run() -> None:
@@ -113,6 +132,7 @@ def test_the_same_seed_gives_the_same_scores_and_another_seed_others(name: str, 
     assert not np.allclose(one, other.score(queries, candidates), atol=1e-4)
 
 
+@pytest.mark.parametrize("ranker", list(RANKERS), indirect=True)
 def test_a_loaded_ranker_scores_the_same_in_a_fresh_process(
     ranker: BaseRanker, setting: Setting, tmp_path: Path
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from ranking import RANKERS
 from ranking.features import Choice, FeatureEncoder, FeatureOptions
 from ranking.features.choice import check_names
-from reccore import ConfigError, QueryBatch, RunOptions
+from reccore import ConfigError, Labels, QueryBatch, RunOptions
 from scripts._settings import read_toml
 from tests.ranking.samples import NEURAL, Setting, board_setting, candidates_of, options_of
 
@@ -100,8 +102,25 @@ def test_boundaries_reach_the_network_and_are_stored_with_it(model: str, setting
     np.testing.assert_array_equal(again.score(setting.valid.queries, setting.valid.candidates), found)
 
 
+def shop(setting: Setting) -> Setting:
+    """The setting with the own columns that ``own_columns.toml`` reads."""
+    rng = np.random.default_rng(0)
+    n_items, n_users = setting.items.n_items, setting.users.n_users
+    brand = Labels(("a", "b"), np.arange(n_items + 1), np.arange(n_items) % 2)
+    items = replace(
+        setting.items,
+        labels={"brand": brand},
+        numbers={"price": np.where(np.arange(n_items) % 3, rng.uniform(1, 60, n_items), np.nan).astype(np.float32)},
+        vectors={"cover": rng.normal(size=(n_items, 6)).astype(np.float32)},
+        own=frozenset({"brand", "price", "cover"}),
+    )
+    wishes = Labels(("b", "c"), np.arange(n_users + 1), np.arange(n_users) % 2)
+    return replace(setting, items=items, users=replace(setting.users, labels={"wishes": wishes}))
+
+
 @pytest.mark.parametrize("path", SETS, ids=lambda path: path.stem)
 def test_sets_of_the_project_train(path: Path, setting: Setting) -> None:
+    setting = shop(setting) if path.stem == "own_columns" else setting
     ranker = RANKERS["deepfm"]({**SMALL, **read_toml(path)})
     ranker.fit(setting.samples, options=QUIET, **setting.tables())  # type: ignore[arg-type]
     assert np.isfinite(ranker.score(setting.valid.queries, setting.valid.candidates)).all()
@@ -109,12 +128,20 @@ def test_sets_of_the_project_train(path: Path, setting: Setting) -> None:
 
 def test_what_the_sets_hold(setting: Setting) -> None:
     def of(stem: str) -> Sequence[str]:
-        return names(setting, *read_toml(FOLDER / f"{stem}.toml")["features"])
+        return names(setting, *RANKERS["fm"](read_toml(FOLDER / f"{stem}.toml")).config.features)
 
-    assert {path.stem for path in SETS} == {"default", "dense", "ids", "no_recall"}
+    assert {path.stem for path in SETS} == {"default", "dense", "history", "ids", "no_recall", "own_columns"}
     assert of("default") == names(setting, "default")
     assert of("ids") == ["item.id", "recall.merged.log_rank", "user.id"]
     assert not any(name.startswith("recall.") for name in of("no_recall"))
+    assert set(of("history")) - set(of("default")) == {"item.id", "history.id"}
+    kinds = {
+        field.kind
+        for field in encoder_of(
+            shop(setting), *RANKERS["fm"](read_toml(FOLDER / "own_columns.toml")).config.features
+        ).schema.fields
+    }
+    assert kinds == {"category", "bag", "vector", "labels", "sequence", "number"}
     assert {
         field.side for field in encoder_of(setting, *read_toml(FOLDER / "dense.toml")["features"]).schema.fields
     } == {"pair"}
@@ -125,3 +152,11 @@ def test_a_ranker_file_extends_a_set(tmp_path: Path) -> None:
     path.write_text(f'extends = "{FOLDER / "dense.toml"}"\nepochs = 3\n', encoding="utf-8")
     config: Any = RANKERS["deepfm"](read_toml(path)).config
     assert (config.features, config.epochs) == (("recall.*", "cross.*"), 3)
+
+
+def test_the_page_shows_the_set_of_own_columns() -> None:
+    page = (FOLDER.parents[1] / "docs" / "ranking.md").read_text(encoding="utf-8")
+    blocks = [tomllib.loads(block.split("```")[0]) for block in page.split("```toml\n")[1:]]
+    assert read_toml(FOLDER / "own_columns.toml") in blocks
+    keys = {line.split("`")[1] for line in page.split("| key | meaning")[1].split("\n\n")[0].splitlines()[2:]}
+    assert keys == set(FeatureOptions.model_fields)
