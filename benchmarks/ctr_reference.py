@@ -33,7 +33,7 @@ import torch
 from loguru import logger
 
 from dataprep.prepare import Prepared, load_prepared
-from dataprep.splits import LeaveLastN
+from dataprep.protocols import LeaveLastN
 from evaluation.pointwise import auc
 from evaluation.report import markdown_table, without_nan
 from experiments.ctr import (

@@ -40,7 +40,8 @@ from loguru import logger
 
 from benchmarks._exported import events_by_part
 from dataprep.prepare import load_prepared
-from dataprep.splits import LeaveLastN, Split
+from dataprep.protocols import LeaveLastN
+from dataprep.splits import Split
 from evaluation.metrics import per_query_metrics
 from evaluation.report import markdown_table, without_nan
 from evaluation.significance import paired_bootstrap

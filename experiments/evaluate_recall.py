@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
+from dataprep.protocols import LastThree
 from dataprep.readers.own import EventFile
-from dataprep.splits import LastThree
 from evaluation.evaluate import Evaluation, RunningEvaluation, leaderboard
 from evaluation.metrics import metric_name
 from evaluation.overlap import found_targets

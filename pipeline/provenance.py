@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dataprep.prepare import Prepared, load_prepared, prepare_file
+from dataprep.protocols import parse_protocol
 from dataprep.readers.own import EventFile
-from dataprep.splits import parse_protocol
 from dataprep.table_hashes import TMDB, changed_tables
 from reccore import ArtefactError, Workspace
 from reccore.bundle import read_manifest

@@ -11,8 +11,8 @@ import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared, load_prepared, prepare_file
+from dataprep.protocols import NoSplit
 from dataprep.readers.own import EventFile
-from dataprep.splits import NoSplit
 from pipeline.builder import PIPELINE, assemble, config_of, open_pipeline, parts_of, pipeline_of, save
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
-from dataprep.splits import parse_protocol
+from dataprep.protocols import parse_protocol
 from pipeline.builder import PIPELINE, assemble, channels_of, open_channels, save
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore

@@ -14,7 +14,7 @@ from loguru import logger
 
 from dataprep.append import NewFiles, append_events, stored_report
 from dataprep.prepare import Prepared, prepare
-from dataprep.splits import NoSplit
+from dataprep.protocols import NoSplit
 from dataprep.tables import PreprocessReport
 from pipeline.builder import assemble, open_pipeline, parts_of, pipeline_of, save
 from pipeline.history import FrozenHistoryStore

@@ -37,7 +37,7 @@ class PrepareSettings(EngineSettings):
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, PrepareSettings)
     from dataprep.prepare import Prepared, prepare
-    from dataprep.splits import parse_protocol
+    from dataprep.protocols import parse_protocol
 
     protocol, space = parse_protocol(command.settings.protocol), command.workspace
     if command.settings.engine == "spark":

@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
 def all_steps(job: TrainAllSettings, space: Workspace, options: RunOptions) -> list[Step]:
     """Preparing, one step for each channel, and the ranker."""
     from dataprep.prepare import prepare
-    from dataprep.splits import parse_protocol
+    from dataprep.protocols import parse_protocol
     from dataprep.table_hashes import table_hashes
     from pipeline.builder import PIPELINE
     from pipeline.train_ranker import train_ranker

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dataprep.prepare import TRAIN_FILE, Prepared, load_prepared
+from dataprep.protocols import parse_protocol
 from dataprep.readers.own import EventFile
-from dataprep.splits import parse_protocol
 from recall.base import BaseRecall
 from reccore import ConfigError, Holdout, Interactions, RunOptions, TrainingData, Workspace
 from reccore.bundle import temporary_folder

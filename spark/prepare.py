@@ -14,8 +14,10 @@ from loguru import logger
 
 from dataprep import ids
 from dataprep.events import COMPRESSION, OPTIONAL, event_table
-from dataprep.prepare import PART_FILES, prepared_bundle, processed_ratings, read_side_tables, write_cuts
-from dataprep.splits import GlobalTime, Split, SplitProtocol
+from dataprep.prepare import PART_FILES, prepared_bundle, processed_ratings, write_cuts
+from dataprep.protocols import GlobalTime, SplitProtocol
+from dataprep.side_tables import read_side_tables
+from dataprep.splits import Split
 from reccore import Interactions, Vocabulary, Workspace
 from reccore.arrays import IntArray, offsets_from_lengths
 from reccore.bundle import BundleWriter, temporary_folder

@@ -16,7 +16,8 @@ import pytest
 
 from dataprep.features import item_statistics
 from dataprep.prepare import Prepared
-from dataprep.splits import Split, SplitProtocol
+from dataprep.protocols import SplitProtocol
+from dataprep.splits import Split
 from recall import CHANNELS
 from recall.base import BaseRecall
 from reccore import Bundle, Interactions, RunOptions, TrainingData

@@ -13,7 +13,8 @@ import pytest
 
 import recall.neural.encoders.prefix as prefix_encoder
 from dataprep.features import PrefixFeatures, prefix_features, query_features
-from dataprep.splits import GlobalTime, LastThree, LeaveLastN, Split, SplitProtocol
+from dataprep.protocols import GlobalTime, LastThree, LeaveLastN, SplitProtocol
+from dataprep.splits import Split
 from pipeline.label_window import label_window
 from recall import CHANNELS
 from recall.neural.encoders.prefix import PrefixExamples

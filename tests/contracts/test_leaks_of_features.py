@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dataprep.prepare import Prepared
-from dataprep.splits import LeaveLastN
+from dataprep.protocols import LeaveLastN
 from pipeline import samples as sampling
 from ranking.features import FEATURES, FeatureBatch, FeatureEncoder, FeatureTables, Fitted, affinity, feature
 from reccore import Candidates, Holdout, Interactions, Labels, RankingSamples

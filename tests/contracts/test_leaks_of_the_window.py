@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dataprep.prepare import Prepared
-from dataprep.splits import LeaveLastN
+from dataprep.protocols import LeaveLastN
 from pipeline import samples, window_refits
 from pipeline.builder import assemble
 from pipeline.config import PipelineConfig

@@ -12,8 +12,8 @@ from loguru import logger
 
 from dataprep.events import read_event_file, read_events, to_interactions, write_events
 from dataprep.prepare import prepare_file
+from dataprep.protocols import LeaveLastN
 from dataprep.readers.own import EventFile
-from dataprep.splits import LeaveLastN
 from reccore import DataError, IdMap, Vocabulary, Workspace
 
 

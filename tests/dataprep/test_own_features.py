@@ -14,8 +14,8 @@ from dataprep import own_features
 from dataprep.own_features import own_to_read, with_own_items
 from dataprep.prepare import Prepared, prepare, prepare_file
 from dataprep.preprocess import preprocess_own
+from dataprep.protocols import NoSplit
 from dataprep.readers.own import EventFile, SideFile
-from dataprep.splits import NoSplit
 from reccore import ConfigError, DataError, IdMap, ItemTable, Workspace
 from tests.dataprep.miniatures import QUIET
 

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataprep.prepare import Prepared, item_table, load_for_training, prepare, read_holdout, user_table
+from dataprep.prepare import Prepared, load_for_training, prepare, read_holdout
 from dataprep.preprocess import preprocess, preprocess_own
+from dataprep.protocols import GlobalTime, LeaveLastN, NoSplit
 from dataprep.readers.own import EventFile
-from dataprep.splits import GlobalTime, LeaveLastN, NoSplit
+from dataprep.side_tables import item_table, user_table
 from dataprep.table_hashes import table_hashes
 from evaluation.metrics import per_query_metrics
 from pipeline.train_channel import train_channel

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dataprep.prepare import Prepared
+from dataprep.protocols import LeaveLastN
 from dataprep.sampling import sample_users
-from dataprep.splits import LeaveLastN
 from reccore import ConfigError, TrainingData
 
 

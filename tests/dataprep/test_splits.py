@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dataprep.splits import GlobalTime, LastThree, LeaveLastN, NoSplit, Split, parse_protocol
+from dataprep.protocols import GlobalTime, LastThree, LeaveLastN, NoSplit, parse_protocol
+from dataprep.splits import Split
 from reccore import ConfigError, DataError, Interactions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import rows_of

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dataprep.prepare import Prepared
-from dataprep.splits import GlobalTime, LeaveLastN, SplitProtocol
+from dataprep.protocols import GlobalTime, LeaveLastN, SplitProtocol
 from dataprep.tags import TAG, TagEvents, normalise, with_tags
 from reccore import IdMap, Interactions, ItemTable, Vocabulary
 from tests.contracts.leaks import DAY, N_ITEMS, Plant, after, changed, prepared_of, world

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataprep.splits import LeaveLastN
+from dataprep.protocols import LeaveLastN
 from evaluation.evaluate import evaluate_candidates
 from evaluation.exploration import (
     active_days,

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from dataprep.prepare import Prepared
-from dataprep.splits import LeaveLastN
+from dataprep.protocols import LeaveLastN
 from experiments import ctr
 from experiments.ctr import CTRDifference, CTRResult, CTRRun, compare_ctr, features_of, impressions, train_model
 from reccore import ConfigError, Interactions, RunOptions, Workspace

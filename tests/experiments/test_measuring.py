@@ -14,8 +14,8 @@ import pytest
 from loguru import logger
 
 from dataprep.prepare import Prepared
+from dataprep.protocols import LastThree
 from dataprep.readers.own import EventFile
-from dataprep.splits import LastThree
 from evaluation.metrics import per_query_metrics
 from experiments import measuring, tie_audit
 from experiments.evaluate_pipeline import evaluate_pipeline

@@ -9,7 +9,7 @@ import pytest
 
 from dataprep.cleaning import tie_hash
 from dataprep.prepare import Prepared
-from dataprep.splits import LeaveLastN
+from dataprep.protocols import LeaveLastN
 from evaluation.metrics import per_query_metrics
 from experiments.tie_audit import audit_ties, with_order
 from reccore import Candidates, Interactions, QueryBatch

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dataprep.prepare import Prepared
-from dataprep.splits import LastThree
+from dataprep.protocols import LastThree
 from pipeline import Pipeline
 from pipeline.explain import explain, explain_request
 from pipeline.held_out import held_out_request

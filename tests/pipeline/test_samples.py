@@ -14,8 +14,8 @@ import pytest
 from dataprep.events import write_events
 from dataprep.prepare import Prepared, prepare_file
 from dataprep.preprocess import preprocess
+from dataprep.protocols import LeaveLastN, NoSplit
 from dataprep.readers.own import EventFile
-from dataprep.splits import LeaveLastN, NoSplit
 from pipeline import PipelineConfig, load, samples, window_refits
 from pipeline.builder import load_channels
 from pipeline.label_window import QUERIES_OF_NEW_USER, SHORT_HISTORY, label_window, new_user_queries

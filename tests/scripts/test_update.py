@@ -17,7 +17,7 @@ import pytest
 from dataprep.append import stored_report
 from dataprep.prepare import prepare
 from dataprep.preprocess import preprocess
-from dataprep.splits import NoSplit
+from dataprep.protocols import NoSplit
 from pipeline import Pipeline, load
 from pipeline.builder import open_pipeline
 from pipeline.refitting import refit_for_serving

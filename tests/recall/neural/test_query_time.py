@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dataprep.splits import LeaveLastN, Split
+from dataprep.protocols import LeaveLastN
+from dataprep.splits import Split
 from evaluation.metrics import per_query_metrics
 from recall.neural import query_time
 from recall.neural.encoders.prefix import PrefixExamples
