@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from diagrams import DOCS, FENCE, FOLDER, file_name  # of this folder
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = DOCS.parent
 EXECUTED = ROOT / "build" / "notebooks"
 """Where ``make notebooks`` writes the executed notebooks."""
 LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\((?!https?:|#)([^)\s]+)\)")
 PICTURE = re.compile(r"(!\[[^\]\n]*\]\()docs/")
 CHINESE = "README.zh-CN.md"
-MERMAID = re.compile(r"^```mermaid$", re.MULTILINE)
 HOW_TO_RUN = """# Notebooks
 
 The notebooks of `notebooks/` are kept in git without outputs. These are executed copies, on
@@ -42,11 +42,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite links and pictures between README.md and docs/, and show diagrams as their source.
+    """Rewrite links and pictures between README.md and docs/, and show the pictures of diagrams."""
+    return FENCE.sub(picture_of, PICTURE.sub(r"\1", LINK.sub(site_link, markdown)))
 
-    Drawing the diagrams would need an outside script.
-    """
-    return MERMAID.sub("```text", PICTURE.sub(r"\1", LINK.sub(site_link, markdown)))
+
+def picture_of(diagram: re.Match[str]) -> str:
+    """The picture of a Mermaid diagram, which opens in full size; its source where it has not been drawn."""
+    name = file_name(diagram.group(1))
+    if not (DOCS / FOLDER / name).is_file():
+        return f"```text\n{diagram.group(1)}```"
+    return f"[![Diagram]({FOLDER}/{name})]({FOLDER}/{name})"
 
 
 def site_link(link: re.Match[str]) -> str:

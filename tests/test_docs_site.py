@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,27 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
         assert 'class="mermaid"' not in text  # would load a script
     for style in site.rglob("*.css"):
         assert "@import" not in style.read_text(encoding="utf-8")
+
+
+def test_every_diagram_is_drawn_as_it_is_written() -> None:
+    """python docs/diagrams.py draws those of changed sources again."""
+    folder = ROOT / "docs"
+    spec = spec_from_file_location("diagrams", folder / "diagrams.py")
+    assert spec is not None
+    assert spec.loader is not None
+    diagrams = module_from_spec(spec)
+    spec.loader.exec_module(diagrams)
+    wanted = {diagrams.file_name(source) for source in diagrams.all_sources()}
+    assert wanted
+    assert {path.name for path in (folder / diagrams.FOLDER).iterdir()} == wanted
+
+
+@pytest.mark.slow
+def test_diagrams_are_shown_as_pictures(site: Path) -> None:
+    for page in ("index", "architecture", "serving", "tmdb"):
+        text = (site / f"{page}.html").read_text(encoding="utf-8")
+        assert re.search(r"<img[^>]+src=[\"']?diagrams/[0-9a-f]{12}\.svg", text), page
+        assert "flowchart LR" not in text
 
 
 @pytest.mark.slow
