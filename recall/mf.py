@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from implicit.cpu.als import AlternatingLeastSquares
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
@@ -23,6 +22,9 @@ from reccore import Interactions, QueryBatch, RunOptions, TrainingData
 from reccore.arrays import FloatArray
 from reccore.progress import progress
 from reccore.threads import thread_limit
+
+if TYPE_CHECKING:
+    from implicit.cpu.als import AlternatingLeastSquares
 
 UPDATE_EPOCHS = 3
 
@@ -96,6 +98,8 @@ class MF(FactorRecall):
         self._gram = regularised_gram(factors, self.config.reg)
 
     def _solver(self, seed: int, epochs: int) -> AlternatingLeastSquares:
+        from implicit.cpu.als import AlternatingLeastSquares  # takes 0.2 s, which a service that only answers saves
+
         c = self.config
         return AlternatingLeastSquares(
             factors=c.embedding_size,

@@ -28,3 +28,9 @@ def test_slow_libraries_are_not_imported(program: str) -> None:
         [sys.executable, "-c", f"{program}; {report}"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert (ended.stdout, ended.stderr) == ("\n", "")
+
+
+def test_a_trained_channel_does_without_the_library_that_fits_it() -> None:
+    program = "import sys, recall.mf; print('implicit' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"
