@@ -203,7 +203,7 @@ class Pipeline:
 
     def _applied(self, stage: Stage, request: Request, before: Candidates, trace: Trace) -> Chain[Candidates]:
         after = before
-        items_in = int(before.counts.sum())
+        items_in = sum(before.counts.tolist())
         with trace.record(stage.role, stage.name, items_in, degrade=request.degrade) as entry:
             after = yield self._work(stage, request, partial(stage.apply, request, before), before)
             entry.count_blended(stage.blended(request))

@@ -47,8 +47,8 @@ class StageRecord:
     def count(self, candidates: Candidates) -> None:
         """Note the candidates after the stage."""
         self.of_each = candidates.counts
-        self.items_out = int(self.of_each.sum())
-        self.unanswered = len(self.of_each) - int(np.count_nonzero(self.of_each))
+        each = self.of_each.tolist()
+        self.items_out, self.unanswered = sum(each), each.count(0)
 
     def count_blended(self, rows: BoolArray) -> None:
         """Note the queries whose order is not the component's alone."""

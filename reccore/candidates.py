@@ -69,7 +69,9 @@ class Candidates:
     @cached_property
     def counts(self) -> IntArray:
         """(B,) real items of each row."""
-        counts: IntArray = np.count_nonzero(self.mask, axis=1)
+        if len(self) == 1:  # a fifth of the time
+            return np.array([np.count_nonzero(self.mask)], dtype=np.int64)
+        counts: IntArray = self.mask.sum(axis=1, dtype=np.int64)
         return counts
 
     @cached_property

@@ -100,16 +100,29 @@ def relevance_of(score: FloatArray, mask: BoolArray, how: Literal["min_max", "ra
     Column order is the ranking, so a score above an earlier one counts as equal to it. Scores at the lowest
     float32 (items without a score of the ranker) get 0 and do not affect the scale.
     """
-    last = np.maximum(mask.sum(axis=1, keepdims=True) - 1, 1)
-    if how == "rank":
-        return np.where(mask, 1.0 - np.arange(mask.shape[1]) / last, 0.0)
-    usable = mask & (score > np.finfo(np.float32).min)
-    falling = np.minimum.accumulate(np.where(usable, score, np.inf).astype(np.float64), axis=1)
-    high = np.where(usable, falling, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
-    low = np.where(usable, falling, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    spread = np.where(high > low, high - low, 1.0)
-    flat = np.where(high > low, 0.0, 1.0)  # equal scores are all equally relevant
-    return np.where(usable, (falling - np.where(usable, low, 0.0)) / spread + flat, 0.0)
+    found = np.zeros(score.shape)
+    _fill_relevance(score, mask, how == "rank", found)
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _fill_relevance(score: np.ndarray, mask: np.ndarray, by_rank: bool, found: np.ndarray) -> None:
+    """Fill ``found`` (B, P), given as zeros."""
+    least = np.finfo(np.float32).min
+    for row in range(len(found)):
+        n, lowest, highest = 0, np.inf, -np.inf
+        for p in range(found.shape[1]):
+            n += mask[row, p]
+            if mask[row, p] and score[row, p] > least:
+                lowest = min(lowest, np.float64(score[row, p]))  # never above an earlier one
+                highest = max(highest, lowest)
+                found[row, p] = lowest
+        for p in range(found.shape[1]):
+            if by_rank:
+                found[row, p] = 1.0 - p / max(n - 1, 1) if mask[row, p] else 0.0
+            elif mask[row, p] and score[row, p] > least:
+                # Equal scores are all equally relevant.
+                found[row, p] = (found[row, p] - lowest) / (highest - lowest) if highest > lowest else 1.0
 
 
 def no_choice(n_rows: int, picks: int) -> Choice:

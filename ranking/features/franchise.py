@@ -44,13 +44,28 @@ def _count(
     offsets: np.ndarray, history: np.ndarray, franchise: np.ndarray, item_idx: np.ndarray, seen: np.ndarray
 ) -> None:
     """Fill ``seen`` (B, K) with the events of each history in the franchise of each candidate; NaN on padding."""
-    counts = np.zeros(len(franchise) + 1, dtype=np.int64)  # there are fewer franchises than films
+    # Franchises of the row's events, and how many of them. ``place`` is not filled, as a franchise has a place only if
+    # it stands there: there are more films than a request has candidates and events.
+    place = np.empty(len(franchise) + 1, dtype=np.int32)  # there are fewer franchises than films
+    longest = 0
     for row in range(len(seen)):
-        events = history[offsets[row] : offsets[row + 1]]
-        for item in events:
-            counts[franchise[item]] += 1
-        counts[0] = 0
+        longest = max(longest, offsets[row + 1] - offsets[row])
+    codes, counts = np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.int64)
+    for row in range(len(seen)):
+        n = 0
+        for item in history[offsets[row] : offsets[row + 1]]:
+            code = franchise[item]
+            if code > 0:
+                there = place[code]
+                if 0 <= there < n and codes[there] == code:
+                    counts[there] += 1
+                else:
+                    place[code], codes[n], counts[n] = n, code, 1
+                    n += 1
         for j in range(seen.shape[1]):
-            seen[row, j] = np.nan if item_idx[row, j] < 0 else counts[franchise[item_idx[row, j]]]
-        for item in events:
-            counts[franchise[item]] = 0
+            seen[row, j] = np.nan if item_idx[row, j] < 0 else 0.0
+            if n > 0 and item_idx[row, j] >= 0:
+                code = franchise[item_idx[row, j]]
+                there = place[code]
+                if 0 <= there < n and codes[there] == code:
+                    seen[row, j] = counts[there]

@@ -264,7 +264,7 @@ class NeuralRecall(EmbeddingRecall):
 
         def encode(part: QueryBatch) -> FloatArray:
             if frozen is not None:
-                return frozen(encoder.inputs(part))
+                return frozen(part)
             with torch.inference_mode():
                 vectors: FloatArray = self.network.queries(encoder.inputs(part).to(device), catalogue).cpu().numpy()
             return vectors

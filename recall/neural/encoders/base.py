@@ -87,8 +87,8 @@ class Examples(Protocol):
         """(B,) which event of ``interactions`` each target of that batch is."""
 
 
-FrozenEncoder: TypeAlias = Callable[[Any], FloatArray]
-"""From a batch of inputs to vectors."""
+FrozenEncoder: TypeAlias = Callable[[QueryBatch], FloatArray]
+"""From queries whose history items are known to vectors."""
 
 
 class QueryEncoder(nn.Module, ABC):

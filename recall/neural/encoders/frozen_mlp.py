@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from recall.neural.encoders.mlp import MLPEncoder
-    from recall.neural.encoders.prefix import PrefixInputs
+    from reccore import QueryBatch
 
 
 class FrozenMLP:
@@ -35,6 +35,7 @@ class FrozenMLP:
         tables = [_array(table.weight) for table in encoder.code_tables]
         self.first_code = np.cumsum([0, *(len(table) for table in tables)])[:-1]
         self.codes = np.concatenate([np.zeros((0, self.ids.shape[1]), dtype=np.float32), *tables])
+        self.columns = encoder.columns
         length = encoder.config.history_length
         half_lives = _array(encoder.half_lives)
         self.power = np.exp2(-np.arange(length) / half_lives[:, None]).astype(np.float32)  # (H, T)
@@ -42,9 +43,9 @@ class FrozenMLP:
         self.hidden, self.bias = _array(encoder.hidden.weight).T.copy(), _array(encoder.hidden.bias)
         self.out, self.out_bias = _array(encoder.out.weight).T.copy(), _array(encoder.out.bias)
 
-    def __call__(self, inputs: PrefixInputs) -> FloatArray:
+    def __call__(self, queries: QueryBatch) -> FloatArray:
         """(B, D) unit vectors."""
-        history, lengths, user, codes, genres = (part.numpy() for part in vars(inputs).values())
+        history, lengths, user, codes, genres = self.columns(queries)
         pools_and_facts: FloatArray = np.zeros((len(history), len(self.hidden)), dtype=np.float32)  # (B, (H+1)·D)
         known_user = np.where(user < 0, len(self.users) - 1, user)
         tables = self.ids, self.users, self.codes, self.genres

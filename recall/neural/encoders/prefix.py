@@ -67,10 +67,14 @@ class PrefixEncoder(QueryEncoder):
         self.users = large_embedding(self.n_users + 1, size)  # row n_users: unknown
 
     def inputs(self, queries: QueryBatch) -> PrefixInputs:
+        return _inputs(*self.columns(queries))
+
+    def columns(self, queries: QueryBatch) -> tuple[IntArray, ...]:
+        """The fields of ``PrefixInputs`` as arrays."""
         history = queries.padded(self.config.history_length)
         codes, top_genres = self.codes.of_queries(queries, self.items)
         user = np.where(queries.user_idx < self.n_users, queries.user_idx, -1)
-        return _inputs(history.item_idx, history.lengths, user, codes, top_genres)
+        return history.item_idx, history.lengths, user, codes, top_genres
 
     def examples(self, interactions: Interactions, batch_size: int, since: IntArray | None = None) -> PrefixExamples:
         return PrefixExamples(interactions, self.items, self.codes, self.config.history_length, batch_size, since)
