@@ -47,7 +47,7 @@ class FeatureRankerConfig(RankerConfig):
     without_effect: ClassVar[Mapping[str, str]] = {}
     """Options of a feature that a ranker refuses, because they would have no effect in it: name → reason."""
 
-    features: tuple[Choice, ...] = Field(default=(DEFAULT,), min_length=1)
+    features: tuple[Choice, ...] = (DEFAULT,)
     metadata: tuple[MetadataName, ...] = ()
 
     @field_validator("features")

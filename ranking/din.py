@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from ranking.config import NeuralRankerConfig
@@ -32,7 +32,7 @@ class DINConfig(NeuralRankerConfig):
         activation: of the deep part's layers; ``dice`` is the paper's. The activation unit keeps its PReLU.
     """
 
-    features: tuple[Choice, ...] = Field(default=(DEFAULT, "item.id"), min_length=1)
+    features: tuple[Choice, ...] = (DEFAULT, "item.id")
     history_length: PositiveInt = 50
     attention_hidden: PositiveInt = 16
     activation: ActivationName = "relu"

@@ -23,9 +23,11 @@ def check_names(choices: Collection[Choice]) -> None:
     """Check names of features before there is any data.
 
     Raises:
-        ValueError: a name without a wildcard that no declaration can have, a wildcard with options, or one feature
-            twice with options.
+        ValueError: no name, a name without a wildcard that no declaration can have, a wildcard with options, or one
+            feature twice with options.
     """
+    if not choices:
+        raise ValueError(f"no feature is named; {DEFAULT!r} stands for the default set")
     with_options = [choice.name for choice in choices if isinstance(choice, FeatureOptions)]
     for name in with_options:
         if with_options.count(name) > 1:

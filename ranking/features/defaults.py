@@ -1,14 +1,27 @@
-"""What a configuration puts in place of missing values."""
+"""What stands for missing values: zeros or NaN, and what a configuration puts in their place."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ranking.features.declaration import FeatureTables, Values, code_names
+from ranking.features.declaration import FeatureBatch, FeatureTables, Values, code_names
 from ranking.features.schema import FeatureField, Kind
 from reccore import ConfigError
 
 NAMES_SHOWN = 10
+
+
+def missing(field: FeatureField, data: FeatureBatch) -> Values:
+    """What stands for a query or pair feature whose required columns the batch lacks."""
+    n = len(data.queries)
+    if field.side == "pair":
+        return np.full(data.candidates.mask.shape, np.nan, dtype=np.float32)
+    if field.part == "bag":
+        return np.zeros((n, field.size), dtype=np.float32)
+    if field.part == "labels":
+        return np.zeros((n, 1), dtype=np.int64)
+    is_number = field.part == "number" or field.bucket_of
+    return np.full(n, np.nan, dtype=np.float32) if is_number else np.zeros(n, dtype=np.int64)
 
 
 def default_of(field: FeatureField, given: float | str, tables: FeatureTables) -> Values:

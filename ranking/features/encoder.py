@@ -12,7 +12,7 @@ import torch
 
 from ranking.features.choice import DEFAULT, choose_fields
 from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, Values
-from ranking.features.defaults import default_of, filled
+from ranking.features.defaults import default_of, filled, missing
 from ranking.features.kernels import standardise
 from ranking.features.options import Choice, FeatureOptions
 from ranking.features.schema import LISTS, FeatureBlock, FeatureField, Part, RankingInputs, Schema, Side
@@ -81,30 +81,19 @@ class FeatureEncoder:
         tables = FeatureTables(items, users)
         fields = choose_fields(features, samples, tables)
         tables = tables.only(fields)
-        state: dict[str, dict[str, Values]] = {}
-        for field in fields:
-            fit = FEATURES[field.feature].fit
-            if fit is not None and not field.bucket_of:
-                state[field.name] = fit(samples, tables, field.member)
-        schema, given = Schema(fields), {each.name: each for each in features if isinstance(each, FeatureOptions)}
-        for field in fields:
-            options = given.get(field.name)
-            if options is not None and options.default is not None:
-                state.setdefault(field.name, {})["default"] = default_of(field, options.default, tables)
-            if field.shared_with:
-                codes = owner_codes(field, schema.field(field.shared_with), tables)
-                state.setdefault(field.name, {}).update({} if codes is None else {"owner_codes": codes})
+        schema, options = Schema(fields), {each.name: each for each in features if isinstance(each, FeatureOptions)}
+        state = {field.name: _fitted(field, schema, options.get(field.name), samples, tables) for field in fields}
         encoder = cls(schema, tables, state, history_length)
         rows = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), FIT_QUERIES)).astype(np.int64))
         measured = encoder._numbers(samples.queries.select(rows), samples.candidates.select(rows))
         for field in fields:
-            boundaries = given[field.bucket_of].boundaries if field.bucket_of in given else None
+            boundaries = options[field.bucket_of].boundaries if field.bucket_of in options else None
             if boundaries is not None:
-                state[field.name] = {"boundaries": np.array(boundaries, dtype=np.float32)}
+                state[field.name]["boundaries"] = np.array(boundaries, dtype=np.float32)
             elif field.bucket_of:
-                state[field.name] = {"boundaries": bucket_boundaries(measured[field.bucket_of])}
+                state[field.name]["boundaries"] = bucket_boundaries(measured[field.bucket_of])
             elif field.kind == "number":
-                state.setdefault(field.name, {})["scale"] = _mean_and_deviation(measured[field.name])
+                state[field.name]["scale"] = _mean_and_deviation(measured[field.name])
         return encoder
 
     def _numbers(self, queries: QueryBatch, candidates: Candidates) -> dict[str, Values]:
@@ -227,7 +216,7 @@ class FeatureEncoder:
         """
         feature, fitted = self._declared[field.name]
         if isinstance(data, FeatureBatch) and field.name in self._absent(data.queries):
-            values = _missing(field, feature, data)
+            values = missing(field, data)
         else:
             values = feature.compute(data, fitted)
         return filled(values, feature.kind, fitted.state["default"]) if "default" in fitted.state else values
@@ -310,16 +299,19 @@ class FeatureEncoder:
         return cls(schema, tables, state, length)
 
 
-def _missing(field: FeatureField, feature: Feature, data: FeatureBatch) -> Values:
-    """What stands for a query or pair feature whose required columns the batch lacks."""
-    n = len(data.queries)
-    if field.side == "pair":
-        return np.full(data.candidates.mask.shape, np.nan, dtype=np.float32)
-    if field.part == "bag":
-        return np.zeros((n, field.size), dtype=np.float32)
-    if field.part == "labels":
-        return np.zeros((n, 1), dtype=np.int64)
-    return np.full(n, np.nan, dtype=np.float32) if feature.kind == "number" else np.zeros(n, dtype=np.int64)
+def _fitted(
+    field: FeatureField, schema: Schema, options: FeatureOptions | None, samples: RankingSamples, tables: FeatureTables
+) -> dict[str, Values]:
+    """What is learnt for a field before its values are measured."""
+    fit, state = FEATURES[field.feature].fit, dict[str, Values]()
+    if fit is not None and not field.bucket_of:
+        state.update(fit(samples, tables, field.member))
+    if options is not None and options.default is not None:
+        state["default"] = default_of(field, options.default, tables)
+    if field.shared_with:
+        codes = owner_codes(field, schema.field(field.shared_with), tables)
+        state.update({} if codes is None else {"owner_codes": codes})
+    return state
 
 
 def _mean_and_deviation(values: Values) -> FloatArray:

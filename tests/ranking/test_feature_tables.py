@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -128,6 +129,15 @@ def test_a_shared_table_is_one_parameter_whose_gradients_add_up() -> None:
     expected[[4, 2, 1]] += [1, 2, 3]
     expected[2] += [10, 20, 30]  # item 1 is the candidate and in the history
     np.testing.assert_array_equal(gradient.numpy(), expected)
+
+
+def test_a_copy_of_a_network_shares_its_own_table() -> None:
+    built, inputs = network(FeatureOptions(name="item.id", embedding_size=2), SHARED[1])
+    again = deepcopy(built).double()
+    with torch.no_grad():
+        again.item.own_rows[0].zero_()
+        assert not again.query(inputs.query).any()
+        assert built.query(inputs.query).any()
 
 
 def test_a_shared_table_is_not_shared_by_the_linear_part() -> None:
