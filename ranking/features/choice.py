@@ -35,10 +35,16 @@ def check_names(choices: Collection[Choice]) -> None:
     for choice in choices:
         name = choice.removeprefix(WITHOUT) if isinstance(choice, str) else choice.name
         if not _is_pattern(name):
-            if not any(feature.may_be(name) for feature in FEATURES.values()):
-                raise ValueError(f"unknown feature {name!r}; known: {DEFAULT}, {', '.join(FEATURES)}")
+            _check_declared(name)
         elif not isinstance(choice, str):
             raise ValueError(f"options are of one feature; {name!r} is a wildcard")
+        if isinstance(choice, FeatureOptions) and choice.shared_with is not None:
+            _check_declared(choice.shared_with)
+
+
+def _check_declared(name: str) -> None:
+    if not any(feature.may_be(name) for feature in FEATURES.values()):
+        raise ValueError(f"unknown feature {name!r}; known: {DEFAULT}, {', '.join(FEATURES)}")
 
 
 def named(choices: Collection[Choice]) -> tuple[str, ...]:

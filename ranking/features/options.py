@@ -86,10 +86,12 @@ class FeatureOptions(ComponentConfig):
     @model_validator(mode="wrap")
     @classmethod
     def _errors_name_the_feature(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(value, Mapping | cls):
+            raise ValueError("must be the name of a feature, or a table of options with one")
         try:
             return handler(value)  # the validators above are part of it
         except ValidationError as error:
-            name = value.get("name", "without a name") if isinstance(value, Mapping) else value
+            name = value.get("name", "without a name") if isinstance(value, Mapping) else value.name
             raise ValueError(f"feature {name}: {problems(error, cls)}") from error
 
     @classmethod

@@ -105,9 +105,11 @@ def test_default_of_categories_labels_and_genres() -> None:
         ({"name": "item.id", "shared_with": "item.id"}, r"feature item.id: shared_with names the feature itself"),
         ({"name": "item.id"}, r"feature item.id: the table has no option; write the name alone"),
         ({"boundaries": [1]}, r"feature without a name: name: Field required"),
+        (5, r"features.1.options: must be the name of a feature, or a table of options with one"),
+        ({"name": "history.id", "shared_with": "film.id"}, r"unknown feature 'film.id'; known: default, .*item.id"),
     ],
 )
-def test_wrong_options_name_the_feature(options: dict[str, Any], message: str) -> None:
+def test_wrong_options_name_the_feature(options: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RANKERS["deepfm"]({"features": ["default", options]})
 

@@ -80,6 +80,23 @@ def test_a_history_of_labels_holds_the_first_label_of_each_item() -> None:
     assert encoder.schema.fields[0].size == 4
 
 
+def test_items_and_labels_that_come_later_are_unknown() -> None:
+    shared = FeatureOptions(name="user.likes", shared_with="item.brand", default="a")
+    encoder, _ = encoded("history.id", "item.brand", shared)
+    brands = Labels(("d", "c", "b", "a"), np.array([0, 1, 2, 3, 4, 4, 5, 7]), np.array([3, 2, 3, 1, 2, 0, 2]))
+    likes = Labels(("a", "d", "b"), np.array([0, 0, 0, 0, 2]), np.array([1, 2]))
+    vectors = {"plot": np.zeros((N + 1, 2), dtype=np.float32)}
+    later = replace(ITEMS, n_items=N + 1, labels={"brand": brands}, vectors=vectors)
+    grown = encoder.grown(later, UserTable(4, labels={"likes": likes}))
+    assert grown.item_block.labels[0][:, 0].tolist() == [0, 1, 2, 1, 3, 0, 2, 2]  # of the new item d and b: b
+    queries = QueryBatch.from_histories([[0, N], [N, 4]], user_idx=[3, 2])
+    inputs = grown.encode(queries, samples().candidates.select(slice(0, 2)))
+    history, likes_of = (codes[:, :2].tolist() for codes in inputs.query.labels)
+    assert [field.name for field in grown.schema.of("query", "labels")] == ["history.id", "user.likes"]
+    assert history == [[0, 1], [5, 0]]
+    assert likes_of == [[2], [1]]  # b, since d is unknown; and nothing, for which a stands
+
+
 @pytest.mark.parametrize(
     ("pooling", "weights"),
     [
