@@ -24,7 +24,7 @@ from recall.neural.network import NeuralNetwork
 from recall.neural.task import RecallTask
 from recall.neural.updating import LEARNING_RATE_SHARE, UPDATE_EPOCHS, UPDATE_STEPS, LaterEvents, grow_weights
 from recall.neural.user_codes import UserCodes
-from recall.neural.warm_start import cooccurrence_vectors
+from recall.neural.warm_start import als_vectors
 from reccore import (
     Bundle,
     DataError,
@@ -53,7 +53,8 @@ class NeuralRecall(EmbeddingRecall):
     """Item encoder, query encoder, negatives and loss, composed by the configuration.
 
     Every event of the fit split is an example whose query is the history before it; items are searched by inner
-    product of unit vectors. Every query is answered, an empty history from what else is known of the user.
+    product of unit vectors, with one more coordinate where there is a popularity prior. Every query is answered, an
+    empty history from what else is known of the user.
 
     A subclass is a name, a configuration, and ``_encoder_class``.
     """
@@ -67,6 +68,7 @@ class NeuralRecall(EmbeddingRecall):
     _stop_after: int | None = None
     _given_graph: ItemGraph | None = None  # of the last fit, not of co-occurrence
     _refit_graph: ItemGraph | None = None
+    _refit_prior: float | None = None  # γ that validation chose in the original
     _original: NeuralRecall | None = None  # whose weights the fit goes on from
     _before: Interactions | None = None  # what it was fitted on
 
@@ -74,6 +76,11 @@ class NeuralRecall(EmbeddingRecall):
     @abstractmethod
     def _encoder_class(self) -> type[QueryEncoder]:
         """Class of the query encoder of ``config.encoder``."""
+
+    @property
+    def item_vectors(self) -> FloatArray:
+        """(N, D) unit vectors, for reading only: those in the index, without the coordinate of the popularity prior."""
+        return super().item_vectors[:, : self.config.embedding_size]
 
     @property
     def query_time(self) -> bool:
@@ -104,6 +111,8 @@ class NeuralRecall(EmbeddingRecall):
         torch.manual_seed(options.seed)
         self.network = self._build_network()
         self._start_items(data, options)
+        if self.network.prior is not None and self._refit_prior is not None:
+            self.network.prior.strength.fill_(self._refit_prior)
         validates = valid is not None and len(valid) > 0
         task = RecallTask(
             self.network,
@@ -124,7 +133,7 @@ class NeuralRecall(EmbeddingRecall):
         """
         again = type(self)(self.config)
         again._stop_after = max(self.log.best_epoch, 1)
-        again._refit_graph = self._given_graph
+        again._refit_graph, again._refit_prior = self._given_graph, self._chosen_prior
         return again.fit(data, options=options)
 
     def update(
@@ -144,6 +153,7 @@ class NeuralRecall(EmbeddingRecall):
         if self.config.item.graph is not None or before.n_events == 0:
             again = type(self)(self.config)
             again._stop_after = max(self.log.best_epoch, 1)
+            again._refit_prior = self._chosen_prior
             if self._given_graph is not None:
                 again._refit_graph = self._given_graph.resized(data.interactions.n_items)
             return again.fit(data, options=options)
@@ -177,8 +187,13 @@ class NeuralRecall(EmbeddingRecall):
         task = RecallTask(self.network, examples, config, options, retrieve=self._retrieve_while_training)
         Trainer(task, config, replace(options, checkpoint_dir=None, log_dir=None)).run()
 
+    @property
+    def _chosen_prior(self) -> float | None:
+        return None if self.network.prior is None else self.network.prior.strength.item()
+
     def refit_facts(self) -> dict[str, Any]:
-        return {"stop_after": max(self.log.best_epoch, 1)}
+        prior = {} if self._chosen_prior is None else {"popularity_prior": self._chosen_prior}
+        return {"stop_after": max(self.log.best_epoch, 1), **prior}
 
     def _build_network(self) -> NeuralNetwork:
         return NeuralNetwork(self.config, self._encoder_class, self._items, self._codes, self._graph)
@@ -186,9 +201,7 @@ class NeuralRecall(EmbeddingRecall):
     def _start_items(self, data: TrainingData, options: RunOptions) -> None:
         config = self.config.item.warm_start
         if config is not None:
-            vectors = cooccurrence_vectors(
-                data.interactions, self.config.embedding_size, config, seed=options.seed, progress=options.progress
-            )
+            vectors = als_vectors(data, self.config.embedding_size, config, options)
             self.network.item_encoder.start_ids_at(vectors)
 
     def _build_index(self, vectors: FloatArray, seed: int) -> BaseIndex:
@@ -231,29 +244,36 @@ class NeuralRecall(EmbeddingRecall):
         return self._retrieve(vectors.reshape(len(vectors), -1, vectors.shape[-1]), depth, exclude).item_idx
 
     def _validation_ndcg(self, valid: Holdout) -> float:
-        """NDCG@10 of the first target, over the whole catalogue, seen items filtered."""
-        catalogue = self._current_catalogue()
+        """NDCG@10 of the first target, all items ranked, seen ones filtered; sets the popularity prior that is best."""
+        catalogue, prior = self._current_catalogue(), self.network.prior
         items = catalogue.cpu().numpy()
-        total = 0.0
+        strengths = (0.0,) if prior is None else prior.strengths
+        totals = np.zeros(len(strengths))
         starts = range(0, len(valid), QUERIES_PER_VALIDATION_CHUNK)
         for start in starts[rank() :: n_ranks()]:
             part = valid.select(np.arange(start, min(start + QUERIES_PER_VALIDATION_CHUNK, len(valid))))
-            vectors = self._encode(part.queries, catalogue)
-            scores = _scores(vectors, items)
-            Exclusions.of_history(part.queries).mask_scores(scores)
-            ranks = ranks_of_targets(scores, part.target_idx[part.target_offsets[:-1]])
-            total += float(ndcg_of_ranks(ranks, VALIDATION_K).sum())
-        return sum_number(total) / len(valid)
+            cosines = _scores(self._encode(part.queries, catalogue), items)
+            Exclusions.of_history(part.queries).mask_scores(cosines)
+            for number, strength in enumerate(strengths):
+                scores = cosines if prior is None else cosines + prior.added(strength)
+                ranks = ranks_of_targets(scores, part.target_idx[part.target_offsets[:-1]])
+                totals[number] += float(ndcg_of_ranks(ranks, VALIDATION_K).sum())
+        means = [sum_number(total) / len(valid) for total in totals]
+        if prior is not None:
+            prior.strength.fill_(strengths[int(np.argmax(means))])
+        return max(means)
 
     def encode_queries(self, queries: QueryBatch) -> FloatArray:
-        """(B, D) unit vectors, or (B, I, D), in chunks of bounded memory."""
+        """(B, D) or (B, I, D) unit vectors, in chunks of bounded memory; with a popularity prior of D + 1 numbers."""
         if self.network.query_encoder.reads_vectors and self._catalogue is None:
             self._catalogue = self._current_catalogue()
-        return self._encode(queries, self._catalogue, self._frozen)
+        vectors = self._encode(queries, self._catalogue, self._frozen)
+        return vectors if self.network.prior is None else self.network.prior.of_queries(vectors)
 
     def encode_items(self) -> FloatArray:
-        """(N, D) unit vectors."""
-        return self._current_catalogue().cpu().numpy()
+        """(N, D) unit vectors; with a popularity prior of D + 1 numbers."""
+        vectors, prior = self._current_catalogue(), self.network.prior
+        return (vectors if prior is None else prior.of_items(vectors)).cpu().numpy()
 
     def _encode(self, queries: QueryBatch, catalogue: Tensor | None, frozen: FrozenEncoder | None = None) -> FloatArray:
         """(B, D) or (B, I, D) by the network as it stands, or by its frozen query encoder."""

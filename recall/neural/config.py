@@ -20,6 +20,7 @@ from recall.neural.negatives import (
     NegativesConfig,
     SampledNegativesConfig,
 )
+from recall.neural.popularity_prior import PopularityPriorConfig
 from recall.neural.temperature import Temperature, TemperatureConfig
 from training import TrainingConfig
 
@@ -36,6 +37,8 @@ class NeuralConfig(TrainingConfig):
             ``bpr_max`` and ``top1_max`` (pair-wise), ``ccl`` (cosine contrastive).
         temperature: τ, by which cosines are divided; a number, or a table with ``bounds`` to learn it; None = 0.1.
             ``ccl`` reads plain cosines and refuses one.
+        popularity_prior: add the popularity of items to the scores of retrieval, as much as validation asks for; None =
+            do not.
         reward: weight of an example, ``none`` 1, ``rating`` the target's rating as a share of the highest.
         index: how the item vectors are searched, such as ``{"kind": "ivf", "nprobe": 32}``.
     """
@@ -46,6 +49,7 @@ class NeuralConfig(TrainingConfig):
     negatives: NegativesConfig = SampledNegativesConfig()
     loss: LossConfig = SoftmaxConfig()
     temperature: Temperature | None = None
+    popularity_prior: PopularityPriorConfig | None = None
     reward: Literal["none", "rating"] = "none"
     index: IndexConfig = FlatConfig()
     batch_size: int = Field(default=1024, ge=2)

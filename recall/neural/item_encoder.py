@@ -55,7 +55,8 @@ class ItemEncoderConfig(ComponentConfig):
         features: own columns of the items to read (``dataprep.own_features``); an error where there are none of the
             name.
         graph: mix item vectors with those of their neighbours; None = do not.
-        warm_start: let the vectors of ids start from co-occurrence, where most items have few events; None = at random.
+        warm_start: let the vectors of ids start from the factors of ALS, where most items have few events; None = at
+            random.
     """
 
     hidden_size: int = Field(default=128, ge=1)

@@ -18,6 +18,7 @@ from recall.neural.item_content import ItemContent
 from recall.neural.item_encoder import ItemEncoder
 from recall.neural.logq import StreamingLogQConfig
 from recall.neural.negatives import CatalogueNegativesConfig
+from recall.neural.popularity_prior import PopularityPrior
 from recall.neural.temperature import LearnedTemperature
 from recall.neural.user_codes import UserCodes
 from reccore import ItemTable
@@ -50,8 +51,8 @@ class BatchPart:
 class NeuralNetwork(nn.Module):
     """The item encoder, the query encoder, and the catalogue's content as buffers.
 
-    With a graph, item vectors are propagated over it. What the loss learns (``frequency``, ``temperature``) is part
-    of the network too, so that it is saved with it.
+    With a graph, item vectors are propagated over it. What the loss learns (``frequency``, ``temperature``) and the
+    ``prior`` of retrieval are part of the network too, so that they are saved with it.
 
     Args:
         config: of the channel.
@@ -89,6 +90,9 @@ class NeuralNetwork(nn.Module):
             self.propagation = GraphPropagation(graph, config.item.graph.layers)
         self.query_encoder = encoder(config.encoder, codes, items, config.embedding_size)
         self.frequency = _frequency(config)
+        self.prior: PopularityPrior | None = None
+        if config.popularity_prior is not None:
+            self.prior = PopularityPrior(items, config.popularity_prior)
         self.temperature: LearnedTemperature | None = None
         if config.tau is not None and config.tau.bounds is not None:
             self.temperature = LearnedTemperature(config.tau.start, config.tau.bounds)

@@ -66,6 +66,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "two_tower": nested(TWO_TOWER),
     "two_tower.transformer": nested(TWO_TOWER, encoder__kind="transformer"),
+    "two_tower.prior": nested(TWO_TOWER, popularity_prior__default=0.01, item__warm_start={}),
     "gru4rec": nested(TWO_TOWER),
     "dssm": nested(TWO_TOWER),
     "youtube_dnn": nested(TWO_TOWER),

@@ -31,8 +31,9 @@ CHANGED: list[tuple[str, Any]] = [
     ("item__graph__neighbours", 3),
     ("item__graph__window", 1),
     ("item__warm_start", {}),
-    ("item__warm_start__window", 1),
-    ("item__warm_start__neighbours", 3),
+    ("item__warm_start__epochs", 2),
+    ("item__warm_start__reg", 5.0),
+    ("item__warm_start__alpha", 50.0),
     ("encoder__kind", "transformer"),
     ("encoder__hidden_size", 9),
     ("encoder__query_time", True),
@@ -50,6 +51,8 @@ CHANGED: list[tuple[str, Any]] = [
     ("temperature", 0.2),
     ("temperature__start", 0.2),
     ("temperature__bounds", (0.01, 1.0)),
+    ("popularity_prior", {}),
+    ("popularity_prior__default", 0.5),
     ("negatives__kind", "distinct"),
     ("negatives", {"kind": "catalogue"}),
     ("negatives__in_batch", False),
@@ -111,11 +114,13 @@ BESIDE: dict[str, dict[str, Any]] = {
     "negatives__bank__warmup_steps": {"negatives__bank__size": 100},
     **{f"encoder__{name}": TRANSFORMER for name in PARTS},
     **{f"item__graph__{name}": {"item__graph": {}} for name in ("layers", "neighbours", "window")},
-    **{f"item__warm_start__{name}": {"item__warm_start": {}} for name in ("window", "neighbours")},
+    **{f"item__warm_start__{name}": {"item__warm_start": {}} for name in ("epochs", "reg", "alpha")},
+    "popularity_prior__default": {"popularity_prior": {}},
     **{f"negatives__mined__{name}": {"negatives__mined__per_batch": 20} for name in ("queries", "depth", "every")},
 }
 TRIED_ELSEWHERE = {
     "patience": "test_training.py",
+    "popularity_prior__strengths": "test_popularity_prior.py",
     "index__kind": "test_index.py",
     "loss__implementation": "test_the_fused_softmax_is_used_and_trains_the_same",
     "item__tags": "test_item_encoder.py",
@@ -143,7 +148,7 @@ def options_of(config: type[ComponentConfig]) -> set[str]:
 
 def test_every_option_is_tried() -> None:
     known = {name for name in options_of(TwoTowerConfig) if not name.startswith("index__")} | {"index__kind"}
-    tables = {"item__graph", "item__warm_start", "temperature", "negatives"}
+    tables = {"item__graph", "item__warm_start", "temperature", "popularity_prior", "negatives"}
     assert {name for name, _ in CHANGED} - tables | set(TRIED_ELSEWHERE) == known
 
 
