@@ -19,7 +19,7 @@ import torch
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
-from reccore import ComponentConfig, ItemTable
+from reccore import ComponentConfig, DataError, ItemTable
 from reccore.arrays import FloatArray
 
 UNSEEN = 0.5
@@ -46,6 +46,9 @@ class PopularityPrior(nn.Module):
     Args:
         items: their table, with the statistic ``count`` of the fit split.
         config: what γ may be.
+
+    Raises:
+        DataError: the table has no ``count``.
     """
 
     logarithm: Tensor
@@ -54,6 +57,11 @@ class PopularityPrior(nn.Module):
     def __init__(self, items: ItemTable, config: PopularityPriorConfig) -> None:
         super().__init__()
         self.strengths: Sequence[float] = config.strengths
+        if "count" not in items.statistics:
+            raise DataError(
+                "popularity_prior needs the events of each item, and the item table has no statistic count; take the "
+                "table from Prepared.training_data, or leave popularity_prior out"
+            )
         counts = items.statistics["count"].astype(np.float64)
         self.register_buffer(
             "logarithm", torch.from_numpy(np.log(counts + UNSEEN).astype(np.float32)), persistent=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from evaluation.metrics import per_query_metrics
 from recall.neural.popularity_prior import PopularityPrior, PopularityPriorConfig
 from recall.two_tower import TwoTower
-from reccore import Candidates, Exclusions, Holdout, Interactions, RunOptions, TrainingData
+from reccore import Candidates, DataError, Exclusions, Holdout, Interactions, RunOptions, TrainingData
 from tests.helpers import training_data
 from tests.recall.neural.tiny import fitted
 
@@ -120,3 +121,9 @@ def test_a_zero_vector_stays_zero(fashion: tuple[TrainingData, Holdout]) -> None
     np.testing.assert_array_equal(
         prior.of_queries(interests), np.array([[[0.6, 0.8, 1.0], [0.0, 0.0, 0.0]]], dtype=np.float32)
     )
+
+
+def test_a_table_without_counts_is_refused(fashion: tuple[TrainingData, Holdout], options: RunOptions) -> None:
+    bare = replace(fashion[0], items=replace(fashion[0].items, statistics={}))
+    with pytest.raises(DataError, match="no statistic count"):
+        fitted(bare, options, popularity_prior={})
