@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from ranking.config import NeuralRankerConfig
@@ -26,6 +26,8 @@ class DINConfig(NeuralRankerConfig):
 
     Attributes:
         features: as for every ranker; film ids are among them by default, since the attention compares films by them.
+        attend: features of the item that the attention compares candidates and events by, such as ``item.brand``; None
+            = ``item.id`` and ``item.genres``, as far as they are features.
         history_length: T, how many of the latest events the attention reads.
         attention_hidden: width of the activation unit. Training holds a few tensors of
             batch_size × (negatives + positives) × attention_hidden × history_length floats.
@@ -33,6 +35,7 @@ class DINConfig(NeuralRankerConfig):
     """
 
     features: tuple[Choice, ...] = (DEFAULT, "item.id")
+    attend: tuple[str, ...] | None = Field(default=None, min_length=1)
     history_length: PositiveInt = 50
     attention_hidden: PositiveInt = 16
     activation: ActivationName = "relu"
@@ -41,17 +44,20 @@ class DINConfig(NeuralRankerConfig):
 class DINNetwork(FieldNetwork):
     """Attention over the history beside the same query, item, cross and recall fields as DeepFM.
 
-    An item's vector is its id embedding ‖ its genre embedding, as far as both are features. To the paper's unit, keys
-    add an embedding of how many events ago each was. Histories are encoded once per query.
+    An item's vector is that of its id ‖ that of its genres, or of what ``attend`` names. To the paper's unit, keys add
+    an embedding of how many events ago each was. Histories are encoded once per query.
     """
 
     def __init__(self, encoder: FeatureEncoder, config: DINConfig) -> None:
         super().__init__(encoder, config.embedding_size)
-        self._item_fields = [
-            self.item.names.index(name) for name in ("item.id", "item.genres") if name in self.item.names
-        ]
-        if not self._item_fields:
-            raise ConfigError("din attends over items by item.id or item.genres; add one of them to features")
+        names = config.attend or [name for name in ("item.id", "item.genres") if name in self.item.names]
+        unknown = [name for name in names if name not in self.item.names]
+        if unknown or not names:
+            raise ConfigError(
+                f"din attends over items by {', '.join(unknown) or 'item.id or item.genres'}, which is none of the "
+                f"features; add it, or name others in attend: {', '.join(self.item.names) or 'there are none'}"
+            )
+        self._item_fields = [self.item.names.index(name) for name in names]
         width = config.embedding_size * len(self._item_fields)
         self.recency = nn.Parameter(torch.randn(config.history_length, width) * INIT_STD)
         self.attention = AttentionPooling(width, config.attention_hidden)

@@ -10,7 +10,17 @@ import pytest
 from evaluation.metrics import ndcg_of_scores
 from ranking.deepfm import DeepFM
 from ranking.din import DIN
-from reccore import ConfigError, IdMap, ItemTable, QueryBatch, RankingSamples, RunOptions, UserTable, Vocabulary
+from reccore import (
+    ConfigError,
+    IdMap,
+    ItemTable,
+    Labels,
+    QueryBatch,
+    RankingSamples,
+    RunOptions,
+    UserTable,
+    Vocabulary,
+)
 from tests.ranking.samples import Setting, board_setting, labelled
 
 QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
@@ -68,6 +78,7 @@ def outcome(setting: Setting, **changes: Any) -> np.ndarray:
     "change",
     [
         {"history_length": 3},
+        {"attend": ["item.id", "item.year.bucket"]},
         {"attention_hidden": 6},
         {"activation": "dice"},
         {"activation": "prelu"},
@@ -94,5 +105,30 @@ def test_only_the_latest_events_are_attended_to() -> None:
 
 
 def test_attention_needs_a_vector_of_the_item(setting: Setting) -> None:
-    with pytest.raises(ConfigError, match=r"item.id or item.genres; add one of them to features"):
+    with pytest.raises(ConfigError, match=r"item.id or item.genres, which is none of the features; .*there are none"):
         outcome(setting, features=["recall.*"])
+    with pytest.raises(ConfigError, match=r"by item.brand, which is none of the features; .*item.year.bucket"):
+        outcome(setting, attend=["item.id", "item.brand"])
+    with pytest.raises(ConfigError, match="attend"):
+        DIN({"attend": []})
+
+
+def test_events_are_compared_by_what_attend_names() -> None:
+    """Items 0, 2, 4, … are of one brand: to an attention over brands they are the same."""
+    train = last_item_samples(64, 1)
+    brand = Labels(("even", "odd"), np.arange(N_ITEMS + 1), np.arange(N_ITEMS) % 2)
+    items = ItemTable(N_ITEMS, labels={"brand": brand}, own=frozenset({"brand"}))
+    vocabulary = Vocabulary(IdMap(np.arange(1)), IdMap(np.arange(N_ITEMS)))
+    tables: Any = {"items": items, "users": UserTable(1), "vocabulary": vocabulary}
+    config = {"epochs": 3, "batch_size": 8, "learning_rate": 0.05, "features": ["item.id", "item.brand"]}
+    queries = [QueryBatch.from_histories([history]) for history in ([1, 2], [3, 8], [3, 5])]
+
+    def scores(**changes: Any) -> list[np.ndarray]:
+        ranker = DIN({**config, **changes}).fit(train, options=QUIET, **tables)
+        return [ranker.score(query, train.candidates.select(slice(0, 1))) for query in queries]
+
+    one, same, other = scores(attend=["item.brand"])
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1e-6
+    one, other, _ = scores()  # by ids
+    assert np.abs(one - other).max() > 1e-6
