@@ -47,6 +47,7 @@ class FieldEmbedding(nn.Module):
         sizes = torch.tensor([field.size for field in categories], dtype=torch.int64)
         offsets = torch.cumsum(sizes, 0) - sizes
         self.register_buffer("offsets", offsets, persistent=False)
+        self._first_codes: list[int] = offsets.tolist()  # the same without a wait for the device
         self.codes = nn.Parameter(torch.randn(int(sizes.sum()), size) * std)
         self.bags = nn.ParameterList([nn.Parameter(torch.randn(bag.size, size) * std) for bag in bags])
         self.labels = nn.ParameterList([nn.Parameter(torch.randn(field.size, size) * std) for field in labels])
@@ -57,7 +58,7 @@ class FieldEmbedding(nn.Module):
         self._borrowed: dict[str, tuple[FieldEmbedding, str]] = {}  # no submodules: they belong to the lenders
 
     def _add_tables_of_other_sizes(self, size: int, std: float) -> None:
-        """The fields apart, whose vectors ``forward`` puts in their places."""
+        """Tables of the fields with vectors of another size, and the places of all fields apart."""
         everything = [(part, at, field) for part, fields in self._fields.items() for at, field in enumerate(fields)]
         self._apart = [each for each in everything if _is_apart(each[2], size)]
         own = [field for _, _, field in self._apart if not field.shared_with]
@@ -108,7 +109,7 @@ class FieldEmbedding(nn.Module):
             return Table(self.own_rows[number], 0, len(self.own_rows[number]), self.projections[number])
         part, place = self._place(name)
         if part == "category":
-            return Table(self.codes, int(self.offsets[place]), self._fields[part][self._plain[part][place]].size)
+            return Table(self.codes, self._first_codes[place], self._fields[part][self._plain[part][place]].size)
         weight = (self.bags if part == "bag" else self.labels)[place]
         return Table(weight, 0, len(weight))
 
