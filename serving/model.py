@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from loguru import logger
 
-from pipeline import Pipeline
+from pipeline import Pipeline, run_together
 from pipeline.builder import open_pipeline, pipeline_of
 from pipeline.history import FrozenHistoryStore
 from pipeline.single_channel import channels_with_similarities
@@ -104,7 +104,7 @@ class Model:
         self.search.find("the", 10)
 
     def check(self) -> None:
-        """Answer a few requests and all that lists need and is made once, so that the first client finds it ready.
+        """Answer a few requests, alone and together, so that the first clients find ready all that is made once.
 
         Raises:
             ArtefactError: an empty list, or a score that is not finite.
@@ -121,6 +121,7 @@ class Model:
                 raise ArtefactError(f"it recommends nothing for {request}")
             if not all(np.isfinite(value) for item in answer.items for value in item.scores.values()):
                 raise ArtefactError(f"it gives scores that are not finite for {request}")
+        run_together(self.pipeline, [self.pipeline.request(k=10, **request)[0] for request in 2 * requests])
         logger.info("model {} answers: {:,} films, {:,} users", self.version, self.info.movies, self.info.users)
 
 

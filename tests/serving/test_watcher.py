@@ -16,6 +16,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 import serving.model
+from pipeline import Pipeline
+from pipeline.stages import Request
 from reccore import ArtefactError, NotReadyError, Workspace
 from reccore.bundle import MANIFEST, replace_folder
 from serving.model import load_model
@@ -285,3 +287,21 @@ def test_a_request_keeps_the_model_that_it_began_with(
     # The old model's files are gone, and it still reads what it needs.
     assert model.histories.of(user_id(1)).query.history_idx.sum() > 0
     assert len(model.pipeline.recommend(user=user_id(1), k=25).items) == 25
+
+
+def test_a_model_that_cannot_answer_requests_together_is_refused(
+    trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Pipeline.run_request
+
+    def alone(pipeline: Pipeline, request: Request) -> Any:
+        if len(request.queries) > 1:
+            raise RuntimeError("one at a time")
+        return original(pipeline, request)
+
+    folder, store = trained.model("pipeline"), SqliteStore(tmp_path / "events.sqlite")
+    load_model(folder, store)
+    monkeypatch.setattr(Pipeline, "run_request", alone)
+    with pytest.raises(RuntimeError, match="one at a time"):
+        load_model(folder, store)
+    store.close()
