@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from serving.errors import ApiError
 from serving.workers import BatchWorkers
 from tests.pipeline.small import N_USERS, user_id
-from tests.serving.conftest import service_of
+from tests.serving.conftest import Start, service_of
 from tests.serving.test_at_once import films
 from tests.serving.test_lists import listed
 
@@ -115,9 +115,11 @@ def test_too_many_questions_are_refused_and_late_ones_sent_away() -> None:
     assert error.status == 503
 
 
+@pytest.mark.parametrize(("most_together", "expected"), [(8, [1, 4]), (1, [1, 1, 1, 1, 1])])
 def test_lists_that_wait_are_one_batch_and_each_has_its_own_answer(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
+    start: Start, most_together: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    client = start(most_together=most_together)
     alone = [films(listed(client, user_id=user_id(user))) for user in range(N_USERS)]
     service = service_of(client)
     pipeline, entered, released = service.model.pipeline, threading.Event(), threading.Event()
@@ -136,8 +138,8 @@ def test_lists_that_wait_are_one_batch_and_each_has_its_own_answer(
         others = [clients.submit(listed, client, user_id=user_id(user)) for user in range(1, 5)]
         unknown = clients.submit(client.post, "/v1/recommendations", json={"user_id": 999_999_999})
         while len(service.lists._waiting) < 5:
-            pass
+            time.sleep(0.01)
         released.set()
         assert [films(one.result()) for one in (first, *others)] == alone[:5]
         assert unknown.result().status_code == 404
-    assert sizes == [1, 4]
+    assert sizes == expected
