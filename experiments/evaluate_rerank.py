@@ -159,7 +159,7 @@ def item_vectors(pipeline: Pipeline) -> tuple[str | None, FloatArray | None]:
     own = None if pipeline.reranker is None else pipeline.reranker.vectors_of
     for source in pipeline.sources:
         if isinstance(source.channel, EmbeddingRecall) and own in (None, source.name):
-            return source.name, source.channel.encode_items()
+            return source.name, source.channel.item_vectors
     return None, None
 
 

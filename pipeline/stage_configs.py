@@ -280,7 +280,7 @@ class RerankStage(StageConfig):
         """
         reranker = self.reranker()
         source = None if reranker.vectors_of is None else channels[reranker.vectors_of]
-        vectors = source.encode_items() if isinstance(source, EmbeddingRecall) else None
+        vectors = source.item_vectors if isinstance(source, EmbeddingRecall) else None
         return reranker.fit(items, vectors, vocabulary)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from evaluation.metrics import per_query_metrics
+from pipeline.stage_configs import RerankStage
 from recall.neural.popularity_prior import PopularityPrior, PopularityPriorConfig
 from recall.two_tower import TwoTower
 from reccore import Candidates, DataError, Exclusions, Holdout, Interactions, RunOptions, TrainingData
@@ -67,6 +68,14 @@ def test_it_adds_the_logarithm_of_the_events_and_changes_nothing_else(
     np.testing.assert_allclose(found.score, -np.sort(-expected, axis=1)[:, :10], atol=1e-5)
     np.testing.assert_array_equal(channel.item_vectors, plain.item_vectors)
     np.testing.assert_array_equal(channel.similarities(3), plain.similarities(3))
+
+
+def test_rerankers_compare_films_without_it(fashion: tuple[TrainingData, Holdout], options: RunOptions) -> None:
+    data, _ = fashion
+    channel = fitted(data, options, popularity_prior__default=0.3)
+    stage = RerankStage.parse({"similarity": {"channel": "two_tower"}})
+    reranker = stage.fit({"two_tower": channel}, data.items, data.vocabulary)
+    np.testing.assert_allclose(reranker.vectors, channel.encode_items()[:, :-1], atol=1e-6)
 
 
 def test_validation_chooses_how_much(fashion: tuple[TrainingData, Holdout], options: RunOptions) -> None:
