@@ -18,7 +18,7 @@ from dataprep.prepare import Prepared
 from dataprep.splits import Split
 from evaluation.metrics import per_query_metrics
 from reccore import Candidates, Holdout, Interactions, QueryBatch, Vocabulary
-from reccore.arrays import FloatArray, IntArray, row_of_each, sorted_distinct
+from reccore.arrays import BoolArray, FloatArray, IntArray, row_of_each, sorted_distinct
 
 K = 10
 QUERIES_AT_ONCE = 8192
@@ -100,7 +100,8 @@ def audit_ties(
         return TieAudit(system, ())
     reported: Order = "hash" if prepared.source["tie_order"] == "hash" else "file"
     others = [order for order in ORDERS if order not in (reported, "file")]
-    targets = _pairs(_holdout(prepared.split, split, query_time), events.n_items)
+    as_split = _holdout(prepared.split, split, query_time)
+    targets = _pairs(as_split, events.n_items)
     learnt = prepared.split.fit()
     fit_pairs = learnt.user_idx * events.n_items + learnt.item_idx
     found = []
@@ -111,7 +112,10 @@ def audit_ties(
             metrics = measured if measured is not None else _metrics(answer, holdout)
             as_reported = metrics
         else:
-            metrics = _where_changed(as_reported, answer, holdout, _users_of_changes(events, sorted_events))
+            users = _users_of_changes(events, sorted_events)
+            same = ~np.isin(as_split.queries.user_idx, users)
+            kept = {name: as_reported[name][same] for name in (NDCG, HIT_RATE)}
+            metrics = _where_changed(kept, answer, holdout, np.isin(holdout.queries.user_idx, users))
         pairs = _pairs(holdout, events.n_items)
         found.append(
             OrderFigures(
@@ -131,17 +135,19 @@ def _users_of_changes(events: Interactions, other: Interactions) -> IntArray:
 
 
 def _where_changed(
-    reported: Mapping[str, FloatArray],
-    answer: Callable[[QueryBatch], Candidates],
-    holdout: Holdout,
-    users: IntArray,
+    kept: Mapping[str, FloatArray], answer: Callable[[QueryBatch], Candidates], holdout: Holdout, changed: BoolArray
 ) -> dict[str, FloatArray]:
-    """The metrics under another order: of these users measured again, of all others as reported."""
-    rows = np.flatnonzero(np.isin(holdout.queries.user_idx, users))
-    metrics = {name: reported[name].copy() for name in (NDCG, HIT_RATE)}
-    if len(rows):
-        for name, values in _metrics(answer, holdout.select(rows)).items():
-            metrics[name][rows] = values
+    """The metrics under another order: measured where a user's events ``changed``, else those ``kept`` as reported.
+
+    Where targets need a rating, another order can give a user another number of them.
+    """
+    metrics = {name: np.empty(len(holdout)) for name in kept}
+    rows = np.flatnonzero(changed)
+    measured = _metrics(answer, holdout.select(rows)) if len(rows) else {}
+    for name, values in metrics.items():
+        values[~changed] = kept[name]
+        if len(rows):
+            values[rows] = measured[name]
     return metrics
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dataprep.cleaning import tie_hash
 from dataprep.prepare import Prepared
-from dataprep.protocols import LeaveLastN
+from dataprep.protocols import LastThree, LeaveLastN
 from evaluation.metrics import per_query_metrics
 from experiments.tie_audit import audit_ties, with_order
 from reccore import Candidates, Interactions, QueryBatch
@@ -48,6 +48,28 @@ def test_figures_by_hand() -> None:
     assert line.endswith("id 0.7540/1.0000 (66.7% of the targets differ, 33.3% were learnt from).")
     valid = audit_ties(prepared_of(EVENTS), "valid", "mine", answer).orders[2]
     assert valid.other_targets == pytest.approx(1 / 3)  # 2 in place of 3; the last user's 2 stays
+
+
+def test_another_order_can_give_a_user_another_number_of_targets() -> None:
+    """Under last_three a film is a target if it is rated above 2; only the first user has ties."""
+    events = Interactions(
+        user_offsets=np.array([0, 7, 13]),
+        item_idx=np.array([0, 1, 6, 5, 4, 3, 2, 0, 1, 2, 3, 4, 5]),
+        n_items=7,
+        rating=np.float32([5, 5, 1, 1, 5, 5, 5, 5, 5, 5, 5, 5, 1]),
+        timestamp=np.array([1, 1, 2, 2, 2, 2, 2, 1, 2, 3, 4, 5, 6]),
+    )
+    data = replace(prepared_of(events), split=LastThree().split(events))
+    found = {figures.order: figures for figures in audit_ties(data, "test", "mine", answer).orders}
+    numbers = []
+    for order in ("file", "id"):
+        ordered = events if order == "file" else with_order(events, data.vocabulary, "id")
+        holdout = LastThree().split(ordered).test()
+        numbers.append(len(holdout))
+        figures = per_query_metrics(answer(holdout.queries), holdout, (10,))
+        assert found[order].ndcg == pytest.approx(figures["ndcg@10"].mean())
+        assert found[order].hit_rate == pytest.approx(figures["hit_rate@10"].mean())
+    assert numbers == [5, 3]
 
 
 def test_orders_are_those_of_sorted_tuples() -> None:
