@@ -141,7 +141,7 @@ def _where_changed(
 
     Where targets need a rating, another order can give a user another number of them.
     """
-    metrics = {name: np.empty(len(holdout)) for name in kept}
+    metrics: dict[str, FloatArray] = {name: np.empty(len(holdout), dtype=values.dtype) for name, values in kept.items()}
     rows = np.flatnonzero(changed)
     measured = _metrics(answer, holdout.select(rows)) if len(rows) else {}
     for name, values in metrics.items():
