@@ -3,8 +3,8 @@
     npm pack mermaid@11 && tar xzf mermaid-11.*.tgz
     python docs/diagrams.py --mermaid package/dist/mermaid.min.js
 
-It writes docs/diagrams/<hash of the source>.svg in Chromium and removes pictures of diagrams that are gone. A changed
-diagram has another hash, so it has to be drawn again; until then the site shows its source, and a test says so.
+It writes docs/diagrams/<hash of the source>.svg in Chromium for each diagram that has none, and removes pictures of
+diagrams that are gone. A changed diagram has another hash, so it has to be drawn again; until then the site shows its source, and a test says so.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ def main(argv: list[str] | None = None) -> None:
         page = browser.new_page()
         page.add_script_tag(path=options.mermaid)
         for name, source in sources.items():
+            if (folder / name).exists():
+                continue
             (folder / name).write_text(page.evaluate(DRAW, [OPTIONS, source]) + "\n", encoding="utf-8")
             print(folder / name)
         browser.close()
