@@ -4,7 +4,8 @@
     python docs/diagrams.py --mermaid package/dist/mermaid.min.js
 
 It writes docs/diagrams/<hash of the source>.svg in Chromium for each diagram that has none, and removes pictures of
-diagrams that are gone. A changed diagram has another hash, so it has to be drawn again; until then the site shows its source, and a test says so.
+diagrams that are gone. A changed diagram has another hash, so it has to be drawn again; until then the site shows its
+source, and a test says so.
 """
 
 from __future__ import annotations
