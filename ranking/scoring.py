@@ -50,8 +50,9 @@ def score_queries(
 ) -> FloatArray:
     """(B, K) logits in evaluation mode.
 
-    The first of several queries is scored alone to measure the memory of one, once for a network and a number of
-    candidates; a chunk holds as many queries as ``CHUNK_BYTES`` allows.
+    A chunk holds as many queries as ``CHUNK_BYTES`` allows. Once for a network and a number of candidates the first
+    query is scored alone besides, to measure the memory of one; so chunks, and with them the rounding of scores, are
+    the same in every call.
 
     Args:
         network: takes ``RankingInputs`` and returns logits.
@@ -83,13 +84,13 @@ def score_queries(
     if len(queries) <= FEW_QUERIES:
         score(0, len(queries))
         return scores
-    measured, scored = _bytes_of_query.setdefault(network, {}), 0
+    measured = _bytes_of_query.setdefault(network, {})
     if candidates.k not in measured:
         with WrittenBytes() as written:
             n_bytes = score(0, 1)
-        measured[candidates.k], scored = written.total + n_bytes, 1
+        measured[candidates.k] = written.total + n_bytes
     step = max(1, CHUNK_BYTES // max(measured[candidates.k], 1))
-    for start in range(scored, len(queries), step):
+    for start in range(0, len(queries), step):
         score(start, start + step)
     return scores
 
