@@ -106,12 +106,13 @@ def audit_ties(
     fit_pairs = learnt.user_idx * events.n_items + learnt.item_idx
     found = []
     for order in (reported, *others):
-        sorted_events = events if order == reported else with_order(events, prepared.vocabulary, order)
-        holdout = _holdout(replace(prepared.split, interactions=sorted_events), split, query_time)
         if order == reported:
+            holdout = as_split
             metrics = measured if measured is not None else _metrics(answer, holdout)
             as_reported = metrics
         else:
+            sorted_events = with_order(events, prepared.vocabulary, order)
+            holdout = _holdout(replace(prepared.split, interactions=sorted_events), split, query_time)
             users = _users_of_changes(events, sorted_events)
             same = ~np.isin(as_split.queries.user_idx, users)
             kept = {name: as_reported[name][same] for name in (NDCG, HIT_RATE)}
