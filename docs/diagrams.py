@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 FOLDER = "diagrams"
 FENCE = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = {
     "startOnLoad": False,
     "theme": "neutral",
@@ -45,9 +43,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--mermaid", type=Path, required=True, help="mermaid.min.js of the npm package mermaid")
     options = parser.parse_args(argv)
-    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if executable is None:
-        sys.exit(f"error: no Chromium on the PATH (looked for {', '.join(BROWSERS)}); install one")
+    from screenshots import chromium  # of this folder
+
+    executable = chromium()
     if not options.mermaid.is_file():
         sys.exit(f"error: {options.mermaid} is not there; npm pack mermaid fetches it")
     from playwright.sync_api import sync_playwright

@@ -27,9 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--user", default="1", help="whose list is shown")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="folder of the pictures")
     options = parser.parse_args(argv)
-    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if executable is None:
-        sys.exit(f"error: no Chromium on the PATH (looked for {', '.join(BROWSERS)}); install one")
+    executable = chromium()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as started:
@@ -40,6 +38,14 @@ def main(argv: list[str] | None = None) -> None:
             (options.to / name).write_bytes(with_few_colours(page.screenshot()))
             print(options.to / name)
         browser.close()
+
+
+def chromium() -> str:
+    """The browser's program; ends with an error if there is none."""
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if executable is None:
+        sys.exit(f"error: no Chromium on the PATH (looked for {', '.join(BROWSERS)}); install one")
+    return executable
 
 
 def show_user(page: Any, address: str, user: str) -> None:
