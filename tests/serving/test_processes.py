@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PROGRAM = """
+PROGRAM = r"""
 import os, signal
 from serving.processes import Processes
 
 def serve(place):
-    print(os.getpid(), os.getppid(), place, flush=True)
+    os.write(1, f"{os.getpid()} {os.getppid()} {place}\n".encode())  # in one piece, whatever the other process writes
     signal.pause()
 
 Processes(serve, 2).run()
