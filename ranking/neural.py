@@ -25,6 +25,7 @@ from reccore import Bundle, Candidates, ItemTable, QueryBatch, RankingSamples, R
 from reccore.arrays import FloatArray
 from reccore.bundle import BundleWriter
 from training import Trainer, TrainingLog
+from training.loading import NoInitialWeights
 
 WEIGHTS = "network.safetensors"
 
@@ -95,7 +96,7 @@ class NeuralRanker(BaseRanker):
 
     def _build(self, weights: Mapping[str, Tensor]) -> None:
         """The network of the encoder, with these weights."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), NoInitialWeights():
             self._network = self.Network(self._encoder, self.config)
         self._network.load_state_dict(weights)
         self._network.eval().freeze()

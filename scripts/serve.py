@@ -20,6 +20,7 @@ if find_spec("reccore") is None:
     print("error: run it from the repository's root, as PYTHONPATH=. python scripts/serve.py", file=sys.stderr)
     sys.exit(2)
 
+import gc
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ class ServeSettings(ComponentConfig):
 
 
 def main(argv: list[str] | None = None) -> None:
+    gc.disable()  # until the model is loaded: searches for garbage among all that is imported take half a second
     command = parse_command(argv, __doc__, ServeSettings)
     job, space = command.settings, command.workspace
     from serving.settings import API_KEY, Settings, api_key

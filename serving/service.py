@@ -128,10 +128,11 @@ class Service:
 
 
 def _leave_to_itself() -> None:
-    """Take all objects that there are out of the searches for garbage.
+    """Take all objects that there are out of the searches for garbage, which run from now on.
 
     The libraries that the first model has imported are 300,000 objects, which live as long as the process. A search
     among them would stop all threads for a tenth of a second and more.
     """
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -43,6 +43,7 @@ from reccore.bundle import BundleWriter
 from reccore.candidates import ranks_of_targets
 from training import Trainer, TrainingLog
 from training.checkpointing import digest
+from training.loading import NoInitialWeights
 from training.ranks import n_ranks, rank, sum_number
 
 VALIDATION_K = 10
@@ -322,7 +323,8 @@ class NeuralRecall(EmbeddingRecall):
         self._graph = ItemGraph.from_arrays(bundle.arrays("graph.npz")) if has_graph else None
         self._given_graph = self._graph if bundle.manifest.get("graph_given") else None
         self._catalogue = None
-        self.network = self._build_network()
+        with NoInitialWeights():
+            self.network = self._build_network()
         self.network.load_state_dict(bundle.tensors("network.safetensors"))
         self._frozen = self.network.eval().frozen_queries()
         self.log = TrainingLog(**bundle.manifest["training"])
