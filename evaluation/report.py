@@ -135,11 +135,12 @@ class Report:
     def to_markdown(self, headline: Sequence[str] = HEADLINE) -> str:
         """The report as Markdown: intervals for the headline metrics, means for all, lists, comparisons."""
         same = same_metrics(self.evaluations)
-        headline = [metric_name(same.get(name, name), int(k)) for name, _, k in (m.partition("@") for m in headline)]
-        shown = measured_metrics(self.evaluations, headline)
+        shown = measured_metrics(self.evaluations, _shown_as(same, headline))
+        shown = shown or measured_metrics(self.evaluations, _shown_as(same, _headline_of(self.evaluations)))
         lines = [f"# {self.title}", "", self.protocol.line(), ""]
         lines += [self.ties, ""] if self.ties else []
-        lines += [f"Means over users with {LEVEL:.0%} bootstrap intervals; best {metric_label(ORDER_BY)} first.", ""]
+        order = metric_label(_ordering(self.evaluations))
+        lines += [f"Means over users with {LEVEL:.0%} bootstrap intervals; best {order} first.", ""]
         lines += [metrics_table(self.evaluations, shown), ""]
         if self.comparisons:
             lines += ["## Paired comparisons", "", comparisons_table(self.comparisons), ""]
@@ -185,8 +186,23 @@ def ordered(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """Evaluations by NDCG@10, or NDCG at the smallest K if 10 was not measured; best first."""
     if not evaluations:
         raise ConfigError("a report needs at least one evaluation")
-    common = measured_metrics(evaluations, (ORDER_BY,)) or [metric_name("ndcg", min(evaluations[0].ks))]
-    return leaderboard(evaluations, by=common[0])
+    return leaderboard(evaluations, by=_ordering(evaluations))
+
+
+def _ordering(evaluations: Sequence[Evaluation]) -> str:
+    """The metric that ``ordered`` goes by."""
+    return next(iter(measured_metrics(evaluations, (ORDER_BY,))), metric_name("ndcg", min(evaluations[0].ks)))
+
+
+def _headline_of(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Metrics for the first table of evaluations that were not measured at the usual lengths."""
+    first, last = min(evaluations[0].ks), max(evaluations[0].ks)
+    return [metric_name("hit_rate", first), metric_name("ndcg", first), metric_name("recall", last)]
+
+
+def _shown_as(same: Mapping[str, str], metrics: Sequence[str]) -> list[str]:
+    """The metrics, those of equal value by the name of the one that is shown, see ``same_metrics``."""
+    return [metric_name(same.get(name, name), int(k)) for name, _, k in (metric.partition("@") for metric in metrics)]
 
 
 def same_metrics(evaluations: Sequence[Evaluation]) -> dict[str, str]:

@@ -129,7 +129,7 @@ def _measure_all(job: EvaluationJob, pipeline: Pipeline) -> _Measured:
 
 def _merged(pipeline: Pipeline) -> str:
     stage = pipeline.config.merge
-    return merge_text(RECALL, stage.method, pipeline.config.channels)
+    return merge_text(RECALL, stage.method, pipeline.config.channels, stage.fill)
 
 
 def _figures(

@@ -14,18 +14,22 @@ from evaluation.overlap import HitOverlap, overlap_of
 from evaluation.report import comparisons_table, markdown_table, metric_label
 from experiments.measuring import EvaluationJob
 from pipeline.blend import MERGED
-from recall.merge import MergeConfig
+from recall.merge import MergeConfig, QuotaConfig
 from reccore.arrays import BoolArray
 
 RECALL_AT = (20, 100)
 OVERLAP_AT = 100
 
 
-def merge_text(name: str, config: MergeConfig, channels: Sequence[str]) -> str:
-    """One sentence on a row of a report that is a merge: of which channels, and by which options."""
+def merge_text(name: str, config: MergeConfig, channels: Sequence[str], fill: str | None) -> str:
+    """What a row of a report that is a merge is made of: which channels, by which options, and which one only fills."""
     options = config.model_dump(mode="json", exclude_defaults=True) | {"kind": config.kind}
     shown = ", ".join(f"{option} {_option_text(value)}" for option, value in options.items() if option != "kind")
-    return f'"{name}": {", ".join(channels)} merged by {config.kind} ({shown or "default options"}).'
+    text = f'"{name}": {", ".join(channels)} merged by {config.kind} ({shown or "default options"}).'
+    if fill in channels and fill not in config.channels:
+        option = "quota" if isinstance(config, QuotaConfig) else "weights"
+        text += f" As no {option} name it, {fill} only follows where the others offer too few films."
+    return text
 
 
 def _option_text(value: Any) -> str:

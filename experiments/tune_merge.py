@@ -24,6 +24,7 @@ from reccore.candidates import concatenate
 
 EQUAL, TUNED, CHECKED = "equal weights", "tuned on the same users", "tuned on the other half"
 TUNE_METRICS = ("ndcg@10", "recall@200")
+PER_CHANNEL = 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ def tune_merge(
     names: Sequence[str],
     kind: str = "rrf",
     metrics: Sequence[str] = TUNE_METRICS,
-    per_channel: int = 300,
+    per_channel: int | None = None,
     max_users: int = 20_000,
     query_time: bool = False,
     seed: int = 0,
@@ -63,16 +64,23 @@ def tune_merge(
         names, query_time: see ``channels_to_evaluate``; the channels to merge are always named.
         kind: method of merging, ``rrf`` (with k0) or ``scores`` (with margin).
         metrics: what to raise; the mean of their relative changes counts.
-        per_channel: number of candidates to retrieve from each channel.
+        per_channel: number of candidates to retrieve from each channel; None = 300, or as many as the longest list
+            of ``metrics``. With fewer, a channel alone would be measured on a shorter list than the merge.
         max_users: greatest number of validation users, drawn at random.
         seed: of the draw, the halves and the bootstrap.
 
     Raises:
-        ConfigError: fewer than two channels, or an unknown metric.
+        ConfigError: fewer than two channels, an unknown metric, or fewer candidates than a metric's list has.
         ArtefactError, DataError: see ``EvaluationJob.open``.
         UnwrittenReport: the files cannot be written; has the result.
     """
     ks = _list_lengths(metrics)
+    per_channel = max(PER_CHANNEL, *ks) if per_channel is None else per_channel
+    if per_channel < max(ks):
+        raise ConfigError(
+            f"per_channel {per_channel} is too few for lists of {max(ks)}: a channel alone would be cut short and the "
+            f"merge would not; give at least {max(ks)}, or metrics of shorter lists"
+        )
     channels = channels_to_evaluate(workspace, names, query_time=query_time)
     if len(channels) < 2:
         raise ConfigError(f"merging needs at least two channels, got {', '.join(channels)}; train another one")

@@ -42,7 +42,11 @@ class TuneMergeSettings(ComponentConfig):
     metrics: Names = Field(
         default=("ndcg@10", "recall@200"), description="what to raise; the mean of their relative changes counts"
     )
-    per_channel: int = Field(default=300, ge=1, description="candidates to retrieve from each channel")
+    per_channel: int | None = Field(
+        default=None,
+        ge=1,
+        description="candidates to retrieve from each channel (default: 300, or as many as the longest list to raise)",
+    )
     max_users: int = Field(default=20_000, ge=2, description="greatest number of users, drawn at random")
     query_time: bool = Field(default=False, description="queries carry the time of the event to predict")
 

@@ -137,6 +137,14 @@ def test_without_k_of_ten_the_smallest_k_orders() -> None:
         report_module.ordered([])
 
 
+def test_the_first_table_holds_what_was_measured_where_the_usual_lengths_were_not() -> None:
+    found = [evaluation("a", 0, ks=(20, 50)), evaluation("b", 1, ks=(20, 50))]
+    text = Report("t", EvaluationProtocol("toy", "s", 20), found).to_markdown()
+    assert "; best NDCG@20 first." in text
+    header = next(line for line in text.splitlines() if line.startswith("| system"))
+    assert [cell.strip() for cell in header.strip("|").split("|")] == ["system", "HitRate@20", "NDCG@20", "HitRate@50"]
+
+
 def test_metrics_table_refuses_the_unmeasured() -> None:
     with pytest.raises(ConfigError, match="ndcg@3"):
         metrics_table([evaluation("a", 0)], ["ndcg@3"])

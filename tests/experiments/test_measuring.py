@@ -374,6 +374,7 @@ def test_reports_say_which_merge_is_meant(evaluated: Workspace) -> None:
     recall, whole = ((evaluated.reports / f"{stem}.md").read_text() for stem in ("recall", "pipeline"))
     channels = "popularity, itemcf, mf, two_tower"
     assert '"merged": itemcf, mf, popularity, two_tower merged by rrf (default options).' in recall
+    assert "As no weights name it, popularity only follows where the others offer too few films." in recall
     assert '"after recall" in the reports of evaluate_pipeline.py' in recall
     assert f'"after recall": {channels} merged by rrf (' in whole
     assert "| merged " not in whole

@@ -51,6 +51,14 @@ def test_figures_are_those_of_the_evaluation(own: Workspace) -> None:
             assert by_name[name].mean(metric) == pytest.approx(merged.mean(metric))
 
 
+def test_channels_are_measured_on_lists_as_long_as_the_merged_ones(own: Workspace) -> None:
+    """Cut at fewer candidates, a channel would lose to any merge by Recall@K alone."""
+    tuning = tune_merge(own, names=["mf", "itemcf"], metrics=("recall@400",), max_users=40)
+    assert "per_channel = 400" in tuning.pipeline_toml.read_text()
+    with pytest.raises(ConfigError, match="per_channel 30 is too few for lists of 400"):
+        tune_merge(own, names=["mf", "itemcf"], metrics=("ndcg@10", "recall@400"), per_channel=30)
+
+
 def test_other_methods_channels_and_fewer_users(own: Workspace) -> None:
     tuning = tune_merge(own, names=["mf", "itemcf"], kind="scores", metrics=("mrr@5",), max_users=40)
     assert isinstance(tuning.config, ScoresConfig)
