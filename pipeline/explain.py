@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from pipeline.facts import Facts, facts_of
 from pipeline.fates import FATES, Fate, Passage, place_of
 from pipeline.history import encode_ids
 from pipeline.inference import Pipeline
@@ -40,6 +41,7 @@ class Explanation:
         would_help: what would have had to differ, one sentence each.
         channels: what each recall channel says about the film.
         stages: the orders that the film stood in after the channels.
+        facts: further figures of its fate, which the sentences have too.
         contributions: what features add to the ranker's score of the film beyond what they add to that of the mean
             candidate, the strongest first; empty if the ranker did not score it.
         skipped: components that the request went on without, such as ``source mf``; the trace and the log say why.
@@ -55,6 +57,7 @@ class Explanation:
     would_help: tuple[str, ...]
     channels: tuple[ChannelView, ...]
     stages: tuple[StageView, ...]
+    facts: Facts
     contributions: tuple[Contribution, ...]
     skipped: tuple[str, ...]
 
@@ -101,7 +104,9 @@ def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Expla
     stages = stage_views(pipeline, passage, item)
     contributions = ranker_contributions(pipeline, passage, item)
     place = place_of(passage.final, item)
-    why, would_help = verdict(pipeline, passage, item, fate, channels, stages)
+    by_role = {view.stage: view for view in stages}
+    facts = facts_of(pipeline, passage, item, fate, channels, by_role)
+    why, would_help = verdict(fate, k, place, channels, by_role, facts)
     return Explanation(
         movie_id=pipeline.vocabulary.items.raw_id(item),
         title=pipeline.items.label(item, pipeline.vocabulary.items.raw_id(item)),
@@ -113,6 +118,7 @@ def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Expla
         would_help=would_help,
         channels=channels,
         stages=stages,
+        facts=facts,
         contributions=contributions,
         skipped=tuple(f"{stage} {name}" for stage, name in passage.skipped),
     )

@@ -4,12 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from reccore import DataError, ItemTable
 from reccore.arrays import BoolArray, IntArray, row_of_each
 from reccore.tables import UNKNOWN_YEAR
+
+
+@dataclass(frozen=True)
+class Objection:
+    """A condition of a filter that a film fails; as text it is a clause, such as ``it is of 1995``.
+
+    Attributes:
+        condition: that it fails.
+        genres: ``genres``: those of which it has none; ``not_genres``: those of them that it has.
+        year: ``years``: of the film; None = unknown.
+        ratings: ``min_ratings``: of the film.
+        least: ``min_ratings``: that it needs.
+    """
+
+    condition: Literal["genres", "not_genres", "years", "min_ratings"]
+    genres: tuple[str, ...] = ()
+    year: int | None = None
+    ratings: int | None = None
+    least: int | None = None
+
+    def __str__(self) -> str:
+        if self.condition == "genres":
+            return f"it has none of the genres {', '.join(self.genres)}"
+        if self.condition == "not_genres":
+            return f"it has the genre {', '.join(self.genres)}"
+        if self.condition == "years":
+            return "its year is unknown" if self.year is None else f"it is of {self.year}"
+        return f"it has {self.ratings:,} rating{'' if self.ratings == 1 else 's'}, fewer than {self.least:,}"
 
 
 @dataclass(frozen=True)
@@ -58,23 +87,23 @@ class ItemFilter:
             admitted &= _counts(items) >= self.min_ratings
         return admitted
 
-    def objections(self, items: ItemTable, item: int) -> tuple[str, ...]:
-        """Why the film is not admitted, one clause per condition that it fails, such as ``it is of 1995``."""
+    def objections(self, items: ItemTable, item: int) -> tuple[Objection, ...]:
+        """The conditions that a film fails; none of a film that is admitted."""
         found = []
         own = {genre.casefold() for genre in items.genres_of(item)}
         if self.genres and not own & {genre.casefold() for genre in self.genres}:
-            found.append(f"it has none of the genres {', '.join(self.genres)}")
-        unwanted = [genre for genre in self.not_genres if genre.casefold() in own]
+            found.append(Objection("genres", self.genres))
+        unwanted = tuple(genre for genre in self.not_genres if genre.casefold() in own)
         if unwanted:
-            found.append(f"it has the genre {', '.join(unwanted)}")
+            found.append(Objection("not_genres", unwanted))
         if self.year_from is not None or self.year_to is not None:
             year = _years(items)[item]
             if not self._of_these_years(year):
-                found.append("its year is unknown" if year == UNKNOWN_YEAR else f"it is of {year}")
+                found.append(Objection("years", year=None if year == UNKNOWN_YEAR else int(year)))
         if self.min_ratings is not None:
             count = int(_counts(items)[item])
             if count < self.min_ratings:
-                found.append(f"it has {count:,} rating{'' if count == 1 else 's'}, fewer than {self.min_ratings:,}")
+                found.append(Objection("min_ratings", ratings=count, least=self.min_ratings))
         return tuple(found)
 
     def _of_these_years(self, year: IntArray) -> BoolArray:

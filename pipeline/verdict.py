@@ -1,75 +1,70 @@
-"""The sentences of an explanation: which stage decided about a film, and what would have had to differ."""
+"""The sentences of an explanation: which stage decided about a film, and what would have had to differ.
+
+They have no figure that the explanation does not have, so that clients can write them in other languages.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from pipeline.fates import Fate, Passage, place_in, place_of
-from pipeline.inference import Pipeline
-from pipeline.stages import with_diversity
+from pipeline.facts import Facts, MergeNeed
+from pipeline.fates import Fate
 from pipeline.views import ChannelView, StageView
-from recall.merge.methods import QuotaConfig, WeightedMergeConfig
-from reccore import Candidates
+
+Verdict = tuple[str, tuple[str, ...]]
 
 
 def verdict(
-    pipeline: Pipeline,
-    passage: Passage,
-    item: int,
     fate: Fate,
+    k: int,
+    place: int | None,
     channels: Sequence[ChannelView],
-    stages: Sequence[StageView],
-) -> tuple[str, tuple[str, ...]]:
-    """Why the film met its fate, and what would have had to differ."""
-    by_stage = {view.stage: view for view in stages}
+    stages: Mapping[str, StageView],
+    facts: Facts,
+) -> Verdict:
+    """Why the film met its fate, and what would have had to differ; arguments as in ``explain.Explanation``."""
     if fate == "excluded":
-        return _excluded(passage, item)
+        return _excluded(facts)
     if fate == "not_offered":
-        return _not_offered(pipeline, item, channels)
+        return _not_offered(channels, facts)
     if fate == "cut_by_merge":
-        return _cut_by_merge(pipeline, channels, by_stage["merge"])
+        return _cut_by_merge(channels, stages["merge"], facts)
     if fate == "filtered":
-        return _filtered(pipeline, passage, item, by_stage)
+        return _filtered(stages, facts)
     if fate == "ranked_low":
-        return _ranked_low(pipeline, passage, item, by_stage)
+        return _ranked_low(k, stages, facts)
     if fate == "reranked_out":
-        return _reranked_out(pipeline, passage, item, by_stage)
+        return _reranked_out(stages["select"], facts)
     if fate == "displaced":
-        return _displaced(passage, item)
-    return _recommended(passage, item, by_stage), ()
+        why = f"it was chosen for place {facts.chosen:,} of {k:,}, which goes to a film that the request must include"
+        return why, ("a request that must include fewer films", "a longer list")
+    return _recommended(place, stages, facts), ()
 
 
-def _excluded(passage: Passage, item: int) -> tuple[str, tuple[str, ...]]:
-    queries = passage.request.queries
-    at = np.flatnonzero(queries.history_idx == item)
-    if not len(at):
+def _excluded(facts: Facts) -> Verdict:
+    seen = facts.seen
+    if seen is None:
         return "the request excludes it", ("a request that does not exclude it",)
-    rating = "" if queries.history_rating is None else f", rated {queries.history_rating[at[-1]]:g}"
-    place = f"event {at[-1] + 1:,} of {len(queries.history_idx):,}{rating}"
-    why = f"the user has seen it ({place}), and films of the history are never offered"
+    rating = "" if seen.rating is None else f", rated {seen.rating:g}"
+    event = f"event {seen.number:,} of {seen.of:,}{rating}"
+    why = f"the user has seen it ({event}), and films of the history are never offered"
     return why, ("a history without it",)
 
 
-def _filtered(
-    pipeline: Pipeline, passage: Passage, item: int, stages: dict[str, StageView]
-) -> tuple[str, tuple[str, ...]]:
-    objections = passage.request.filters.objections(pipeline.items, item)
-    if item in passage.request.rejected:
-        return f"the filter of the request rejects it: {', and '.join(objections)}", ("a filter that admits it",)
+def _filtered(stages: Mapping[str, StageView], facts: Facts) -> Verdict:
+    if facts.objections:
+        clauses = ", and ".join(map(str, facts.objections))
+        return f"the filter of the request rejects it: {clauses}", ("a filter that admits it",)
     return f"the filter {stages['filter'].name!r} dropped it", ("a filter that lets it pass",)
 
 
-def _not_offered(pipeline: Pipeline, item: int, channels: Sequence[ChannelView]) -> tuple[str, tuple[str, ...]]:
+def _not_offered(channels: Sequence[ChannelView], facts: Facts) -> Verdict:
     if not channels:
         return "every channel was skipped", ("a channel that answers",)
     ranked = sorted((c for c in channels if c.rank is not None), key=lambda c: (c.rank or 0) / c.retrieves)
     if not ranked:
-        count = pipeline.items.statistics.get("count")
-        known = count is not None and np.nan_to_num(count[item]) == 0
-        why = ", since it has no event in the data that they learnt from" if known else ""
+        why = ", since it has no event in the data that they learnt from" if facts.no_events else ""
         return f"no channel has a score for it{why}", ("events of the film, or a channel that needs none",)
     nearest = ranked[0]
     why = f"no channel offers it; the nearest is {nearest.name}, which ranks it {ordinal(nearest.rank)} and offers "
@@ -84,83 +79,64 @@ def _to_be_offered(channel: ChannelView) -> str:
     return f"{channel.name}: at least {rank:,} items of the channel instead of {channel.retrieves:,}{short}"
 
 
-def _cut_by_merge(
-    pipeline: Pipeline, channels: Sequence[ChannelView], merged: StageView
-) -> tuple[str, tuple[str, ...]]:
-    offered = [channel for channel in channels if channel.offered]
-    by = ", ".join(f"{channel.name} (rank {channel.rank:,})" for channel in offered)
+def _cut_by_merge(channels: Sequence[ChannelView], merged: StageView, facts: Facts) -> Verdict:
+    by = ", ".join(f"{channel.name} (rank {channel.rank:,})" for channel in channels if channel.offered)
     if merged.place is None:
-        return f"offered by {by}, and the merge gives it no points", tuple(
-            _to_get_points(pipeline, channel) for channel in offered
-        )
+        return f"offered by {by}, and the merge gives it no points", tuple(map(_to_get_points, facts.needs))
     why = f"offered by {by}; the merge puts it at place {merged.place:,} of {merged.of:,} and keeps {merged.limit:,}"
-    short = merged.short_by
     helps = [f"at least {merged.place:,} candidates after the merge instead of {merged.limit:,}"]
-    if short is not None:
+    if merged.short_by is not None:
         helps.append(
             f"a merged score of {number(merged.last_score)} instead of {number(merged.score)} (short by "
-            f"{number(short)}): better ranks in the channels, or offers of further ones"
+            f"{number(merged.short_by)}): better ranks in the channels, or offers of further ones"
         )
     return why, tuple(helps)
 
 
-def _to_get_points(pipeline: Pipeline, channel: ChannelView) -> str:
-    method = pipeline.merger.config
-    is_fill = channel.name == pipeline.merger.fill
-    if isinstance(method, QuotaConfig):
-        quota = method.quota.get(channel.name, 0 if is_fill else channel.retrieves)
-        return f"{channel.name}: a quota of at least {channel.rank:,} instead of {quota:,}"
-    weight = method.weight(channel.name, is_fill=is_fill) if isinstance(method, WeightedMergeConfig) else 0.0
-    return f"{channel.name}: a weight in the merge above {weight:g}"
+def _to_get_points(need: MergeNeed) -> str:
+    if need.setting == "quota":
+        return f"{need.channel}: a quota of at least {need.needed:,} instead of {need.given:,}"
+    return f"{need.channel}: a weight in the merge above {need.needed:g}"
 
 
-def _ranked_low(
-    pipeline: Pipeline, passage: Passage, item: int, stages: dict[str, StageView]
-) -> tuple[str, tuple[str, ...]]:
-    k = passage.request.k
-    if "score" in stages:
-        view, who = stages["score"], f"the ranker {stages['score'].name} puts it"
-    else:
-        view = StageView.in_order("merge", stages["merge"].name, passage.before_selection, item, k)
-        who = "it stands"
+def _ranked_low(k: int, stages: Mapping[str, StageView], facts: Facts) -> Verdict:
+    view, reranked = facts.order, stages.get("select")
+    assert view is not None
+    who = f"the ranker {view.name} puts it" if view.stage == "score" else "it stands"
     why = f"{who} at place {view.place:,} of {view.of:,}, and the list has {k:,}"
     helps = [_higher_score(view)]
-    if "select" not in stages or pipeline.reranker is None:
-        return why, (*helps, f"a list of at least {view.place:,} films")
-    reranked, pool = stages["select"], pipeline.reranker.pool
-    if reranked.place is None:
+    if reranked is None:
+        helps.append(f"a list of at least {view.place:,} films")
+    elif reranked.place is None:
         helps.append(_rules_that_allow_it(reranked))
-    elif pool is not None and (view.place or 0) > pool:
-        helps.append(f"a place among the first {pool:,}, from which the reranker {reranked.name} chooses")
+    elif facts.pool is not None and (view.place or 0) > facts.pool:
+        helps.append(f"a place among the first {facts.pool:,}, from which the reranker {reranked.name} chooses")
     else:
         helps.append(f"a list of at least {reranked.place:,} films: the reranker {reranked.name} puts it there")
     return why, tuple(helps)
 
 
 def _higher_score(view: StageView) -> str:
-    short = view.short_by
-    if short is None:
+    if view.short_by is None:
         return f"a place among the first {view.limit:,}"
     return (
         f"a score of {number(view.last_score)}, which place {view.limit:,} has, instead of {number(view.score)} "
-        f"(short by {number(short)})"
+        f"(short by {number(view.short_by)})"
     )
 
 
-def _reranked_out(
-    pipeline: Pipeline, passage: Passage, item: int, stages: dict[str, StageView]
-) -> tuple[str, tuple[str, ...]]:
-    reranked, before = stages["select"], place_of(passage.before_selection, item)
+def _reranked_out(reranked: StageView, facts: Facts) -> Verdict:
     if reranked.place is None:
         return f"the reranker {reranked.name} leaves it out of lists of any length", (_rules_that_allow_it(reranked),)
+    before = None if facts.order is None else facts.order.place
     why = f"the reranker {reranked.name} moves it from place {before:,} to place {reranked.place:,}, and the list has "
     why += f"{reranked.limit:,}"
-    twin = _most_similar(pipeline, passage.final, item)
     helps = [f"a list of at least {reranked.place:,} films"]
-    if twin is not None:
-        title, similarity = twin
-        helps.append(f"less similarity to films of the list: {title} is the nearest (cosine {similarity:.2f})")
-    helps += _sufficient_trade_off(pipeline, passage, item)
+    if facts.nearest is not None:
+        film = f"{facts.nearest.title} is the nearest (cosine {facts.nearest.cosine:.2f})"
+        helps.append(f"less similarity to films of the list: {film}")
+    if facts.trade_off is not None:
+        helps.append(f"λ (trade_off) of at least {facts.trade_off.needed:.2f} instead of {facts.trade_off.given:.2f}")
     return why, tuple(helps)
 
 
@@ -168,49 +144,15 @@ def _rules_that_allow_it(reranked: StageView) -> str:
     return f"options of the reranker {reranked.name} that do not exclude it"
 
 
-def _most_similar(pipeline: Pipeline, final: Candidates, item: int) -> tuple[str, float] | None:
-    """Title of the recommended film whose vector is nearest to the item's, and their cosine."""
-    vectors = None if pipeline.reranker is None else pipeline.reranker.vectors
-    chosen = final.item_idx[0][final.mask[0]]
-    if vectors is None or not len(chosen):
-        return None
-    cosine = vectors[chosen] @ vectors[item]
-    best = int(chosen[int(cosine.argmax())])
-    return pipeline.items.label(best, pipeline.vocabulary.items.raw_id(best)), float(cosine.max())
-
-
-def _sufficient_trade_off(pipeline: Pipeline, passage: Passage, item: int) -> list[str]:
-    """The lowest λ in steps of .01 from which on, up to 1, the film is in the list; empty for a reranker without λ."""
-    request = passage.request
-    reranker = None if pipeline.reranker is None else with_diversity(pipeline.reranker, request.diversity)
-    if reranker is None or reranker.trade_off is None:
-        return []
-    enough = None
-    for hundredths in range(100, int(reranker.trade_off * 100), -1):
-        trade_off = hundredths / 100
-        changed = reranker.with_trade_off(trade_off).rerank(request.queries, passage.before_selection, request.k)
-        if place_of(changed, item) is None:
-            break
-        enough = trade_off
-    return [] if enough is None else [f"λ (trade_off) of at least {enough:.2f} instead of {reranker.trade_off:.2f}"]
-
-
-def _displaced(passage: Passage, item: int) -> tuple[str, tuple[str, ...]]:
-    request, place = passage.request, place_in(passage.chosen, item)
-    why = f"it was chosen for place {place:,} of {request.k:,}, which goes to a film that the request must include"
-    return why, ("a request that must include fewer films", "a longer list")
-
-
-def _recommended(passage: Passage, item: int, stages: dict[str, StageView]) -> str:
-    request, place = passage.request, place_of(passage.final, item)
-    merged, ranked, selected = stages["merge"].place, stages.get("score"), place_in(passage.chosen, item)
+def _recommended(place: int | None, stages: Mapping[str, StageView], facts: Facts) -> str:
+    merged, ranked = stages["merge"].place, stages.get("score")
     way = [] if merged is None else [f"place {merged:,} after the merge"]
     way += [] if ranked is None else [f"place {ranked.place:,} after the ranker"]
     after = f" ({', '.join(way)})" if way else ""
-    if item in request.must_include and (selected is None or selected > request.k):
+    if facts.must_include == "place":
         return f"the request must include it, which gives it place {place:,} of the list{after}"
-    offered = any(place_of(offer, item) is not None for offer in request.offers.values())
-    return f"it is at place {place:,} of the list{after}" + ("" if offered else "; the request must include it")
+    owed = "" if facts.must_include is None else "; the request must include it"
+    return f"it is at place {place:,} of the list{after}{owed}"
 
 
 def ordinal(number: int | None) -> str:

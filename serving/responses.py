@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
+from pipeline.facts import Facts
 from pipeline.views import ChannelView, Contribution, StageView
 from reccore import RawId
 
@@ -102,7 +103,10 @@ class TradeOffsAnswer(msgspec.Struct, frozen=True):
 
 
 class ExplainAnswer(msgspec.Struct, frozen=True):
-    """What became of one film: fields of ``pipeline.explain.Explanation``, and ``fate`` in words."""
+    """What became of one film: fields of ``pipeline.explain.Explanation``, and ``fate`` in words.
+
+    ``facts`` has every figure of ``why`` and ``would_help`` that the other fields do not show.
+    """
 
     movie_id: RawId
     title: str
@@ -115,6 +119,7 @@ class ExplainAnswer(msgspec.Struct, frozen=True):
     would_help: tuple[str, ...]
     channels: tuple[ChannelView, ...]
     stages: tuple[StageView, ...]
+    facts: Facts
     contributions: tuple[Contribution, ...]
     skipped: tuple[str, ...]
 

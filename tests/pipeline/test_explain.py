@@ -14,6 +14,7 @@ import pytest
 from dataprep.prepare import Prepared
 from pipeline import Pipeline, StageLimits, load
 from pipeline.explain import Explanation, channel_view, explain
+from pipeline.facts import Facts, SeenEvent
 from pipeline.fates import FATES, Fate, Passage
 from pipeline.history import FrozenHistoryStore
 from pipeline.stages import Filter, Request, SeenFilter
@@ -189,7 +190,10 @@ def test_a_seen_film_is_ranked_as_if_it_were_not_seen(pipeline: Pipeline) -> Non
     request, _ = pipeline.request(user=user_id(3), k=K)
     movie = int(pipeline.vocabulary.items.decode(request.queries.history_idx[4]))
     found = explain(pipeline, movie, user=user_id(3), k=K)
-    assert f"event 5 of {N_RATINGS - 1}, rated" in found.why
+    assert request.queries.history_rating is not None
+    seen = SeenEvent(5, N_RATINGS - 1, float(request.queries.history_rating[4]))
+    assert found.facts == Facts(seen=seen)
+    assert f"event 5 of {N_RATINGS - 1}, rated {seen.rating:g}" in found.why
     n_items = len(pipeline.vocabulary.items)
     everything = Candidates(np.arange(n_items)[None], np.zeros((1, n_items), dtype=np.float32))
     counts = pipeline.sources[0].channel.score(request.queries, everything)[0]
@@ -203,8 +207,15 @@ def test_a_seen_film_is_ranked_as_if_it_were_not_seen(pipeline: Pipeline) -> Non
 def test_an_excluded_film(pipeline: Pipeline) -> None:
     first = answer(pipeline, user_id(1))[0]
     found = explain(pipeline, first, user=user_id(1), k=K, exclude=[first])
-    assert (found.fate, found.why) == ("excluded", "the request excludes it")
+    assert (found.fate, found.why, found.facts.seen) == ("excluded", "the request excludes it", None)
     assert explain(pipeline, first, user=user_id(1), k=K).fate == "recommended"
+
+
+def test_a_watched_film_among_rated_ones_has_no_rating(pipeline: Pipeline) -> None:
+    history = [(movie_id(1), 4.0), (movie_id(2),)]
+    found = explain(pipeline, movie_id(2), history=history, k=K)
+    assert found.facts.seen == SeenEvent(2, 2, None)
+    assert "(event 2 of 2)" in found.why
 
 
 def test_a_film_that_a_filter_drops(pipeline: Pipeline) -> None:

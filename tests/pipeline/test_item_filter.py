@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import ItemFilter, Pipeline
 from pipeline.explain import explain
+from pipeline.item_filter import Objection
 from recall.embedding import EmbeddingRecall
 from recall.index import INDEXES
 from reccore import DataError, ItemTable
@@ -69,14 +70,16 @@ def test_each_condition_admits_the_films_that_meet_it(filters: ItemFilter, expec
 
 def test_objections_name_the_facts() -> None:
     strict = ItemFilter(genres=("War",), not_genres=("drama",), year_from=1991, min_ratings=4)
-    assert strict.objections(TABLE, 0) == (
+    assert tuple(map(str, strict.objections(TABLE, 0))) == (
         "it has none of the genres War",
         "it has the genre drama",
         "it is of 1990",
         "it has 3 ratings, fewer than 4",
     )
-    assert ItemFilter(year_to=1999).objections(TABLE, 1) == ("its year is unknown",)
-    assert ItemFilter(min_ratings=2).objections(TABLE, 2) == ("it has 1 rating, fewer than 2",)
+    (unknown,) = ItemFilter(year_to=1999).objections(TABLE, 1)
+    assert (unknown, str(unknown)) == (Objection("years", year=None), "its year is unknown")
+    (few,) = ItemFilter(min_ratings=2).objections(TABLE, 2)
+    assert (few, str(few)) == (Objection("min_ratings", ratings=1, least=2), "it has 1 rating, fewer than 2")
 
 
 @pytest.mark.parametrize(

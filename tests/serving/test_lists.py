@@ -138,6 +138,7 @@ def test_an_explanation_says_where_a_film_went(client: TestClient, trained: Work
         own = explain(load(trained.model("pipeline")), movie, user=user_id(0), k=5).to_dict()
         assert found.keys() == own.keys() | {"fate_label"}
         assert found["why"] == own["why"]
+        assert found["facts"] == json.loads(json.dumps(own["facts"]))
         assert len(found["channels"]) == len(own["channels"])
     error_of(client.post("/v1/explain", json={"user_id": user_id(0), "movie_id": 1}), 404, "not_found")
     wrong = client.post("/v1/explain", json={"user_id": user_id(0)})
