@@ -9,14 +9,7 @@ import { poster } from "./poster.js";
 import { sentences } from "./verdict.js";
 
 const STEPS = ["merge", "filter", "score", "select"];
-const DROPPED_AT = {
-  not_offered: "channels",
-  excluded: "history",
-  cut_by_merge: "merge",
-  filtered: "filter",
-  ranked_low: "score",
-  reranked_out: "select",
-};
+const BEFORE_CHANNELS = ["history", "request"];
 const latest = new api.Latest();
 
 /** Draw the search field; `onChoose(film)` follows a film. */
@@ -68,7 +61,7 @@ function verdictOf(film, answer) {
     h(
       "div",
       { class: "verdict-words" },
-      h("p", { class: "kicker" }, t(`fate.${answer.fate}`)),
+      h("p", { class: "kicker" }, fateWords(answer)),
       h("h3", {}, film.label ?? film.title),
       h("p", { class: "genres" }, answer.genres.map(genre).join(" · ")),
       h("p", { class: "verdict-why" }, upperFirst(why)),
@@ -89,13 +82,40 @@ function verdictOf(film, answer) {
   );
 }
 
+/** The fate in a few words. */
+function fateWords({ fate, facts }) {
+  const name = fate === "excluded" && facts.seen === null ? "excluded.request" : fate;
+  return t(`fate.${name}`);
+}
+
+/** The stop that dropped the film; null where none did. */
+function dropStop({ fate, facts }, stages) {
+  switch (fate) {
+    case "excluded":
+      return facts.seen === null ? "request" : "history";
+    case "filtered": // the filter of a request acts in the channels, before they offer anything
+      return facts.objections.length ? "request" : "filter";
+    case "not_offered":
+      return "channels";
+    case "cut_by_merge":
+      return "merge";
+    case "ranked_low":
+      return ["score", "select"].find((name) => name in stages) ?? "list";
+    case "reranked_out":
+      return "select";
+    case "displaced":
+      return "list";
+    default:
+      return null;
+  }
+}
+
 /** The stages as stops on a line; the one that dropped the film is marked. */
 function pathFigure(answer) {
-  const at = DROPPED_AT[answer.fate] ?? null;
   const stages = Object.fromEntries(answer.stages.map((stage) => [stage.stage, stage]));
-  const dropStage = at === "score" && !stages.score ? "select" : at;
+  const dropStage = dropStop(answer, stages);
   const stops = [
-    ...(at === "history" ? ["history"] : []),
+    ...BEFORE_CHANNELS.filter((name) => name === dropStage),
     "channels",
     ...STEPS.filter((name) => stages[name] && (name !== "filter" || dropStage === "filter")),
     "list",
@@ -127,7 +147,7 @@ function nameOf(stop) {
 }
 
 function stopFigure(name, answer, stage, mode) {
-  if (name === "history") return h("p", {}, t("fate.excluded"));
+  if (BEFORE_CHANNELS.includes(name)) return h("p", {}, fateWords(answer));
   if (name === "channels" && mode === "unreached") return null;
   if (name === "channels") {
     const found = answer.channels.filter((channel) => channel.offered).length;

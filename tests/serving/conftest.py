@@ -17,9 +17,9 @@ from serving.app import create_app
 from serving.service import Service
 from serving.settings import Settings
 from serving.store import EventStore
-from tests.pipeline.conftest import own, trained
+from tests.pipeline.conftest import own, pipeline, trained
 
-__all__ = ["own", "trained"]
+__all__ = ["own", "pipeline", "trained"]
 
 URL = "http://localhost"
 

@@ -59,6 +59,32 @@ def test_a_seen_film_was_dropped_by_the_history(open_page: Open) -> None:
     assert answer.locator(".stop.dropped strong").inner_text() == "History"
 
 
+@pytest.mark.parametrize(
+    ("locale", "label", "stop", "why"),
+    [
+        ("en-US", "Dropped by a filter", "Request", "It has none of the genres Horror"),
+        ("zh-CN", "被过滤器去掉", "请求", "它不属于恐怖中的任何一类"),
+    ],
+)
+def test_a_film_that_the_filter_rejects_was_dropped_by_the_request(
+    open_page: Open, locale: str, label: str, stop: str, why: str
+) -> None:
+    page = settled(open_page(locale=locale))
+    before = titles(page)
+    page.locator(".pill").nth(3).click()
+    changed(page, before)
+    page.locator("#where input").fill("The Film 1 ")
+    page.keyboard.press("Enter")
+    answer = page.locator("#where-answer:not([aria-busy]) .verdict")
+    answer.wait_for()
+    assert answer.locator(".kicker").inner_text() == label
+    dropped = answer.locator(".stop.dropped")
+    assert dropped.locator("strong").all_inner_texts() == [stop]
+    assert answer.locator(".stop").first.get_attribute("class") == "stop dropped"
+    assert answer.locator(".stop.passed").count() == 0
+    assert why.lower() in answer.locator(".verdict-why").inner_text().lower()
+
+
 def test_films_that_left_the_list_lead_to_the_answer(open_page: Open) -> None:
     page = open_page()
     pick_user(page, 43)
