@@ -2,7 +2,7 @@
 
 import { recall, remember } from "./storage.js";
 
-const LONGEST = 2000;
+const LONGEST = 2000; // of a history, and of films to exclude, in one request
 export const STEP = 12;
 export const NO_FILTERS = { genres: [], not_genres: [], year_from: null, year_to: null, min_ratings: null };
 
@@ -32,12 +32,17 @@ export function forget(state) {
   Object.assign(state, fresh);
 }
 
-/** Who is asked for: with a what-if or one's own ratings, the history goes along. */
+/**
+ * Who is asked for: with a what-if or one's own ratings, the history goes along. A longer history than a request may
+ * have is cut, and then the real list that a what-if is compared with is made from the same part of it.
+ */
 function whose(state, { real = false } = {}) {
-  const events = real ? state.history : changed(state);
-  if (state.mode === "own") return { history: sent(events) };
-  const user = { user_id: state.user.user_id };
-  return state.whatIf.size === 0 || real ? user : { ...user, history: sent(events) };
+  const user = state.mode === "own" ? {} : { user_id: state.user.user_id };
+  const isWhole = real ? state.history.length <= LONGEST : state.whatIf.size === 0;
+  if (state.mode === "user" && isWhole) return user;
+  const latest = state.history.slice(0, LONGEST);
+  const whatIf = real ? new Map() : state.whatIf;
+  return { ...user, history: sent(changed(latest, whatIf)), exclude: absent(state.history, latest, whatIf) };
 }
 
 export function listBody(state, options = {}) {
@@ -49,24 +54,28 @@ export function recommendationBody(state, options = {}) {
   return state.diversity === null ? body : { ...body, diversity: state.diversity };
 }
 
-/** The history with the what-if's changes. */
-function changed({ history, whatIf }) {
+/** A history with the what-if's changes. */
+function changed(history, whatIf) {
   return history
     .filter((event) => whatIf.get(event.movie_id) !== null)
     .map((event) => (whatIf.has(event.movie_id) ? { ...event, rating: whatIf.get(event.movie_id) } : event));
 }
 
-/** Events as the service takes them: the latest ones, oldest first. */
+/** Films that were seen and are not in the history that is sent, so that they are not recommended. */
+function absent(history, latest, whatIf) {
+  const removed = [...whatIf].filter(([, rating]) => rating === null).map(([film]) => film);
+  const older = history.slice(latest.length).map((event) => event.movie_id);
+  return [...new Set([...removed, ...older])].slice(0, LONGEST);
+}
+
+/** Events as the service takes them, oldest first. */
 function sent(events) {
-  return events
-    .slice(0, LONGEST)
-    .reverse()
-    .map(({ movie_id, rating, time }) => {
-      const event = { movie_id };
-      if (rating !== null && rating !== undefined) event.rating = rating;
-      if (time !== null && time !== undefined) event.time = time;
-      return event;
-    });
+  return [...events].reverse().map(({ movie_id, rating, time }) => {
+    const event = { movie_id };
+    if (rating !== null && rating !== undefined) event.rating = rating;
+    if (time !== null && time !== undefined) event.time = time;
+    return event;
+  });
 }
 
 /** The latest event of each film of the history that is shown. */

@@ -48,6 +48,59 @@ def test_without_an_event_of_a_user_and_back(open_page: Open) -> None:
     assert page.locator(".move, .moves.whatif, .event.gone").count() == 0
 
 
+def bodies_of_lists(page: Any) -> list[dict[str, Any]]:
+    """The bodies of the requests for lists from now on."""
+    found: list[dict[str, Any]] = []
+    page.on("request", lambda asked: asked.url.endswith("/recommendations") and found.append(asked.post_data_json))
+    return found
+
+
+def test_a_removed_film_is_not_recommended(open_page: Open) -> None:
+    """Films of the reference list alone can enter, leave or move."""
+    page = open_page()
+    real = pick_user(page, 43)
+    bodies = bodies_of_lists(page)
+    for _ in range(4):
+        page.locator(".history .event:not(.gone) .icon").first.click()
+        page.wait_for_function("() => !document.querySelector('#films').hasAttribute('aria-busy')")
+    page.locator(".event.gone").nth(3).wait_for()
+    removed = page.locator(".event.gone .event-title > span:first-child").all_inner_texts()
+    assert not set(removed) & {title.split(" (")[0] for title in titles(page)}
+    last = next(body for body in reversed(bodies) if "history" in body)
+    assert len(last["exclude"]) == len(set(last["exclude"])) == 4
+    assert not {event["movie_id"] for event in last["history"]} & set(last["exclude"])
+    page.get_by_role("button", name="Back to the real list").click()
+    page.locator(".moves.whatif").wait_for(state="detached")
+    assert titles(page) == real
+    assert bodies[-1].get("exclude", []) == []
+
+
+def test_a_history_beyond_the_limit_is_compared_with_the_same_part_of_it(open_page: Open) -> None:
+    films = list(range(100_001, 102_101))  # latest first; no film of the catalogue
+
+    def answer(route: Any) -> None:
+        offset = int(re.search(r"offset=(\d+)", route.request.url)[1])
+        events = [
+            {"movie_id": film, "title": f"Film {film}", "label": "", "year": None, "genres": []}
+            | {"rating": 4, "time": 1_000_000_000 - film, "event_id": None}
+            for film in films[offset : offset + 100]
+        ]
+        route.fulfill(json={"user_id": 43, "total": len(films), "events": events})
+
+    page = open_page(before=lambda page: page.route("**/v1/users/43/history*", answer))
+    bodies = bodies_of_lists(page)
+    pick_user(page, 43)
+    assert "history" not in bodies[-1]  # the real list is that of the whole history
+    del bodies[:]
+    page.locator(".history .event .icon").first.click()
+    page.locator(".moves.whatif").wait_for()
+    what_if, real = sorted(bodies, key=lambda body: len(body["history"]))
+    assert [event["movie_id"] for event in real["history"]] == films[:2_000][::-1]
+    assert what_if["history"] == real["history"][:-1]
+    assert real["exclude"] == films[2_000:]
+    assert sorted(what_if["exclude"]) == [films[0], *films[2_000:]]
+
+
 def test_another_rating_is_a_what_if_that_can_be_restored(open_page: Open) -> None:
     page = open_page()
     real = pick_user(page, 43)
