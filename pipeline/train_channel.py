@@ -8,6 +8,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
+from loguru import logger
+
 from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
 from dataprep.readers.own import EventFile
 from pipeline.model_files import check_ranks, model_folder, with_training_files
@@ -67,6 +69,27 @@ class LocalEngine:
         channel.fit(data, valid=valid, options=options)
 
 
+def _no_item_graph(model: str, channel: BaseRecall) -> str:
+    """What to do about a graph that the channel does not read."""
+    if channel.Config.has_option("item.graph"):
+        return f"{model} reads no item graph as configured; add --use_gcn, or leave out --item_adj"
+    others = ", ".join(CHANNELS.with_option("item.graph"))
+    return f"{model} cannot read an item graph; leave out --item_adj, or choose a channel that can: {others}"
+
+
+def _with_training_files(channel: BaseRecall, options: RunOptions, workspace: Workspace, name: str) -> RunOptions:
+    """The options with folders for the files of the training, where the channel writes them."""
+    if channel.keeps_checkpoints:
+        return with_training_files(options, workspace, name)
+    if options.resume:
+        logger.warning(
+            "{} keeps no checkpoint, so --resume changes nothing: it is trained from the beginning, in the time that "
+            "a whole training takes",
+            channel.name,
+        )
+    return options
+
+
 def train_channel(
     workspace: Workspace,
     model: str,
@@ -105,10 +128,10 @@ def train_channel(
     check_ranks(model, channel.config)
     options = of_rank(options)
     if item_graph is not None and not channel.reads_item_graph:
-        raise ConfigError(f"{model} reads no item graph as configured; add --use_gcn, or leave out --item_adj")
+        raise ConfigError(_no_item_graph(model, channel))
     name = name or model
     path = model_folder(workspace, name, channel.kind)
-    with_files = with_training_files(options, workspace, name)
+    with_files = _with_training_files(channel, options, workspace, name)
     if input_file is not None and input_file.path.parts[-2:] == (workspace.prepared.name, TRAIN_FILE):
         require(input_file.path, "prepared data", "prepare_two_tower_data.py")
     prepared = engine.load(input_file, protocol)

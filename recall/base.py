@@ -36,6 +36,8 @@ class BaseRecall(Component[Any]):
     """
 
     kind: ClassVar[str] = "recall"
+    keeps_checkpoints: ClassVar[bool] = False
+    """Whether ``fit`` writes checkpoints into ``RunOptions.checkpoint_dir`` and can go on from them."""
 
     @property
     def query_time(self) -> bool:

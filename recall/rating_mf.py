@@ -53,6 +53,7 @@ class RatingMF(FactorRecall):
 
     name: ClassVar[str] = "rating_mf"
     Config: ClassVar[type[RatingMFConfig]] = RatingMFConfig
+    keeps_checkpoints: ClassVar[bool] = True
     config: RatingMFConfig
     item_factors: FloatArray  # (N, D + 2): y_i, b_i, 1
     mean: float  # μ

@@ -129,6 +129,10 @@ class Registry(Generic[T]):
         cls: type[T] = getattr(import_module(module), attribute)
         return cls
 
+    def with_option(self, key: str) -> tuple[str, ...]:
+        """Names of the classes whose configuration has an option of this dotted key; imports all classes."""
+        return tuple(name for name in self if self[name].Config.has_option(key))
+
     def load(self, path: Path | str) -> T:
         """Load a bundle by the registered class that wrote it."""
         bundle = Bundle.open(path, kind=self.kind)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
 
@@ -32,6 +32,21 @@ class ComponentConfig(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise ConfigError(problems(error, cls)) from error
+
+    @classmethod
+    def has_option(cls, key: str) -> bool:
+        """Whether there is an option of this dotted key, such as ``item.graph``; in a union some kind must have it."""
+        first, _, rest = key.partition(".")
+        info = cls.model_fields.get(first)
+        return info is not None and (not rest or any(config.has_option(rest) for config in _configs(info.annotation)))
+
+
+def _configs(annotation: Any) -> Iterator[type[ComponentConfig]]:
+    """The configurations that a field's type consists of."""
+    if isinstance(annotation, type) and issubclass(annotation, ComponentConfig):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _configs(part)
 
 
 def problems(error: ValidationError, config: type[ComponentConfig]) -> str:

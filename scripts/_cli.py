@@ -133,6 +133,7 @@ class Invocation(Generic[S]):
         options: seed, device and, for trainings, checkpoints.
         workspace: the data root.
         rest: settings that the command has no field for; they belong to the component that it runs.
+        shortcuts: flags for options of that component that the command line gives.
         as_json: print one JSON object in place of text.
     """
 
@@ -140,6 +141,7 @@ class Invocation(Generic[S]):
     options: RunOptions
     workspace: Workspace
     rest: dict[str, Any]
+    shortcuts: tuple[str, ...]
     as_json: bool
 
     def emit(self, result: Mapping[str, Any], text: str) -> None:
@@ -193,11 +195,12 @@ def parse_command(
     add_flags(common, run)
     args = vars(parser.parse_args(argv))
     data_dir, config, pairs, as_json = (args.pop(name) for name in ("data_dir", "config", "set", "json"))
+    given = tuple(flag for flag in (shortcuts.model_fields if shortcuts else ()) if args.get(flag) is not None)
     values = read_settings(config, pairs, {(keys or {}).get(flag, flag): value for flag, value in args.items()})
     run_settings = run.parse(_take(values, run))
     command = settings.parse(_take(values, settings) if rest else values)
     options = RunOptions(**run_settings.model_dump())
-    return Invocation(command, options, Workspace(data_dir), values if rest else {}, as_json)
+    return Invocation(command, options, Workspace(data_dir), values if rest else {}, given, as_json)
 
 
 def _take(values: dict[str, Any], config: type[ComponentConfig]) -> dict[str, Any]:

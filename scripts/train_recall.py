@@ -12,8 +12,10 @@
     PYTHONPATH=. torchrun --nproc_per_node=2 scripts/train_recall.py --model two_tower --epochs 5 --batch_size 8192
     PYTHONPATH=. python scripts/train_recall.py --model itemcf --engine spark --master yarn
 
-A training that takes epochs writes a checkpoint after each epoch and every 10 minutes, and curves for
-`tensorboard --logdir <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume continues.
+The neural channels and rating_mf write a checkpoint after each epoch and every 10 minutes, and curves for
+`tensorboard --logdir <data_dir>/runs`; after a crash or Ctrl-C the same command with --resume continues. The other
+channels keep no checkpoint, those with --epochs (mf, bpr, word2vec, deepwalk, deepwalk_users) neither: --resume trains
+them from the beginning.
 
 --input takes Parquet, CSV or .csv.gz with raw ids: userId, movieId (or itemId), optionally rating, timestamp or
 position, in the usual spellings or as --columns names them (docs/data.md).
@@ -103,6 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     job, space = command.settings, command.workspace
     if job.model is None:
         raise ConfigError(f"--model is missing; known: {', '.join(CHANNELS)}")
+    _check_flags(job.model, command.shortcuts)
     from pipeline.train_channel import train_channel
 
     with resume_hint(space.checkpoint(job.name or job.model)), _engine(job, space) as engine:
@@ -119,6 +122,21 @@ def main(argv: list[str] | None = None) -> None:
         )
     if result:  # of several ranks the first one reports
         command.emit(result, _text(result))
+
+
+def _check_flags(model: str, given: tuple[str, ...]) -> None:
+    """Refuse flags whose option the channel does not have, where the option has another name than the flag.
+
+    Raises:
+        ConfigError: names the flag, and the channels that have it.
+    """
+    for flag in given:
+        key = CHANNEL_FLAGS.get(flag, flag).partition("=")[0]
+        if key != flag and not CHANNELS[model].Config.has_option(key):
+            raise ConfigError(
+                f"{model} has no --{flag}; leave it out, or choose a channel that has it: "
+                + ", ".join(CHANNELS.with_option(key))
+            )
 
 
 @contextmanager

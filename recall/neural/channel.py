@@ -61,6 +61,7 @@ class NeuralRecall(EmbeddingRecall):
     """
 
     Config: ClassVar[type[NeuralConfig]]
+    keeps_checkpoints: ClassVar[bool] = True
     config: NeuralConfig
     network: NeuralNetwork
     log: TrainingLog

@@ -85,6 +85,26 @@ def test_known_options_are_listed_for_unknown_names_only() -> None:
         assert ("Known options" in str(caught.value)) == listed
 
 
+class Left(ComponentConfig):
+    kind: Literal["left"] = "left"
+    left: Inner | None = None
+
+
+class Right(ComponentConfig):
+    kind: Literal["right"] = "right"
+
+
+class Chosen(ComponentConfig):
+    plain: int = 0
+    side: Annotated[Annotated[Left, Tag("left")] | Annotated[Right, Tag("right")], by_kind("left")] = Left()
+
+
+def test_options_are_known_by_their_dotted_keys() -> None:
+    known = ["plain", "side", "side.kind", "side.left", "side.left.rate"]
+    unknown = ["", "left", "plain.kind", "side.right", "side.left.kind", "side.left.rate.x"]
+    assert [key for key in known + unknown if Chosen.has_option(key)] == known
+
+
 def test_configs_are_frozen_and_survive_a_round_trip() -> None:
     config = ToyConfig.parse({"scale": "1e-5", "inner": {"rate": 2}})
     assert config.scale == 1e-5
@@ -110,7 +130,9 @@ def test_components_and_registries_load_only_their_own_bundles(tmp_path: Path) -
     assert Toy.load(tmp_path / "toy").vocabulary.fingerprint == toy.vocabulary.fingerprint
     with pytest.raises(ArtefactError, match="holds 'toy', not 'other_toy'"):
         OtherToy.load(tmp_path / "toy")
-    assert type(Registry("toy", {**OTHER_TOY, "toy": f"{__name__}:Toy"}).load(tmp_path / "toy")) is Toy
+    both = Registry("toy", {**OTHER_TOY, "toy": f"{__name__}:Toy"})
+    assert type(both.load(tmp_path / "toy")) is Toy
+    assert (both.with_option("inner.rate"), both.with_option("rate")) == (("other_toy", "toy"), ())
     with pytest.raises(ConfigError, match="unknown toy 'toy'; known: other_toy"):
         Registry("toy", OTHER_TOY).load(tmp_path / "toy")
 

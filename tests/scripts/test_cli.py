@@ -61,6 +61,13 @@ def test_flags_beat_set_beats_the_file(tmp_path: Path) -> None:
     assert found == {"a": "set", "b": "file", "epochs": 3}
 
 
+def test_shortcuts_that_the_command_line_gives_are_named(tmp_path: Path) -> None:
+    file = ("--config", toml(tmp_path, "epochs = 1\n"), "--set", "encoder.kind=gru")
+    assert parse(*file, shortcuts=Shortcuts, keys=KEYS).shortcuts == ()
+    assert parse("--use_gcn", "--epochs", "2", *file, shortcuts=Shortcuts, keys=KEYS).shortcuts == ("epochs", "use_gcn")
+    assert parse(*file).shortcuts == ()
+
+
 def test_the_last_set_counts_and_tables_are_merged(tmp_path: Path) -> None:
     file = toml(tmp_path, "[merge]\nk0 = 60\nmethod = 'rrf'\n")
     sets = ("merge.k0=1", "merge.k0=2", "merge.weights.mf=0.5")

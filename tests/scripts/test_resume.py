@@ -73,3 +73,23 @@ def test_a_killed_training_continues_with_resume(command: Command, own: Workspac
     logs = [json.loads((own.model(name) / "manifest.json").read_text())["training"] for name in ("whole", "killed")]
     assert logs[0]["loss"] == logs[1]["loss"]
     assert not has_checkpoint(own.checkpoint("killed"))
+
+
+@pytest.mark.parametrize("model", ["popularity", "mf", "bpr", "word2vec"])
+def test_resume_of_a_channel_without_checkpoints_says_so_and_trains(
+    command: Command, own: Workspace, model: str
+) -> None:
+    argv = ["--data_dir", str(own.root), "--model", model, "--name", "anew", "--json"]
+    ended = command("train_recall", *argv, "--resume")
+    assert f"{model} keeps no checkpoint, so --resume changes nothing" in ended.err
+    assert "training starts from the beginning" not in ended.err
+    assert not own.checkpoint("anew").exists()
+    assert ended.json["validation"] == command("train_recall", *argv).json["validation"]
+
+
+def test_resume_without_a_checkpoint_starts_from_the_beginning(command: Command, own: Workspace) -> None:
+    argv = ["--data_dir", own.root, "--model", "rating_mf", "--epochs", "1", "--name", "anew"]
+    ended = command("train_recall", *argv, "--resume")
+    assert ended.code == 0
+    assert f"there is no checkpoint at {own.checkpoint('anew')}: training starts from the beginning" in ended.err
+    assert "keeps no checkpoint" not in ended.err

@@ -55,6 +55,7 @@ def test_a_ranker_before_its_channels(command: Command, tmp_path: Path) -> None:
     assert sentence.endswith(f"scripts/train_recall.py --data_dir {tmp_path} --model popularity")
 
 
+NETWORKS = "two_tower, dssm, youtube_dnn, simplex, gru4rec, sasrec, mind"
 OPTIONS = [
     # refused by the parser
     ("train_recall", ["--model", "svd"], "invalid choice: 'svd'"),
@@ -83,7 +84,27 @@ OPTIONS = [
     ("train_recall", ["--set", "model=svd"], "unknown recall 'svd'; known: popularity"),
     ("train_recall", ["--model", "mf", "--set", "factors=8"], "factors: no such option"),
     ("train_recall", ["--model", "popularity", "--epochs", "3"], "epochs: no such option (got 3). Known options: half"),
-    ("train_recall", ["--model", "mf", "--query_time"], "encoder: no such option (got {'query_time': True})"),
+    (
+        "train_recall",
+        ["--model", "mf", "--query_time"],
+        "mf has no --query_time; leave it out, or choose a channel that",
+    ),
+    (
+        "train_recall",
+        ["--model", "word2vec", "--use_gcn"],
+        f"word2vec has no --use_gcn; leave it out, or choose a channel that has it: {NETWORKS}",
+    ),
+    ("train_recall", ["--model", "markov", "--logq", "counts"], "markov has no --logq; leave it out, or choose"),
+    (
+        "train_recall",
+        ["--model", "word2vec", "--item_adj", "x.parquet"],
+        f"cannot read an item graph; leave out --item_adj, or choose a channel that can: {NETWORKS}",
+    ),
+    (
+        "train_recall",
+        ["--model", "mind", "--item_adj", "x.parquet"],
+        "mind reads no item graph as configured; add --use_gcn",
+    ),
     ("train_recall", ["--model", "two_tower", "--logq", "some"], "invalid choice: 'some'"),
     ("train_recall", ["--model", "mf", "--set", "epochs"], "--set needs KEY=VALUE, got 'epochs'"),
     ("train_recall", ["--model", "mf", "--set", "epochs=0"], "epochs: "),
