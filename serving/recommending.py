@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -30,6 +31,8 @@ from serving.responses import (
 )
 from serving.schemas import DiverseListRequest, Filters, ListRequest, RecommendationRequest
 
+AHEAD = 86_400
+"""Seconds by which a client's clock may be ahead of the service's."""
 _STAGES = ("merge", "rank", "final")
 
 
@@ -84,7 +87,7 @@ def list_arguments(model: Model, body: ListRequest) -> dict[str, Any]:
     """The arguments of ``Pipeline.request`` that a body gives.
 
     Raises:
-        ApiError: neither user nor history, ids of the wrong kind, or a rating outside the scale.
+        ApiError: neither user nor history, ids of the wrong kind, a rating outside the scale, or a time in the future.
     """
     vocabulary = model.pipeline.vocabulary
     if body.user_id is None and body.history is None:
@@ -106,8 +109,10 @@ def list_arguments(model: Model, body: ListRequest) -> dict[str, Any]:
         arguments["diversity"] = body.diversity
     if body.history is not None:
         check_ids(vocabulary.items, "history", (event["movie_id"] for event in body.history), ".movie_id")
+        now = int(time.time())
         for place, event in enumerate(body.history):
             check_rating(model, event.get("rating"), f"history.{place}.rating")
+            check_time(event.get("time"), now, f"history.{place}.time")
         arguments["history"] = [Event(**event) for event in body.history]
     return arguments
 
@@ -145,6 +150,15 @@ def check_rating(model: Model, rating: float | None, field: str) -> None:
     scale = model.info.rating_scale
     if rating is not None and scale is not None and not scale[0] <= rating <= scale[1]:
         raise invalid(field, f"must be from {scale[0]:g} to {scale[1]:g}, as ratings here are")
+
+
+def check_time(given: int | None, now: int, field: str) -> None:
+    """Raise ``ApiError`` for a time more than ``AHEAD`` seconds after now.
+
+    It would stay the latest of its history whatever happens until then. Most such times are in milliseconds.
+    """
+    if given is not None and given > now + AHEAD:
+        raise invalid(field, f"must be in Unix seconds, which are {now} now, and at most a day ahead of them")
 
 
 def _answer(

@@ -52,7 +52,7 @@ Text = Annotated[
     PlainValidator(_check_text),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_TEXT}),
 ]
-Time = Annotated[int, Field(ge=0, lt=2**53, description="Unix seconds")]
+Time = Annotated[int, Field(ge=0, lt=2**53, description="Unix seconds, at most a day in the future")]
 Rating = Annotated[float, Field(ge=-1e6, le=1e6, description="in the scale of the data, see /v1/info")]
 Year = Annotated[int, Field(ge=0, le=9999)]
 
@@ -149,5 +149,5 @@ class EventRequest(BaseModel):
     movie_id: Id
     kind: Literal["rating", "watch"] = "rating"
     rating: Rating | None = Field(default=None, description="of kind rating alone")
-    time: Time | None = Field(default=None, description="Unix seconds; null = now")
+    time: Time | None = Field(default=None, description="Unix seconds, at most a day in the future; null = now")
     idempotency_key: Text | None = Field(default=None, description="the same key of the same user is applied once")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path
 
 from serving.errors import invalid, not_found
 from serving.model import Model
-from serving.recommending import check_ids, check_rating
+from serving.recommending import check_ids, check_rating, check_time
 from serving.responses import EventAnswer, JsonResponse, UndoAnswer
 from serving.routes._shared import TheService, answers
 from serving.schemas import EventRequest
@@ -47,7 +47,8 @@ def new_event(model: Model, body: EventRequest) -> LiveEvent:
     """The event of a body.
 
     Raises:
-        ApiError: an unknown film, a rating that is missing, not wanted or outside the scale, an id of the wrong kind.
+        ApiError: an unknown film, a rating that is missing, not wanted or outside the scale, a time in the future, or
+            an id of the wrong kind.
     """
     vocabulary = model.pipeline.vocabulary
     check_ids(vocabulary.users, "user_id", [body.user_id], single=True)
@@ -60,5 +61,7 @@ def new_event(model: Model, body: EventRequest) -> LiveEvent:
     if body.kind == "watch" and body.rating is not None:
         raise invalid("rating", "belongs to the kind rating alone")
     check_rating(model, body.rating, "rating")
-    now = int(time.time()) if body.time is None else body.time
-    return LiveEvent(secrets.token_hex(16), model.catalogue.ids.raw_id(item), body.rating, now)
+    now = int(time.time())
+    check_time(body.time, now, "time")
+    at = now if body.time is None else body.time
+    return LiveEvent(secrets.token_hex(16), model.catalogue.ids.raw_id(item), body.rating, at)

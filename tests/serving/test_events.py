@@ -111,6 +111,8 @@ def test_a_wrong_event_is_refused(client: TestClient, body: dict[str, Any], stat
     assert history(client, user_id(5))["total"] == N_RATINGS
 
 
+        ({"time": int(time.time()) + 90_000}, 422, {"time"}),
+        ({"time": int(time.time()) * 1_000}, 422, {"time"}),
 def test_an_unknown_event_cannot_be_undone(client: TestClient) -> None:
     error_of(client.delete(f"{EVENTS}/0123"), 404, "not_found")
 
@@ -123,6 +125,13 @@ def test_the_history_is_shown_in_parts_with_the_ids_of_live_events(client: TestC
     assert {one["event_id"] for one in whole["events"][1:]} == {None}
     times = [one["time"] for one in whole["events"]]
     assert times == sorted(times, reverse=True)
+def test_a_clock_that_is_a_little_ahead_is_accepted(client: TestClient) -> None:
+    soon = int(time.time()) + 3_600
+    add(client, user_id=user_id(5), movie_id=movie_id(3), rating=4.0, time=soon)
+    assert history(client, user_id(5), limit=1)["events"][0]["time"] == soon
+    assert listed(client, history=[{"movie_id": movie_id(3), "time": soon}])["history_length"] == 1
+
+
     assert history(client, user_id(5), limit=3, offset=2)["events"] == whole["events"][2:5]
     assert history(client, user_id(5), offset=500)["events"] == []
 

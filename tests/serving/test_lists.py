@@ -165,6 +165,10 @@ WRONG: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({"user_id": 3, "exclude": ["x"]}, {"exclude.0": "must be a whole number, as ids here are"}),
     ({"history": [{"rating": 4}]}, {"history.0.movie_id": "required"}),
     ({"history": [{"movie_id": 5, "rating": 99}]}, {"history.0.rating": "must be from 1 to 5, as ratings here are"}),
+    (
+        {"history": [{"movie_id": 5, "time": 1}, {"movie_id": 12, "time": 10**12}]},
+        {"history.1.time": "must be in Unix seconds, which are 1"},
+    ),
     ({"history": [{"movie_id": 5, "like": 1}]}, {"history.0.like": "no such field"}),
     ({"history": [{"movie_id": 5, "time": 1}, {"movie_id": 12, "rating": 4}]}, {}),
     ({"history": [{"movie_id": movie_id(m)} for m in range(N_MOVIES)] * 13}, {"history": "at most 2000"}),
