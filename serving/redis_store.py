@@ -16,15 +16,18 @@ from serving.store import LiveEvent, Stored, user_key
 PREFIX = "movielens-rec:"
 TIMEOUT_SECONDS = 0.5
 _APPEND = """
-if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return {1, ARGV[2]} end
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return {1, ARGV[2], 0} end
 if ARGV[3] ~= '' then
     local known = redis.call('HGET', KEYS[3], ARGV[3])
-    if known then return {0, known} end
+    if known then
+        local place = redis.call('HGET', KEYS[2], cjson.decode(known)['event_id'])
+        return {0, known, 1 - redis.call('HEXISTS', KEYS[1], string.match(place, '|(%d+)$'))}
+    end
     redis.call('HSET', KEYS[3], ARGV[3], ARGV[2])
 end
 redis.call('HSET', KEYS[1], redis.call('INCR', KEYS[4]), ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[4] .. '|' .. redis.call('GET', KEYS[4]))
-return {1, ARGV[2]}
+return {1, ARGV[2], 0}
 """
 _UNDO = """
 local place = redis.call('HGET', KEYS[1], ARGV[1])
@@ -83,8 +86,8 @@ class RedisStore:
         keys = [self._events(name), f"{PREFIX}places", f"{PREFIX}keys:{name}", f"{PREFIX}sequence"]
         values = [event.event_id, msgspec.json.encode(event), key or "", name]
         with _failures():
-            applied, stored = self._append(keys=keys, args=values)
-        return Stored(msgspec.json.decode(stored, type=LiveEvent), bool(applied))
+            applied, stored, undone = self._append(keys=keys, args=values)
+        return Stored(msgspec.json.decode(stored, type=LiveEvent), bool(applied), bool(undone))
 
     def undo(self, event_id: str) -> bool:
         with _failures():

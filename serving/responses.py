@@ -189,10 +189,14 @@ class InfoAnswer(msgspec.Struct, frozen=True):
 
 
 class EventAnswer(msgspec.Struct, frozen=True):
-    """An event that is stored; ``applied`` is false where its idempotency key was known."""
+    """An event that is stored; ``applied`` is false where its idempotency key was known.
+
+    ``undone`` is true if the event of that key was taken back, and so does not count.
+    """
 
     event_id: str
     applied: bool
+    undone: bool
 
 
 class UndoAnswer(msgspec.Struct, frozen=True):

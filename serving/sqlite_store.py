@@ -60,10 +60,10 @@ class SqliteStore:
             applied = connection.execute(f"{insert} ON CONFLICT (user, key) DO NOTHING", values).rowcount == 1
             if applied:
                 return Stored(event, applied)
-            known = connection.execute(
-                f"SELECT {_COLUMNS} FROM events WHERE user = ? AND key = ?", (user_key(user), key)
+            *known, undone = connection.execute(
+                f"SELECT {_COLUMNS}, undone FROM events WHERE user = ? AND key = ?", (user_key(user), key)
             ).fetchone()
-            return Stored(LiveEvent(*known), applied)
+            return Stored(LiveEvent(*known), applied, bool(undone))
 
     def undo(self, event_id: str) -> bool:
         with self._failures(), self._transaction() as connection:

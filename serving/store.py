@@ -36,10 +36,12 @@ class Stored:
     Attributes:
         event: as it was stored first.
         applied: False if its idempotency key was known before.
+        undone: True if it was taken back since; the key does not bring it back.
     """
 
     event: LiveEvent
     applied: bool
+    undone: bool = False
 
 
 class EventStore(Protocol):

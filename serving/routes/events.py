@@ -23,14 +23,15 @@ router = APIRouter(prefix="/v1/events", tags=["events"])
 async def add_event(body: EventRequest, service: TheService) -> JsonResponse:
     """Store a rating or a watched film; once this is answered, it survives the end of the process.
 
-    201 for a new event, 200 if the user's idempotency key is known, with the event that was stored for it.
+    201 for a new event, 200 if the user's idempotency key is known, with the event that was stored for it. One that was
+    taken back stays so (`undone`): to store it again, send another key.
     """
     event = new_event(service.model, body)
     stored = await service.files.run(lambda: service.store.append(body.user_id, event, body.idempotency_key))
     if not stored.applied and (stored.event.movie_id, stored.event.rating) != (event.movie_id, event.rating):
         raise invalid("idempotency_key", "was used for another event")
     service.metrics.events.labels("applied" if stored.applied else "repeated").inc()
-    answer = EventAnswer(stored.event.event_id, stored.applied)
+    answer = EventAnswer(stored.event.event_id, stored.applied, stored.undone)
     return JsonResponse(answer, status_code=201 if stored.applied else 200)
 
 

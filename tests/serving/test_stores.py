@@ -106,7 +106,9 @@ def test_undo_takes_one_event_back_and_may_be_repeated(store: EventStore) -> Non
     assert store.undo("a")
     assert names(store) == ["b"]
     assert not store.undo("z")
-    assert not store.append(1, event("c"), "a").applied  # the key of an undone event does not bring it back
+    repeated = store.append(1, event("c"), "a")  # the key of an undone event does not bring it back
+    assert (repeated.event, repeated.applied, repeated.undone) == (event("a"), False, True)
+    assert not store.append(1, event("d"), "b").undone
     assert names(store) == ["b"]
 
 
