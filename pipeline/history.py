@@ -106,7 +106,11 @@ def history_query(
     events = [Event.of(value) for value in history]
     timed = [event for event in events if event.time is not None]
     if timed and len(timed) < len(events):
-        raise DataError(f"{len(timed)} of {len(events)} events of the history have a time; give it for all or for none")
+        place = next(place for place, event in enumerate(events) if event.time is None)
+        raise DataError(
+            f"{len(timed)} of {len(events)} events of the history have a time; give it for all or for none",
+            f"history.{place}.time",
+        )
     if timed:
         events.sort(key=lambda event: event.time or 0)
     idx = encode_ids("history", [event.movie_id for event in events], vocabulary.items)

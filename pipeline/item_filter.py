@@ -116,7 +116,7 @@ def _with_genres(items: ItemTable, names: Sequence[str]) -> BoolArray:
     """(N,) True for films with at least one of the genres; names count without regard to case."""
     genres = items.genres
     if genres is None or not len(genres):
-        raise DataError("the catalogue of this pipeline has no genres; leave out genres and not_genres")
+        raise DataError("the catalogue of this pipeline has no genres; leave out genres and not_genres", "filters")
     codes = {name.casefold(): code for code, name in enumerate(genres.names)}
     unknown = [name for name in names if name.casefold() not in codes]
     if unknown:
@@ -130,12 +130,12 @@ def _with_genres(items: ItemTable, names: Sequence[str]) -> BoolArray:
 
 def _years(items: ItemTable) -> IntArray:
     if items.year is None:
-        raise DataError("the catalogue of this pipeline has no years; leave out year_from and year_to")
+        raise DataError("the catalogue of this pipeline has no years; leave out year_from and year_to", "filters")
     return items.year
 
 
 def _counts(items: ItemTable) -> np.ndarray:
     counts = items.statistics.get("count")
     if counts is None:
-        raise DataError("the catalogue of this pipeline has no numbers of ratings; leave out min_ratings")
+        raise DataError("the catalogue of this pipeline has no numbers of ratings; leave out min_ratings", "filters")
     return np.nan_to_num(counts)

@@ -79,7 +79,7 @@ def make_request(
             ``diversity`` out of range or without a reranker that has it, or ``limits`` without ``degrade``.
     """
     if k < 1:
-        raise DataError(f"k must be at least 1, got {k}")
+        raise DataError(f"k must be at least 1, got {k}", "k")
     if limits is not None and not degrade:
         raise DataError("limits skip what is slow, which needs degrade=True; without it nothing is skipped")
     check_diversity(pipeline, diversity)
@@ -128,7 +128,8 @@ def _with_query_time(pipeline: Pipeline, query: QueryBatch, as_of: int | None) -
         if as_of is not None:
             raise DataError(
                 f"as_of {as_of} would change nothing: no channel of this pipeline reads the query's time; "
-                "leave it out, or build the pipeline with a channel trained with --query_time"
+                "leave it out, or build the pipeline with a channel trained with --query_time",
+                "as_of",
             )
         return query
     return replace(query, as_of=np.array([int(time.time()) if as_of is None else as_of], dtype=np.int64))
@@ -142,11 +143,12 @@ def check_diversity(pipeline: Pipeline, diversity: float | None) -> None:
     if diversity is None:
         return
     if not 0.0 <= diversity <= 1.0:
-        raise DataError(f"diversity is from 0 to 1, got {diversity}")
+        raise DataError(f"diversity is from 0 to 1, got {diversity}", "diversity")
     reranker = pipeline.reranker
     if reranker is None or reranker.trade_off is None:
         has = "no reranker" if reranker is None else f"the reranker {reranker.name}, which has no such trade-off"
-        raise DataError(f"diversity {diversity:g} would change nothing: this pipeline has {has}; leave it out")
+        message = f"diversity {diversity:g} would change nothing: this pipeline has {has}; leave it out"
+        raise DataError(message, "diversity")
 
 
 def _rejected(pipeline: Pipeline, filters: ItemFilter, others: IntArray) -> IntArray:
@@ -161,12 +163,15 @@ def _rejected(pipeline: Pipeline, filters: ItemFilter, others: IntArray) -> IntA
 def _included(pipeline: Pipeline, must_include: Sequence[RawId], excluded: IntArray, k: int) -> IntArray:
     """(m,) the films of ``must_include``, each once."""
     given = encode_ids("must_include", must_include, pipeline.vocabulary.items)
-    for movie, item in zip(must_include, given.tolist(), strict=True):
+    for place, (movie, item) in enumerate(zip(must_include, given.tolist(), strict=True)):
+        field = f"must_include.{place}"
         if item < 0:
-            raise DataError(f"movie {movie} of must_include is not in the catalogue; correct the id, or leave it out")
+            message = f"movie {movie} of must_include is not in the catalogue; correct the id, or leave it out"
+            raise DataError(message, field)
         if item in excluded:
-            raise DataError(f"movie {movie} is in must_include and in exclude; leave it out of one of them")
+            raise DataError(f"movie {movie} is in must_include and in exclude; leave it out of one of them", field)
     included = np.array(list(dict.fromkeys(given.tolist())), dtype=np.int64)
     if len(included) > k:
-        raise DataError(f"must_include has {len(included)} films and the list only {k}; ask for a greater k")
+        message = f"must_include has {len(included)} films and the list only {k}; ask for a greater k"
+        raise DataError(message, "must_include")
     return included

@@ -6,7 +6,16 @@ class RecommenderError(Exception):
 
 
 class DataError(RecommenderError):
-    """The data given is missing, malformed or inconsistent."""
+    """The data given is missing, malformed or inconsistent.
+
+    Args:
+        message: one sentence.
+        field: path of the argument of a request that is wrong, such as ``history.1.time``; None elsewhere.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class ConfigError(RecommenderError):

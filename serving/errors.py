@@ -101,6 +101,8 @@ def of_exception(error: Exception) -> ApiError:
         return not_ready("the store of live events cannot be reached; try again later")
     if isinstance(error, UnknownUserError):
         return not_found(str(error))
+    if isinstance(error, DataError) and error.field is not None:
+        return invalid(error.field, str(error))
     if isinstance(error, DataError | ConfigError):
         return ApiError(422, "invalid_request", str(error))
     return ApiError(500, "internal", "an internal error; the service's log has it under this trace id")

@@ -170,7 +170,16 @@ WRONG: list[tuple[dict[str, Any], dict[str, str]]] = [
         {"history.1.time": "must be in Unix seconds, which are 1"},
     ),
     ({"history": [{"movie_id": 5, "like": 1}]}, {"history.0.like": "no such field"}),
-    ({"history": [{"movie_id": 5, "time": 1}, {"movie_id": 12, "rating": 4}]}, {}),
+    (
+        {"history": [{"movie_id": 5, "time": 1}, {"movie_id": 12}]},
+        {"history.1.time": "1 of 2 events of the"},
+    ),
+    ({"history": [], "must_include": [12, 1]}, {"must_include.1": "movie 1 of must_include is not in the catalogue"}),
+    (
+        {"history": [], "must_include": [12], "exclude": [12]},
+        {"must_include.0": "movie 12 is in must_include and in exclude"},
+    ),
+    ({"history": [], "must_include": [5, 12], "k": 1}, {"must_include": "has 2 films and the list only 1"}),
     ({"history": [{"movie_id": movie_id(m)} for m in range(N_MOVIES)] * 13}, {"history": "at most 2000"}),
     ({"user_id": 3, "exclude": list(range(2001))}, {"exclude": "at most 2000"}),
 ]
