@@ -125,6 +125,8 @@ def of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
 def _requirement(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "no such field"
+    if error["type"] == "model_attributes_type" and isinstance(error["input"], bytes):  # it was not parsed as JSON
+        return "must be JSON, sent with the header content-type: application/json"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

@@ -216,7 +216,11 @@ def test_what_is_no_json_object_is_refused(client: TestClient, content: bytes) -
     error_of(answer, answer.status_code, "invalid_request")
 
 
-def test_a_body_of_another_type_is_refused(client: TestClient) -> None:
-    """A form or plain text can be sent by any web page without asking."""
-    answer = client.post(ROUTE, content=b'{"user_id": 3}', headers={"content-type": "text/plain"})
-    error_of(answer, 422, "invalid_request")
+@pytest.mark.parametrize(
+    "headers", [{"content-type": "text/plain"}, {"content-type": "application/x-www-form-urlencoded"}, {}]
+)
+def test_a_body_of_another_type_is_refused(client: TestClient, headers: dict[str, str]) -> None:
+    """Forms, plain text and bodies without a type can be sent by any web page without asking; curl -d sends a form."""
+    answer = client.post(ROUTE, content=b'{"user_id": 3}', headers=headers)
+    found = error_of(answer, 422, "invalid_request")
+    assert found == {"body": "must be JSON, sent with the header content-type: application/json"}
