@@ -176,9 +176,16 @@ def serve_in_processes(settings: Settings, sockets: list[socket.socket]) -> None
 
 
 def announce(settings: Settings) -> None:
-    """Log where the page is."""
+    """Log where the page is, and beyond this machine also under which host names."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     logger.info("the page is at http://{}:{}/, Ctrl-C ends the service", host, settings.port)
+    if settings.host not in LOOPBACK:
+        names = ", ".join((host, *settings.allowed_hosts))
+        logger.info(
+            "it answers under the host names {} and loopback's alone; give others that clients use, also addresses, as "
+            "--allowed_hosts",
+            names,
+        )
 
 
 def pipeline_folder(job: ServeSettings, space: Workspace) -> Path:

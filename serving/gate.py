@@ -33,6 +33,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+OTHER_HOST = "this service does not answer under that host name; its operator can add the name with --allowed_hosts"
 NEEDS_KEY = ("/v1", "/metrics", "/openapi.json")
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
@@ -51,7 +52,7 @@ class Gate:
         self.app, self.settings, self.metrics = app, settings, metrics
         self._key = None if key is None else key.encode()
         self._limit = RateLimit(settings.rate, settings.burst)
-        self._hosts = {*LOOPBACK, settings.host, *settings.allowed_hosts}
+        self._hosts = {*LOOPBACK, *map(_in_header, (settings.host, *settings.allowed_hosts))}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -83,7 +84,7 @@ class Gate:
         host = headers.get(b"host", b"").decode("latin-1").rpartition(":")
         name = host[0] if host[1] and host[2].isdigit() else "".join(host)
         if name.lower() not in self._hosts:
-            raise ApiError(400, "invalid_request", "this service does not answer under that host name")
+            raise ApiError(400, "invalid_request", OTHER_HOST)
         client = scope.get("client")
         seconds = self._limit.wait(client[0] if client else "")
         if seconds > 0:
@@ -147,6 +148,11 @@ async def answer_error(error: ApiError, trace_id: str, send: Callable[[Message],
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
+
+
+def _in_header(host: str) -> str:
+    """A name or an address as clients write it into the Host header."""
+    return (f"[{host}]" if ":" in host and not host.startswith("[") else host).lower()
 
 
 def _too_large(limit: int) -> ApiError:

@@ -16,11 +16,13 @@ import pytest
 
 from reccore import ConfigError, Workspace
 from scripts.demo import serve_command
-from scripts.serve import bound
-from serving.settings import API_KEY
+from scripts.serve import announce, bound
+from serving.settings import API_KEY, Settings
 from tests.scripts.conftest import Command
 from tests.scripts.test_help import REPOSITORY
-from tests.serving.conftest import free_port
+from tests.serving.conftest import free_port, logged
+
+__all__ = ["logged"]
 
 
 def test_beyond_this_machine_it_needs_a_key_or_a_clear_word(
@@ -36,6 +38,13 @@ def test_beyond_this_machine_it_needs_a_key_or_a_clear_word(
         assert "cannot listen" in command("serve", *argv, "--open").sentence
         monkeypatch.setenv(API_KEY, "secret")
         assert "cannot listen" in command("serve", *argv).sentence
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_beyond_this_machine_the_log_says_under_which_names_it_answers(host: str, logged: list[str]) -> None:
+    announce(Settings(pipeline="p", store="s", host=host, allowed_hosts=("films.example",)))
+    said = [line for line in logged if "--allowed_hosts" in line and "films.example" in line]
+    assert len(said) == (host == "0.0.0.0")
 
 
 def test_a_port_in_use_is_one_sentence(command: Command, own: Workspace) -> None:
