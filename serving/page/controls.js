@@ -134,25 +134,18 @@ function turned({ genres: wanted, not_genres: unwanted }, name) {
 }
 
 function rest(state, actions) {
-  const years = state.info.years;
+  const { years } = state.info;
   const ids = { from: freshId("year"), to: freshId("year"), known: freshId("known") };
   const year = (id, key, label, placeholder) => {
-    const input = h("input", {
-      id,
-      type: "number",
-      inputmode: "numeric",
-      min: years[0],
-      max: years[1],
-      placeholder,
-      "aria-label": label,
-      on: {
-        change: (event) =>
-          actions.setFilters({ [key]: event.target.value === "" ? null : Math.round(Number(event.target.value)) }),
-      },
-    });
+    const on = { change: () => actions.setFilters(inOrder(from, to, years)) };
+    const [min, max] = years;
+    const given = { id, type: "number", inputmode: "numeric", min, max, placeholder, "aria-label": label, on };
+    const input = h("input", given);
     input.value = state.filters[key] ?? "";
     return input;
   };
+  const from = years && year(ids.from, "year_from", t("filter.from"), years[0]);
+  const to = years && year(ids.to, "year_to", t("filter.to"), years[1]);
   const known = h(
     "select",
     {
@@ -174,9 +167,9 @@ function rest(state, actions) {
           h(
             "div",
             { class: "years" },
-            year(ids.from, "year_from", t("filter.from"), years[0]),
+            from,
             h("span", { "aria-hidden": "true" }, "–"),
-            year(ids.to, "year_to", t("filter.to"), years[1]),
+            to,
           ),
         )
       : null,
@@ -193,6 +186,16 @@ function rest(state, actions) {
       t("filter.clear"),
     ),
   );
+}
+
+/** The years of both fields, within those of the catalogue and the earlier one first, as the fields show them then. */
+function inOrder(from, to, [first, last]) {
+  const yearOf = ({ value }) => (value === "" ? null : Math.min(Math.max(Math.round(Number(value)), first), last));
+  let [low, high] = [yearOf(from), yearOf(to)];
+  if (low !== null && high !== null && low > high) [low, high] = [high, low];
+  from.value = low ?? "";
+  to.value = high ?? "";
+  return { year_from: low, year_to: high };
 }
 
 export function isFiltered({ genres: wanted, not_genres: unwanted, ...rest_ }) {

@@ -3,9 +3,15 @@
 import { freshId, h } from "./dom.js";
 import { component, t } from "./i18n.js";
 
-/** An error as a box with what can be done. `onKey(key)` takes an API key where the service asks for one. */
+const PASSING = new Set(["offline", "rate_limited", "not_ready", "internal"]);
+
+/**
+ * An error as a box with what can be done: trying again where it may have passed. `onKey(key)` takes an API key where
+ * the service asks for one.
+ */
 export function errorBox(error, retry, onKey = null) {
   const code = error.code ?? "internal";
+  const mayPass = PASSING.has(code);
   return h(
     "div",
     { class: "notice error", role: "alert" },
@@ -14,7 +20,9 @@ export function errorBox(error, retry, onKey = null) {
       "p",
       {},
       t(`error.${code}`),
-      error.message && code !== "offline" ? h("span", { class: "faint", lang: "en" }, ` ${error.message}`) : null,
+      mayPass && error.message && code !== "offline"
+        ? h("span", { class: "faint", lang: "en" }, ` ${error.message}`)
+        : null,
     ),
     error.fields?.length
       ? h(
@@ -23,10 +31,9 @@ export function errorBox(error, retry, onKey = null) {
           error.fields.map((one) => h("li", {}, h("code", {}, one.field), ` ${one.message}`)),
         )
       : null,
-    error.traceId ? h("p", { class: "faint" }, t("error.trace", { id: error.traceId })) : null,
-    code === "unauthorised" && onKey
-      ? keyForm(onKey)
-      : h("button", { type: "button", class: "strong", on: { click: retry } }, t("error.retry")),
+    mayPass && error.traceId ? h("p", { class: "faint" }, t("error.trace", { id: error.traceId })) : null,
+    code === "unauthorised" && onKey ? keyForm(onKey) : null,
+    mayPass ? h("button", { type: "button", class: "strong", on: { click: retry } }, t("error.retry")) : null,
   );
 }
 

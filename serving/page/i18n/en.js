@@ -186,7 +186,7 @@ export default {
   "error.title": "That did not work",
   "error.retry": "Try again",
   "error.offline": "The service cannot be reached. Is it still running?",
-  "error.invalid_request": "The service did not accept this request.",
+  "error.invalid_request": "The service did not accept this request. Change it to ask again.",
   "error.not_found": "The service does not know this.",
   "error.too_large": "This is more than the service takes at once.",
   "error.rate_limited": "Too many requests in a short time. Wait a moment.",

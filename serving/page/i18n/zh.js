@@ -180,7 +180,7 @@ export default {
   "error.title": "没有成功",
   "error.retry": "重试",
   "error.offline": "无法连接服务，它还在运行吗？",
-  "error.invalid_request": "服务没有接受这个请求。",
+  "error.invalid_request": "服务没有接受这个请求，请修改后再试。",
   "error.not_found": "服务没有这项内容。",
   "error.too_large": "超出了服务一次能接受的大小。",
   "error.rate_limited": "请求太频繁，请稍等片刻。",

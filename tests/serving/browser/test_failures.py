@@ -46,13 +46,29 @@ def test_a_service_that_is_gone_is_said_in_words(open_page: Open) -> None:
     page.get_by_text("The service cannot be reached.").wait_for()
 
 
-def test_fields_of_a_refused_request_are_named(open_page: Open) -> None:
-    page = settled(open_page(expects="status of 422"))
-    page.get_by_role("spinbutton", name="From year").fill("-5")
-    page.get_by_role("spinbutton", name="From year").press("Tab")
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [("en-US", "The service did not accept this request."), ("zh-CN", "服务没有接受这个请求")],
+)
+def test_a_refused_request_names_its_fields_once_and_is_not_tried_again(
+    open_page: Open, locale: str, words: str
+) -> None:
+    message = "no film has the genre 'Opera'"
+    error = {"code": "invalid_request", "message": f"filters.genres: {message}"}
+    error |= {"fields": [{"field": "filters.genres", "message": message}]}
+    page = settled(open_page(expects="status of 422", locale=locale))
+    page.route(LISTS, lambda route: route.fulfill(status=422, json={"error": error, "trace_id": "abc123"}))
+    page.locator(".pill").first.click()
     alert = page.get_by_role("alert")
     alert.wait_for()
-    assert "filters.year_from" in alert.inner_text()
+    text = alert.inner_text()
+    assert words in text
+    assert text.count(message) == text.count("filters.genres") == 1
+    assert "abc123" not in text
+    assert alert.get_by_role("button").count() == 0
+    page.unroute(LISTS)
+    page.locator(".pill").first.click()
+    alert.wait_for(state="detached")
 
 
 def test_a_degraded_answer_says_what_is_missing(open_page: Open) -> None:

@@ -60,6 +60,25 @@ def test_years_narrow_the_list(open_page: Open) -> None:
     assert all(1995 <= int(title[-5:-1]) <= 1999 for title in titles(page)), now
 
 
+def test_years_are_put_in_order_and_into_the_catalogue_s(open_page: Open) -> None:
+    page = settled(open_page())
+    fields = [page.get_by_role("spinbutton", name=name) for name in ("From year", "To year")]
+
+    def given(at: int, year: str) -> list[str]:
+        before = titles(page)
+        fields[at].fill(year)
+        fields[at].press("Tab")
+        changed(page, before)
+        return [field.input_value() for field in fields]
+
+    assert given(0, "1995") == ["1995", ""]
+    assert given(1, "1990") == ["1990", "1995"]
+    assert all(1990 <= int(title[-5:-1]) <= 1995 for title in titles(page))
+    assert given(0, "-5") == ["1980", "1995"]
+    assert given(1, "20000") == ["1980", "2009"]
+    assert page.get_by_role("alert").count() == 0
+
+
 def test_no_film_left_is_said_in_words(open_page: Open) -> None:
     page = settled(open_page())
     page.get_by_role("spinbutton", name="From year").fill("2009")
