@@ -106,8 +106,9 @@ def test_conditions_that_cannot_be_meant(options: dict[str, Any], message: str) 
     ],
 )
 def test_a_catalogue_without_the_facts(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as found:
         ItemFilter(**options).allowed(ItemTable(n_items=4))
+    assert found.value.field == "filters"
 
 
 def test_lists_of_one_genre_are_full(pipeline: Pipeline) -> None:
