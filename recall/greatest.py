@@ -40,7 +40,7 @@ def greatest_in_blocks(
         size: rows of a block.
         progress: name of the progress bar; None = no bar.
     """
-    starts = track(range(0, n_items, size), progress or "", unit="blocks", enabled=progress is not None)
+    starts = track(range(0, max(n_items, 1), size), progress or "", unit="blocks", enabled=progress is not None)
     parts = [block(start, min(start + size, n_items)) for start in starts]
     ids, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     found = ids >= 0

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from recall.factors import FactorConfig, FactorRecall
 from recall.history import weighted_mean
-from reccore import Bundle, ComponentConfig, QueryBatch, RunOptions, TrainingData
+from reccore import Bundle, ComponentConfig, DataError, QueryBatch, RunOptions, TrainingData
 from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import BundleWriter
 from reccore.progress import progress
@@ -72,9 +72,20 @@ class SkipGramRecall(FactorRecall):
         """What to learn from, with a token of every item that has events."""
 
     def _factorise(self, data: TrainingData, options: RunOptions) -> FloatArray:
+        """The output vectors.
+
+        Raises:
+            DataError: no two tokens are next to each other, so that there is nothing to learn from.
+        """
         n_items = data.interactions.n_items
         label = self.name if options.progress else None
-        inputs, outputs = train_skipgram(self._sequences(data, options), self.config, options.seed, label)
+        sequences = self._sequences(data, options)
+        inputs, outputs = train_skipgram(sequences, self.config, options.seed, label)
+        if not outputs[:n_items].any():  # they start at 0, and every pair of tokens moves some of them
+            why = f"subsample = {self.config.subsample:g} dropped too many events; set it to 0"
+            if np.diff(sequences.offsets).max() < 2:
+                why = "no user has more than one event; give it longer histories"
+            raise DataError(f"{self.name} learns from events next to each other, and found none: {why}")
         self.input_vectors = inputs[:n_items]
         return outputs[:n_items]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import pytest
 
 from recall import CHANNELS
 from recall.base import BaseRecall
+from recall.embedding import EmbeddingRecall
 from reccore import (
     Candidates,
     ConfigError,
+    DataError,
     Exclusions,
     Interactions,
     NotFittedError,
@@ -28,6 +31,9 @@ from reccore import (
 )
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import FIRST_DAY, nested, training_data
+from tests.recall.neural.tiny import last_events
+from tests.training.interruption import Killed, stop_after
+from training.checkpointing import has_checkpoint
 
 TWO_TOWER: dict[str, Any] = {
     "embedding_size": 8,
@@ -80,6 +86,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 IMPERSONAL = {"popularity"}
 EXPLICIT = {"rating_mf"}  # learns from ratings, and those of the checkerboard do not depend on the colour
+COUNTED = {"popularity", "itemcf", "itemcf_prior", "usercf", "swing", "markov"}  # fitted on no events as on some
+CHECKPOINTED = {name for name in CONFIGS if CHANNELS[name.partition(".")[0]].keeps_checkpoints}
 N_ITEMS = 24
 QUIET = RunOptions(seed=3, device="cpu", progress=False, threads=1)
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -409,6 +417,110 @@ def test_an_update_takes_in_new_users_and_films(
         assert scores[1, 1] > np.nan_to_num(scores[1, 0], nan=-np.inf)
     updated.save(tmp_path / "updated")
     assert_same(type(updated).load(tmp_path / "updated").retrieve(asked, 5), updated.retrieve(asked, 5), exact=False)
+
+
+@pytest.mark.parametrize("name", sorted(CHECKPOINTED))
+def test_an_interrupted_training_ends_with_the_same_vectors(
+    name: str, board: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """420 events are 7 batches an epoch: it ends within the first epoch, and within the second after a resume."""
+    data, valid = last_events(board)
+    config = {**CONFIGS[name], "batch_size": 64, "epochs": 2}
+    kept = replace(QUIET, checkpoint_dir=tmp_path / "c", checkpoint_minutes=1e-9, resume=True)
+
+    def fit(options: RunOptions) -> EmbeddingRecall:
+        channel = CHANNELS[name.partition(".")[0]](config).fit(data, valid=valid, options=options)
+        assert isinstance(channel, EmbeddingRecall)
+        return channel
+
+    expected = fit(QUIET)
+    for steps in (3, 6):
+        with monkeypatch.context() as patched:
+            stop_after(patched, steps)
+            with pytest.raises(Killed):
+                fit(kept)
+        assert has_checkpoint(tmp_path / "c")
+    with monkeypatch.context() as patched:
+        stop_after(patched, 14 - 3 - 6)  # more steps than are left would end it once more
+        found = fit(kept)
+    np.testing.assert_array_equal(found.encode_items(), expected.encode_items())
+    queries = board.interactions.queries()
+    np.testing.assert_array_equal(found.encode_queries(queries), expected.encode_queries(queries))
+    assert_same(found.retrieve(queries, 9), expected.retrieve(queries, 9))
+    assert found.log.loss == expected.log.loss  # type: ignore[attr-defined]
+
+
+def test_other_channels_write_no_checkpoint(
+    variant: str, channel: BaseRecall, board: TrainingData, queries: QueryBatch, tmp_path: Path
+) -> None:
+    if variant in CHECKPOINTED:
+        pytest.skip(f"{variant} writes checkpoints")
+    options = replace(QUIET, checkpoint_dir=tmp_path / "c", checkpoint_minutes=1e-9, resume=True)
+    assert_same(fresh(variant, board, options).retrieve(queries, 9), channel.retrieve(queries, 9))
+    assert not (tmp_path / "c").exists()
+
+
+def few_events(user: list[int], item: list[int], rating: float | list[float] = 4.0) -> TrainingData:
+    """As many users and items as are named, and at least one of each."""
+    ratings = np.broadcast_to(np.asarray(rating, dtype=np.float32), len(user)).copy()
+    events = Interactions.from_events(
+        np.array(user, dtype=np.int64),
+        np.array(item, dtype=np.int64),
+        n_users=max(user, default=0) + 1,
+        n_items=max(item, default=0) + 1,
+        rating=ratings,
+        timestamp=FIRST_DAY + 60 * np.arange(len(user)),
+    )
+    return training_data(events, genre_of_item=np.arange(events.n_items) % 2)
+
+
+EACH_ONE = list(range(6))
+ODD_DATA: dict[str, TrainingData] = {
+    "no events": few_events([], []),
+    "one user": few_events([0] * 6, EACH_ONE),
+    "one event": few_events([0], [0]),
+    "one item": few_events(EACH_ONE, [0] * 6),
+    "one item, twice each": few_events([0, 0, 1, 1], [0] * 4),
+    "one event each": few_events(EACH_ONE, EACH_ONE),
+    "unknown ratings": few_events(EACH_ONE * 2, [*EACH_ONE, *EACH_ONE[::-1]], [float("nan")] * 12),
+    "some unknown ratings": few_events(EACH_ONE * 2, [*EACH_ONE, *EACH_ONE[::-1]], [4.0, float("nan"), 2.0] * 4),
+}
+WITHOUT_NEIGHBOURS = {"one event", "one item", "one event each"}
+REFUSED = {
+    "rating_mf": {"no events", "one event", "unknown ratings"},
+    "word2vec": {"no events", *WITHOUT_NEIGHBOURS},
+}
+"""What a channel cannot learn from; the others can learn from any event."""
+
+
+@pytest.mark.parametrize("case", ODD_DATA)
+def test_odd_data_is_learnt_from_or_refused_with_a_sentence(variant: str, case: str, tmp_path: Path) -> None:
+    data, name = ODD_DATA[case], variant.partition(".")[0]
+    epochs = {"epochs": 1} if "epochs" in CONFIGS[variant] else {}
+    channel = CHANNELS[name]({**CONFIGS[variant], **epochs})
+    if case in REFUSED.get(name, {"no events"} - ({case} if name in COUNTED else set())):
+        with pytest.raises(DataError, match=f"^{name} (needs at least|learns from events next to each other)"):
+            channel.fit(data, options=QUIET)
+        assert not channel.is_fitted
+        return
+    channel.fit(data, options=QUIET)
+    n_items = data.interactions.n_items
+    asked = QueryBatch.from_histories([[], [0], [-1, 0, 999]])
+    for queries in (asked, data.interactions.queries()):
+        found = channel.retrieve(queries, 10 * n_items, exclude=Exclusions.nothing(len(queries)))
+        found.validate()
+        assert found.item_idx.shape == (len(queries), n_items)
+        np.testing.assert_array_equal(channel.score(queries, found), found.score)
+    channel.save(tmp_path / "saved")
+    loaded = type(channel).load(tmp_path / "saved")
+    assert_same(loaded.retrieve(queries, n_items), channel.retrieve(queries, n_items))
+
+
+@pytest.mark.parametrize("name", sorted(COUNTED))
+def test_an_empty_catalogue_gives_empty_lists(name: str) -> None:
+    nothing = training_data(Interactions(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), 0))
+    found = fresh(name, nothing).retrieve(QueryBatch.from_histories([[], [0, 1]]), 3)
+    assert found.item_idx.shape == (2, 0)
 
 
 def test_config(variant: str, channel: BaseRecall) -> None:

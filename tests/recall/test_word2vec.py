@@ -134,3 +134,14 @@ def test_every_option_changes_the_answers(option: str, options: RunOptions) -> N
     queries = random_events().queries()
     plain, changed = fitted(options), fitted(options, **{option: CHANGED[option]})
     assert np.any(plain.retrieve(queries, 5).score != changed.retrieve(queries, 5).score)
+
+
+def test_events_without_a_neighbour_are_refused(options: RunOptions) -> None:
+    """The first data has no neighbours; of the second, 1 of 2 events in 20,000 is kept."""
+    alone = Interactions(np.arange(7), np.arange(6), 6)
+    with pytest.raises(DataError, match="found none: no user has more than one event; give it longer histories"):
+        fitted(options, alone)
+    pairs = Interactions(2 * np.arange(3), np.array([0, 1, 1, 0]), 2)
+    with pytest.raises(DataError, match="found none: subsample = 1e-09 dropped too many events; set it to 0"):
+        fitted(options, pairs, subsample=1e-9)
+    assert fitted(options, pairs).item_factors.any()

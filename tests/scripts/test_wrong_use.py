@@ -237,6 +237,15 @@ def test_wrong_files(command: Command, trained: Workspace, tmp_path: Path, name:
     assert f"cannot read --config {file}" in command(name, "--data_dir", trained.root, "--config", file).sentence
 
 
+def test_a_file_of_users_with_one_event_each(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "one.csv"
+    file.write_text("userId,movieId\n" + "".join(f"{n},{n}\n" for n in range(1, 7)))
+    argv = ("--data_dir", tmp_path, "--input", file, "--protocol", "none")
+    sentence = command("train_recall", *argv, "--model", "word2vec").sentence
+    assert sentence.endswith("found none: no user has more than one event; give it longer histories")
+    assert command("train_recall", *argv, "--model", "itemcf").code == 0
+
+
 def test_the_parser_prints_one_line_as_other_errors_do(command: Command) -> None:
     ended = command("train_recall", "--model", "svd")
     assert ended.err.count("\n") == 1

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from recall.two_tower import TwoTower
 from reccore import Holdout, ResumeError, RunOptions, TrainingData
 from tests.helpers import nested
 from tests.recall.neural.tiny import TINY, last_events
-from training import Trainer
+from tests.training.interruption import Killed, stop_after
 from training.curves import BATCHES_PER_POINT
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,28 +65,6 @@ def assert_same(one: TwoTower, other: TwoTower) -> None:
         assert torch.equal(found, value) if isinstance(value, torch.Tensor) else found == value, name
 
 
-class Killed(Exception):
-    """The end of a process, as far as the trainer is concerned."""
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, action: Callable[[], None]) -> None:
-    """Do ``action`` instead of step number ``steps`` + 1 of this process."""
-    step, done = Trainer._step, 0
-
-    def counted(self: Trainer, rows: Any) -> tuple[int, float, float]:
-        nonlocal done
-        done += 1
-        if done == steps + 1:
-            action()
-        return step(self, rows)
-
-    monkeypatch.setattr(Trainer, "_step", counted)
-
-
-def killed() -> None:
-    raise Killed
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_break_anywhere_changes_nothing(
@@ -99,11 +76,11 @@ def test_a_break_anywhere_changes_nothing(
     expected = fitted(split, plain, **KINDS[kind])
     for steps in (1, 4, 2, 7, 6):
         with monkeypatch.context() as patched:
-            stop_after(patched, steps, killed)
+            stop_after(patched, steps)
             with pytest.raises(Killed):
                 fitted(split, kept, **KINDS[kind])
     with monkeypatch.context() as patched:
-        stop_after(patched, 2, killed)  # 21 batches − 1 − 4 − 2 − 7 − 6 = 1 is left
+        stop_after(patched, 2)  # 21 batches − 1 − 4 − 2 − 7 − 6 = 1 is left
         assert_same(fitted(split, kept, **KINDS[kind]), expected)
 
 
@@ -114,14 +91,14 @@ def test_checkpoints_change_nothing_and_each_break_loses_what_came_after_one(
     kept = replace(options, checkpoint_dir=tmp_path / "c")  # every ten minutes: at the ends of epochs alone
     assert_same(fitted(split, kept), expected)
     with monkeypatch.context() as patched:
-        stop_after(patched, BATCHES + 3, killed)
+        stop_after(patched, BATCHES + 3)
         with pytest.raises(Killed):
             fitted(split, kept)
     with monkeypatch.context() as patched:
-        stop_after(patched, 2 * BATCHES, killed)  # no more steps than two epochs are taken
+        stop_after(patched, 2 * BATCHES)  # no more steps than two epochs are taken
         assert_same(fitted(split, replace(kept, resume=True)), expected)
     with monkeypatch.context() as patched:
-        stop_after(patched, 0, killed)  # nothing is left to do
+        stop_after(patched, 0)  # nothing is left to do
         assert_same(fitted(split, replace(kept, resume=True)), expected)
         with pytest.raises(Killed):
             fitted(split, kept)  # without resume all begins anew
@@ -140,7 +117,7 @@ def test_early_stopping_counts_on_across_a_break(
     monkeypatch.setattr(TwoTower, "_validation_ndcg", scripted)
     kept = replace(options, checkpoint_dir=tmp_path / "c", resume=True)
     with monkeypatch.context() as patched:
-        stop_after(patched, 3 * BATCHES + 2, killed)
+        stop_after(patched, 3 * BATCHES + 2)
         with pytest.raises(Killed):
             fitted(split, kept, epochs=6, patience=2)
     channel = fitted(split, kept, epochs=6, patience=2)
@@ -208,7 +185,7 @@ def test_curves_are_means_and_go_on_after_a_break_without_a_double(
     whole = fitted(split, replace(options, log_dir=tmp_path / "whole"), **config)
     kept = replace(options, log_dir=tmp_path / "broken", checkpoint_dir=tmp_path / "c", resume=True)
     with monkeypatch.context() as patched:
-        stop_after(patched, 105 + 70, killed)
+        stop_after(patched, 105 + 70)
         with pytest.raises(Killed):
             fitted(split, kept, **config)
     time.sleep(1.1)  # event files are ordered by their second
@@ -233,7 +210,6 @@ from pathlib import Path
 from reccore import RunOptions
 from tests.helpers import checkerboard
 from tests.recall.neural.test_resume import LEARNED, fitted, last_events
-from training import Trainer
 
 out, folder, slow = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 step = Trainer._step

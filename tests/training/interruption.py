@@ -1,0 +1,32 @@
+"""Trainings that end at a chosen step, shared by the tests of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from training import Trainer
+
+
+class Killed(Exception):
+    """The end of a process, as far as the trainer is concerned."""
+
+
+def killed() -> None:
+    raise Killed
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, action: Callable[[], None] = killed) -> None:
+    """Do ``action`` instead of step number ``steps`` + 1 of this process."""
+    step, done = Trainer._step, 0
+
+    def counted(self: Trainer, rows: Any) -> tuple[int, float, float]:
+        nonlocal done
+        done += 1
+        if done == steps + 1:
+            action()
+        return step(self, rows)
+
+    monkeypatch.setattr(Trainer, "_step", counted)
