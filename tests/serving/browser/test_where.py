@@ -59,6 +59,18 @@ def test_a_seen_film_was_dropped_by_the_history(open_page: Open) -> None:
     assert answer.locator(".stop.dropped strong").inner_text() == "History"
 
 
+def test_a_film_that_a_what_if_removes_is_left_out_by_the_request(open_page: Open) -> None:
+    page = open_page()
+    pick_user(page, 43)
+    film = page.locator(".history .event-title > span:first-child").first.inner_text()
+    page.locator(".history .event .icon").first.click()
+    page.locator(".moves.whatif").wait_for()
+    answer = ask(page, film)
+    assert answer.locator(".kicker").inner_text() == "Left out by the request"
+    assert answer.locator(".stop.dropped strong").inner_text() == "Request"
+    assert answer.locator(".verdict-why").inner_text() == "The request excludes it"
+
+
 @pytest.mark.parametrize(
     ("locale", "label", "stop", "why"),
     [
