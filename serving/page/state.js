@@ -3,6 +3,7 @@
 import { recall, remember } from "./storage.js";
 
 const LONGEST = 2000; // of a history, and of films to exclude, in one request
+const AHEAD = 3600; // seconds; the service takes a day
 export const STEP = 12;
 export const NO_FILTERS = { genres: [], not_genres: [], year_from: null, year_to: null, min_ratings: null };
 
@@ -68,12 +69,13 @@ function absent(history, latest, whatIf) {
   return [...new Set([...removed, ...older])].slice(0, LONGEST);
 }
 
-/** Events as the service takes them, oldest first. */
+/** Events as the service takes them, oldest first. It refuses future times, which a clock set wrong may have left. */
 function sent(events) {
+  const latest = Math.floor(Date.now() / 1000) + AHEAD;
   return [...events].reverse().map(({ movie_id, rating, time }) => {
     const event = { movie_id };
     if (rating !== null && rating !== undefined) event.rating = rating;
-    if (time !== null && time !== undefined) event.time = time;
+    if (time !== null && time !== undefined) event.time = Math.min(time, latest);
     return event;
   });
 }

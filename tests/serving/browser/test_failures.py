@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -86,6 +87,13 @@ def test_films_that_the_catalogue_does_not_have_are_said(open_page: Open) -> Non
     page = open_page(before=lambda page: page.add_init_script(f"localStorage.setItem('taste', {json.dumps(taste)})"))
     settled(page)
     assert "1 film of this history is not in the catalogue" in page.locator("#notices").inner_text()
+
+
+def test_ratings_of_a_clock_that_was_set_wrong_do_not_lock_the_page(open_page: Open) -> None:
+    taste = json.dumps([{"movie_id": 5, "title": "Known", "rating": 4, "time": int(time.time()) + 10**8}])
+    page = open_page(before=lambda page: page.add_init_script(f"localStorage.setItem('taste', {json.dumps(taste)})"))
+    settled(page)
+    assert page.get_by_role("alert").count() == 0
 
 
 def test_titles_are_text_and_never_markup(open_page: Open) -> None:
