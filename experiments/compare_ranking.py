@@ -20,10 +20,13 @@ from experiments.funnel import RECALL
 from experiments.measuring import choose_holdout, measure, report_stem
 from experiments.results import RowResult, RunResult
 from experiments.runs import Row, Run
+from experiments.tie_audit import K as TIE_K
+from experiments.tie_audit import TieAudit, audit_ties
 from pipeline.builder import assemble, load_channels
 from pipeline.config import PipelineConfig
 from pipeline.fates import Passage
 from pipeline.history import FrozenHistoryStore
+from pipeline.inference import Pipeline
 from pipeline.provenance import data_of
 from pipeline.samples import RankingData, make_ranking_data
 from pipeline.train_ranker import fit_ranker
@@ -36,6 +39,9 @@ Result = RowResult[RunResult]
 KS = (10, 20, 100)
 HEADLINE, BESIDE = "ndcg@10", "hit_rate@10"
 FOLDER = "rankers"
+RANKERS_NOT_ASKED = (
+    "The rankers order that list and are not kept, so they are not asked again; evaluate_ranking.py asks a trained one."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +53,14 @@ class RankingComparison:
         results: all lines: rankers, the merged list and the best channel, which are not trained here.
         channel: name of the best single channel.
         seeds: of the rankers.
+        ties: the merged list under other orders of tied events.
     """
 
     protocol: EvaluationProtocol
     results: Sequence[Result]
     channel: str
     seeds: tuple[int, ...]
+    ties: TieAudit
 
     @cached_property
     def rows(self) -> list[Result]:
@@ -104,7 +112,8 @@ class RankingComparison:
             "Every ranker orders the same candidates. Intervals are over users, ± is the standard deviation over "
             f"{len(self.seeds)} seeds of the ranker; the channels are those trained under models/."
         )
-        parts = ["# Rankers", self.protocol.line(), self.table(), note, "## Against the best channel"]
+        ties = f"{self.ties.line()} {RANKERS_NOT_ASKED}"
+        parts = ["# Rankers", self.protocol.line(), ties, self.table(), note, "## Against the best channel"]
         return "\n\n".join([*parts, comparisons_table(self.comparisons), ""])
 
 
@@ -203,14 +212,22 @@ class RankerRuns:
     def measure(self, name: str, offer: Candidates) -> Evaluation:
         return measure(name, offer, self.holdout, self.table, KS, self.options.seed)
 
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The stages whose candidates are ranked."""
+        return assemble(
+            self.config.before_ranking(),
+            channels=self.channels,
+            ranker=None,
+            items=self.table.items,
+            histories=FrozenHistoryStore(self.table.interactions, self.table.vocabulary),
+        )
+
     def before_ranking(self) -> tuple[Evaluation, Evaluation]:
         """The merged list, and the best single channel."""
-        histories = FrozenHistoryStore(self.table.interactions, self.table.vocabulary)
-        stages = self.config.before_ranking()
-        pipeline = assemble(stages, channels=self.channels, ranker=None, items=self.table.items, histories=histories)
-        passage = Passage.of(pipeline, self.holdout.queries, stages.merge.k)
+        passage = Passage.of(self.pipeline, self.holdout.queries, self.pipeline.config.merge.k)
         offers = passage.request.offers
-        single = [self.measure(source.name, offers[source.name]) for source in pipeline.sources_for_all]
+        single = [self.measure(source.name, offers[source.name]) for source in self.pipeline.sources_for_all]
         return self.measure(RECALL, passage.merged), leaderboard(single, HEADLINE)[0]
 
 
@@ -268,7 +285,15 @@ def compare_ranking(
         tied_share=merged.tied_share,
         seed=options.seed,
     )
-    comparison = RankingComparison(protocol, results, best.name, tuple(seeds))
+    ties = audit_ties(
+        prepared,
+        split,
+        merged.name,
+        lambda queries: runs.pipeline.run(queries, TIE_K)[0],
+        query_time=query_time,
+        measured=merged.per_query,
+    )
+    comparison = RankingComparison(protocol, results, best.name, tuple(seeds), ties)
     path = workspace.reports / f"{report_stem(f'compare_{name}', split, None, query_time=query_time)}.md"
     write_text(path, comparison.to_markdown())
     return comparison, path

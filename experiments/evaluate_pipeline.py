@@ -91,7 +91,9 @@ def evaluate_pipeline(
             "trace": trace.to_dict(),
         },
         trace=trace,
-        ties=job.audit_ties(measured[-1], lambda given: pipeline.run(given, max(job.ks))[0]),
+        ties=job.audit_ties(
+            measured[-1].name, lambda given: pipeline.run(given, job.audit_length)[0], measured[-1].per_query
+        ),
     )
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from evaluation.evaluate import Comparison
-from evaluation.metrics import metric_name
+from evaluation.metrics import metric_name, per_query_metrics
 from evaluation.plots import plot_intervals, plot_reliability
 from evaluation.report import comparisons_table, keeping, markdown_table, metric_label, without_nan, write_text
 from evaluation.significance import paired_bootstrap
 from evaluation.within_candidates import WEIGHTED, WithinCandidates, measure_within
 from experiments.funnel import RECALL
 from experiments.measuring import EvaluationJob
+from experiments.tie_audit import K, TieAudit
 from pipeline.builder import PIPELINE, assemble, load_trained
 from pipeline.inference import Pipeline
 from pipeline.samples import ranking_samples
@@ -26,13 +27,14 @@ from pipeline.stages import RECALL_RANK
 from ranking import RANKERS
 from ranking.base import BaseRanker
 from ranking.calibration import sigmoid
-from reccore import ConfigError, RankingSamples, RunOptions, Workspace
+from reccore import Candidates, ConfigError, QueryBatch, RankingSamples, RunOptions, Workspace
 from reccore.arrays import FloatArray
 from reccore.workspace import require
 
 RANKING_KS = (10,)
 NOT_OFFERED = -1e9
 """Score of a candidate that a channel did not offer: below all that it did, and tied with the others."""
+WITH_MISSED = ", a positive that recall missed counting as a miss"
 NOTE = (
     "Within the candidates of recall: a positive that recall missed is no row. AUC: over all labelled candidates. "
     "GAUC: mean over queries of the AUC within each, plain and weighted by the number of candidates. GAUC, NDCG and "
@@ -52,6 +54,7 @@ class RankingEvaluation:
         about: data, split, users, and how many positives recall offers.
         offered, positives: positives among the candidates, and all of them.
         report: Markdown file.
+        ties: the best ranker's list under other orders of tied events.
     """
 
     systems: Sequence[WithinCandidates]
@@ -60,6 +63,7 @@ class RankingEvaluation:
     offered: int
     positives: int
     report: Path
+    ties: TieAudit | None
 
     def table(self) -> str:
         """All figures in one Markdown table."""
@@ -85,6 +89,7 @@ class RankingEvaluation:
                 "about": self.about,
                 "offered": self.offered,
                 "positives": self.positives,
+                "tie_audit": None if self.ties is None else self.ties.to_dict(),
                 "systems": [system.to_dict() for system in self.systems],
                 "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             }
@@ -139,13 +144,17 @@ def evaluate_ranking(
     tasks = list(dict.fromkeys(ranker.tasks[0] for ranker in rankers.values()))
     if len(tasks) > 1:
         raise ConfigError(f"rankers of different tasks ({', '.join(tasks)}) have no labels in common; name them apart")
-    samples = ranking_samples(_before_ranking(pipeline), job.holdout, tasks=tasks, source=split, options=options)
-    systems = [_measure_ranker(job, name, ranker, samples) for name, ranker in rankers.items()]
+    before = _before_ranking(pipeline)
+    samples = ranking_samples(before, job.holdout, tasks=tasks, source=split, options=options)
+    scores = {name: _timed_scores(ranker, samples) for name, ranker in rankers.items()}
+    systems = [_measure_ranker(job, name, ranker, samples, *scores[name]) for name, ranker in rankers.items()]
+    best = max(systems, key=lambda system: system.metrics[metric_name("ndcg", job.ks[0])].mean).name
+    ties = _audit_ties(job, best, rankers[best], before, samples.candidates.reordered(scores[best][0]))
     for_all = [source.name for source in pipeline.sources_for_all]
     orders = {RECALL: samples.candidates.place_scores, **_channels(samples, for_all)}
-    systems += [_measure_order(job, name, scores, samples, tasks[0]) for name, scores in orders.items()]
+    systems += [_measure_order(job, name, order, samples, tasks[0]) for name, order in orders.items()]
     offered = int((samples.labels[tasks[0]] == 1.0).sum())
-    return _report(job, systems, len(rankers), samples, offered)
+    return _report(job, systems, len(rankers), samples, offered, ties)
 
 
 def _before_ranking(pipeline: Pipeline) -> Pipeline:
@@ -160,11 +169,34 @@ def _before_ranking(pipeline: Pipeline) -> Pipeline:
     )
 
 
-def _measure_ranker(job: EvaluationJob, name: str, ranker: BaseRanker, samples: RankingSamples) -> WithinCandidates:
-    """Figures of a ranker, with its probabilities and its speed."""
+def _timed_scores(ranker: BaseRanker, samples: RankingSamples) -> tuple[FloatArray, float]:
+    """(B, K) scores, and the seconds that they took."""
     started = perf_counter()
     scores = ranker.score(samples.queries, samples.candidates)
-    seconds = perf_counter() - started
+    return scores, perf_counter() - started
+
+
+def _audit_ties(
+    job: EvaluationJob, name: str, ranker: BaseRanker, before: Pipeline, ranked: Candidates
+) -> TieAudit | None:
+    """The ranker's list under other orders of ties, where other films can be the targets.
+
+    Args:
+        before: the stages that offer the candidates.
+        ranked: the candidates of the holdout in the ranker's order.
+    """
+
+    def answer(queries: QueryBatch) -> Candidates:
+        candidates = before.run(queries, before.config.merge.k)[0]
+        return candidates.reordered(ranker.score(queries, candidates))
+
+    return job.audit_ties(f"{name}{WITH_MISSED}", answer, per_query_metrics(ranked.head(K), job.holdout, (K,)))
+
+
+def _measure_ranker(
+    job: EvaluationJob, name: str, ranker: BaseRanker, samples: RankingSamples, scores: FloatArray, seconds: float
+) -> WithinCandidates:
+    """Figures of a ranker, with its probabilities and its speed."""
     return measure_within(
         name,
         scores,
@@ -194,7 +226,12 @@ def _channels(samples: RankingSamples, channels: Sequence[str]) -> dict[str, Flo
 
 
 def _report(
-    job: EvaluationJob, systems: Sequence[WithinCandidates], n_rankers: int, samples: RankingSamples, offered: int
+    job: EvaluationJob,
+    systems: Sequence[WithinCandidates],
+    n_rankers: int,
+    samples: RankingSamples,
+    offered: int,
+    ties: TieAudit | None,
 ) -> RankingEvaluation:
     """Compare, draw and write."""
     by = metric_name("ndcg", job.ks[0])
@@ -209,11 +246,12 @@ def _report(
     )
     path = job.workspace.reports / f"{job.stem}.md"
     comparisons = [_compare(a, b, metric, job.seed) for a, b, metric in pairs]
-    result = RankingEvaluation(systems, comparisons, about, offered, positives, path)
+    result = RankingEvaluation(systems, comparisons, about, offered, positives, path, ties)
     calibration = result.calibration()
     parts = [
         "# Rankers within the candidates of recall",
         about,
+        *([ties.line()] if ties else []),
         result.table(),
         NOTE,
         *(["## Calibration", calibration] if calibration else []),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ def evaluate_recall(
     merge_again = merging if best == MERGED else None
 
     def answer(queries: QueryBatch) -> Candidates:
-        return _offers(job, needed, merge_again, include_seen, queries)[best]
+        long_enough = replace(job, ks=(job.audit_length,))
+        return _offers(long_enough, needed, merge_again, include_seen, queries)[best]
 
     return job.report(
         "Recall channels",
@@ -122,7 +124,7 @@ def evaluate_recall(
         draw=lambda: _figures(workspace.reports, job.stem, evaluations, findings, min(job.ks)),
         facts=facts,
         seen_filtered=not include_seen,
-        ties=job.audit_ties(ours, answer),
+        ties=job.audit_ties(ours.name, answer, ours.per_query),
     )
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.metrics import per_query_metrics
 from evaluation.report import EvaluationProtocol, without_nan, write_text
 from evaluation.rerank_plot import plot_curves
 from evaluation.significance import Interval
 from experiments.measuring import EvaluationJob
 from experiments.rerank_curve import (
+    BEFORE,
     FAMILIES,
     GENRES,
     NDCG,
@@ -24,11 +26,12 @@ from experiments.rerank_curve import (
     curve_table,
     measure_curves,
 )
+from experiments.tie_audit import TieAudit
 from pipeline.builder import PIPELINE, load
 from pipeline.fates import Passage
 from pipeline.inference import Pipeline
 from recall.embedding import EmbeddingRecall
-from reccore import ConfigError, ItemTable, Vocabulary, Workspace
+from reccore import Candidates, ConfigError, ItemTable, QueryBatch, Vocabulary, Workspace
 from reccore.arrays import FloatArray
 from rerank import RERANKERS
 from rerank.base import BaseReranker
@@ -55,6 +58,7 @@ class RerankResult:
         protocol: line of the test figures.
         sentence: the choice in words.
         report: Markdown file; ``rerank.json`` and ``rerank.png`` lie beside it.
+        ties: the chosen setting on test under other orders of tied events; without a choice the order before.
     """
 
     valid: Sequence[CurvePoint]
@@ -64,6 +68,7 @@ class RerankResult:
     protocol: str
     sentence: str
     report: Path
+    ties: TieAudit | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -71,6 +76,7 @@ class RerankResult:
             "protocol": self.protocol,
             "chosen": None if self.chosen is None else self.chosen.to_dict(),
             "at_test": None if self.at_test is None else self.at_test.to_dict(),
+            "tie_audit": None if self.ties is None else self.ties.to_dict(),
             "valid": [point.to_dict() for point in self.valid],
             "test": [point.to_dict() for point in self.test],
         }
@@ -103,12 +109,14 @@ def evaluate_rerank(
     channel, vectors = item_vectors(pipeline)
     rerankers = fit_families(only, pool, pipeline.items, channel, vectors, pipeline.vocabulary)
     curves, protocols = {}, {}
-    for split in ("valid", "test"):
+    for split in ("valid", "test"):  # the last one is audited
         job = _open(workspace, pipeline, split, seed)
         passage = Passage.of(pipeline, job.holdout.queries, K)
         given = CurveData(passage.before_selection, job.holdout, job.data, vectors, seed)
         curves[split], protocols[split] = measure_curves(given, rerankers, trade_offs), _protocol(job)
     chosen = choose(curves["valid"], min_gain)
+    reranker = None if chosen is None else rerankers[chosen.family].with_trade_off(chosen.trade_off)
+    ties = _audit_ties(job, pipeline, BEFORE if chosen is None else chosen.label, reranker, given.candidates)
     at_test = None if chosen is None else next(p for p in curves["test"] if p.label == chosen.label)
     report = workspace.reports / f"{STEM}.md"
     result = RerankResult(
@@ -119,9 +127,28 @@ def evaluate_rerank(
         protocols["test"],
         _sentence(chosen, at_test, min_gain),
         report,
+        ties,
     )
     _write(result, protocols["valid"], NOTE.format(pool=pool, channel=channel))
     return result
+
+
+def _audit_ties(
+    job: EvaluationJob, pipeline: Pipeline, system: str, reranker: BaseReranker | None, candidates: Candidates
+) -> TieAudit | None:
+    """A reranker's list, or without one the list before reranking, under other orders of ties.
+
+    Args:
+        candidates: of the holdout, before reranking.
+    """
+
+    def shown(queries: QueryBatch, before: Candidates) -> Candidates:
+        return before.head(K) if reranker is None else reranker.rerank(queries, before, K)
+
+    measured = per_query_metrics(shown(job.holdout.queries, candidates), job.holdout, (K,))
+    return job.audit_ties(
+        system, lambda queries: shown(queries, Passage.of(pipeline, queries, K).before_selection), measured
+    )
 
 
 def fit_families(
@@ -214,6 +241,7 @@ def _write(result: RerankResult, valid_protocol: str, note: str) -> None:
     sections = [
         "# What reranking costs and gains",
         result.protocol,
+        *([result.ties.line()] if result.ties else []),
         note,
         result.sentence,
         f"![NDCG@10 against other properties of the list]({STEM}.png)",

@@ -16,8 +16,8 @@ from dataprep.readers.own import EventFile
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, RunningEvaluation, compare, evaluate_candidates
 from evaluation.metrics import check_ks, metric_name
 from evaluation.report import EvaluationProtocol, Report, keeping
+from experiments.tie_audit import HIT_RATE, NDCG, TieAudit, audit_ties, queries_of
 from experiments.tie_audit import K as AUDITED_AT
-from experiments.tie_audit import TieAudit, audit_ties
 from pipeline.builder import load_channels
 from pipeline.provenance import data_of
 from pipeline.trace import Trace
@@ -33,6 +33,7 @@ from reccore import (
     TrainingData,
     Workspace,
 )
+from reccore.arrays import FloatArray, IntArray
 from reccore.bundle import MANIFEST, read_manifest
 from reccore.progress import progress
 
@@ -85,6 +86,7 @@ class EvaluationJob:
         query_time: whether queries carry the time of the event to predict.
         ks: list lengths.
         seed: of the bootstrap.
+        users: whose queries ``holdout`` has; None = all users of the split.
     """
 
     workspace: Workspace
@@ -98,6 +100,7 @@ class EvaluationJob:
     query_time: bool
     ks: tuple[int, ...]
     seed: int
+    users: IntArray | None = None
 
     @classmethod
     def open(
@@ -137,6 +140,10 @@ class EvaluationJob:
         part = None if test_file is not None else split
         return cls(workspace, prepared, data, holdout, label, part, stem, readers, query_time, ks, seed)
 
+    def of_users(self, users: IntArray) -> Self:
+        """The same evaluation on the queries of some users alone."""
+        return replace(self, holdout=queries_of(self.holdout, users), users=users)
+
     @property
     def by(self) -> str:
         """Metric to order and compare systems by: NDCG@10, or at the smallest K if 10 is not measured."""
@@ -170,12 +177,33 @@ class EvaluationJob:
         """Is ``a`` better than ``b``? By ``metric``, or by ``by``."""
         return compare(a, b, metric or self.by, seed=self.seed)
 
-    def audit_ties(self, system: Evaluation, answer: Callable[[QueryBatch], Candidates]) -> TieAudit | None:
-        """Figures of a system under other orders of ties; None for a held-out file, whose targets have no order."""
+    @property
+    def audit_length(self) -> int:
+        """Length of the lists to give ``audit_ties``: that of the measured lists, but never less than it measures."""
+        return max(AUDITED_AT, *self.ks)
+
+    def audit_ties(
+        self, system: str, answer: Callable[[QueryBatch], Candidates], per_query: Mapping[str, FloatArray]
+    ) -> TieAudit | None:
+        """Figures of a system under other orders of ties; None for a held-out file, whose targets have no order.
+
+        Args:
+            system: its name.
+            answer: what it offers, lists of ``audit_length``.
+            per_query: its metrics of every query of the holdout, at 10 if they were measured at 10.
+        """
         if self.part is None:
             return None
-        measured = system.per_query if AUDITED_AT in self.ks else None
-        return audit_ties(self.prepared, self.part, system.name, answer, query_time=self.query_time, measured=measured)
+        measured = per_query if {NDCG, HIT_RATE} <= per_query.keys() else None
+        return audit_ties(
+            self.prepared,
+            self.part,
+            system,
+            answer,
+            query_time=self.query_time,
+            measured=measured,
+            users=self.users,
+        )
 
     def report(
         self,

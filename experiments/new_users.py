@@ -36,12 +36,14 @@ class NewUsers:
         prepared: the data set without their events; vocabulary and catalogue do not change.
         holdouts: N → one query of the first N events for every user with a target after the greatest N.
         about: data, users and targets in one line.
+        split_ties: N → share of the users with a query whose event N has the time of the next one; None = no times.
     """
 
     users: IntArray
     prepared: Prepared
     holdouts: Mapping[int, Holdout]
     about: str
+    split_ties: Mapping[int, float] | None
 
     @classmethod
     def draw(
@@ -67,6 +69,7 @@ class NewUsers:
             prepared=without_users(prepared, users),
             holdouts={n: holdout.select(np.flatnonzero(some)) for n, holdout in holdouts.items()},
             about=" · ".join(about),
+            split_ties=None if events.timestamp is None else split_ties(events, users[some], sorted(set(lengths))),
         )
 
 
@@ -115,7 +118,7 @@ def evaluate_new_users(
                 name, refitted.retrieve(holdout.queries, K), holdout, data, (K,), options.seed
             )
     report = workspace.reports / f"{STEM}.md"
-    result = NewUsersResult(given.about, tuple(given.holdouts), evaluations, options.seed, report)
+    result = NewUsersResult(given.about, given.split_ties, tuple(given.holdouts), evaluations, options.seed, report)
     result.write()
     return result
 
@@ -139,6 +142,14 @@ def new_users(events: Interactions, longest: int, split: str, options: RunOption
             "needed"
         )
     return np.sort(part)
+
+
+def split_ties(events: Interactions, users: IntArray, lengths: Sequence[int]) -> dict[int, float]:
+    """N → share of the users whose event N has the time of the next one; they have more than N events, with times."""
+    times = events.timestamp
+    assert times is not None
+    last = {n: events.user_offsets[users] + n - 1 for n in lengths}
+    return {n: float((times[at] == times[at + 1]).mean()) for n, at in last.items()}
 
 
 def first_events(events: Interactions, users: IntArray, n: int, min_rating: float | None) -> Holdout:

@@ -78,6 +78,8 @@ def evaluate_new_users_pipeline(
             name: measure(name, offer, holdout, data, (K,), options.seed) for name, offer in offers.items()
         }
     report = workspace.reports / f"{STEM}.md"
-    result = NewUsersResult(given.about, tuple(given.holdouts), evaluations, options.seed, report, chain)
+    result = NewUsersResult(
+        given.about, given.split_ties, tuple(given.holdouts), evaluations, options.seed, report, chain
+    )
     result.write()
     return result

@@ -12,6 +12,7 @@ from evaluation.evaluate import Comparison, Evaluation, compare, leaderboard
 from evaluation.plots import plot_curves
 from evaluation.report import comparisons_table, keeping, markdown_table, metric_label, without_nan, write_text
 from evaluation.significance import LEVEL
+from experiments.tie_audit import NO_TIES
 
 K = 10
 METRIC = f"ndcg@{K}"
@@ -24,6 +25,7 @@ class NewUsersResult:
 
     Attributes:
         about: data, users, targets in one line.
+        split_ties: N → share of the users whose event N has the time of the next one; None = data without times.
         lengths: N, ascending.
         evaluations: N → evaluation of every list, on the same users.
         seed: of the bootstrap.
@@ -32,6 +34,7 @@ class NewUsersResult:
     """
 
     about: str
+    split_ties: Mapping[int, float] | None
     lengths: tuple[int, ...]
     evaluations: Mapping[int, Mapping[str, Evaluation]]
     seed: int
@@ -72,13 +75,23 @@ class NewUsersResult:
         """Differences by N."""
         return comparisons_table([comparison for n in self.lengths for comparison in self.comparisons(n)])
 
+    def ties(self) -> str:
+        """What the order of events with equal times decides here, in one line."""
+        if self.split_ties is None:
+            return NO_TIES
+        shares = ", ".join(f"{share:.1%} of the users at N = {n}" for n, share in self.split_ties.items())
+        return (
+            "Order of ties: not audited, since every later event is a target. The order decides only which events of "
+            f"one time are among the first N; such events lie on both sides of N for {shares}."
+        )
+
     def to_markdown(self) -> str:
         """The report for people."""
         note = (
             f"Means over users with {LEVEL:.0%} bootstrap intervals. Every user has one query for each N: the first N "
             "events are the history, which is not offered again."
         )
-        lines = ["# New users", "", self.about, "", self.table(), "", note, ""]
+        lines = ["# New users", "", self.about, "", self.ties(), "", self.table(), "", note, ""]
         if len(self.names) > 1:
             against = "popularity and the best channel of each N" if self.chain else "popularity"
             lines += [f"## Against {against}", "", self.differences(), ""]
@@ -94,7 +107,14 @@ class NewUsersResult:
             }
             for n in self.lengths
         ]
-        plain: dict[str, Any] = without_nan({"about": self.about, "seed": self.seed, "new_users": by_length})
+        plain: dict[str, Any] = without_nan(
+            {
+                "about": self.about,
+                "seed": self.seed,
+                "split_ties": None if self.split_ties is None else {str(n): s for n, s in self.split_ties.items()},
+                "new_users": by_length,
+            }
+        )
         return plain
 
     def write(self) -> None:

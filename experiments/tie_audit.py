@@ -22,6 +22,7 @@ from reccore.arrays import BoolArray, FloatArray, IntArray, row_of_each, sorted_
 
 K = 10
 QUERIES_AT_ONCE = 8192
+NO_TIES = "Order of ties: no times, no ties."
 HIT_RATE, NDCG = f"hit_rate@{K}", f"ndcg@{K}"
 Order = Literal["file", "hash", "id"]
 ORDERS: tuple[Order, ...] = ("file", "hash", "id")
@@ -60,7 +61,7 @@ class TieAudit:
     def line(self) -> str:
         """One line for reports."""
         if not self.orders:
-            return "Order of ties: no times, no ties."
+            return NO_TIES
         parts = []
         for figures in self.orders:
             note = "reported"
@@ -82,6 +83,7 @@ def audit_ties(
     *,
     query_time: bool = False,
     measured: Mapping[str, FloatArray] | None = None,
+    users: IntArray | None = None,
 ) -> TieAudit:
     """Measure a system under the reported order of ties and under the others; under these only users with ties.
 
@@ -94,13 +96,14 @@ def audit_ties(
         answer: what it offers, at least 10 items per query where it has them.
         query_time: whether queries carry the time of the event to predict.
         measured: NDCG@10 and HitRate@10 of every query under the reported order; None = not measured yet.
+        users: whose queries are measured; None = all users'.
     """
     events = prepared.split.interactions
     if events.timestamp is None:
         return TieAudit(system, ())
     reported: Order = "hash" if prepared.source["tie_order"] == "hash" else "file"
     others = [order for order in ORDERS if order not in (reported, "file")]
-    as_split = _holdout(prepared.split, split, query_time)
+    as_split = _holdout(prepared.split, split, query_time, users)
     targets = _pairs(as_split, events.n_items)
     learnt = prepared.split.fit()
     fit_pairs = learnt.user_idx * events.n_items + learnt.item_idx
@@ -112,11 +115,11 @@ def audit_ties(
             as_reported = metrics
         else:
             sorted_events = with_order(events, prepared.vocabulary, order)
-            holdout = _holdout(replace(prepared.split, interactions=sorted_events), split, query_time)
-            users = _users_of_changes(events, sorted_events)
-            same = ~np.isin(as_split.queries.user_idx, users)
+            holdout = _holdout(replace(prepared.split, interactions=sorted_events), split, query_time, users)
+            changed = _users_of_changes(events, sorted_events)
+            same = ~np.isin(as_split.queries.user_idx, changed)
             kept = {name: as_reported[name][same] for name in (NDCG, HIT_RATE)}
-            metrics = _where_changed(kept, answer, holdout, np.isin(holdout.queries.user_idx, users))
+            metrics = _where_changed(kept, answer, holdout, np.isin(holdout.queries.user_idx, changed))
         pairs = _pairs(holdout, events.n_items)
         found.append(
             OrderFigures(
@@ -182,8 +185,14 @@ def with_order(events: Interactions, vocabulary: Vocabulary, order: Order) -> In
     )
 
 
-def _holdout(split: Split, part: str, query_time: bool) -> Holdout:
-    return (split.test if part == "test" else split.valid)(query_time=query_time)
+def queries_of(holdout: Holdout, users: IntArray) -> Holdout:
+    """The queries of some users alone, in their order."""
+    return holdout.select(np.flatnonzero(np.isin(holdout.queries.user_idx, users)))
+
+
+def _holdout(split: Split, part: str, query_time: bool, users: IntArray | None) -> Holdout:
+    holdout = (split.test if part == "test" else split.valid)(query_time=query_time)
+    return holdout if users is None else queries_of(holdout, users)
 
 
 def _pairs(holdout: Holdout, n_items: int) -> IntArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from evaluation.report import UnwrittenReport, metric_label, write_text
 from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
 from experiments.merge_search import MergeObjective, MergeWeights, search
 from recall.merge import MergeConfig, merge
-from reccore import Candidates, ConfigError, Exclusions, Holdout, Workspace
+from reccore import Candidates, ConfigError, Exclusions, Holdout, QueryBatch, Workspace
 from reccore.arrays import IntArray
 from reccore.candidates import concatenate
 
@@ -96,8 +96,9 @@ def tune_merge(
         seed=seed,
     )
     rng = np.random.default_rng(seed)
-    if len(job.holdout) > max_users:
-        job = replace(job, holdout=job.holdout.select(np.sort(rng.permutation(len(job.holdout))[:max_users])))
+    users = np.unique(job.holdout.queries.user_idx)
+    if len(users) > max_users:
+        job = job.of_users(users[rng.permutation(len(users))[:max_users]])
     queries = job.holdout.queries
     exclude = Exclusions.of_history(queries)
     offers = {name: channel.retrieve(queries, per_channel, exclude=exclude) for name, channel in channels.items()}
@@ -112,7 +113,14 @@ def tune_merge(
     evaluations = leaderboard((job.measure(name, offer) for name, offer in {**offers, **lists}.items()), job.by)
     comparisons = _comparisons(job, evaluations, tuple(offers), metrics)
     text = verdict(comparisons, metrics)
+    tuned = next(evaluation for evaluation in evaluations if evaluation.name == TUNED)
     files = workspace.reports / "merge_recall.toml", workspace.reports / "merge_pipeline.toml"
+
+    def answer(given: QueryBatch) -> Candidates:
+        found = {
+            name: channel.retrieve(given, max(per_channel, job.audit_length)) for name, channel in channels.items()
+        }
+        return merge(best, found, job.audit_length, fill=fill)
 
     def write_toml() -> Sequence[tuple[str, str]]:
         _write_toml(*files, best, tuple(offers), fill, per_channel, text)
@@ -126,6 +134,7 @@ def tune_merge(
             sections=[("Tuned weights", f"{text}\n\n```toml\n{_toml(best, 'merge')}```")],
             draw=write_toml,
             facts={"config": best.model_dump(mode="json"), "verdict": text},
+            ties=job.audit_ties(tuned.name, answer, tuned.per_query),
         )
     except UnwrittenReport as error:
         raise UnwrittenReport(str(error), MergeTuning(best, error.result, *files)) from error
