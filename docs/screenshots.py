@@ -1,7 +1,7 @@
 """Pictures of the page for the README, taken in Chromium from a running service (make serve).
 
     python docs/screenshots.py
-    python docs/screenshots.py --address http://127.0.0.1:8000 --user 7 --to docs
+    python docs/screenshots.py --address http://127.0.0.1:8000 --user 1 --to docs
 
 It writes page.png and page_dark.png: the list of one user with its reasons, in light and in dark. Posters of the
 service are left out in favour of drawn ones, since pictures of TMDb may not be passed on.
@@ -24,7 +24,7 @@ COLOURS = 256
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--address", default="http://127.0.0.1:8000", help="of the running service")
-    parser.add_argument("--user", default="1", help="whose list is shown")
+    parser.add_argument("--user", default="7", help="whose list is shown")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent, help="folder of the pictures")
     options = parser.parse_args(argv)
     executable = chromium()

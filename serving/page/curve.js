@@ -7,6 +7,7 @@ const WIDTH = 190;
 const HEIGHT = 84;
 const LEFT = 8;
 const TOP = 10;
+const LEAST = 0.2; // of an axis: what is nearly equal must not look far apart
 
 /** The curve over all settings, with the current one marked. `points` may be null while they are computed. */
 export function curve(points, diversity) {
@@ -55,9 +56,10 @@ export function nearest(points, diversity) {
   );
 }
 
-/** A linear scale from the values' range to pixels; the middle where all values are equal. */
+/** A linear scale from the values' range, or from `LEAST` around it, to pixels. */
 function scale(values, from, to) {
   const low = Math.min(...values);
   const high = Math.max(...values);
-  return (value) => (high === low ? (from + to) / 2 : from + ((value - low) / (high - low)) * (to - from));
+  const span = Math.max(high - low, LEAST);
+  return (value) => from + ((value - (low + high) / 2) / span + 0.5) * (to - from);
 }
