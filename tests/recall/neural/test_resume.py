@@ -210,6 +210,7 @@ from pathlib import Path
 from reccore import RunOptions
 from tests.helpers import checkerboard
 from tests.recall.neural.test_resume import LEARNED, fitted, last_events
+from training import Trainer
 
 out, folder, slow = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 step = Trainer._step
