@@ -31,6 +31,8 @@ from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
 
 MODELS = ("lr", "fm", "deepfm", "dcnv2", "autoint", "din")
 BASELINES = ("lr", "fm")
+PAIRWISE = ("lambdamart", "ensemble")
+"""Models that compare the candidates of a query, or have a member that does by default."""
 POSITIVE_FROM = 4.0
 HELD_OUT = 10
 HISTORY = 50
@@ -342,9 +344,16 @@ def compare_ctr(
         options: device, threads, progress; its seed is that of the bootstrap.
 
     Raises:
-        ConfigError: an unknown model, an option that no model has, or data without ratings.
+        ConfigError: an unknown model, one that learns from pairs of candidates, an option that no model has, or data
+            without ratings.
         NotReadyError: no prepared data.
     """
+    unfit = [model for model in models if model in PAIRWISE]
+    if unfit:
+        raise ConfigError(
+            f"{', '.join(unfit)} cannot learn here: a row is one film alone, and it compares the films of one query; "
+            "leave it out"
+        )
     configs = [RANKERS[model].Config.model_fields for model in models]
     for name in settings or ():
         if not any(name in fields for fields in configs):

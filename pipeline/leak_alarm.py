@@ -58,8 +58,12 @@ class LeakFigures:
 
     @property
     def leaks(self) -> bool:
-        """Whether AUC falls by more than ``ALARM_GAP``: certainly, or while NDCG falls below recall's."""
-        certain = self.fall.low > ALARM_GAP and self.users >= ENOUGH_USERS
+        """Whether AUC falls by more than ``ALARM_GAP``: certainly, or while NDCG falls below recall's.
+
+        A ranker that is clearly better than recall in use has learnt more than its labels: events that drift in time
+        make AUC fall too, the merged order's as well.
+        """
+        certain = self.fall.low > ALARM_GAP and self.users >= ENOUGH_USERS and self.change.low <= 0.0
         return certain or (self.fall.mean > ALARM_GAP and self.change.high < 0.0)
 
     def __str__(self) -> str:

@@ -142,8 +142,9 @@ def _samples_of(
             kept.append(chunk[found])
             missed.append(not_offered[found])
             advance(len(chunk))
-    share = 1.0 - n_missed / max(n_targets, 1)
-    logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", source, len(rows), share)
+    if n_targets:
+        share = 1.0 - n_missed / n_targets
+        logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", source, len(rows), share)
     kept_rows = np.concatenate(kept)
     in_order = np.array_equal(kept_rows, np.arange(len(holdout)))
     queries = holdout.queries if in_order else holdout.queries.select(kept_rows)

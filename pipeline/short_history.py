@@ -110,8 +110,8 @@ class Choice:
         best = max(facts["orders"], key=lambda name: facts["orders"][name])
         return (
             f"short histories, below {self.rule.below} events: {shares(self.rule.weights)}; without events: "
-            f"{shares(self.rule.without_history or self.rule.weights)}. NDCG@{K} on {facts['users']:,} users kept out: "
-            f"{facts['ndcg']:.4f}, of the best single order, {best}, {facts['orders'][best]:.4f}"
+            f"{shares(self.rule.without_history or self.rule.weights)}. NDCG@{K} on the {facts['users']:,} users it "
+            f"was chosen on: {facts['ndcg']:.4f}, of the best single order, {best}, {facts['orders'][best]:.4f}"
         )
 
 

@@ -315,10 +315,13 @@ class RankerScorer(Scorer):
         return self.blend.concerned(known_events(request, self.ranker))
 
     def score(self, request: Request, candidates: Candidates) -> FloatArray:
-        score = self.ranker.score(request.queries, candidates)
+        return self.served(self.ranker.score(request.queries, candidates), request, candidates)
+
+    def served(self, own: FloatArray, request: Request, candidates: Candidates) -> FloatArray:
+        """(B, K) what the candidates are ordered by, from the ranker's own scores (B, K)."""
         if self.blend is None:
-            return score
-        return self.blend.apply(score, request.queries, candidates, known_events(request, self.ranker))
+            return own
+        return self.blend.apply(own, request.queries, candidates, known_events(request, self.ranker))
 
 
 class RerankSelector(Selector):

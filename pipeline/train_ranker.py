@@ -13,17 +13,29 @@ from dataprep.protocols import parse_protocol
 from pipeline.builder import PIPELINE, assemble, channels_of, open_channels, save
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
+from pipeline.inference import Pipeline
 from pipeline.leak_alarm import check_for_leak
 from pipeline.model_files import check_ranks, model_folder, with_training_files
 from pipeline.provenance import data_of
 from pipeline.samples import RankingData, check_tasks, make_ranking_data
 from pipeline.short_history import choose_rule
+from pipeline.stages import RankerScorer, Request
 from pipeline.validation import summary, validation_sample
 from pipeline.window_refits import stored_refits
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from ranking.base import BaseRanker
-from reccore import Bundle, ConfigError, DataError, RankingSamples, RunOptions, Vocabulary, Workspace
-from reccore.arrays import BoolArray, IntArray
+from reccore import (
+    Bundle,
+    Candidates,
+    ConfigError,
+    DataError,
+    Exclusions,
+    RankingSamples,
+    RunOptions,
+    Vocabulary,
+    Workspace,
+)
+from reccore.arrays import BoolArray, FloatArray, IntArray
 from reccore.bundle import check_writable, read_manifest
 from training.checkpointing import drop_checkpoint
 from training.ranks import is_main, main_first, of_rank
@@ -109,18 +121,6 @@ def train_ranker(
         config = config.with_short_history(choice.rule)
         logger.info("{}", choice)
     seconds = perf_counter() - started
-    metrics = None
-    if len(valid):
-        scores = ranker.score(data.valid.queries, data.valid.candidates)
-        known = stop.select(np.flatnonzero(stop.queries.user_idx >= 0))  # validation has no new users
-        if len(known):
-            check_for_leak(ranker, known, data.valid, scores, valid, seed=options.seed)
-        ranked = data.valid.candidates.reordered(scores)
-        metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
-    facts = {"data": prepared.provenance, "metrics": metrics, "query_time": query_time}
-    drawn = {"max_queries": max_queries, "short_histories": short_histories, "found_only": found_only}
-    ranker.save(path, seed=options.seed, samples=drawn, **facts)
-    drop_checkpoint(workspace.checkpoint(name))
     pipeline = assemble(
         config,
         channels=channels,
@@ -129,6 +129,18 @@ def train_ranker(
         histories=FrozenHistoryStore(prepared.split.interactions, prepared.vocabulary),
         reranker=reranker,
     )
+    metrics = None
+    if len(valid):
+        scores = ranker.score(data.valid.queries, data.valid.candidates)
+        known = stop.select(np.flatnonzero(stop.queries.user_idx >= 0))  # validation has no new users
+        if len(known):
+            check_for_leak(ranker, known, data.valid, scores, valid, seed=options.seed)
+        ranked = _as_served(pipeline, data.valid, scores)
+        metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
+    facts = {"data": prepared.provenance, "metrics": metrics, "query_time": query_time}
+    drawn = {"max_queries": max_queries, "short_histories": short_histories, "found_only": found_only}
+    ranker.save(path, seed=options.seed, samples=drawn, **facts)
+    drop_checkpoint(workspace.checkpoint(name))
     parts[name] = Bundle.open(path)
     chosen = None if choice is None else choice.facts
     return {
@@ -145,6 +157,13 @@ def train_ranker(
         "training": (read_manifest(path) or {}).get("training"),
         "validation": metrics,
     }
+
+
+def _as_served(pipeline: Pipeline, samples: RankingSamples, scores: FloatArray) -> Candidates:
+    """The candidates in the pipeline's order: by the ranker's scores, or by the rule where histories are short."""
+    scorer = next(stage for stage in pipeline.stages if isinstance(stage, RankerScorer))
+    request = Request(samples.queries, samples.candidates.k, Exclusions.of_history(samples.queries))
+    return samples.candidates.reordered(scorer.served(scores, request, samples.candidates))
 
 
 def fit_ranker(

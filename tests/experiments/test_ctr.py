@@ -126,6 +126,8 @@ def test_wrong_use_is_named(board: Prepared, tmp_path: Path) -> None:
     board.save(space.prepared)
     with pytest.raises(ConfigError, match="unknown ranking 'nfm'"):
         compare_ctr(space, models=("nfm",), options=QUIET)
+    with pytest.raises(ConfigError, match="lambdamart cannot learn here: a row is one film alone"):
+        compare_ctr(space, models=("lr", "lambdamart"), options=QUIET)
     with pytest.raises(ConfigError, match="'hiden' is an option of none of deepfm"):
         compare_ctr(space, models=("deepfm",), settings={"hiden": [3]}, options=QUIET)
     plain = replace(board, split=replace(board.split, interactions=replace(board.split.interactions, rating=None)))

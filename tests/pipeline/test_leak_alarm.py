@@ -89,7 +89,8 @@ def test_a_high_auc_alone_is_no_alarm() -> None:
 @pytest.mark.parametrize(
     ("users", "fall", "change", "leaks"),
     [
-        (100, (0.09, 0.06, 0.12), (0.01, 0.00, 0.02), True),  # certainly far: whatever NDCG does
+        (100, (0.09, 0.06, 0.12), (0.01, 0.00, 0.02), True),  # certainly far, and NDCG does not clearly rise
+        (100, (0.09, 0.06, 0.12), (0.02, 0.01, 0.03), False),  # events drift, and the ranker helps all the same
         (12, (0.32, 0.16, 0.46), (0.0, 0.0, 0.0), False),  # of a few users an interval proves nothing
         (100, (0.09, 0.03, 0.15), (0.01, 0.00, 0.02), False),  # perhaps chance, and NDCG does not fall
         (100, (0.09, 0.03, 0.15), (-0.02, -0.03, -0.01), True),  # perhaps chance, but NDCG falls

@@ -18,6 +18,7 @@ from pipeline.short_history import Choice, Judged, choose_rule
 from pipeline.stage_configs import ShortHistory
 from pipeline.stages import RankerScorer
 from pipeline.train_ranker import train_ranker
+from pipeline.validation import summary
 from ranking.base import BaseRanker
 from reccore import Candidates, Holdout, QueryBatch, RankingSamples, Workspace
 from reccore.arrays import FloatArray, offsets_from_lengths
@@ -253,6 +254,17 @@ def test_a_rule_that_is_given_or_off_is_not_chosen(own: Workspace) -> None:
         manifest = read_manifest(own.model(NAME)) or {}
         assert manifest["short_history"] is None
     assert any(isinstance(stage, RankerScorer) and stage.blend is not None for stage in pipeline.stages)
+
+
+def test_the_figures_of_validation_are_those_of_the_order_that_is_served(own: Workspace, prepared: Prepared) -> None:
+    rule = {"below": 1000, "weights": {"mf": 1.0}}
+    settings = {**PIPELINE, "rerank": None}
+    served = train_ranker(own, "deepfm", RANKER, {**settings, "short_history": rule}, options=QUIET)["validation"]
+    valid = prepared.split.valid()
+    answer, _ = load(own.model(NAME)).run(valid.queries, 100)
+    assert served["ranking"] == pytest.approx(summary(answer, valid))
+    alone = train_ranker(own, "deepfm", RANKER, {**settings, "short_history": None}, options=QUIET)["validation"]
+    assert served["ranking"] != alone["ranking"]
 
 
 def test_too_few_users_leave_the_ranker_alone(own: Workspace) -> None:
