@@ -14,6 +14,7 @@ import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared
+from dataprep.protocols import GlobalTime
 from pipeline.builder import assemble
 from pipeline.candidate_buffer import CandidateBuffer
 from pipeline.config import PipelineConfig
@@ -211,6 +212,11 @@ def make_ranking_data(
         options: seed, progress.
     """
     query_time = any(channel.query_time for channel in channels.values())
+    if prepared.split.protocol.startswith(GlobalTime().name):
+        logger.warning(
+            "the label window is cut from each user's own history, so that in training other users' later events count "
+            "for the channels and for statistics of items; under global_time they do not in use (see docs/ranking.md)"
+        )
     window = label_window(
         prepared,
         max_queries=max_queries,

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loguru import logger
 
 from dataprep.events import write_events
 from dataprep.prepare import Prepared, prepare_file
@@ -237,6 +238,23 @@ def test_a_leak_would_show(trained: Workspace, prepared: Prepared, tmp_path: Pat
         prepared, stored_refits(space, QUIET), channels, config, valid, tasks=["click"], max_queries=None, options=QUIET
     )
     assert leaking.train.missed.sum() < honest.train.missed.sum() - 20
+
+
+def test_a_window_of_other_dates_than_in_use_is_said(trained: Workspace, prepared: Prepared, tmp_path: Path) -> None:
+    space = small.copy_of(trained.root, tmp_path)
+    channels = load_channels(space, CONFIG.channels)
+    said: dict[str, list[str]] = {}
+    for protocol in ("leave_one_out", "global_time:77"):
+        dated = replace(prepared, split=replace(prepared.split, protocol=protocol))
+        lines = said.setdefault(protocol, [])
+        sink = logger.add(lambda message, lines=lines: lines.append(str(message)), level="WARNING")
+        make_ranking_data(
+            dated, stored_refits(space, QUIET), channels, CONFIG, prepared.split.valid(), tasks=["click"],
+            max_queries=5, options=QUIET,
+        )  # fmt: skip
+        logger.remove(sink)
+    assert said["leave_one_out"] == []
+    assert "the label window is cut from each user's own history" in said["global_time:77"][0]
 
 
 def test_samples_hold_no_inserted_positive(data: samples.RankingData, prepared: Prepared) -> None:
