@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_e
 from experiments.merge_findings import MergeFindings, merge_text, overlap_length
 from pipeline.blend import MERGED
 from recall.base import BaseRecall
-from recall.merge import MergeConfig, RRFConfig, merge
+from recall.merge import MergeConfig, RRFConfig, fill_of, merge
 from recall.similarity import ItemSimilarityRecall
 from reccore import Candidates, ConfigError, Exclusions, QueryBatch, Workspace
 from reccore.arrays import BoolArray
@@ -91,12 +91,8 @@ def evaluate_recall(
     plain = [evaluation for evaluation in evaluations if not evaluation.name.endswith(LAST_FILM)]
     findings = None if merging is None else MergeFindings.of(job, plain, found)
     if findings is not None and merging is not None:
-        sections.append(
-            (
-                "What is merged",
-                f"{merge_text(MERGED, merging, tuple(channels), _fill_of(channels))} {NOT_THE_PIPELINES}",
-            )
-        )
+        text = merge_text(MERGED, merging, tuple(channels), fill_of(channels))
+        sections.append(("What is merged", f"{text} {NOT_THE_PIPELINES}"))
         sections.append(("What merging adds", findings.markdown()))
         facts["merging"] = findings.to_dict()
     if job.prepared.split.protocol == LastThree().name:
@@ -183,17 +179,12 @@ def _offers(
     exclude = Exclusions.nothing(len(queries)) if include_seen else Exclusions.of_history(queries)
     offers = {name: channel.retrieve(queries, k, exclude=exclude) for name, channel in channels.items()}
     if merging is not None:
-        offers[MERGED] = merge(merging, offers, k, fill=_fill_of(channels))
+        offers[MERGED] = merge(merging, offers, k, fill=fill_of(channels))
     if job.prepared.split.protocol == LastThree().name:
         for name, channel in channels.items():
             if isinstance(channel, ItemSimilarityRecall):
                 offers[name + LAST_FILM] = channel.retrieve(queries.latest(1), k, exclude=exclude)
     return offers
-
-
-def _fill_of(channels: Collection[str]) -> str | None:
-    """The channel that fills short rows of the merge."""
-    return "popularity" if "popularity" in channels else None
 
 
 def side_by_side(offered: Sequence[Evaluation], filtered: Sequence[Evaluation]) -> str:

@@ -17,7 +17,7 @@ from evaluation.metrics import METRICS
 from evaluation.report import UnwrittenReport, metric_label, write_text
 from experiments.measuring import EvaluationJob, EvaluationResult, channels_to_evaluate
 from experiments.merge_search import MergeObjective, MergeWeights, search
-from recall.merge import MergeConfig, merge
+from recall.merge import MergeConfig, fill_of, merge
 from reccore import Candidates, ConfigError, Exclusions, Holdout, QueryBatch, Workspace
 from reccore.arrays import IntArray
 from reccore.candidates import concatenate
@@ -102,7 +102,7 @@ def tune_merge(
     queries = job.holdout.queries
     exclude = Exclusions.of_history(queries)
     offers = {name: channel.retrieve(queries, per_channel, exclude=exclude) for name, channel in channels.items()}
-    fill = "popularity" if "popularity" in offers else None
+    fill = fill_of(offers)
     tuner = MergeTuner(offers, job.holdout, MergeWeights.equal(kind, tuple(offers), fill), tuple(metrics), ks, fill)
     best = tuner.tune(np.arange(len(queries)), "all users")
     lists = {

@@ -73,7 +73,7 @@ class Pipeline:
             diversity: that the request asked for.
         """
         meanings = {"merge": self.merger.meaning}
-        scorer = self._scorer
+        scorer = self.scorer
         if scorer is not None:
             meanings["rank"] = scorer.meaning
         last = f"the {'merge' if scorer is None else 'rank'} score"
@@ -82,10 +82,11 @@ class Pipeline:
     @property
     def ranker(self) -> BaseRanker | None:
         """The ranker; None without one."""
-        return None if self._scorer is None else self._scorer.ranker
+        return None if self.scorer is None else self.scorer.ranker
 
     @cached_property
-    def _scorer(self) -> RankerScorer | None:
+    def scorer(self) -> RankerScorer | None:
+        """The stage of the ranker; None without one."""
         return next((stage for stage in self.stages if isinstance(stage, RankerScorer)), None)
 
     @cached_property

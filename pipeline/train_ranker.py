@@ -19,7 +19,7 @@ from pipeline.model_files import check_ranks, model_folder, with_training_files
 from pipeline.provenance import data_of
 from pipeline.samples import RankingData, check_tasks, make_ranking_data
 from pipeline.short_history import choose_rule
-from pipeline.stages import RankerScorer, Request
+from pipeline.stages import Request
 from pipeline.validation import summary, validation_sample
 from pipeline.window_refits import stored_refits
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
@@ -161,9 +161,9 @@ def train_ranker(
 
 def _as_served(pipeline: Pipeline, samples: RankingSamples, scores: FloatArray) -> Candidates:
     """The candidates in the pipeline's order: by the ranker's scores, or by the rule where histories are short."""
-    scorer = next(stage for stage in pipeline.stages if isinstance(stage, RankerScorer))
+    assert pipeline.scorer is not None
     request = Request(samples.queries, samples.candidates.k, Exclusions.of_history(samples.queries))
-    return samples.candidates.reordered(scorer.served(scores, request, samples.candidates))
+    return samples.candidates.reordered(pipeline.scorer.served(scores, request, samples.candidates))
 
 
 def fit_ranker(

@@ -11,6 +11,7 @@ from pipeline.config import ChainConfig, PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
 from pipeline.provenance import data_of
+from recall.merge import fill_of
 from reccore import Bundle, ConfigError, Workspace
 
 
@@ -26,8 +27,7 @@ def unranked_config(settings: Mapping[str, Any]) -> PipelineConfig:
         config = PipelineConfig.parse(settings)
     else:
         channels = settings.get("channels", ChainConfig.model_fields["channels"].default)
-        fill = "popularity" if "popularity" in channels else None
-        config = PipelineConfig.parse({"fill": fill, "ranker": None, "rerank": None, **settings})
+        config = PipelineConfig.parse({"fill": fill_of(channels), "ranker": None, "rerank": None, **settings})
     if config.ranker is not None:
         raise ConfigError(
             f"the ranker {config.ranker!r} has to be trained for its pipeline: "

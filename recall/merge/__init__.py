@@ -3,7 +3,7 @@
 ``methods`` holds the options and points of each method, ``merging`` the function, ``kernel`` its compiled loop.
 """
 
-from recall.merge.merging import merge
+from recall.merge.merging import fill_of, merge
 from recall.merge.methods import MergeConfig, QuotaConfig, RRFConfig, ScoresConfig
 
-__all__ = ["MergeConfig", "QuotaConfig", "RRFConfig", "ScoresConfig", "merge"]
+__all__ = ["MergeConfig", "QuotaConfig", "RRFConfig", "ScoresConfig", "fill_of", "merge"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -10,13 +10,12 @@ from recall.merge.methods import MergeConfig
 from reccore import Candidates, ConfigError
 from reccore.arrays import FloatArray, IntArray
 
+FILL = "popularity"
 # Slots of all channels together that are merged at once: their items, scores and points take about 20 MB.
 SLOTS_PER_CHUNK = 1 << 20
 
 
-def merge(
-    config: MergeConfig, by_channel: Mapping[str, Candidates], k: int, *, fill: str | None = "popularity"
-) -> Candidates:
+def merge(config: MergeConfig, by_channel: Mapping[str, Candidates], k: int, *, fill: str | None = FILL) -> Candidates:
     """Merge the candidates of several channels, without duplicates, ties by ``item_idx``.
 
     Every item carries ``recall_score.<channel>`` and ``recall_rank.<channel>`` (from 1) of every channel,
@@ -69,6 +68,11 @@ def merge(
         features[f"recall_score.{name}"] = found_score[channel]
         features[f"recall_rank.{name}"] = found_rank[channel]
     return Candidates(item_idx, score, features)
+
+
+def fill_of(channels: Collection[str]) -> str | None:
+    """The channel that fills short rows where nothing else is said: popularity, if it is one of them."""
+    return FILL if FILL in channels else None
 
 
 def _check(config: MergeConfig, by_channel: Mapping[str, Candidates], k: int, fill: str | None) -> int:
