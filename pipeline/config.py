@@ -186,6 +186,11 @@ class PipelineConfig(ComponentConfig):
         rule = self.short_history
         return rule if rule is not None and rule.weights is None else None
 
+    @property
+    def judge_below(self) -> int:
+        """Samples of new users with fewer events are needed to choose the rule, see ``label_window``; 0 = none."""
+        return 0 if self.undecided is None else self.undecided.below
+
     def with_short_history(self, rule: ShortHistory | None) -> PipelineConfig:
         """The same stages with another rule for short histories; the channels and their candidates stay."""
         stages = [

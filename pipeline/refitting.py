@@ -19,8 +19,7 @@ from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
 from pipeline.model_files import SERVING
 from pipeline.samples import make_ranking_data
-from pipeline.short_history import choose_rule
-from pipeline.train_ranker import fit_ranker
+from pipeline.train_ranker import fit_ranker, with_chosen_rule
 from pipeline.window_refits import Refit, refit
 from ranking import MAX_QUERIES, SHORT_HISTORIES
 from ranking.base import BaseRanker
@@ -93,7 +92,6 @@ def refit_ranker(
         return None, config
     ranker: BaseRanker = type(original.ranker)(original.ranker.config)
     trained = {source.name: source.channel for source in original.sources}
-    rule = config.undecided
     samples = make_ranking_data(
         prepared,
         lambda name, _, events: refit_before_labels(name, trained[name], events),
@@ -101,16 +99,12 @@ def refit_ranker(
         config,
         prepared.split.valid().select(np.zeros(0, dtype=np.int64)),
         tasks=ranker.tasks,
-        judge_below=0 if rule is None else rule.below,
+        judge_below=config.judge_below,
         options=options,
         **drawn,
     )
     _, stop = fit_ranker(ranker, samples, prepared.vocabulary, options)
-    if rule is not None:
-        choice = choose_rule(rule, config.ranker, ranker, samples.window_channels, samples.judging, stop)
-        logger.info("{}", choice)
-        config = config.with_short_history(choice.rule)
-    return ranker, config
+    return ranker, with_chosen_rule(config, ranker, samples, stop)[0]
 
 
 def draws_of(pipeline: Bundle) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pipeline.leak_alarm import check_for_leak
 from pipeline.model_files import check_ranks, model_folder, with_training_files
 from pipeline.provenance import data_of
 from pipeline.samples import RankingData, check_tasks, make_ranking_data
-from pipeline.short_history import choose_rule
+from pipeline.short_history import Choice, choose_rule
 from pipeline.stages import Request
 from pipeline.validation import summary, validation_sample
 from pipeline.window_refits import stored_refits
@@ -84,7 +84,6 @@ def train_ranker(
     path = model_folder(workspace, name, ranker.kind)
     with_files = with_training_files(options, workspace, name)
     config = pipeline_of_ranker(pipeline_settings, name)
-    rule = config.undecided
     parts = open_channels(workspace, config.channels)
     channels = channels_of(parts)
     prepared = data_of(workspace, config.channels)
@@ -108,7 +107,7 @@ def train_ranker(
             tasks=ranker.tasks,
             max_queries=max_queries,
             short_histories=short_histories,
-            judge_below=0 if rule is None else rule.below,
+            judge_below=config.judge_below,
             found_only=found_only,
             options=options,
         )
@@ -116,10 +115,7 @@ def train_ranker(
     train, stop = fit_ranker(ranker, data, prepared.vocabulary, with_files)
     if not is_main():
         return {}
-    choice = None if rule is None else choose_rule(rule, name, ranker, data.window_channels, data.judging, stop)
-    if choice is not None:
-        config = config.with_short_history(choice.rule)
-        logger.info("{}", choice)
+    config, choice = with_chosen_rule(config, ranker, data, stop)
     seconds = perf_counter() - started
     pipeline = assemble(
         config,
@@ -135,7 +131,7 @@ def train_ranker(
         known = stop.select(np.flatnonzero(stop.queries.user_idx >= 0))  # validation has no new users
         if len(known):
             check_for_leak(ranker, known, data.valid, scores, valid, seed=options.seed)
-        ranked = _as_served(pipeline, data.valid, scores)
+        ranked = as_served(pipeline, data.valid, scores)
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
     facts = {"data": prepared.provenance, "metrics": metrics, "query_time": query_time}
     drawn = {"max_queries": max_queries, "short_histories": short_histories, "found_only": found_only}
@@ -159,8 +155,33 @@ def train_ranker(
     }
 
 
-def _as_served(pipeline: Pipeline, samples: RankingSamples, scores: FloatArray) -> Candidates:
-    """The candidates in the pipeline's order: by the ranker's scores, or by the rule where histories are short."""
+def with_chosen_rule(
+    config: PipelineConfig, ranker: BaseRanker, data: RankingData, stop: RankingSamples
+) -> tuple[PipelineConfig, Choice | None]:
+    """The pipeline with its rule for short histories chosen, and the choice; as it is and None without such a choice.
+
+    Args:
+        config: of the ranker's pipeline.
+        ranker: fitted, and named in the pipeline.
+        data: made with the pipeline's ``judge_below``.
+        stop: the samples that chose the epoch.
+    """
+    rule = config.undecided
+    if rule is None:
+        return config, None
+    choice = choose_rule(rule, str(config.ranker), ranker, data.window_channels, data.judging, stop)
+    logger.info("{}", choice)
+    return config.with_short_history(choice.rule), choice
+
+
+def as_served(pipeline: Pipeline, samples: RankingSamples, scores: FloatArray) -> Candidates:
+    """The candidates in the pipeline's order: by the ranker's scores, or by the rule where histories are short.
+
+    Args:
+        pipeline: with the ranker; its reranker is not applied.
+        samples: what the ranker scores.
+        scores: (B, K) by the ranker.
+    """
     assert pipeline.scorer is not None
     request = Request(samples.queries, samples.candidates.k, Exclusions.of_history(samples.queries))
     return samples.candidates.reordered(pipeline.scorer.served(scores, request, samples.candidates))

@@ -285,7 +285,7 @@ def test_serving_keeps_the_rule_and_new_users_have_it_chosen_without_them(
         chosen.append(choose_rule(*given))
         return chosen[-1]
 
-    monkeypatch.setattr("pipeline.refitting.choose_rule", recorded)
+    monkeypatch.setattr("pipeline.train_ranker.choose_rule", recorded)
     evaluate_new_users_pipeline(own, (1,), options=QUIET)
     (choice,) = chosen
     assert choice.facts["users"] == int((N_USERS - N_USERS // 10) * 0.1) // 2
