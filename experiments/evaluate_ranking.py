@@ -6,37 +6,31 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
-
-import numpy as np
 
 from evaluation.evaluate import Comparison
 from evaluation.metrics import metric_name, per_query_metrics
 from evaluation.plots import plot_intervals, plot_reliability
 from evaluation.report import comparisons_table, keeping, markdown_table, metric_label, without_nan, write_text
 from evaluation.significance import paired_bootstrap
-from evaluation.within_candidates import WEIGHTED, WithinCandidates, measure_within
+from evaluation.within_candidates import WEIGHTED, WithinCandidates
 from experiments.funnel import RECALL
 from experiments.measuring import EvaluationJob
+from experiments.ranking_orders import channel_orders, common_task, measure_order, measure_ranker, timed_scores
 from experiments.tie_audit import K, TieAudit
 from pipeline.builder import PIPELINE, assemble, load_trained
 from pipeline.inference import Pipeline
 from pipeline.samples import ranking_samples
-from pipeline.stages import RECALL_RANK
 from ranking import RANKERS
 from ranking.base import BaseRanker
-from ranking.calibration import sigmoid
 from reccore import Candidates, ConfigError, QueryBatch, RankingSamples, RunOptions, Workspace
-from reccore.arrays import FloatArray
 from reccore.workspace import require
 
 RANKING_KS = (10,)
-NOT_OFFERED = -1e9
-"""Score of a candidate that a channel did not offer: below all that it did, and tied with the others."""
 WITH_MISSED = ", a positive that recall missed counting as a miss"
 NOTE = (
-    "Within the candidates of recall: a positive that recall missed is no row. AUC: over all labelled candidates. "
+    "Within the candidates of recall, by the ranker's own scores (the rule for short histories is not applied): a "
+    "positive that recall missed is no row. AUC: over all labelled candidates. "
     "GAUC: mean over queries of the AUC within each, plain and weighted by the number of candidates. GAUC, NDCG and "
     "MRR are means over the queries with a positive among their candidates. Logloss (nats) and ECE (15 bins of equal "
     "mass): of calibrated probabilities. After recall: the pipeline's merged order of "
@@ -141,19 +135,18 @@ def evaluate_ranking(
         ks=ks,
         seed=options.seed,
     )
-    tasks = list(dict.fromkeys(ranker.tasks[0] for ranker in rankers.values()))
-    if len(tasks) > 1:
-        raise ConfigError(f"rankers of different tasks ({', '.join(tasks)}) have no labels in common; name them apart")
+    task = common_task(rankers.values())
     before = _before_ranking(pipeline)
-    samples = ranking_samples(before, job.holdout, tasks=tasks, source=split, options=options)
-    scores = {name: _timed_scores(ranker, samples) for name, ranker in rankers.items()}
-    systems = [_measure_ranker(job, name, ranker, samples, *scores[name]) for name, ranker in rankers.items()]
+    samples = ranking_samples(before, job.holdout, tasks=[task], source=split, options=options)
+    scores = {name: timed_scores(ranker, samples) for name, ranker in rankers.items()}
+    how: dict[str, Any] = {"ks": job.ks, "seed": job.seed}
+    systems = [measure_ranker(name, ranker, samples, *scores[name], **how) for name, ranker in rankers.items()]
     best = max(systems, key=lambda system: system.metrics[metric_name("ndcg", job.ks[0])].mean).name
     ties = _audit_ties(job, best, rankers[best], before, samples.candidates.reordered(scores[best][0]))
     for_all = [source.name for source in pipeline.sources_for_all]
-    orders = {RECALL: samples.candidates.place_scores, **_channels(samples, for_all)}
-    systems += [_measure_order(job, name, order, samples, tasks[0]) for name, order in orders.items()]
-    offered = int((samples.labels[tasks[0]] == 1.0).sum())
+    orders = {RECALL: samples.candidates.place_scores, **channel_orders(samples, for_all)}
+    systems += [measure_order(name, order, samples, task, **how) for name, order in orders.items()]
+    offered = int((samples.labels[task] == 1.0).sum())
     return _report(job, systems, len(rankers), samples, offered, ties)
 
 
@@ -167,13 +160,6 @@ def _before_ranking(pipeline: Pipeline) -> Pipeline:
         items=pipeline.items,
         histories=pipeline.histories,
     )
-
-
-def _timed_scores(ranker: BaseRanker, samples: RankingSamples) -> tuple[FloatArray, float]:
-    """(B, K) scores, and the seconds that they took."""
-    started = perf_counter()
-    scores = ranker.score(samples.queries, samples.candidates)
-    return scores, perf_counter() - started
 
 
 def _audit_ties(
@@ -191,38 +177,6 @@ def _audit_ties(
         return candidates.reordered(ranker.score(queries, candidates))
 
     return job.audit_ties(f"{name}{WITH_MISSED}", answer, per_query_metrics(ranked.head(K), job.holdout, (K,)))
-
-
-def _measure_ranker(
-    job: EvaluationJob, name: str, ranker: BaseRanker, samples: RankingSamples, scores: FloatArray, seconds: float
-) -> WithinCandidates:
-    """Figures of a ranker, with its probabilities and its speed."""
-    return measure_within(
-        name,
-        scores,
-        samples.labels_of(ranker.tasks[0]),
-        samples.candidates.item_idx,
-        samples.queries.user_idx,
-        probabilities=ranker.calibrated(scores) if ranker.is_calibrated else None,
-        raw_probabilities=sigmoid(scores).astype(np.float32),
-        ks=job.ks,
-        seed=job.seed,
-        examples_per_second=float(samples.candidates.counts.sum()) / max(seconds, 1e-9),
-    )
-
-
-def _measure_order(
-    job: EvaluationJob, name: str, scores: FloatArray, samples: RankingSamples, task: str
-) -> WithinCandidates:
-    item_idx, user_idx = samples.candidates.item_idx, samples.queries.user_idx
-    return measure_within(name, scores, samples.labels_of(task), item_idx, user_idx, ks=job.ks, seed=job.seed)
-
-
-def _channels(samples: RankingSamples, channels: Sequence[str]) -> dict[str, FloatArray]:
-    """Channel → (B, K) minus its rank of each candidate."""
-    features = samples.candidates.features
-    ranks = {name: features[RECALL_RANK + name] for name in channels if RECALL_RANK + name in features}
-    return {name: np.where(np.isnan(rank), np.float32(NOT_OFFERED), -rank) for name, rank in ranks.items()}
 
 
 def _report(
