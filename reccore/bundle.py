@@ -44,7 +44,8 @@ def file_sha256(path: Path) -> str:
 
 
 @lru_cache
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
+    """Commit of the checkout that this code runs from; None outside git."""
     root = Path(__file__).resolve().parent.parent
     try:
         found = subprocess.run(
@@ -206,7 +207,7 @@ def write_bundle(path: Path, *, kind: str, component: str, **facts: Any) -> Iter
             **facts,
             **writer.manifest,
             "libraries": _library_versions(),
-            "git_commit": _git_commit(),
+            "git_commit": git_commit(),
             "files": files,
         }
         with (temporary / MANIFEST).open("w", encoding="utf-8") as file:
