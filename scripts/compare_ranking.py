@@ -8,6 +8,8 @@ under models/; samples and training are those of train_ranking.py. What is measu
 
     PYTHONPATH=. python scripts/compare_ranking.py --pipeline configs/ml-100k/ranker.toml
     PYTHONPATH=. python scripts/compare_ranking.py --only deepfm,lambdamart --seeds 0 --split valid
+    PYTHONPATH=. python scripts/compare_ranking.py --pipeline configs/ml-100k/ranker.toml --split valid \
+        --configs configs/ranking/ablation --baseline all --name feature_groups
 """
 
 from __future__ import annotations
