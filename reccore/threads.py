@@ -35,12 +35,12 @@ def limit_threads(n: int) -> None:
     if n < 1:
         raise ConfigError(f"threads must be at least 1, got {n}")
     _limit = n
+    numba = sys.modules.get("numba")
+    if numba is not None:  # first, because its threads, which start here, set OpenMP's number to their own
+        numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
     threadpool_limits(n)  # BLAS and OpenMP: NumPy, SciPy, FAISS, implicit
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n)
-    numba = sys.modules.get("numba")
-    if numba is not None:
-        numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
     for variable in VARIABLES:
         if variable != "NUMBA_NUM_THREADS" or numba is None:  # Numba refuses a change once its threads run
             os.environ[variable] = str(n)

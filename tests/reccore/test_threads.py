@@ -49,6 +49,10 @@ def test_reaches_every_library(lines: tuple[str, str]) -> None:
     assert threads_after(*(line.format(n=2) for line in lines)) == {2}
 
 
+def test_reaches_torch_that_has_computed_before_numba() -> None:
+    assert threads_after(IMPORTS, "torch.get_num_threads()", LIMIT.format(n=1)) == {1}
+
+
 def test_can_be_raised_again() -> None:
     assert threads_after(IMPORTS, LIMIT.format(n=1), LIMIT.format(n=2)) == {2}
 
