@@ -123,8 +123,8 @@ class RankingComparison:
             {str(run.facts.get("git_commit"))[:8] for row in filter(is_trained, self.rows) for run in row.runs}
         )
         found = [
-            f"**{' and '.join(names)} order every list alike**: what differs between their settings has no effect on "
-            "this data."
+            f"**{', '.join(names)} order every list alike**: what differs between their settings has no effect on this "
+            "data, or none of them left the merged order."
             for names in self.alike
         ]
         if len(commits) > 1:

@@ -144,7 +144,7 @@ def test_rankers_that_order_every_list_alike_are_named(root: Workspace) -> None:
     rows = [row("all"), row("no_directors", features=["default", "!cross.director_*"]), ROWS[1]]
     comparison, report = compare_ranking(root, rows, PIPELINE, seeds=(0, 1), max_queries=60, options=QUIET)
     assert comparison.alike == [["all", "no_directors"]]
-    assert "**all and no_directors order every list alike**" in report.read_text(encoding="utf-8")
+    assert "**all, no_directors order every list alike**" in report.read_text(encoding="utf-8")
 
 
 def test_rows_that_no_ranker_takes_name_their_file() -> None:
