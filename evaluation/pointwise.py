@@ -177,17 +177,23 @@ def auc_resamples(
         n_resamples: R.
     """
     order = np.argsort(scores, kind="stable")
-    sorted_groups, positive = groups[order], labels[order] == 1.0
-    ordered = scores[order]
+    sorted_groups, ordered = groups[order], scores[order]
+    at = np.flatnonzero(labels[order] == 1.0)  # positions of the positives, which may be few
     first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))  # where each run of equal scores begins
+    run = np.searchsorted(first, at, side="right") - 1
+    start, stop = first[run], np.append(first[1:], len(ordered))[run]
+    start_of_positives, stop_of_positives = np.searchsorted(at, start), np.searchsorted(at, stop)
+    rows, positives = np.zeros(len(ordered) + 1), np.zeros(len(at) + 1)  # sums of weights before each position
     found = []
     for weights in resample_weights(int(groups.max()) + 1, seed=seed, n_resamples=n_resamples):
         for row in weights:
             drawn = row[sorted_groups]
-            up = np.add.reduceat(np.where(positive, drawn, 0.0), first)
-            down = np.add.reduceat(np.where(positive, 0.0, drawn), first)
-            pairs = up.sum() * down.sum()
-            found.append(float(up @ (np.cumsum(down) - 0.5 * down)) / pairs if pairs > 0 else np.nan)
+            np.cumsum(drawn, out=rows[1:])
+            np.cumsum(drawn[at], out=positives[1:])
+            below = rows[start] - positives[start_of_positives]
+            equal = rows[stop] - positives[stop_of_positives] - below
+            pairs = positives[-1] * (rows[-1] - positives[-1])
+            found.append(float(drawn[at] @ (below + 0.5 * equal)) / pairs if pairs > 0 else np.nan)
     return np.array(found)
 
 
