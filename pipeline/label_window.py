@@ -1,18 +1,26 @@
-"""The label window: every user's latest fit events, which a ranker learns from, and queries of users who play new."""
+"""The label window: the fit events that a ranker learns from, and queries of users who play new."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from dataprep.prepare import Prepared
+from dataprep.protocols import GlobalTime, parse_protocol
 from dataprep.splits import with_query_time
-from reccore import Exclusions, Holdout, RunOptions
+from reccore import DataError, Exclusions, Holdout, Interactions, RunOptions
 from reccore.arrays import BoolArray, IntArray, offsets_from_lengths, ragged_positions
+
+WindowKind: TypeAlias = Literal["own_history", "moment"]
+"""``own_history``: the window is the last fit events of every user, whatever their date. ``moment``: it opens for all
+users at the same time, so that nothing of what any of them did later is known."""
 
 LABEL_EVENTS = 10
 LABEL_SHARE = 0.2
+MOMENT_SHARE = 0.9
+"""Share of the fit events that are before a window that opens at one moment."""
 SHORT_HISTORY = 20
 QUERIES_OF_NEW_USER = 10
 JUDGE_SHARE = 0.5
@@ -26,7 +34,7 @@ class LabelWindow:
     """The label events of every user, each with a query of the history before it, and queries of new users.
 
     Attributes:
-        start: (U,) number of fit events before the window; 0 for users who play new users.
+        start: (U,) number of fit events before the window, which channels may know; 0 for users who play new users.
         users: (B,) the user of each query; the query itself does not name a new user.
         holdout: one query per label event, which is its target; then those of new users, whose targets are all later
             fit events.
@@ -42,18 +50,27 @@ class LabelWindow:
     judging: BoolArray
 
 
+def kind_under(protocol: str) -> WindowKind:
+    """The window that resembles the use under a protocol: one moment for all users where the protocol cuts by time."""
+    return "moment" if isinstance(parse_protocol(protocol), GlobalTime) else "own_history"
+
+
 def label_window(
     prepared: Prepared,
     *,
+    kind: WindowKind = "own_history",
     max_queries: int | None,
     short_histories: float = 0.0,
     judge_below: int = 0,
     query_time: bool = False,
     options: RunOptions,
 ) -> LabelWindow:
-    """The last ``min(10, 20%)`` fit events of every user; at most ``max_queries`` of them, drawn at random.
+    """Fit events of every user, each with a query; at most ``max_queries`` of them, drawn at random.
 
-    By the time of the window every user has a long history. So that a ranker learns to serve new users too, a share of
+    ``own_history``: the last ``min(10, 20%)`` fit events of the user. ``moment``: up to ten after the moment that a
+    tenth of all fit events come after; users without earlier events ask with none at first, as they do in use.
+
+    By the time of the window users have long histories. So that a ranker learns to serve new users too, a share of
     ``short_histories`` of the users has no window: the channels learn nothing of them, and each asks several times with
     the first few events, see ``new_user_queries``.
 
@@ -61,6 +78,9 @@ def label_window(
     histories, see ``judge_queries``.
 
     With ``query_time`` the time of each query is that of its first target.
+
+    Raises:
+        DataError: a moment is asked for and the events have no times, or all the same.
     """
     fit = prepared.split.fit()
     newcomers, asked = new_user_queries(fit.lengths, short_histories, max_queries, options)
@@ -69,10 +89,8 @@ def label_window(
         judges, judged = judge_queries(fit.lengths, newcomers, judge_below, options)
     others = ~np.isin(newcomers, judges)
     newcomers, asked = np.concatenate([newcomers[others], judges]), np.concatenate([asked[others], judged])
-    n_labels = np.minimum(LABEL_EVENTS, (fit.lengths * LABEL_SHARE).astype(np.int64))
-    n_labels[newcomers] = 0
-    start = fit.lengths - n_labels
-    start[newcomers] = 0
+    start, n_labels = _after_moment(fit) if kind == "moment" else _last_of_each(fit)
+    start[newcomers] = n_labels[newcomers] = 0
     users = np.repeat(np.arange(fit.n_users), n_labels)
     stops = ragged_positions(start, n_labels)
     if max_queries is not None and len(users) > max_queries:
@@ -94,6 +112,27 @@ def label_window(
     later_items = fit.item_idx[ragged_positions(target + n_targets, left - n_targets)]
     later = Exclusions(offsets_from_lengths(left - n_targets), later_items)
     return LabelWindow(start, users, holdout, later, judging)
+
+
+def _last_of_each(fit: Interactions) -> tuple[IntArray, IntArray]:
+    """(U,) number of events before the window, and of labels, where it is cut from each user's own history."""
+    n_labels = np.minimum(LABEL_EVENTS, (fit.lengths * LABEL_SHARE).astype(np.int64))
+    return fit.lengths - n_labels, n_labels
+
+
+def _after_moment(fit: Interactions) -> tuple[IntArray, IntArray]:
+    """(U,) number of events before the window, and of labels, where it opens at one moment."""
+    if fit.timestamp is None:
+        raise DataError("a label window that opens at one moment needs timestamps, and this data set has none")
+    moment = int(np.quantile(fit.timestamp, MOMENT_SHARE)) if fit.n_events else 0
+    before = fit.timestamp < moment
+    if not before.any():
+        raise DataError(
+            f"{fit.n_events:,} fit events leave none before the label window, which opens at {moment}; use the window "
+            "of own histories (label_window = 'own_history')"
+        )
+    start = np.diff(offsets_from_lengths(before)[fit.user_offsets])
+    return start, np.minimum(LABEL_EVENTS, fit.lengths - start)
 
 
 def new_user_queries(

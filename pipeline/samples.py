@@ -1,8 +1,8 @@
 """From the candidates of recall to the samples of ranking.
 
-The channels that offer the training candidates are fitted again without each user's latest fit events, the label
-window, so that they have not seen the labels. Every event of the window is a sample with the events before it as
-history; later events of the window have no label there.
+The channels that offer the training candidates are fitted again without the label window, the latest fit events, so
+that they have not seen the labels. Every label event of the window is a sample with the events before it as history;
+later events of the window have no label there.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared
-from dataprep.protocols import GlobalTime
 from pipeline.builder import assemble
 from pipeline.candidate_buffer import CandidateBuffer
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
-from pipeline.label_window import label_window
+from pipeline.label_window import WindowKind, kind_under, label_window
 from pipeline.window_refits import Refit
 from recall.base import BaseRecall
 from reccore import (
@@ -193,6 +192,7 @@ def make_ranking_data(
     short_histories: float = 0.0,
     judge_below: int = 0,
     found_only: bool = False,
+    window_kind: WindowKind | None = None,
     options: RunOptions,
 ) -> RankingData:
     """Refit the channels without the label window and collect candidates from them; ``valid`` uses the originals.
@@ -209,16 +209,13 @@ def make_ranking_data(
         max_queries, short_histories, judge_below: see ``label_window``.
         found_only: train and stop by the queries alone that recall offers a target for, those that are trained on
             first, so that no selection of them copies histories and candidates.
+        window_kind: of the label window; None = as the protocol of the data asks.
         options: seed, progress.
     """
     query_time = any(channel.query_time for channel in channels.values())
-    if prepared.split.protocol.startswith(GlobalTime().name):
-        logger.warning(
-            "the label window is cut from each user's own history, so that in training other users' later events count "
-            "for the channels and for statistics of items; under global_time they do not in use (see docs/ranking.md)"
-        )
     window = label_window(
         prepared,
+        kind=window_kind or kind_under(prepared.split.protocol),
         max_queries=max_queries,
         short_histories=short_histories,
         judge_below=judge_below,

@@ -14,6 +14,7 @@ from pipeline.builder import PIPELINE, assemble, channels_of, open_channels, sav
 from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
+from pipeline.label_window import WindowKind, kind_under
 from pipeline.leak_alarm import check_for_leak
 from pipeline.model_files import check_ranks, model_folder, with_training_files
 from pipeline.provenance import data_of
@@ -52,6 +53,7 @@ def train_ranker(
     max_queries: int | None = MAX_QUERIES,
     short_histories: float = SHORT_HISTORIES,
     found_only: bool = False,
+    label_window: WindowKind | None = None,
     options: RunOptions,
 ) -> dict[str, Any]:
     """Fit a ranker on candidates of channels that did not see its labels, then write the pipeline.
@@ -70,6 +72,8 @@ def train_ranker(
             features a query takes some 30 KB, and 20 bytes for every event of its history.
         short_histories: share of the users who play new users for the ranker, see ``label_window``.
         found_only: keep in memory the queries alone that recall offers a positive for.
+        label_window: where the events to learn from are cut; None = at one moment under ``global_time``, else from each
+            user's own history.
         options: seed, device, checkpoints.
 
     Returns:
@@ -97,6 +101,7 @@ def train_ranker(
     reranker = None if config.rerank is None else config.rerank.fit(channels, items, prepared.vocabulary)
     query_time = any(channel.query_time for channel in channels.values())
     valid = validation_sample(prepared, options, query_time=query_time)
+    window_kind = label_window or kind_under(prepared.split.protocol)
     with main_first():
         data = make_ranking_data(
             prepared,
@@ -109,6 +114,7 @@ def train_ranker(
             short_histories=short_histories,
             judge_below=config.judge_below,
             found_only=found_only,
+            window_kind=window_kind,
             options=options,
         )
     started = perf_counter()
@@ -134,7 +140,12 @@ def train_ranker(
         ranked = as_served(pipeline, data.valid, scores)
         metrics = {"recall": summary(data.valid.candidates, valid), "ranking": summary(ranked, valid)}
     facts = {"data": prepared.provenance, "metrics": metrics, "query_time": query_time}
-    drawn = {"max_queries": max_queries, "short_histories": short_histories, "found_only": found_only}
+    drawn = {
+        "max_queries": max_queries,
+        "short_histories": short_histories,
+        "found_only": found_only,
+        "window_kind": window_kind,
+    }
     ranker.save(path, seed=options.seed, samples=drawn, **facts)
     drop_checkpoint(workspace.checkpoint(name))
     parts[name] = Bundle.open(path)

@@ -23,7 +23,7 @@ if find_spec("reccore") is None:
     print("error: run it from the repository's root, as PYTHONPATH=. python scripts/train_ranking.py", file=sys.stderr)
     sys.exit(2)
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -46,6 +46,11 @@ class TrainRankingSettings(TrainingSettings):
         default=False,
         strict=True,
         description="learn from the queries alone that recall offers a film of: for millions of queries",
+    )
+    label_window: Literal["own_history", "moment"] | None = Field(
+        default=None,
+        description="which events to learn from: the last of each user, or those of all users after one moment "
+        "(default: as the protocol asks, moment under global_time)",
     )
     pipeline: dict[str, Any] = Field(default={})
 
@@ -78,6 +83,7 @@ def main(argv: list[str] | None = None) -> None:
             max_queries=job.max_queries,
             short_histories=job.short_histories,
             found_only=job.found_only,
+            label_window=job.label_window,
             options=command.options,
         )
     if result:  # of several ranks the first one reports

@@ -10,16 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from loguru import logger
 
 from dataprep.events import write_events
 from dataprep.prepare import Prepared, prepare_file
 from dataprep.preprocess import preprocess
-from dataprep.protocols import LeaveLastN, NoSplit
+from dataprep.protocols import LeaveLastN, NoSplit, TimeCuts
 from dataprep.readers.own import EventFile
 from pipeline import PipelineConfig, load, samples, window_refits
 from pipeline.builder import load_channels
-from pipeline.label_window import QUERIES_OF_NEW_USER, SHORT_HISTORY, label_window, new_user_queries
+from pipeline.label_window import QUERIES_OF_NEW_USER, SHORT_HISTORY, kind_under, label_window, new_user_queries
 from pipeline.provenance import check_protocol
 from pipeline.samples import label, label_likes, make_ranking_data
 from pipeline.train_channel import train_channel
@@ -240,21 +239,66 @@ def test_a_leak_would_show(trained: Workspace, prepared: Prepared, tmp_path: Pat
     assert leaking.train.missed.sum() < honest.train.missed.sum() - 20
 
 
-def test_a_window_of_other_dates_than_in_use_is_said(trained: Workspace, prepared: Prepared, tmp_path: Path) -> None:
-    space = small.copy_of(trained.root, tmp_path)
-    channels = load_channels(space, CONFIG.channels)
-    said: dict[str, list[str]] = {}
+def test_under_global_time_the_window_opens_for_all_users_at_one_moment() -> None:
+    # 17 fit events, the 90% quantile of their times is 16.8, so the moment is 16. User 2 is not there before it.
+    users = np.array([0] * 12 + [1] * 4 + [2] * 3)
+    times = np.array([*range(10), 18, 19, *range(10, 14), 16, 51, 52])
+    data = dated(users, times, cut=50)
+    window = label_window(data, kind="moment", max_queries=None, options=QUIET)
+    assert window.start.tolist() == [10, 4, 0]
+    assert window.holdout.queries.user_idx.tolist() == [0, 0, 2]
+    fit = data.split.fit()
+    assert window.holdout.target_idx.tolist() == fit.item_idx[[10, 11, 16]].tolist()
+    assert [len(history) for history in rows_of(window.holdout.queries)] == [10, 11, 0]
+
+
+def test_a_window_of_one_moment_has_ten_labels_of_a_user_at_most() -> None:
+    users, times = np.array([0] * 270 + [1] * 30), np.array([*range(270), *range(300, 330)])
+    window = label_window(dated(users, times, cut=1000), kind="moment", max_queries=None, options=QUIET)
+    assert window.start.tolist() == [270, 0]
+    assert window.users.tolist() == [1] * 10
+    assert [len(window.later.rows(row, row + 1).item_idx) for row in range(10)] == list(range(29, 19, -1))
+
+
+@pytest.mark.parametrize(
+    ("times", "reason"), [(None, "needs timestamps"), (np.zeros(20, dtype=np.int64), "none before the label window")]
+)
+def test_a_moment_that_cannot_be_found_is_an_error(times: np.ndarray | None, reason: str) -> None:
+    users = np.repeat([0, 1], 10)
+    with pytest.raises(DataError, match=reason):
+        label_window(dated(users, times, cut=None), kind="moment", max_queries=None, options=QUIET)
+
+
+def dated(users: np.ndarray, times: np.ndarray | None, *, cut: int | None) -> Prepared:
+    """Each event is a film of its own; those before ``cut`` are fit."""
+    events = Interactions.from_events(
+        users, np.arange(len(users)), n_users=int(users.max()) + 1, n_items=len(users), timestamp=times
+    )
+    data = tables(events)
+    protocol = NoSplit() if cut is None else TimeCuts(cut, cut, f"global_time:{cut}")
+    return Prepared(protocol.split(events), data.items, data.users, data.vocabulary, {"fingerprint": "x"})
+
+
+def test_the_protocol_chooses_the_window_and_the_command_may_ask_for_another(own: Workspace, tmp_path: Path) -> None:
+    """Under global_time no event that channels and statistics know is later than a label, of whichever user."""
+    prepared = Prepared.load(own.prepared)
+    channels = load_channels(own, CONFIG.channels)
+    later = {}
     for protocol in ("leave_one_out", "global_time:77"):
-        dated = replace(prepared, split=replace(prepared.split, protocol=protocol))
-        lines = said.setdefault(protocol, [])
-        sink = logger.add(lambda message, lines=lines: lines.append(str(message)), level="WARNING")
-        make_ranking_data(
-            dated, stored_refits(space, QUIET), channels, CONFIG, prepared.split.valid(), tasks=["click"],
-            max_queries=5, options=QUIET,
+        split = replace(prepared, split=replace(prepared.split, protocol=protocol))
+        data = make_ranking_data(
+            split, stored_refits(own, QUIET), channels, CONFIG, prepared.split.valid(), tasks=["click"],
+            max_queries=None, options=QUIET,
         )  # fmt: skip
-        logger.remove(sink)
-    assert said["leave_one_out"] == []
-    assert "the label window is cut from each user's own history" in said["global_time:77"][0]
+        fit, known = prepared.split.fit(), data.window_data.interactions
+        window = label_window(prepared, kind=kind_under(protocol), max_queries=None, options=QUIET)
+        at = fit.user_offsets[window.users] + window.holdout.queries.lengths
+        assert fit.timestamp is not None
+        assert known.timestamp is not None
+        np.testing.assert_array_equal(window.start, known.lengths)
+        later[protocol] = int((known.timestamp.max() > fit.timestamp[at]).sum())
+    assert later["leave_one_out"] > 0
+    assert later["global_time:77"] == 0
 
 
 def test_samples_hold_no_inserted_positive(data: samples.RankingData, prepared: Prepared) -> None:
@@ -387,7 +431,7 @@ def test_results_of_the_jobs(own: Workspace) -> None:
     assert ranked["training_queries"] + ranked["stopping_queries"] == 60  # 10 of them of new users
     assert ranked["stopping_queries"] > 0
     drawn = json.loads((own.model("deepfm") / "manifest.json").read_text())["samples"]
-    assert drawn == {"max_queries": 50, "short_histories": 0.2, "found_only": False}
+    assert drawn == {"max_queries": 50, "short_histories": 0.2, "found_only": False, "window_kind": "own_history"}
     assert set(ranked["validation"]) == {"recall", "ranking"}
 
 
