@@ -25,6 +25,8 @@ from dataprep.events import read_events
 from dataprep.merge_events import EventMerge
 from dataprep.parquet import read_optional
 from dataprep.preprocess import check_share, read_report
+from dataprep.readers.checks import OFF_SCALE, on_scale
+from dataprep.readers.layouts import rating_scale
 from dataprep.readers.own import EventFile, SideFile, read_own
 from dataprep.readers.own_columns import described
 from dataprep.readers.raw import RawTable
@@ -169,6 +171,9 @@ class _NewEvents:
 def _new_events(raw: RawTable, stored: pa.Table, report: PreprocessReport) -> tuple[_NewEvents, int]:
     """The rows that are new and valid, and the number of those that are stored already."""
     raw = _with_columns_of(raw, stored)
+    if "rating" in raw.table.column_names:
+        scale = rating_scale(report.layout, report.sources)
+        raw = raw.reject(~on_scale(raw.table["rating"].to_numpy(), scale), OFF_SCALE)
     unique = report.layout != "own"
     merge, repeated = EventMerge.of(stored, raw.table), 0
     if report.has_time or unique:

@@ -19,10 +19,14 @@ from dataprep.schema import TIE_FILE, TIE_HASH
 def ratings_atomic(folder: Path) -> DelimitedFile:
     """The .inter file of a folder."""
     path = next(folder.glob("*.inter"))
-    scale = Scale.WHOLE_STARS if path.stem in {"ml-100k", "ml-1m"} else Scale.HALF_STARS
     time = ColumnSpec("timestamp", Kind.FLOAT_TIME)
     known = {"user_id:token": USER, "item_id:token": MOVIE, "rating:float": RATING, "timestamp:float": time}
-    return _atomic_file(path, known, ("userId", "movieId"), scale)
+    return _atomic_file(path, known, ("userId", "movieId"), atomic_scale(path.stem))
+
+
+def atomic_scale(dataset: str) -> Scale:
+    """The scale of the ratings of a data set as RecBole names it."""
+    return Scale.WHOLE_STARS if dataset in {"ml-100k", "ml-1m"} else Scale.HALF_STARS
 
 
 def read_atomic(folder: Path, ratings: RawTable, show: bool) -> RawData:

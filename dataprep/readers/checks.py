@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from dataprep.readers.columns import MISSING_TEXT, NUMBERS, OPTIONAL, ColumnSpec, Kind, RejectedRows, Scale
 from reccore.arrays import BoolArray, IntArray
 
+OFF_SCALE = "rating is outside the scale"
 _LARGEST = float(2**62)
 _EXACT = float(2**53)  # larger floats stand for several whole numbers
 _LOOSE = (Kind.FLOAT_ID, Kind.LOOSE_INT)
@@ -68,7 +69,7 @@ def _problems(column: pa.ChunkedArray, spec: ColumnSpec, scale: Scale) -> Iterab
         finite = np.isfinite(values)
         yield ~finite, f"{spec.name} is not a number"
         if spec.kind is Kind.RATING:
-            yield finite & ~_on_scale(values, scale), f"{spec.name} is outside the scale"
+            yield finite & ~on_scale(values, scale), OFF_SCALE
         elif spec.kind in _TO_WHOLE:
             if spec.kind in _LOOSE:
                 yield finite & (values != np.floor(values)), f"{spec.name} is not a whole number"
@@ -88,9 +89,10 @@ def _missing_ids(column: pa.ChunkedArray) -> BoolArray:
     return np.concatenate(masks)
 
 
-def _on_scale(rating: npt.NDArray[np.float32], scale: Scale) -> BoolArray:
+def on_scale(rating: npt.NDArray[np.float32], scale: Scale) -> BoolArray:
+    """(n,) whether ratings, all finite, are values of a scale."""
     if scale is Scale.ANY:
         return np.ones(len(rating), dtype=np.bool_)
     step = 1.0 if scale is Scale.WHOLE_STARS else 0.5  # also the lowest rating
-    on_scale: BoolArray = (rating >= step) & (rating <= 5) & (rating / step == np.floor(rating / step))
-    return on_scale
+    valid: BoolArray = (rating >= step) & (rating <= 5) & (rating / step == np.floor(rating / step))
+    return valid

@@ -6,11 +6,12 @@ later) and ``atomic`` (RecBole's .inter, .item, .user).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataprep.readers.atomic import ratings_atomic, read_atomic
+from dataprep.readers.atomic import atomic_scale, ratings_atomic, read_atomic
+from dataprep.readers.columns import Scale
 from dataprep.readers.delimited import DelimitedFile
 from dataprep.readers.movielens import (
     ratings_1m,
@@ -24,6 +25,13 @@ from dataprep.readers.movielens import (
 )
 from dataprep.readers.raw import RawData, RawTable
 from reccore.errors import DataError
+
+_SCALES = {
+    "ml-100k": Scale.WHOLE_STARS,
+    "ml-1m": Scale.WHOLE_STARS,
+    "ml-10m": Scale.HALF_STARS,
+    "csv": Scale.HALF_STARS,
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,18 @@ def find_layout(folder: Path) -> tuple[Layout, Path]:
     if missing:
         raise DataError(f"{folder} looks like {layout.name} but {', '.join(missing)} is missing; download it again")
     return layout, folder
+
+
+def rating_scale(layout: str, files: Iterable[str]) -> Scale:
+    """The scale of the ratings of a data set: of its layout, and of own data any finite number.
+
+    Args:
+        layout: its name, or that of own data.
+        files: that were read; of RecBole's, their name says which release they hold.
+    """
+    if layout == "atomic":
+        return atomic_scale(next((Path(file).stem for file in files if file.endswith(".inter")), ""))
+    return _SCALES.get(layout, Scale.ANY)
 
 
 def source_files(folder: Path) -> list[Path]:

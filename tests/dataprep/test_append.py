@@ -19,7 +19,7 @@ from dataprep.append import AppendReport, NewFiles, append_events
 from dataprep.preprocess import preprocess, preprocess_own, read_report
 from dataprep.readers.own import EventFile, SideFile
 from reccore import DataError, NotReadyError
-from tests.dataprep.miniatures import CSV, ML_1M, QUIET, put, rows
+from tests.dataprep.miniatures import ATOMIC, CSV, ML_1M, ML_10M, ML_100K, QUIET, put, rows
 
 TABLES = (schema.RATINGS, schema.MOVIES, schema.USERS, schema.ITEM_FEATURES, schema.USER_FEATURES)
 Columns = dict[str, list[Any]]
@@ -155,6 +155,33 @@ def test_a_movielens_release(tmp_path: Path, layout: str) -> None:
     assert (again.events, again.repeated) == (1, 1)
     assert again.rejects == {"new.csv": {"repeated (userId, movieId)": 1}}
     assert rows(out / schema.REJECTS)[-1][:3] == ("new.csv", 3, "repeated (userId, movieId)")
+
+
+@pytest.mark.parametrize(
+    ("files", "valid"),
+    [(ML_100K, [1, 5]), (ML_1M, [1, 5]), (ATOMIC, [1, 5]), (ML_10M, [1, 4.5, 5]), (CSV, [1, 4.5, 5])],
+    ids=["ml-100k", "ml-1m", "atomic", "ml-10m", "csv"],
+)
+def test_ratings_off_the_scale_of_the_data_set_are_rejected(
+    tmp_path: Path, files: dict[str, bytes], valid: list[float]
+) -> None:
+    out = tmp_path / "processed"
+    preprocess(put(tmp_path / "mini", files), out, options=QUIET)
+    before = len(rows(out / schema.RATINGS))
+    ratings = [1.0, -3.0, 0.0, 4.5, 4.75, 5.0, 7.0]
+    new: Columns = {"userId": [1] * 7, "itemId": list(range(9001, 9008)), "rating": ratings, "timestamp": [10**10] * 7}
+    report = appended(out, "off", new, max_reject_share=1.0)
+    assert report.rejects == {"off.parquet": {"rating is outside the scale": 7 - len(valid)}}
+    assert sorted(row[2] for row in rows(out / schema.RATINGS) if row[1] > 9000) == valid
+    assert len(rows(out / schema.RATINGS)) == before + len(valid)
+    with pytest.raises(DataError, match="rating is outside the scale"):
+        appended(out, "strict", {name: values[1:2] for name, values in new.items()})
+
+
+def test_own_ratings_have_no_scale(tmp_path: Path) -> None:
+    out = whole_run(tmp_path, OLD)
+    report = appended(out, "any", {"userId": [1], "itemId": [9], "rating": [-70.25], "timestamp": [30]})
+    assert (report.events, report.rejects) == (1, {})
 
 
 def test_without_times_new_events_come_last_and_a_file_counts_once(tmp_path: Path) -> None:
