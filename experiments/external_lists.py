@@ -43,7 +43,7 @@ class ListFacts:
 
 @dataclass(frozen=True, eq=False)
 class ExternalLists:
-    """The candidates (B, K) of a file of lists, and what became of its rows."""
+    """The candidates (B, K) of a file of lists, scored by minus their place, and what became of its rows."""
 
     offer: Candidates
     facts: ListFacts
@@ -99,7 +99,7 @@ class ExternalLists:
             rows_seen=int((~kept).sum()),
             median_length=float(np.median(lengths[has_list])),
         )
-        return cls(_candidates(query[kept], item_idx[kept], -key[kept], len(queries), k), facts)
+        return cls(_candidates(query[kept], item_idx[kept], len(queries), k), facts)
 
 
 def system_name(path: Path) -> str:
@@ -179,15 +179,15 @@ def _seen(queries: QueryBatch, query: IntArray, item_idx: IntArray) -> np.ndarra
     return np.isin(query * span + item_idx, in_history[history.item_idx >= 0])
 
 
-def _candidates(query: IntArray, item_idx: IntArray, score: FloatArray, n_queries: int, k: int) -> Candidates:
-    """Rows in the order of query and place as candidates (B, K)."""
+def _candidates(query: IntArray, item_idx: IntArray, n_queries: int, k: int) -> Candidates:
+    """Rows in the order of query and place as candidates (B, K), whatever the size of the scores in the file."""
     first = np.searchsorted(query, np.arange(n_queries))
     place = np.arange(len(query)) - first[query]
     kept = place < k
     offered = np.full((n_queries, k), -1, dtype=np.int64)
     scores = np.full((n_queries, k), -np.inf, dtype=np.float32)
     offered[query[kept], place[kept]] = item_idx[kept]
-    scores[query[kept], place[kept]] = score[kept]
+    scores[query[kept], place[kept]] = -place[kept]
     return Candidates(offered, scores)
 
 

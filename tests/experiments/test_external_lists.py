@@ -95,7 +95,7 @@ def read(path: Path, **options: bool) -> ExternalLists:
 def test_rows_of_seen_films_and_of_other_users_are_left_out(write: Write) -> None:
     given = read(write("user,item,score\n3,19,9\n3,5,1.5\n3,26,2\n13,5,1\n99,5,1\n"))
     np.testing.assert_array_equal(given.offer.item_idx, [[3, 0, -1], [-1, -1, -1]])
-    np.testing.assert_array_equal(given.offer.score, np.float32([[2, 1.5, -math.inf], 3 * [-math.inf]]))
+    np.testing.assert_array_equal(given.offer.score, np.float32([[0, -1, -math.inf], 3 * [-math.inf]]))
     facts = given.facts
     assert (facts.name, facts.rows, facts.users, facts.users_without) == ("lists", 5, 1, 1)
     assert (facts.rows_of_others, facts.rows_seen, facts.median_length) == (2, 1, 2)
@@ -109,6 +109,13 @@ def test_seen_films_stay_where_they_are_asked_for(write: Write) -> None:
 def test_equal_scores_stand_in_the_order_of_ids(write: Write) -> None:
     given = read(write("user,item,score\n23,26,1\n23,12,1\n23,5,1\n23,19,7\n"))
     np.testing.assert_array_equal(given.offer.item_idx[1], [2, 0, 1])
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_of_any_size_are_ordered_as_they_are_written(write: Write) -> None:
+    given = read(write("user,item,score\n23,5,-1e308\n23,19,1e308\n23,26,1.00000000001\n23,12,1.00000000002\n"))
+    np.testing.assert_array_equal(given.offer.item_idx[1], [2, 1, 3])
+    assert np.isfinite(given.offer.score[1]).all()
 
 
 def test_ids_may_be_text_that_holds_numbers(write: Write) -> None:
