@@ -6,8 +6,9 @@
 It adds the events to the tables of run_preprocessing.py, and brings models/serving, which refit_pipeline.py writes, up
 to date. Count-based channels then equal those of a full run; mf and the neural channels go on from their weights; the
 ranker stays unless --retrain_ranker is given. Films and users that are new get indices behind the old ones. The same
-file a second time changes nothing, and after a crash the same command finishes the work. The split data and
-models/pipeline, which evaluations measure, stay on the events they were made from (docs/updating.md).
+file a second time changes nothing, and after a crash the same command finishes the work. A service that was started
+with --pipeline data/models/serving takes the new pipeline without a restart. The split data and models/pipeline, which
+evaluations measure, stay on the events they were made from (docs/updating.md).
 """
 
 from __future__ import annotations
