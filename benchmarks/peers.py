@@ -49,6 +49,7 @@ from experiments.results import RowResult, RunResult
 from experiments.runs import RunsWorkspace
 from reccore import RunOptions, Workspace
 from reccore.arrays import IntArray
+from scripts._cli import run as run_command
 from scripts._rows import read_rows
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -80,8 +81,8 @@ class Peer:
     peak_bytes: float
 
 
-def main() -> None:
-    """Parse the options, fit and measure both sides, print a table or JSON on stdout."""
+def main(argv: list[str] | None = None) -> None:
+    """Parse the options, fit and measure both sides, print a table or JSON on stdout; exit code 1 if a peer failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="data root with prepared data")
     parser.add_argument("--python", default="", help="LIBRARY=interpreter that has it, separated by commas")
@@ -91,7 +92,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of each library, ours too")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
     parser.add_argument("--smoke", action="store_true", help="a size that takes seconds, to test that it runs")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.threads < 1:
+        parser.error(f"--threads must be at least 1, got {args.threads}")
     logger.remove()
     pythons = interpreters(parser, args.python)
     if args.smoke:
@@ -101,6 +104,8 @@ def main() -> None:
     else:
         report = run(Workspace(args.data_dir), args, pythons)
     print(json.dumps(without_nan(report)) if args.json else table(report))
+    if report["failures"]:
+        sys.exit(1)
 
 
 def interpreters(parser: argparse.ArgumentParser, text: str) -> dict[str, Path]:
@@ -163,7 +168,7 @@ def fit_peer(
         script = Path(__file__).with_name("_peer_libraries.py").resolve()
         ended = subprocess.run([python, script, file], capture_output=True, text=True, check=False)
         if ended.returncode:
-            return ended.stderr.strip()[-600:]
+            return ended.stderr.strip()[-600:] or f"{python} ended with exit code {ended.returncode}"
         with np.load(paths["lists"]) as stored:
             lists, cost = stored["lists"], {name: float(stored[name]) for name in stored.files if name != "lists"}
     path = space.root / "comparisons" / "peers" / f"{library}_{model}.parquet"
@@ -282,4 +287,4 @@ def times(ratio: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)
