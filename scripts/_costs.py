@@ -36,6 +36,14 @@ class StepCost:
     cpu_seconds: float
     peak_bytes: int
 
+    @property
+    def idle_seconds(self) -> float:
+        """Wall time on a machine that does nothing else, as far as one run shows it: the lesser of both times.
+
+        Other work makes wall time too long, and several threads CPU time: where both were at hand it is too long too.
+        """
+        return min(self.seconds, self.cpu_seconds)
+
     def text(self) -> str:
         """``12.3 s (20.1 s of CPU), 1.2 GB``."""
         return f"{self.seconds:.1f} s ({self.cpu_seconds:.1f} s of CPU), {self.peak_bytes / GIGABYTE:.1f} GB"
@@ -121,9 +129,7 @@ def _processor() -> str:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds of every step at other sizes, from the CPU seconds of runs on one machine.
-
-    CPU seconds do not depend on what else the machine does; steps that use several cores take less.
+    """Wall seconds of every step at other sizes on an idle machine, from runs on one.
 
     Attributes:
         machine: where they were measured.
@@ -145,7 +151,7 @@ class Estimate:
     def seconds(self, step: str, events: int) -> float:
         """Seconds of a step: on the line through the measured sizes on log axes, in proportion beyond them; 0 where it
         was never measured."""
-        known = sorted((size, costs[step].cpu_seconds) for size, costs in self.runs.items() if step in costs)
+        known = sorted((size, costs[step].idle_seconds) for size, costs in self.runs.items() if step in costs)
         if not known:
             return 0.0
         sizes, seconds = np.array(known, dtype=np.float64).T
@@ -177,7 +183,7 @@ class TimeLeft:
         if due:
             seconds = self.estimate.total(due, self.events)
             logger.info(
-                "{} steps to do, an estimated {} of one core (measured on {}; {:,} events)",
+                "{} steps to do, an estimated {} if the machine does nothing else (from runs on {}; {:,} events)",
                 len(due),
                 minutes(seconds),
                 self.estimate.machine,
