@@ -75,7 +75,7 @@ def read_roots(roots: Sequence[Path]) -> Estimate:
     """The runs of several data roots.
 
     Raises:
-        DataError: a root without costs, or roots of different machines.
+        DataError: a root without costs or with damaged ones, or roots of different machines.
     """
     runs, machines = {}, set()
     for root in roots:
@@ -84,9 +84,12 @@ def read_roots(roots: Sequence[Path]) -> Estimate:
             raise DataError(
                 f"{path} is not there; run first: PYTHONPATH=. python scripts/demo.py --dataset synthetic-32m"
             )
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        runs[stored["events"]] = costs_of(stored["steps"])
-        machines.add(stored["machine"])
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            runs[int(stored["events"])] = costs_of(stored["steps"])
+            machines.add(stored["machine"])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{path} does not hold the costs of a run ({error!r}); run the demo again") from error
     if len(machines) > 1:
         raise DataError(f"runs of different machines do not compare: {'; '.join(sorted(machines))}")
     return Estimate(machines.pop(), runs)

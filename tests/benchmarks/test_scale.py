@@ -45,3 +45,11 @@ def test_runs_of_different_machines_do_not_compare(tmp_path: Path) -> None:
         read_roots(roots)
     with pytest.raises(DataError, match="is not there; run first"):
         read_roots([tmp_path])
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"events": 5, "steps": {}}', '{"events": 5, "machine": "m", "steps": 1}'])
+def test_damaged_costs_are_named(tmp_path: Path, text: str) -> None:
+    path = root_of(tmp_path / "root", 1, "a box", fit=1.0) / "reports" / "costs.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=rf"{path} does not hold the costs of a run"):
+        read_roots([tmp_path / "root"])
