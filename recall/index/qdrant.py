@@ -45,7 +45,8 @@ class QdrantIndex(ApproximateIndex):
     Needs the extra ``qdrant``. The store keeps its own copy of the vectors on disk, mapped into memory. A bundle holds
     the shard as one compressed file, which every process that loads it unpacks into a temporary folder, since a store
     writes to its files. One thread builds the graph, at the lowest priority: a busy machine takes long. The store draws
-    at random without a seed, so two builds may differ. Queries are searched one by one.
+    at random without a seed, so two builds may differ. Queries are searched one by one. Exclusions do not become a
+    filter of the store, with which its graph finds fewer items (docs/scale.md).
     """
 
     name: ClassVar[str] = "qdrant"
