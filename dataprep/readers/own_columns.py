@@ -40,19 +40,19 @@ NAME = re.compile(r"[^\W_][\w-]*")
 """What an own column may be called: names are written in lists, patterns and dotted keys."""
 ITEM_NAMES = frozenset(
     [
-        *("movieId", "itemId", "id", "title", "year", "genres", "tag"),
+        *("movieId", "itemId", "userId", "id", "title", "year", "genres", "tag"),
         *("log_count", "log_recent_count", "recent_share", "log_trend", "mean_rating", "rating_variance"),
     ]
 )
-"""Names of an item's other features."""
+"""Names of an item's other features, and of ids."""
 USER_NAMES = frozenset(
     [
-        *("userId", "id", "age", "gender", "occupation", "zip", "top_genres"),
+        *("userId", "movieId", "id", "age", "gender", "occupation", "zip", "top_genres"),
         *("log_activity", "log_rating_count", "mean_rating", "rating_variance"),
         *("log_days_since_last", "log_last_gap", "log_pace"),
     ]
 )
-"""Names of a user's other features."""
+"""Names of a user's other features, and of ids."""
 
 
 def own_kinds(path: Path, types: Mapping[str, pa.DataType | None], reserved: Collection[str]) -> dict[str, Kind]:
@@ -69,7 +69,7 @@ def own_kinds(path: Path, types: Mapping[str, pa.DataType | None], reserved: Col
     kinds = {}
     for name, kind in types.items():
         if name in reserved:
-            raise DataError(f"column {name} of {path} has the name of another feature; rename or drop the column")
+            raise DataError(f"column {name} of {path} has the name of an id or of another feature; rename or drop it")
         if not NAME.fullmatch(name):
             logger.warning(
                 "{}: column {!r} is not used: rename it to letters, digits, _ and -, a letter or digit first",

@@ -144,10 +144,16 @@ def test_bad_vectors(tmp_path: Path, plot: Any, message: str) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["tag", "mean_rating"])
-def test_names_of_other_features(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=f"column {name} of .*has the name of another feature; rename"):
-        run(tmp_path, items=put(tmp_path / "i.csv", {"itemId": [5], name: [1]}))
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("name", ["tag", "mean_rating", "userId"])
+def test_names_of_other_features(tmp_path: Path, name: str, ending: str) -> None:
+    with pytest.raises(DataError, match=f"column {name} of .*has the name of an id or of another feature; rename"):
+        run(tmp_path, items=put(tmp_path / f"i.{ending}", {"itemId": [5], name: [1]}))
+
+
+def test_the_id_of_an_item_is_no_column_of_users(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"column movieId of .*has the name of an id"):
+        run(tmp_path, users=put(tmp_path / "u.csv", {"userId": [1], "movieId": [5]}))
 
 
 def test_columns_that_cannot_be_used_are_left_out_with_the_reason(tmp_path: Path, log: list[str]) -> None:
