@@ -21,6 +21,7 @@ from experiments.tie_audit import audit_ties
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
 from pipeline.provenance import data_of
+from pipeline.samples import common_liked_from
 from pipeline.train_ranker import pipeline_of_ranker
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from reccore import ConfigError, RunOptions, Workspace
@@ -67,14 +68,26 @@ def compare_ranking(
     configs = {row.name: _pipeline_of(row, pipeline_settings) for row in rows}
     config = configs[rows[0].name]
     _check(rows, seeds, baseline, config)
-    task = common_task(RANKERS[row.model](row.config) for row in rows)
+    rankers = [RANKERS[row.model](row.config) for row in rows]
+    task, liked_from = common_task(rankers), common_liked_from(rankers)
     channels = load_channels(workspace, config.channels)
     prepared = data_of(workspace, config.channels)
     query_time = any(channel.query_time for channel in channels.values())
     holdout, label = choose_holdout(prepared, split, None, query_time=query_time)
     folder = workspace.root / "comparisons" / name
     runs = RankerRuns(
-        workspace, configs, channels, prepared, holdout, task, split, folder, max_queries, short_histories, options
+        workspace,
+        configs,
+        channels,
+        prepared,
+        holdout,
+        task,
+        liked_from,
+        split,
+        folder,
+        max_queries,
+        short_histories,
+        options,
     )
     by_seed = [runs.of_seed(rows, seed) for seed in seeds]
     results = [RowResult(row, of_row) for row, of_row in zip(rows, zip(*by_seed, strict=True), strict=True)]

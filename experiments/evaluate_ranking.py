@@ -20,7 +20,7 @@ from experiments.ranking_orders import channel_orders, common_task, measure_orde
 from experiments.tie_audit import K, TieAudit
 from pipeline.builder import PIPELINE, assemble, load_trained
 from pipeline.inference import Pipeline
-from pipeline.samples import ranking_samples
+from pipeline.samples import common_liked_from, ranking_samples
 from ranking import RANKERS
 from ranking.base import BaseRanker
 from reccore import Candidates, ConfigError, QueryBatch, RankingSamples, RunOptions, Workspace
@@ -137,7 +137,8 @@ def evaluate_ranking(
     )
     task = common_task(rankers.values())
     before = _before_ranking(pipeline)
-    samples = ranking_samples(before, job.holdout, tasks=[task], source=split, options=options)
+    liked_from = common_liked_from(rankers.values())
+    samples = ranking_samples(before, job.holdout, tasks=[task], liked_from=liked_from, source=split, options=options)
     scores = {name: timed_scores(ranker, samples) for name, ranker in rankers.items()}
     how: dict[str, Any] = {"ks": job.ks, "seed": job.seed}
     systems = [measure_ranker(name, ranker, samples, *scores[name], **how) for name, ranker in rankers.items()]

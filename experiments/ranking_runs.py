@@ -27,7 +27,7 @@ from pipeline.config import PipelineConfig
 from pipeline.fates import Passage
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
-from pipeline.samples import LABELLERS, RankingData, make_ranking_data
+from pipeline.samples import RankingData, labels_of_task, make_ranking_data
 from pipeline.stage_configs import TopStage
 from pipeline.train_ranker import as_served, fit_ranker, with_chosen_rule
 from pipeline.window_refits import stored_refits
@@ -56,6 +56,7 @@ class RankerRuns:
         prepared: data that they were fitted on.
         holdout: queries and targets of the split.
         task: whose labels the rankers are measured by.
+        liked_from: least rating of an item that counts as liked.
         split: ``valid`` or ``test``.
         folder: where measurements are kept.
         max_queries, short_histories: as for ``train_ranker``.
@@ -68,6 +69,7 @@ class RankerRuns:
     prepared: Prepared
     holdout: Holdout
     task: str
+    liked_from: float
     split: str
     folder: Path
     max_queries: int | None
@@ -126,6 +128,7 @@ class RankerRuns:
             self.config,
             self.holdout,
             tasks=tuple(tasks),
+            liked_from=self.liked_from,
             max_queries=self.max_queries,
             short_histories=self.short_histories,
             judge_below=self.config.judge_below,
@@ -182,7 +185,7 @@ class RankerRuns:
         single = [self.measure(source.name, offers[source.name]) for source in self.pipeline.sources_for_all]
         best = leaderboard(single, HEADLINE)[0]
         candidates = passage.final
-        labels = {self.task: LABELLERS[self.task](candidates, self.holdout, None)[0]}
+        labels = {self.task: labels_of_task(self.task, candidates, self.holdout, None, self.liked_from)}
         samples = RankingSamples(self.holdout.queries, candidates, labels)
         orders = {RECALL: candidates.place_scores, **channel_orders(samples, [best.name])}
         return (

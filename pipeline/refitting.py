@@ -18,7 +18,7 @@ from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
 from pipeline.model_files import SERVING
-from pipeline.samples import make_ranking_data
+from pipeline.samples import common_liked_from, make_ranking_data
 from pipeline.train_ranker import fit_ranker, with_chosen_rule
 from pipeline.window_refits import Refit, refit
 from ranking import MAX_QUERIES, SHORT_HISTORIES
@@ -99,6 +99,7 @@ def refit_ranker(
         config,
         prepared.split.valid().select(np.zeros(0, dtype=np.int64)),
         tasks=ranker.tasks,
+        liked_from=common_liked_from([ranker]),
         judge_below=config.judge_below,
         options=options,
         **drawn,

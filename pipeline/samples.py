@@ -7,7 +7,7 @@ later events of the window have no label there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
 from pipeline.label_window import WindowKind, kind_under, label_window
 from pipeline.window_refits import Refit
+from ranking.base import BaseRanker
+from ranking.config import LIKE, LIKED_FROM
 from recall.base import BaseRecall
 from reccore import (
     Candidates,
@@ -36,8 +38,8 @@ from reccore.progress import progress
 
 QUERIES_PER_CHUNK = 1024
 STOP_SHARE = 0.2
-LIKED_FROM = 4.0
-"""Least rating of a film that counts as liked."""
+TASKS = ("click", LIKE)
+"""The tasks that there are labels for."""
 
 
 def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = None) -> tuple[FloatArray, IntArray]:
@@ -55,9 +57,9 @@ def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = N
 
 
 def label_likes(
-    candidates: Candidates, holdout: Holdout, later: Exclusions | None = None
+    candidates: Candidates, holdout: Holdout, later: Exclusions | None = None, liked_from: float = LIKED_FROM
 ) -> tuple[FloatArray, IntArray]:
-    """As ``label`` with 1 on targets rated ``LIKED_FROM`` or more, 0 on targets rated lower, NaN on unrated ones.
+    """As ``label`` with 1 on targets rated ``liked_from`` or more, 0 on targets rated lower, NaN on unrated ones.
 
     A candidate that was not chosen was not liked either: 0. So the task is to choose and like, not to like if chosen.
 
@@ -68,21 +70,55 @@ def label_likes(
         raise ConfigError("the task 'like' needs ratings, and this data set has none; choose a ranker of one task")
     labels, missed = label(candidates, holdout, later)
     positive = labels == 1.0
-    for rated, value in ((holdout.target_rating < LIKED_FROM, 0.0), (np.isnan(holdout.target_rating), np.nan)):
+    for rated, value in ((holdout.target_rating < liked_from, 0.0), (np.isnan(holdout.target_rating), np.nan)):
         targets = Exclusions(offsets_from_lengths(rated)[holdout.target_offsets], holdout.target_idx[rated])
         labels[positive & targets.contains(candidates.item_idx)] = value
     return labels, missed
 
 
-LABELLERS = {"click": label, "like": label_likes}
-"""How candidates are labelled for each task that a ranker may name."""
+def labels_of_task(
+    task: str, candidates: Candidates, holdout: Holdout, later: Exclusions | None, liked_from: float
+) -> FloatArray:
+    """(B, K) labels of one of ``TASKS``."""
+    if task == LIKE:
+        return label_likes(candidates, holdout, later, liked_from)[0]
+    return label(candidates, holdout, later)[0]
 
 
 def check_tasks(tasks: Collection[str]) -> None:
     """Raise ``ConfigError`` if there are no labels for a task."""
     for task in tasks:
-        if task not in LABELLERS:
-            raise ConfigError(f"there are no labels for the task {task!r}; known: {', '.join(LABELLERS)}")
+        if task not in TASKS:
+            raise ConfigError(f"there are no labels for the task {task!r}; known: {', '.join(TASKS)}")
+
+
+def check_likes(holdout: Holdout, liked_from: float) -> None:
+    """Raise ``ConfigError`` if no target counts as liked; warn if all that are rated do."""
+    label_likes(Candidates.empty(len(holdout), 0), holdout)
+    assert holdout.target_rating is not None
+    rating = holdout.target_rating[~np.isnan(holdout.target_rating)]
+    if len(holdout.target_idx) == 0:
+        return
+    if not len(rating):
+        raise ConfigError("the task 'like' needs ratings, and no event to learn from has one; choose another task")
+    said = f"the ratings of the events to learn from lie between {rating.min():g} and {rating.max():g}"
+    if rating.max() < liked_from:
+        raise ConfigError(f"no event is rated {liked_from:g} or more, so that none is liked: {said}; lower liked_from")
+    if rating.min() >= liked_from:
+        logger.warning("every rated event is liked, as with the task 'click': {}; raise liked_from", said)
+
+
+def common_liked_from(rankers: Iterable[BaseRanker]) -> float:
+    """Least rating of an item that counts as liked, for rankers that share their labels.
+
+    Raises:
+        ConfigError: two rankers that learn the task ``like`` differ in it.
+    """
+    found = sorted({ranker.liked_from for ranker in rankers if ranker.liked_from is not None})
+    if len(found) > 1:
+        values = ", ".join(f"{value:g}" for value in found)
+        raise ConfigError(f"rankers with different liked_from ({values}) have no labels in common; name them apart")
+    return found[0] if found else LIKED_FROM
 
 
 def ranking_samples(
@@ -91,6 +127,7 @@ def ranking_samples(
     *,
     later: Exclusions | None = None,
     tasks: Collection[str],
+    liked_from: float = LIKED_FROM,
     source: str,
     options: RunOptions,
 ) -> RankingSamples:
@@ -100,12 +137,13 @@ def ranking_samples(
         pipeline: the stages before the ranker, see ``PipelineConfig.before_ranking``.
         holdout: queries and their targets.
         later: items without a label, per query.
-        tasks: names of tasks, see ``LABELLERS``.
+        tasks: some of ``TASKS``.
+        liked_from: see ``label_likes``.
         source: what the queries are, for progress and log.
         options: progress.
     """
     rows = np.arange(len(holdout))
-    return _samples_of(pipeline, holdout, later, rows, tasks, source, options, found_only=False)[0]
+    return _samples_of(pipeline, holdout, later, rows, tasks, liked_from, source, options, found_only=False)[0]
 
 
 def _samples_of(
@@ -114,6 +152,7 @@ def _samples_of(
     later: Exclusions | None,
     rows: IntArray,
     tasks: Collection[str],
+    liked_from: float,
     source: str,
     options: RunOptions,
     *,
@@ -138,7 +177,7 @@ def _samples_of(
             found = np.flatnonzero(not_offered < part.target_counts) if found_only else np.arange(len(chunk))
             candidates.add(offered.select(found))
             for task, values in labels.items():
-                values.append(_padded(LABELLERS[task](offered, part, without)[0][found], k))
+                values.append(_padded(labels_of_task(task, offered, part, without, liked_from)[found], k))
             kept.append(chunk[found])
             missed.append(not_offered[found])
             advance(len(chunk))
@@ -188,6 +227,7 @@ def make_ranking_data(
     valid: Holdout,
     *,
     tasks: Collection[str],
+    liked_from: float = LIKED_FROM,
     max_queries: int | None,
     short_histories: float = 0.0,
     judge_below: int = 0,
@@ -205,7 +245,8 @@ def make_ranking_data(
         channels: fitted channels by name.
         config: of the pipeline that the ranker is for.
         valid: validation queries; none for a ranker whose validation figures nobody needs.
-        tasks: names of tasks, see ``LABELLERS``.
+        tasks: some of ``TASKS``.
+        liked_from: see ``label_likes``.
         max_queries, short_histories, judge_below: see ``label_window``.
         found_only: train and stop by the queries alone that recall offers a target for, those that are trained on
             first, so that no selection of them copies histories and candidates.
@@ -222,8 +263,8 @@ def make_ranking_data(
         query_time=query_time,
         options=options,
     )
-    for task in tasks:  # labels that cannot be made fail before the channels are fitted again
-        LABELLERS[task](Candidates.empty(len(window.holdout), 0), window.holdout, None)
+    if LIKE in tasks:  # fails before the channels are fitted again
+        check_likes(window.holdout, liked_from)
     window_data = prepared.training_data(prepared.split.interactions.first(window.start))
     refitted = {name: refit_channel(name, channel, window_data) for name, channel in channels.items()}
 
@@ -236,15 +277,15 @@ def make_ranking_data(
     learning, judging = np.flatnonzero(~window.judging), np.flatnonzero(window.judging)
     rows = learning[np.argsort(stopping[learning], kind="stable")] if found_only else learning
     train, kept = _samples_of(
-        offline, window.holdout, window.later, rows, tasks, "label window", options, found_only=found_only
+        offline, window.holdout, window.later, rows, tasks, liked_from, "label window", options, found_only=found_only
     )
     judged, _ = _samples_of(
-        offline, window.holdout, window.later, judging, tasks, "short histories", options, found_only=False
+        offline, window.holdout, window.later, judging, tasks, liked_from, "short histories", options, found_only=False
     )
     return RankingData(
         train=train,
         early_stopping_mask=stopping[kept],
-        valid=ranking_samples(online, valid, tasks=tasks, source="validation", options=options),
+        valid=ranking_samples(online, valid, tasks=tasks, liked_from=liked_from, source="validation", options=options),
         window_data=window_data,
         judging=judged,
         window_channels=refitted,

@@ -18,13 +18,14 @@ from pipeline.label_window import WindowKind, kind_under
 from pipeline.leak_alarm import check_for_leak
 from pipeline.model_files import check_ranks, model_folder, with_training_files
 from pipeline.provenance import data_of
-from pipeline.samples import RankingData, check_tasks, make_ranking_data
+from pipeline.samples import RankingData, check_tasks, common_liked_from, make_ranking_data
 from pipeline.short_history import Choice, choose_rule
 from pipeline.stages import Request
 from pipeline.validation import summary, validation_sample
 from pipeline.window_refits import stored_refits
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
 from ranking.base import BaseRanker
+from ranking.config import LIKE
 from reccore import (
     Bundle,
     Candidates,
@@ -110,6 +111,7 @@ def train_ranker(
             config,
             valid,
             tasks=ranker.tasks,
+            liked_from=common_liked_from([ranker]),
             max_queries=max_queries,
             short_histories=short_histories,
             judge_below=config.judge_below,
@@ -208,7 +210,13 @@ def fit_ranker(
     """
     stopping = data.early_stopping_mask
     train, stop = (data.train.select(rows_where(part)) for part in (~stopping, stopping))
-    if not all(np.any(labels == 1.0) for labels in train.labels.values()):
+    lacking = [task for task, labels in train.labels.items() if not np.any(labels == 1.0)]
+    if lacking == [LIKE]:
+        raise DataError(
+            f"of the events that the ranker is to learn from, recall offers none that is rated {ranker.liked_from:g} "
+            "or more; lower liked_from, or let channels offer more (pipeline.per_channel, pipeline.candidates)"
+        )
+    if lacking:
         raise DataError(
             f"recall offers none of the {len(train):,} events that the ranker is to learn from; users need at "
             "least 5 fit events, and channels must offer enough (pipeline.per_channel, pipeline.candidates)"

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from ranking.calibration import Calibration
+from ranking.config import LIKE
 from reccore import (
     Bundle,
     Candidates,
@@ -43,6 +44,11 @@ class BaseRanker(Component[Any]):
     @abstractmethod
     def tasks(self) -> tuple[str, ...]:
         """Names of the labels it learns, such as ``click``."""
+
+    @property
+    def liked_from(self) -> float | None:
+        """Least rating of an item that counts as liked; None if it does not learn the task ``like``."""
+        return self.config.liked_from if LIKE in self.tasks else None
 
     def fit(
         self,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from dataprep.tmdb import MetadataName
 from ranking.calibration import CalibrationKind
@@ -14,6 +14,10 @@ from ranking.features import DEFAULT, Choice, check_names
 from ranking.losses import LossName
 from reccore import ComponentConfig
 from training import AverageConfig, TrainingConfig
+
+LIKE = "like"
+"""The task whose labels depend on ratings."""
+LIKED_FROM = 4.0
 
 
 class RankerConfig(ComponentConfig):
@@ -61,6 +65,30 @@ class FeatureRankerConfig(RankerConfig):
         return choices
 
 
+class LabelsConfig(ComponentConfig):
+    """Options of the labels that a ranker learns.
+
+    Attributes:
+        liked_from: for the task ``like``: least rating, in the data's own scale, of an item that counts as liked.
+    """
+
+    liked_from: float = LIKED_FROM
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """Names of the labels to learn."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _likes_are_learned(self) -> Self:
+        if self.liked_from != LIKED_FROM and LIKE not in self.learned:
+            raise ValueError(
+                f"liked_from has no effect, since no task of the ranker is {LIKE!r}; its tasks: "
+                f"{', '.join(self.learned)}"
+            )
+        return self
+
+
 class RankerTrainingConfig(FeatureRankerConfig, TrainingConfig):
     """What every ranker around a torch network is trained with, besides the options of the loop; a sample is a query.
 
@@ -93,7 +121,7 @@ class RankerTrainingConfig(FeatureRankerConfig, TrainingConfig):
     user_dropout: float = Field(default=0.5, ge=0, le=1)
 
 
-class SingleTaskConfig(RankerTrainingConfig):
+class SingleTaskConfig(RankerTrainingConfig, LabelsConfig):
     """Options of a ranker that learns one task.
 
     Attributes:
@@ -101,6 +129,11 @@ class SingleTaskConfig(RankerTrainingConfig):
     """
 
     task: str = "click"
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The task."""
+        return (self.task,)
 
 
 class EmbeddingConfig(RankerTrainingConfig):

@@ -82,6 +82,24 @@ class EnsembleConfig(RankerConfig):
     )
     scale: Literal["spread", "none"] = "spread"
 
+    @property
+    def liked_from(self) -> float | None:
+        """Least rating of an item that counts as liked for all members that learn it; None if none does."""
+        return next(iter(self._thresholds), None)
+
+    @property
+    def _thresholds(self) -> list[float]:
+        each = (member.build().liked_from for member in self.members)
+        return list(dict.fromkeys(value for value in each if value is not None))
+
+    @model_validator(mode="after")
+    def _likes_agree(self) -> Self:
+        if len(self._thresholds) > 1:
+            raise ValueError(
+                f"members: liked_from must be one for all, got {', '.join(f'{v:g}' for v in self._thresholds)}"
+            )
+        return self
+
 
 class Ensemble(BaseRanker):
     """Weighted mean of the scores of its members, which are fitted one after the other on the same samples.

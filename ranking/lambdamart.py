@@ -20,7 +20,7 @@ from dataprep.tmdb import metadata_to_read
 from ranking.base import EXPECTED, BaseRanker
 from ranking.boosting import ROWS_PER_CHUNK, Boosting, CandidateRows, RankingRows, Scores
 from ranking.compiled_trees import CompiledTrees
-from ranking.config import FeatureRankerConfig
+from ranking.config import FeatureRankerConfig, LabelsConfig
 from ranking.dense import DenseFeatures
 from ranking.features import FeatureEncoder, named
 from ranking.features.recall import MERGED_LOG_RANK
@@ -51,7 +51,7 @@ DRAWN_TOGETHER = 4096
 """Queries whose candidates are drawn at once."""
 
 
-class LambdaMARTConfig(FeatureRankerConfig):
+class LambdaMARTConfig(FeatureRankerConfig, LabelsConfig):
     """Options of LambdaMART.
 
     Ids are read only if ``features`` names them in full. The other defaults are careful, for
@@ -95,6 +95,11 @@ class LambdaMARTConfig(FeatureRankerConfig):
     truncation: PositiveInt = 30
     column_share: float = Field(default=0.3, gt=0, le=1)
     row_share: float = Field(default=0.8, gt=0, le=1)
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The task."""
+        return (self.task,)
 
     def parameters(self) -> dict[str, Any]:
         """Parameters of LightGBM, without seeds."""

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt, Tag, model_validator
 from torch import Tensor, nn
 
 from ranking.balance import BalanceConfig, FixedBalanceConfig, LossBalance
-from ranking.config import DeepConfig
+from ranking.config import LIKE, DeepConfig, LabelsConfig
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.layers import MLP
 from ranking.losses import LOSSES
@@ -43,7 +43,7 @@ CombinationConfig: TypeAlias = Annotated[
 ]
 
 
-class MultiTaskConfig(DeepConfig):
+class MultiTaskConfig(DeepConfig, LabelsConfig):
     """Options of every ranker of several tasks.
 
     Attributes:
@@ -55,9 +55,14 @@ class MultiTaskConfig(DeepConfig):
     """
 
     hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=2)
-    tasks: tuple[str, ...] = Field(default=("click", "like"), min_length=2)
+    tasks: tuple[str, ...] = Field(default=("click", LIKE), min_length=2)
     balance: BalanceConfig = FixedBalanceConfig()
     combine: CombinationConfig = WeightedCombinationConfig()
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The tasks."""
+        return self.tasks
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:

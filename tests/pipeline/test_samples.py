@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from loguru import logger
 
 from dataprep.events import write_events
 from dataprep.prepare import Prepared, prepare_file
@@ -20,12 +21,12 @@ from pipeline import PipelineConfig, load, samples, window_refits
 from pipeline.builder import load_channels
 from pipeline.label_window import QUERIES_OF_NEW_USER, SHORT_HISTORY, kind_under, label_window, new_user_queries
 from pipeline.provenance import check_protocol
-from pipeline.samples import label, label_likes, make_ranking_data
+from pipeline.samples import check_likes, common_liked_from, label, label_likes, make_ranking_data
 from pipeline.train_channel import train_channel
-from pipeline.train_ranker import rows_where, train_ranker
+from pipeline.train_ranker import fit_ranker, rows_where, train_ranker
 from pipeline.validation import validation_sample
 from pipeline.window_refits import refit, stored_refits
-from ranking import SHORT_HISTORIES
+from ranking import RANKERS, SHORT_HISTORIES
 from ranking.neural import NeuralRanker
 from recall import CHANNELS
 from recall.popularity import Popularity
@@ -168,6 +169,29 @@ def test_likes_by_hand() -> None:
     np.testing.assert_array_equal(label(candidates, holdout, later)[0][2], [0, 0, 1, nan])
     with pytest.raises(ConfigError, match="the task 'like' needs ratings, and this data set has none"):
         label_likes(candidates, replace(holdout, target_rating=None), later)
+    from_three, _ = label_likes(candidates, holdout, later, 3.5)
+    np.testing.assert_array_equal(from_three, [[0, 1, nan, nan], [nan, 1, 0, 1], [0, 0, nan, nan]])
+
+
+def test_a_least_rating_that_no_event_reaches_is_an_error_and_one_that_all_reach_is_said() -> None:
+    def rated(*ratings: float) -> Holdout:
+        queries = QueryBatch.from_histories([[]] * len(ratings))
+        rating = np.array(ratings, dtype=np.float32)
+        return Holdout(queries, np.arange(len(ratings) + 1), np.arange(len(ratings)), target_rating=rating)
+
+    with pytest.raises(ConfigError, match=r"rated 4 or more, .* lie between 0.5 and 1; lower liked_from"):
+        check_likes(rated(0.5, np.nan, 1.0), 4.0)
+    with pytest.raises(ConfigError, match="no event to learn from has one"):
+        check_likes(rated(np.nan), 4.0)
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), level="WARNING")
+    check_likes(rated(6.0, 9.0), 7.0)
+    check_likes(rated(), 4.0)
+    assert lines == []
+    check_likes(rated(6.0, 9.0), 4.0)
+    logger.remove(sink)
+    assert "every rated event is liked" in lines[0]
+    assert "lie between 6 and 9; raise liked_from" in lines[0]
 
 
 def test_the_ratings_of_targets_come_with_the_window_and_the_splits() -> None:
@@ -492,6 +516,49 @@ def test_a_ranker_of_two_tasks_learns_clicks_and_likes(own: Workspace) -> None:
     report = train_ranker(own, "mmoe", settings, PIPELINE, max_queries=60, options=QUIET)
     assert report["config"]["tasks"] == ["click", "like"]
     assert len(load(own.model("pipeline")).recommend(user=small.user_id(3), k=6).items) == 6
+
+
+def test_what_counts_as_liked_is_stored_with_the_ranker_and_decides_its_labels(own: Workspace) -> None:
+    settings = {**RANKER, "hidden": [8, 4]}
+    for liked_from in (2.0, 5.0):
+        report = train_ranker(own, "mmoe", {**settings, "liked_from": liked_from}, PIPELINE, options=QUIET)
+        assert report["config"]["liked_from"] == liked_from
+        assert RANKERS.load(own.model("mmoe")).liked_from == liked_from
+    before = set(own.models.iterdir())
+    with pytest.raises(ConfigError, match=r"no event is rated 8 or more, .* between 1 and 5; lower liked_from"):
+        train_ranker(own, "ple", {"liked_from": 8}, PIPELINE, options=QUIET)
+    assert set(own.models.iterdir()) == before
+
+
+def test_recall_that_offers_no_liked_event_is_an_error(data: samples.RankingData, prepared: Prepared) -> None:
+    click = data.train.labels["click"]
+    unliked = replace(data.train, labels={"click": click, "like": np.where(click == 1.0, np.float32(0), click)})
+    with pytest.raises(DataError, match=r"recall offers none that is rated 5 or more; lower liked_from"):
+        fit_ranker(RANKERS["ple"]({"liked_from": 5}), replace(data, train=unliked), prepared.vocabulary, QUIET)
+
+
+def test_labels_of_likes_follow_the_least_rating(own: Workspace, prepared: Prepared) -> None:
+    def likes(liked_from: float) -> np.ndarray:
+        found = make_ranking_data(
+            prepared, stored_refits(own, QUIET), load_channels(own, CONFIG.channels), CONFIG, prepared.split.valid(),
+            tasks=["click", "like"], liked_from=liked_from, max_queries=None, options=QUIET,
+        )  # fmt: skip
+        for part in (found.train, found.valid):
+            assert not (part.labels["like"] == 1.0)[part.labels["click"] != 1.0].any()
+        return np.array([np.nansum(part.labels["like"]) for part in (found.train, found.valid)])
+
+    assert (likes(5.0) < likes(2.0)).all()
+
+
+def test_rankers_that_share_labels_have_one_least_rating() -> None:
+    click, like, higher = (
+        RANKERS["deepfm"](options) for options in ({}, {"task": "like"}, {"task": "like", "liked_from": 8})
+    )
+    assert click.liked_from is None
+    assert common_liked_from([click]) == 4.0
+    assert common_liked_from([click, higher]) == 8.0
+    with pytest.raises(ConfigError, match=r"different liked_from \(4, 8\)"):
+        common_liked_from([like, click, higher])
 
 
 def test_likes_without_ratings_are_an_error_before_any_channel_is_fitted_again(own: Workspace) -> None:

@@ -126,6 +126,14 @@ def test_wrong_members_are_named() -> None:
         Ensemble({"members": []})
 
 
+def test_members_that_learn_likes_have_one_least_rating() -> None:
+    likes, others = {"model": "ple", "liked_from": 8}, {"model": "lambdamart"}
+    assert Ensemble({"members": [others, likes]}).liked_from == 8
+    assert Ensemble({"members": [others]}).liked_from is None
+    with pytest.raises(ConfigError, match="liked_from must be one for all, got 8, 4"):
+        Ensemble({"members": [likes, {"model": "mmoe"}]})
+
+
 class Killed(Exception):
     """Stands for the end of the process."""
 

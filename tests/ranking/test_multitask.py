@@ -78,6 +78,7 @@ def test_the_score_combines_the_tasks_by_the_declared_rule(loss: Any, combine: A
         ({"combine": {"weights": {"click": 0, "like": 0}}}, "at least one task must have a weight above 0"),
         ({"combine": {"kind": "sum"}}, "unknown kind 'sum'; known: 'weighted', 'first'"),
         ({"hidden": [8]}, "hidden"),
+        ({"tasks": ["click", "buy"], "liked_from": 8}, "liked_from has no effect, .* its tasks: click, buy"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
