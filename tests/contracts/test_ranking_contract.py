@@ -15,6 +15,8 @@ from ranking import RANKERS
 from ranking.base import BaseRanker
 from reccore import Candidates, ConfigError, ItemTable, NotFittedError, QueryBatch, RunOptions, UserTable, Vocabulary
 from tests.ranking.samples import Setting, board_setting, candidates_of, history_batch
+from tests.training.interruption import Killed, stop_after_checkpoint
+from training.checkpointing import has_checkpoint
 
 COMMON: dict[str, Any] = {"epochs": 3, "batch_size": 16, "learning_rate": 0.01}
 DEEP: dict[str, Any] = {**COMMON, "hidden": [16, 8], "embedding_size": 4}
@@ -130,6 +132,35 @@ def test_the_same_seed_gives_the_same_scores_and_another_seed_others(name: str, 
         setting.samples, valid=setting.valid, options=replace(QUIET, seed=4), **setting.tables()
     )
     assert not np.allclose(one, other.score(queries, candidates), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list(RANKERS))
+def test_a_training_killed_between_epochs_ends_with_the_same_ranker(
+    name: str, setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint is of an epoch, of a round of trees, or of a member of an ensemble that is about to begin."""
+    kept, kills = replace(QUIET, checkpoint_dir=tmp_path / "c", resume=True), 0
+
+    def fit(options: RunOptions) -> BaseRanker:
+        tables: Any = setting.tables()
+        return RANKERS[name](SMALL[name]).fit(setting.samples, valid=setting.valid, options=options, **tables)
+
+    found, expected = None, fit(QUIET)
+    while found is None:
+        with monkeypatch.context() as patched:
+            stop_after_checkpoint(patched, 2 + kills)
+            try:
+                found = fit(kept)
+            except Killed:
+                kills += 1
+                assert has_checkpoint(tmp_path / "c")
+    assert kills > 0
+    asked = setting.valid.queries, setting.valid.candidates
+    np.testing.assert_array_equal(found.score(*asked), expected.score(*asked))
+    np.testing.assert_array_equal(found.probability(*asked), expected.probability(*asked))
+    pairs = zip(*(getattr(ranker, "members", [ranker]) for ranker in (found, expected)), strict=True)
+    for one, other in pairs:
+        assert (one.log.loss, one.log.validation) == (other.log.loss, other.log.validation)
 
 
 @pytest.mark.parametrize("ranker", list(RANKERS), indirect=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from training import Trainer
+from training.checkpointing import Checkpoints
 
 
 class Killed(Exception):
@@ -30,3 +31,18 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, action: Callable[[],
         return step(self, rows)
 
     monkeypatch.setattr(Trainer, "_step", counted)
+
+
+def stop_after_checkpoint(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Raise ``Killed`` as soon as checkpoint ``number`` of this process, from 1, is written."""
+    write, done = Checkpoints.write, 0
+
+    def counted(self: Checkpoints, *args: Any) -> bool:
+        nonlocal done
+        written = write(self, *args)
+        done += 1
+        if done == number:
+            raise Killed
+        return written
+
+    monkeypatch.setattr(Checkpoints, "write", counted)
