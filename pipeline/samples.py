@@ -8,7 +8,7 @@ later events of the window have no label there.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from loguru import logger
@@ -38,6 +38,8 @@ from reccore.progress import progress
 
 QUERIES_PER_CHUNK = 1024
 STOP_SHARE = 0.2
+UNFOUND_QUERIES = 5_000
+"""With ``found_only`` so many queries of the users for early stopping are kept whether or not recall finds a target."""
 TASKS = ("click", LIKE)
 """The tasks that there are labels for."""
 
@@ -143,7 +145,7 @@ def ranking_samples(
         options: progress.
     """
     rows = np.arange(len(holdout))
-    return _samples_of(pipeline, holdout, later, rows, tasks, liked_from, source, options, found_only=False)[0]
+    return _samples_of(pipeline, holdout, later, rows, tasks, liked_from, source, options)[0]
 
 
 def _samples_of(
@@ -156,39 +158,45 @@ def _samples_of(
     source: str,
     options: RunOptions,
     *,
-    found_only: bool,
-) -> tuple[RankingSamples, IntArray]:
-    """``ranking_samples`` of these rows of the holdout, in their order; and the rows that were kept.
+    keep: BoolArray | None = None,
+) -> tuple[RankingSamples, IntArray, IntArray]:
+    """``ranking_samples`` of R rows of the holdout, in their order.
 
-    With ``found_only`` these are the queries that recall offers a target for: memory is taken for them alone.
+    With ``keep``, (R,), only queries that it is True for and those that recall offers a target for are kept: memory is
+    taken for them alone.
+
+    Returns:
+        The samples, which of the R rows they are of, and of each of the R rows the number of positives that recall
+        missed.
     """
     k = pipeline.config.merge.k
     candidates = CandidateBuffer(len(rows), k)
     labels: dict[str, list[FloatArray]] = {task: [np.zeros((0, k), dtype=np.float32)] for task in tasks}
-    kept, missed = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    n_missed = n_targets = 0
+    kept, missed = [np.zeros(0, dtype=np.int64)], np.zeros(len(rows), dtype=np.int64)
+    n_targets = 0
     with progress(f"candidates ({source})", len(rows), unit="queries", enabled=options.progress) as advance:
         for start in range(0, len(rows), QUERIES_PER_CHUNK):
             chunk = rows[start : start + QUERIES_PER_CHUNK]
             part, without = holdout.select(chunk), None if later is None else later.select(chunk)
             offered = pipeline.run(part.queries, k)[0]
-            not_offered = label(offered, part)[1]
-            n_missed, n_targets = n_missed + int(not_offered.sum()), n_targets + len(part.target_idx)
-            found = np.flatnonzero(not_offered < part.target_counts) if found_only else np.arange(len(chunk))
+            not_offered = missed[start : start + len(chunk)] = label(offered, part)[1]
+            n_targets += len(part.target_idx)
+            wanted = True if keep is None else keep[start : start + len(chunk)]
+            found = np.flatnonzero(wanted | (not_offered < part.target_counts))
             candidates.add(offered.select(found))
             for task, values in labels.items():
                 values.append(_padded(labels_of_task(task, offered, part, without, liked_from)[found], k))
-            kept.append(chunk[found])
-            missed.append(not_offered[found])
+            kept.append(start + found)
             advance(len(chunk))
     if n_targets:
-        share = 1.0 - n_missed / n_targets
+        share = 1.0 - int(missed.sum()) / n_targets
         logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", source, len(rows), share)
-    kept_rows = np.concatenate(kept)
+    at = np.concatenate(kept)
+    kept_rows = rows[at]
     in_order = np.array_equal(kept_rows, np.arange(len(holdout)))
     queries = holdout.queries if in_order else holdout.queries.select(kept_rows)
     joined = {task: np.concatenate(values) for task, values in labels.items()}
-    return RankingSamples(queries, candidates.candidates(), joined, missed=np.concatenate(missed)), kept_rows
+    return RankingSamples(queries, candidates.candidates(), joined, missed=missed[at]), at, missed
 
 
 def _padded(labels: FloatArray, k: int) -> FloatArray:
@@ -201,10 +209,12 @@ class RankingData:
     """Everything that a ranker is fitted with.
 
     Attributes:
-        train: samples of the label window.
+        train: samples of the label window. Without the queries that recall offers no target for, some of these are kept
+            among those for early stopping, with a weight, so that probabilities are of all queries.
         early_stopping_mask: (B,) True for samples of ``train`` that choose the epoch instead of being trained on: all
             samples of some users. The validation split is unsuitable for that: the channels chose their own epochs and
             settings on it, so their offers look better there than they are, and the ranker would learn too little.
+        missed: positives of the queries to train on that recall did not offer, whether or not the query is kept.
         valid: samples of the validation split, retrieved by the channels in use.
         window_data: what the channels that offered ``train`` were fitted on.
         judging: samples of new users for choosing the rule for short histories.
@@ -213,6 +223,7 @@ class RankingData:
 
     train: RankingSamples
     early_stopping_mask: BoolArray
+    missed: int
     valid: RankingSamples
     window_data: TrainingData
     judging: RankingSamples
@@ -248,8 +259,9 @@ def make_ranking_data(
         tasks: some of ``TASKS``.
         liked_from: see ``label_likes``.
         max_queries, short_histories, judge_below: see ``label_window``.
-        found_only: train and stop by the queries alone that recall offers a target for, those that are trained on
-            first, so that no selection of them copies histories and candidates.
+        found_only: train by the queries alone that recall offers a target for, those that are trained on first, so that
+            no selection of them copies histories and candidates. Of the others ``UNFOUND_QUERIES`` at most stay for
+            early stopping and calibration.
         window_kind: of the label window; None = as the protocol of the data asks.
         options: seed, progress.
     """
@@ -276,15 +288,21 @@ def make_ranking_data(
     stopping = early_stopping_users(window.users, options)
     learning, judging = np.flatnonzero(~window.judging), np.flatnonzero(window.judging)
     rows = learning[np.argsort(stopping[learning], kind="stable")] if found_only else learning
-    train, kept = _samples_of(
-        offline, window.holdout, window.later, rows, tasks, liked_from, "label window", options, found_only=found_only
+    keep = always_kept(stopping[rows], options) if found_only else None
+    train, at, missed = _samples_of(
+        offline, window.holdout, window.later, rows, tasks, liked_from, "label window", options, keep=keep
     )
-    judged, _ = _samples_of(
-        offline, window.holdout, window.later, judging, tasks, liked_from, "short histories", options, found_only=False
+    if keep is not None and keep.sum() < stopping[rows].sum():
+        found = missed[at] < window.holdout.target_counts[rows[at]]
+        stands_for = stopping[rows].sum() / keep.sum()  # so many queries without an offered target each
+        train = replace(train, weight=np.where(found, 1.0, stands_for).astype(np.float32))
+    judged, *_ = _samples_of(
+        offline, window.holdout, window.later, judging, tasks, liked_from, "short histories", options
     )
     return RankingData(
         train=train,
-        early_stopping_mask=stopping[kept],
+        early_stopping_mask=stopping[rows[at]],
+        missed=int(missed[~stopping[rows]].sum()),
         valid=ranking_samples(online, valid, tasks=tasks, liked_from=liked_from, source="validation", options=options),
         window_data=window_data,
         judging=judged,
@@ -297,3 +315,13 @@ def early_stopping_users(user_idx: IntArray, options: RunOptions) -> BoolArray:
     users = np.unique(user_idx)
     chosen = options.generator("stopping_users").permutation(users)[: int(len(users) * STOP_SHARE)]
     return np.isin(user_idx, chosen)
+
+
+def always_kept(stopping: BoolArray, options: RunOptions) -> BoolArray:
+    """(B,) True for at most ``UNFOUND_QUERIES`` random queries of those for early stopping."""
+    rows = np.flatnonzero(stopping)
+    if len(rows) > UNFOUND_QUERIES:
+        rows = options.generator("unfound_queries").choice(rows, UNFOUND_QUERIES, replace=False)
+    kept = np.zeros(len(stopping), dtype=np.bool_)
+    kept[rows] = True
+    return kept

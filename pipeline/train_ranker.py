@@ -72,7 +72,7 @@ def train_ranker(
         max_queries: most label events to learn from, drawn at random; None = all. With 200 candidates and the default
             features a query takes some 30 KB, and 20 bytes for every event of its history.
         short_histories: share of the users who play new users for the ranker, see ``label_window``.
-        found_only: keep in memory the queries alone that recall offers a positive for.
+        found_only: keep in memory the queries alone that recall offers a positive for, see ``make_ranking_data``.
         label_window: where the events to learn from are cut; None = at one moment under ``global_time``, else from each
             user's own history.
         options: seed, device, checkpoints.
@@ -161,7 +161,7 @@ def train_ranker(
         "training_queries": len(train),
         "stopping_queries": len(stop),
         "query_time": query_time,
-        "missed_positives": 0 if train.missed is None else int(train.missed.sum()),
+        "missed_positives": data.missed,
         "seconds": round(seconds, 2),
         "training": (read_manifest(path) or {}).get("training"),
         "validation": metrics,

@@ -67,7 +67,7 @@ class BaseRanker(Component[Any]):
             items: catalogue facts; statistics of the same split that the recall models saw.
             users: user facts that do not depend on events.
             vocabulary: users and items behind the indices.
-            valid: samples to choose an epoch by, and to calibrate the scores on.
+            valid: samples to choose an epoch by, and to calibrate the scores on, each query with its weight.
             options: seed, device, progress.
 
         Raises:
@@ -104,7 +104,8 @@ class BaseRanker(Component[Any]):
         if self.config.calibration == "none" or len(np.unique(labels[labelled])) < 2:
             return None
         scores = self.score(valid.queries, valid.candidates)
-        return Calibration.fit(self.config.calibration, scores[labelled], labels[labelled])
+        weight = None if valid.weight is None else np.repeat(valid.weight, labelled.sum(axis=1))
+        return Calibration.fit(self.config.calibration, scores[labelled], labels[labelled], weight)
 
     def grown(self, items: ItemTable, users: UserTable, vocabulary: Vocabulary) -> Self:
         """The same ranker for a vocabulary with further items and users behind those of its own; see

@@ -43,16 +43,18 @@ class Calibration:
     probabilities: Values
 
     @classmethod
-    def fit(cls, kind: CalibrationKind, scores: FloatArray, labels: FloatArray) -> Calibration:
-        """Fit on (N,) scores and labels, with at least one positive and one negative.
+    def fit(
+        cls, kind: CalibrationKind, scores: FloatArray, labels: FloatArray, weight: FloatArray | None = None
+    ) -> Calibration:
+        """Fit on (N,) scores, labels and weights, with at least one positive and one negative.
 
         Isotonic probabilities stay within [1/(N+2), 1 − 1/(N+2)], since no number of rows proves certainty. A Platt
         slope below 0, for scores that put negatives first, becomes 0.
         """
         s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.float64)
         if kind == "isotonic":
-            return _fit_isotonic(s, y)
-        return _fit_platt(s, y)
+            return _fit_isotonic(s, y, weight)
+        return _fit_platt(s, y, weight)
 
     def __call__(self, scores: FloatArray) -> Values:
         """Probabilities of scores of any shape."""
@@ -71,22 +73,23 @@ class Calibration:
         return cls(str(arrays["kind"]), arrays["scores"], arrays["probabilities"])
 
 
-def _fit_isotonic(scores: Values, labels: Values) -> Calibration:
+def _fit_isotonic(scores: Values, labels: Values, weight: FloatArray | None) -> Calibration:
     from sklearn.isotonic import IsotonicRegression
 
     margin = 1.0 / (len(labels) + 2)
-    fitted = IsotonicRegression(y_min=margin, y_max=1.0 - margin, out_of_bounds="clip").fit(scores, labels)
+    fitted = IsotonicRegression(y_min=margin, y_max=1.0 - margin, out_of_bounds="clip").fit(scores, labels, weight)
     return Calibration("isotonic", fitted.X_thresholds_, fitted.y_thresholds_)
 
 
-def _fit_platt(scores: Values, labels: Values) -> Calibration:
+def _fit_platt(scores: Values, labels: Values, weight: FloatArray | None) -> Calibration:
     from sklearn.linear_model import LogisticRegression
 
     deviation = float(scores.std()) or 1.0  # of standardised scores the solver finds the optimum in a few steps
     mean = float(scores.mean())
-    fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(((scores - mean) / deviation)[:, None], labels)
+    standard = ((scores - mean) / deviation)[:, None]
+    fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(standard, labels, weight)
     slope, intercept = float(fitted.coef_[0, 0]) / deviation, float(fitted.intercept_[0])
     if slope < 0.0:
-        rate = float(labels.mean())
+        rate = float(np.average(labels, weights=weight))
         slope, intercept = 0.0, float(np.log(rate / (1.0 - rate)))
     return Calibration("platt", np.array([slope]), np.array([intercept - slope * mean]))

@@ -28,6 +28,7 @@ STREAMS = {
     "members": 9,
     "short_history_rule": 10,
     "replayed_users": 11,
+    "unfound_queries": 12,
 }
 """Random streams by name. The results of a seed depend on these numbers, so they must not change."""
 

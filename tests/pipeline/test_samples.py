@@ -346,30 +346,65 @@ def test_a_user_is_for_early_stopping_with_all_samples_or_none(data: samples.Ran
     assert not samples.early_stopping_users(np.zeros(7, dtype=np.int64), QUIET).any()
 
 
-def test_found_only_keeps_the_queries_with_a_positive_those_of_training_first(
-    data: samples.RankingData, trained: Workspace, prepared: Prepared, tmp_path: Path
+def found_only(space: Workspace, prepared: Prepared) -> samples.RankingData:
+    channels, valid = load_channels(space, CONFIG.channels), prepared.split.valid()
+    return make_ranking_data(
+        prepared, stored_refits(space, QUIET), channels, CONFIG, valid, tasks=["click"], max_queries=None,
+        found_only=True, options=QUIET,
+    )  # fmt: skip
+
+
+def test_found_only_trains_on_the_queries_with_a_positive_and_keeps_others_for_early_stopping(
+    data: samples.RankingData, own: Workspace, prepared: Prepared
 ) -> None:
-    space = small.copy_of(trained.root, tmp_path)
-    found = make_ranking_data(
-        prepared,
-        stored_refits(space, QUIET),
-        load_channels(space, CONFIG.channels),
-        CONFIG,
-        prepared.split.valid(),
-        tasks=["click"],
-        max_queries=None,
-        found_only=True,
-        options=QUIET,
-    )
-    stopping = data.early_stopping_mask
+    found, stopping = found_only(own, prepared), data.early_stopping_mask
     has_positive = (data.train.labels["click"] == 1.0).any(axis=1)
-    assert 0 < has_positive.sum() < len(has_positive)
-    rows = np.flatnonzero(has_positive)
+    assert 0 < has_positive[~stopping].sum() < (~stopping).sum()
+    assert 0 < has_positive[stopping].sum() < stopping.sum()
+    rows = np.flatnonzero(has_positive | stopping)
     rows = rows[np.argsort(stopping[rows], kind="stable")]
     assert_same_samples(found.train, data.train.select(rows))
+    assert found.train.weight is None  # each stands for itself
     assert found.early_stopping_mask.tolist() == stopping[rows].tolist()
     assert isinstance(rows_where(found.early_stopping_mask), slice)
     assert_same_samples(found.valid, data.valid)  # what is measured keeps all queries
+    assert found.missed == data.missed == (~has_positive & ~stopping).sum() > 0
+
+
+@pytest.mark.parametrize("model", ["deepfm", "lambdamart"])
+@pytest.mark.parametrize("kept", [5_000, 20])
+def test_probabilities_of_found_only_are_of_all_queries(
+    data: samples.RankingData,
+    own: Workspace,
+    prepared: Prepared,
+    model: str,
+    kept: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Recall finds half of the targets: over the found queries alone probabilities would be twice too high."""
+    monkeypatch.setattr(samples, "UNFOUND_QUERIES", kept)
+    settings = RANKER if model == "deepfm" else {"trees": 20, "min_data_in_leaf": 5}
+    ranker = RANKERS[model](settings)
+    fit_ranker(ranker, found_only(own, prepared), prepared.vocabulary, QUIET)
+    stop = data.train.select(np.flatnonzero(data.early_stopping_mask))
+    labelled = ~np.isnan(stop.labels["click"])
+    base_rate = stop.labels["click"][labelled].mean()
+    probability = ranker.probability(stop.queries, stop.candidates)[labelled].mean()
+    assert probability == pytest.approx(base_rate, rel=0.01 if kept > stop.labels["click"].shape[0] else 0.2)
+
+
+def test_each_kept_query_without_an_offered_target_stands_for_several(
+    data: samples.RankingData, own: Workspace, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "UNFOUND_QUERIES", 11)
+    found, stopping = found_only(own, prepared), data.early_stopping_mask
+    has_positive = (found.train.labels["click"] == 1.0).any(axis=1)
+    assert 0 < (~has_positive).sum() < 11
+    assert not (~has_positive & ~found.early_stopping_mask).any()
+    assert found.train.weight is not None
+    np.testing.assert_allclose(found.train.weight, np.where(has_positive, 1, stopping.sum() / 11), rtol=1e-6)
+    again = found_only(own, prepared)
+    np.testing.assert_array_equal(again.train.candidates.item_idx, found.train.candidates.item_idx)
 
 
 def assert_same_samples(found: RankingSamples, expected: RankingSamples) -> None:

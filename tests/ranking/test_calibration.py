@@ -84,6 +84,19 @@ def test_probabilities_never_fall_with_the_score(rows: list[tuple[float, bool]],
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_weight_counts_as_so_many_rows(kind: Any) -> None:
+    scores, labels = drawn(400)
+    times = np.where(labels == 0.0, 3, 1)
+    at = np.linspace(-2, 2, 21)
+    weighted = Calibration.fit(kind, scores, labels, times.astype(np.float32))(at)
+    repeated = Calibration.fit(kind, np.repeat(scores, times), np.repeat(labels, times))(at)
+    np.testing.assert_allclose(weighted, repeated, atol=2e-3)  # the margin of isotonic regression is of the rows
+    assert np.abs(weighted - Calibration.fit(kind, scores, labels)(at)).max() > 0.05
+    upside_down = Calibration.fit("platt", -scores, labels, times.astype(np.float32))(at)
+    np.testing.assert_allclose(upside_down, np.repeat(labels, times).mean())
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_calibration_lowers_the_error_on_other_rows(kind: Any) -> None:
     scores, labels = drawn(5000, seed=1)
     others, truth = drawn(5000, seed=2)
