@@ -1,6 +1,6 @@
 """Features of ranking: one declaration each, in the file of its group; an encoder fits and computes the chosen ones."""
 
-from ranking.features import affinity, cross, franchise, item, recall, sequence, similarity, user
+from ranking.features import affinity, cross, franchise, item, recall, sequence, similarity, transitions, user
 from ranking.features.choice import DEFAULT, check_names, named
 from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, feature
 from ranking.features.encoder import FeatureEncoder
@@ -31,5 +31,6 @@ __all__ = [
     "recall",
     "sequence",
     "similarity",
+    "transitions",
     "user",
 ]
