@@ -21,6 +21,7 @@ from pipeline.stage_configs import (
     StageConfig,
     TopStage,
 )
+from pipeline.weighted_closeness import ClosenessSum
 from recall.merge import MergeConfig, RRFConfig
 from recall.merge.methods import WeightedMergeConfig
 from reccore import ComponentConfig
@@ -43,6 +44,8 @@ class ChainConfig(ComponentConfig):
             others together, unless ``merge`` gives it a weight.
         latest: numbers n; the ranker also sees how every candidate fits the latest n events alone, by channels of the
             item-to-item family and by item vectors.
+        closeness_sums: ``decayed``, ``rated``: further features by the item vectors of these events, see
+            ``ClosenessStage``.
         rerank: method and options of the reranker, a list of several to apply in order, or None to take the first
             candidates.
     """
@@ -53,6 +56,7 @@ class ChainConfig(ComponentConfig):
     merge: MergeConfig = RRFConfig()
     candidates: int = Field(default=200, ge=1)
     latest: tuple[PositiveInt, ...] = (1, 3, 10)
+    closeness_sums: tuple[ClosenessSum, ...] = ()
     ranker: str | None = "deepfm"
     short_history: ShortHistory | None = None
     rerank: RerankStage | None = RerankStage()
@@ -63,6 +67,12 @@ class ChainConfig(ComponentConfig):
         if not isinstance(value, (list, tuple)):
             return value
         return value[0] if len(value) == 1 else {"method": "chain", "steps": value}
+
+    @model_validator(mode="after")
+    def _sums_are_over_events(self) -> ChainConfig:
+        if self.closeness_sums and not self.latest:
+            raise ValueError("closeness_sums are over the events that latest counts; name some there, or leave it out")
+        return self
 
     @model_validator(mode="after")
     def _rule_has_a_ranker(self) -> ChainConfig:
@@ -87,7 +97,10 @@ class ChainConfig(ComponentConfig):
     def _ranking(self) -> list[ComponentConfig]:
         if self.ranker is None:
             return [SeenStage()]
-        latest = [MatchStage(latest=self.latest), ClosenessStage(latest=self.latest)] if self.latest else []
+        latest: list[ComponentConfig] = []
+        if self.latest:
+            closeness = ClosenessStage(latest=self.latest, sums=self.closeness_sums)
+            latest = [MatchStage(latest=self.latest), closeness]
         return [MatchStage(), *latest, SeenStage(), RankStage(model=self.ranker, short_history=self.short_history)]
 
 

@@ -70,6 +70,14 @@ def _known(score: FloatArray, candidates: Candidates) -> FloatArray:
     return score
 
 
+def unit_rows(vectors: FloatArray) -> FloatArray:
+    """(N, D) vectors of length 1, and zero vectors as they are; no copy where all have it already."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if np.abs(norms - 1).max(initial=0.0) > OF_ONE:  # a copy would be another 4·N·D bytes to read per request
+        vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    return np.ascontiguousarray(vectors)
+
+
 class ClosenessHydrator(Hydrator):
     """Adds the mean and the greatest cosine of a candidate's item vector with those of the latest n events.
 
@@ -86,10 +94,7 @@ class ClosenessHydrator(Hydrator):
         self.name = f"{name}.closeness"
         self.prefix = f"{MATCH_PREFIX}{name}."
         self.latest = tuple(latest)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        if np.abs(norms - 1).max(initial=0.0) > OF_ONE:  # a copy would be another 4·N·D bytes to read per request
-            vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-        self.unit = np.ascontiguousarray(vectors)
+        self.unit = unit_rows(vectors)
 
     def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
         lengths = sorted(set(self.latest))

@@ -18,6 +18,7 @@ from pipeline.stages import (
     Stage,
     TopSelector,
 )
+from pipeline.weighted_closeness import ClosenessSum, WeightedClosenessHydrator
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
 from recall.embedding import EmbeddingRecall
@@ -152,11 +153,14 @@ class ClosenessStage(StageConfig):
     Attributes:
         channels: names of channels with item vectors; None = all that have them.
         latest: numbers n of latest events.
+        sums: further features by the same events: ``decayed``, in which later events count more, and ``rated``,
+            weighted by ratings; see ``WeightedClosenessHydrator``.
     """
 
     kind: Literal["closeness"] = "closeness"
     channels: tuple[str, ...] | None = Field(default=None, min_length=1)
     latest: tuple[PositiveInt, ...] = Field(default=(1, 3, 10), min_length=1)
+    sums: tuple[ClosenessSum, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -168,6 +172,8 @@ class ClosenessStage(StageConfig):
             channel = parts.channels[name]
             if isinstance(channel, EmbeddingRecall):
                 stages.append(ClosenessHydrator(name, channel.item_vectors, self.latest))
+                if self.sums:
+                    stages.append(WeightedClosenessHydrator(name, channel.item_vectors, self.latest, self.sums))
             elif self.channels:
                 raise ConfigError(f"stage 'closeness' needs item vectors, and channel {name!r} has none")
         return stages

@@ -99,6 +99,7 @@ def test_the_short_form_equals_its_list_of_stages() -> None:
         "ranker": "din",
         "short_history": {"below": 4, "weights": {"mf": 1.0, "din": 2.0}},
         "latest": [2, 5],
+        "closeness_sums": ["rated"],
         "rerank": {"trade_off": 0.6, "similarity": {"kind": "genres"}},
     }
     stages = [
@@ -107,7 +108,7 @@ def test_the_short_form_equals_its_list_of_stages() -> None:
         {"kind": "merge", "k": 25, "method": {"weights": {"mf": 2.0}}, "first": 20, "below": 4},
         {"kind": "match"},
         {"kind": "match", "latest": [2, 5]},
-        {"kind": "closeness", "latest": [2, 5]},
+        {"kind": "closeness", "latest": [2, 5], "sums": ["rated"]},
         {"kind": "seen"},
         {"kind": "rank", "model": "din", "short_history": {"below": 4, "weights": {"mf": 1.0, "din": 2.0}}},
         {"kind": "rerank", "method": "mmr", "trade_off": 0.6, "similarity": {"kind": "genres"}},
@@ -173,6 +174,10 @@ CASES: dict[str, tuple[Any, Check]] = {
     "merge": ({"kind": "quota"}, lambda a, t, a0, t0: "quota" in names(t) and "rrf" in names(t0)),
     "candidates": (5, lambda a, t, a0, t0: t.stages[4].items_out * 25 == t0.stages[4].items_out * 5),
     "latest": ([], lambda a, t, a0, t0: "itemcf.latest" in names(t0) and "itemcf.latest" not in names(t)),
+    "closeness_sums": (
+        ["decayed"],
+        lambda a, t, a0, t0: "mf.closeness_sums" in names(t) and "mf.closeness_sums" not in names(t0),
+    ),
     "ranker": (None, lambda a, t, a0, t0: {"score", "hydrate"}.isdisjoint(r.stage for r in t.stages)),
     "short_history": ({"below": 99, "weights": {"mf": 1}}, lambda a, t, a0, t0: t.stages[-2].blended == t.queries),
     "rerank": ({"trade_off": 0.1}, lambda a, t, a0, t0: different(a, a0)),

@@ -440,6 +440,18 @@ def test_training_samples_have_the_features_of_requests(data: samples.RankingDat
     assert {"recall.mf.match", "recall.two_tower.match"} <= fields
 
 
+def test_a_ranker_learns_from_the_sums_of_cosines_and_is_served_with_them(own: Workspace) -> None:
+    settings = {**PIPELINE, "latest": [3], "closeness_sums": ["decayed", "rated"]}
+    train_ranker(own, "lambdamart", {"trees": 5}, settings, max_queries=60, options=QUIET)
+    served = load(own.model("pipeline"))
+    wanted = {f"mf.{name}3" for name in ("mean", "max", "decayed", "rated")}
+    fields = {field["name"] for field in served.ranker._encoder.schema.to_json()}  # type: ignore[union-attr]
+    assert {f"recall.{name}.match" for name in wanted} <= fields
+    met = before_ranking(served, served.histories.interactions.queries())  # type: ignore[attr-defined]
+    assert {f"match.{name}" for name in wanted} <= set(met.features)
+    assert len(served.recommend(user=small.user_id(3), k=6).items) == 6
+
+
 def test_channels_are_refitted_only_after_a_change(own: Workspace, prepared: Prepared) -> None:
     kept = own.models / ".mf.label_window"
     assert kept.is_dir()
