@@ -209,8 +209,8 @@ class RankingData:
     """Everything that a ranker is fitted with.
 
     Attributes:
-        train: samples of the label window. Without the queries that recall offers no target for, some of these are kept
-            among those for early stopping, with a weight, so that probabilities are of all queries.
+        train: samples of the label window. Under ``found_only`` the queries without an offered target are left out,
+            except some of those for early stopping: with their weights probabilities are of all queries.
         early_stopping_mask: (B,) True for samples of ``train`` that choose the epoch instead of being trained on: all
             samples of some users. The validation split is unsuitable for that: the channels chose their own epochs and
             settings on it, so their offers look better there than they are, and the ranker would learn too little.

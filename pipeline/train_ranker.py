@@ -218,7 +218,7 @@ def fit_ranker(
         )
     if lacking:
         raise DataError(
-            f"recall offers none of the {len(train):,} events that the ranker is to learn from; users need at "
+            f"recall offers none of the {data.missed:,} events that the ranker is to learn from; users need at "
             "least 5 fit events, and channels must offer enough (pipeline.per_channel, pipeline.candidates)"
         )
     ranker.fit(

@@ -621,8 +621,9 @@ def test_likes_without_ratings_are_an_error_before_any_channel_is_fitted_again(o
 def test_too_few_positives_are_an_error(own: Workspace) -> None:
     # Two candidates, of which the label is hardly ever one.
     narrow = {"channels": ["popularity"], "per_channel": 1, "candidates": 1, "rerank": None}
-    with pytest.raises(DataError, match=r"recall offers none of the 3 events"):
-        train_ranker(own, "deepfm", RANKER, narrow, max_queries=3, options=QUIET)
+    for found_only in (False, True):
+        with pytest.raises(DataError, match=r"recall offers none of the 3 events"):
+            train_ranker(own, "deepfm", RANKER, narrow, max_queries=3, found_only=found_only, options=QUIET)
 
 
 def test_a_model_without_provenance_is_refused(own: Workspace, prepared: Prepared) -> None:
