@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib import import_module
+from threading import Lock
 from typing import Any
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
@@ -79,14 +80,51 @@ def _blas() -> ThreadpoolController:
 
 
 def run_parts(function: Callable[..., None], n_parts: int, *arguments: Any) -> None:
-    """Call ``function(*arguments, part, n_parts)`` for each part, each in a thread of its own; one part in this one.
+    """Call ``function(*arguments, part, n_parts)`` for each part, the first in this thread; ends when all have ended.
 
-    For functions that release Python's lock. Plain threads start in a tenth of a millisecond and bring no second OpenMP
-    runtime.
+    For functions that release Python's lock and do not call this again. Plain threads bring no second OpenMP runtime.
+    They wait for the next call, since starting one takes longer than many a part, and end before the process forks.
     """
     if n_parts == 1:
         function(*arguments, 0, 1)
         return
-    with ThreadPoolExecutor(n_parts) as threads:
-        for done in [threads.submit(function, *arguments, part, n_parts) for part in range(n_parts)]:
-            done.result()
+    others = _helpers.submit(function, n_parts, arguments)
+    try:
+        function(*arguments, 0, n_parts)
+    finally:
+        wait(others)  # what they write to may be gone when this returns
+    for done in others:
+        done.result()
+
+
+class _Helpers:
+    """Threads for all parts but the first of any caller."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._threads: ThreadPoolExecutor | None = None
+
+    def submit(self, function: Callable[..., None], n_parts: int, arguments: tuple[Any, ...]) -> list[Future[None]]:
+        """Start the parts from 1 on; they wait for one another where there are more than cores."""
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "part")
+            return [self._threads.submit(function, *arguments, part, n_parts) for part in range(1, n_parts)]
+
+    def before_fork(self) -> None:
+        """End the threads, which a child would not have, and let none start until the fork."""
+        self._lock.acquire()
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+
+    def after_fork(self) -> None:
+        """Let threads start again."""
+        self._lock.release()
+
+
+_helpers = _Helpers()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_helpers.before_fork, after_in_parent=_helpers.after_fork, after_in_child=_helpers.after_fork
+    )

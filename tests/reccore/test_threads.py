@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -113,3 +115,48 @@ def test_every_part_runs_and_an_error_reaches_the_caller(n_parts: int) -> None:
     assert sorted(done) == [("a", part, n_parts) for part in range(n_parts)]
     with pytest.raises(ZeroDivisionError):
         run_parts(lambda part, n: print(1 / (n - 1 - part)), n_parts)
+
+
+def test_an_error_in_the_first_part_waits_for_the_others() -> None:
+    ended = threading.Event()
+
+    def part_of(part: int, n: int) -> None:
+        if part == 0:
+            raise ValueError(part)
+        time.sleep(0.2)
+        ended.set()
+
+    with pytest.raises(ValueError, match="0"):
+        run_parts(part_of, 2)
+    assert ended.is_set()
+
+
+def test_more_parts_than_cores_and_several_callers_at_once_all_end() -> None:
+    done: list[int] = []
+    callers = [threading.Thread(target=run_parts, args=(lambda part, n: done.append(part), 50)) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=30)
+    assert sorted(done) == sorted([*range(50)] * 4)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
+def test_a_forked_process_and_its_parent_go_on() -> None:
+    """A child has none of its parent's threads, so parts that were left to them would never be done."""
+    code = """
+import os
+from reccore.threads import run_parts
+run_parts(lambda part, n: None, 3)
+child = os.fork()
+done = []
+run_parts(lambda part, n: done.append(part), 3)
+assert sorted(done) == [0, 1, 2]
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    os._exit(0)
+print("both went on")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.stdout == "both went on\n", ran.stderr
