@@ -11,7 +11,7 @@ from dataprep.prepare import Prepared
 from dataprep.protocols import GlobalTime, parse_protocol
 from dataprep.splits import with_query_time
 from reccore import DataError, Exclusions, Holdout, Interactions, RunOptions
-from reccore.arrays import BoolArray, IntArray, offsets_from_lengths, ragged_positions
+from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths, ragged_positions
 
 WindowKind: TypeAlias = Literal["own_history", "moment"]
 """``own_history``: the window is the last fit events of every user, whatever their date. ``moment``: it opens for all
@@ -33,21 +33,78 @@ MIN_JUDGES = 20
 class LabelWindow:
     """The label events of every user, each with a query of the history before it, and queries of new users.
 
+    Queries are places in the events; ``select`` makes those of some rows, because the histories of all of them together
+    take some hundred times the memory of their places.
+
     Attributes:
+        fit: the fit events.
         start: (U,) number of fit events before the window, which channels may know; 0 for users who play new users.
         users: (B,) the user of each query; the query itself does not name a new user.
-        holdout: one query per label event, which is its target; then those of new users, whose targets are all later
-            fit events.
-        later: the items of the window after each query's targets, CSR.
+        stops: (B,) number of events in the history of each query.
+        new: (B,) True for queries of new users; they come last.
         judging: (B,) True for the queries of new users that the ranker does not learn from either, so that they can
             choose the rule for short histories.
+        query_time: whether a query has the time of its first target.
     """
 
+    fit: Interactions
     start: IntArray
     users: IntArray
-    holdout: Holdout
-    later: Exclusions
+    stops: IntArray
+    new: BoolArray
     judging: BoolArray
+    query_time: bool
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def target_counts(self) -> IntArray:
+        """(B,) targets of each query: its label event, or of a new user all later fit events."""
+        return self._counts(np.arange(len(self)))
+
+    @property
+    def target_rating(self) -> FloatArray | None:
+        """(L,) rating of each target of each query, NaN where it is unknown; None = no ratings."""
+        return None if self.fit.rating is None else self.fit.rating[self._targets(np.arange(len(self)))]
+
+    def select(self, rows: IntArray) -> tuple[Holdout, Exclusions]:
+        """The given queries with their targets, and the items of the window after the targets of each."""
+        fit, users, stops = self.fit, self.users[rows], self.stops[rows]
+        target, counts, left = fit.user_offsets[users] + stops, self._counts(rows), self._left(rows)
+        queries = fit.queries(users, stops)
+        if self.query_time:
+            queries = with_query_time(fit, target, queries)
+        queries = replace(queries, user_idx=np.where(self.new[rows], -1, users))
+        at = self._targets(rows)
+        rating = None if fit.rating is None else fit.rating[at]
+        holdout = Holdout(queries, offsets_from_lengths(counts), fit.item_idx[at], target_rating=rating)
+        later = fit.item_idx[ragged_positions(target + counts, left - counts)]
+        return holdout, Exclusions(offsets_from_lengths(left - counts), later)
+
+    @property
+    def holdout(self) -> Holdout:
+        """All queries with their targets."""
+        return self.select(np.arange(len(self)))[0]
+
+    @property
+    def later(self) -> Exclusions:
+        """The items of the window after each query's targets."""
+        return self.select(np.arange(len(self)))[1]
+
+    def _left(self, rows: IntArray) -> IntArray:
+        """Fit events from the first target of each of the given queries on."""
+        offsets, users = self.fit.user_offsets, self.users[rows]
+        return offsets[users + 1] - offsets[users] - self.stops[rows]
+
+    def _counts(self, rows: IntArray) -> IntArray:
+        """Targets of each of the given queries."""
+        counts: IntArray = np.where(self.new[rows], self._left(rows), 1)
+        return counts
+
+    def _targets(self, rows: IntArray) -> IntArray:
+        """Places of the targets of the given queries among the events."""
+        return ragged_positions(self.fit.user_offsets[self.users[rows]] + self.stops[rows], self._counts(rows))
 
 
 def kind_under(protocol: str) -> WindowKind:
@@ -99,19 +156,9 @@ def label_window(
     at = np.arange(len(users) + len(newcomers))
     new, judging = at >= len(users), at >= len(at) - len(judges)
     users, stops = np.concatenate([users, newcomers]), np.concatenate([stops, asked])
-    target = fit.user_offsets[users] + stops
-    queries = fit.queries(users, stops)
-    if query_time:
-        queries = with_query_time(fit, target, queries)
-    queries = replace(queries, user_idx=np.where(new, -1, users))
-    left = fit.lengths[users] - stops
-    n_targets = np.where(new, left, 1)
-    at = ragged_positions(target, n_targets)
-    rating = None if fit.rating is None else fit.rating[at]
-    holdout = Holdout(queries, offsets_from_lengths(n_targets), fit.item_idx[at], target_rating=rating)
-    later_items = fit.item_idx[ragged_positions(target + n_targets, left - n_targets)]
-    later = Exclusions(offsets_from_lengths(left - n_targets), later_items)
-    return LabelWindow(start, users, holdout, later, judging)
+    if query_time and fit.timestamp is None:
+        raise DataError("--query_time needs timestamps, and this data set has none")
+    return LabelWindow(fit, start, users, stops, new, judging, query_time)
 
 
 def _last_of_each(fit: Interactions) -> tuple[IntArray, IntArray]:

@@ -7,7 +7,7 @@ later events of the window have no label there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,6 +42,7 @@ UNFOUND_QUERIES = 5_000
 """With ``found_only`` so many queries of the users for early stopping are kept whether or not recall finds a target."""
 TASKS = ("click", LIKE)
 """The tasks that there are labels for."""
+WITHOUT_RATINGS = "the task 'like' needs ratings, and this data set has none; choose a ranker of one task"
 
 
 def label(candidates: Candidates, holdout: Holdout, later: Exclusions | None = None) -> tuple[FloatArray, IntArray]:
@@ -69,7 +70,7 @@ def label_likes(
         ConfigError: the data has no ratings.
     """
     if holdout.target_rating is None:
-        raise ConfigError("the task 'like' needs ratings, and this data set has none; choose a ranker of one task")
+        raise ConfigError(WITHOUT_RATINGS)
     labels, missed = label(candidates, holdout, later)
     positive = labels == 1.0
     for rated, value in ((holdout.target_rating < liked_from, 0.0), (np.isnan(holdout.target_rating), np.nan)):
@@ -94,13 +95,13 @@ def check_tasks(tasks: Collection[str]) -> None:
             raise ConfigError(f"there are no labels for the task {task!r}; known: {', '.join(TASKS)}")
 
 
-def check_likes(holdout: Holdout, liked_from: float) -> None:
+def check_likes(target_rating: FloatArray | None, liked_from: float) -> None:
     """Raise ``ConfigError`` if no target counts as liked; warn if all that are rated do."""
-    label_likes(Candidates.empty(len(holdout), 0), holdout)
-    assert holdout.target_rating is not None
-    rating = holdout.target_rating[~np.isnan(holdout.target_rating)]
-    if len(holdout.target_idx) == 0:
+    if target_rating is None:
+        raise ConfigError(WITHOUT_RATINGS)
+    if len(target_rating) == 0:
         return
+    rating = target_rating[~np.isnan(target_rating)]
     if not len(rating):
         raise ConfigError("the task 'like' needs ratings, and no event to learn from has one; choose another task")
     said = f"the ratings of the events to learn from lie between {rating.min():g} and {rating.max():g}"
@@ -144,14 +145,18 @@ def ranking_samples(
         source: what the queries are, for progress and log.
         options: progress.
     """
-    rows = np.arange(len(holdout))
-    return _samples_of(pipeline, holdout, later, rows, tasks, liked_from, source, options)[0]
+
+    def part_of(rows: IntArray) -> tuple[Holdout, Exclusions | None]:
+        if len(rows) == len(holdout):  # all of them, in order: without a copy
+            return holdout, later
+        return holdout.select(rows), None if later is None else later.select(rows)
+
+    return _samples_of(pipeline, part_of, np.arange(len(holdout)), tasks, liked_from, source, options)[0]
 
 
 def _samples_of(
     pipeline: Pipeline,
-    holdout: Holdout,
-    later: Exclusions | None,
+    part_of: Callable[[IntArray], tuple[Holdout, Exclusions | None]],
     rows: IntArray,
     tasks: Collection[str],
     liked_from: float,
@@ -160,7 +165,7 @@ def _samples_of(
     *,
     keep: BoolArray | None = None,
 ) -> tuple[RankingSamples, IntArray, IntArray]:
-    """``ranking_samples`` of R rows of the holdout, in their order.
+    """``ranking_samples`` of R rows, in their order; ``part_of`` gives some rows with the items without a label.
 
     With ``keep``, (R,), only queries that it is True for and those that recall offers a target for are kept: memory is
     taken for them alone.
@@ -177,7 +182,7 @@ def _samples_of(
     with progress(f"candidates ({source})", len(rows), unit="queries", enabled=options.progress) as advance:
         for start in range(0, len(rows), QUERIES_PER_CHUNK):
             chunk = rows[start : start + QUERIES_PER_CHUNK]
-            part, without = holdout.select(chunk), None if later is None else later.select(chunk)
+            part, without = part_of(chunk)
             offered = pipeline.run(part.queries, k)[0]
             not_offered = missed[start : start + len(chunk)] = label(offered, part)[1]
             n_targets += len(part.target_idx)
@@ -192,9 +197,7 @@ def _samples_of(
         share = 1.0 - int(missed.sum()) / n_targets
         logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", source, len(rows), share)
     at = np.concatenate(kept)
-    kept_rows = rows[at]
-    in_order = np.array_equal(kept_rows, np.arange(len(holdout)))
-    queries = holdout.queries if in_order else holdout.queries.select(kept_rows)
+    queries = part_of(rows[at])[0].queries
     joined = {task: np.concatenate(values) for task, values in labels.items()}
     return RankingSamples(queries, candidates.candidates(), joined, missed=missed[at]), at, missed
 
@@ -276,7 +279,7 @@ def make_ranking_data(
         options=options,
     )
     if LIKE in tasks:  # fails before the channels are fitted again
-        check_likes(window.holdout, liked_from)
+        check_likes(window.target_rating, liked_from)
     window_data = prepared.training_data(prepared.split.interactions.first(window.start))
     refitted = {name: refit_channel(name, channel, window_data) for name, channel in channels.items()}
 
@@ -289,16 +292,12 @@ def make_ranking_data(
     learning, judging = np.flatnonzero(~window.judging), np.flatnonzero(window.judging)
     rows = learning[np.argsort(stopping[learning], kind="stable")] if found_only else learning
     keep = always_kept(stopping[rows], options) if found_only else None
-    train, at, missed = _samples_of(
-        offline, window.holdout, window.later, rows, tasks, liked_from, "label window", options, keep=keep
-    )
+    train, at, missed = _samples_of(offline, window.select, rows, tasks, liked_from, "label window", options, keep=keep)
     if keep is not None and keep.sum() < stopping[rows].sum():
-        found = missed[at] < window.holdout.target_counts[rows[at]]
+        found = missed[at] < window.target_counts[rows[at]]
         stands_for = stopping[rows].sum() / keep.sum()  # so many queries without an offered target each
         train = replace(train, weight=np.where(found, 1.0, stands_for).astype(np.float32))
-    judged, *_ = _samples_of(
-        offline, window.holdout, window.later, judging, tasks, liked_from, "short histories", options
-    )
+    judged, *_ = _samples_of(offline, window.select, judging, tasks, liked_from, "short histories", options)
     return RankingData(
         train=train,
         early_stopping_mask=stopping[rows[at]],

@@ -17,9 +17,10 @@ import pytest
 from dataprep.prepare import Prepared
 from dataprep.protocols import LeaveLastN
 from pipeline import samples as sampling
+from pipeline.label_window import LabelWindow
 from ranking.features import FEATURES, FeatureBatch, FeatureEncoder, FeatureTables, Fitted, affinity, feature
-from reccore import Candidates, Holdout, Interactions, Labels, RankingSamples
-from reccore.arrays import FloatArray
+from reccore import Candidates, Exclusions, Holdout, Interactions, Labels, RankingSamples
+from reccore.arrays import FloatArray, IntArray
 from tests.contracts.leaks import (
     DAY,
     N_ITEMS,
@@ -185,11 +186,15 @@ def the_window_is_fit(patch: pytest.MonkeyPatch) -> None:
 def histories_hold_their_target(patch: pytest.MonkeyPatch) -> None:
     original = sampling.label_window
 
-    def leaky(prepared: Prepared, **options: Any) -> sampling.LabelWindow:
-        window, fit = original(prepared, **options), prepared.split.fit()
-        queries = window.holdout.queries
-        longer = replace(fit.queries(queries.user_idx, queries.lengths + 1), as_of=queries.as_of)
-        return replace(window, start=window.start + 1, holdout=Holdout.single(longer, window.holdout.target_idx))
+    class Leaky(LabelWindow):
+        def select(self, rows: IntArray) -> tuple[Holdout, Exclusions]:
+            holdout, later = super().select(rows)
+            longer = self.fit.queries(self.users[rows], self.stops[rows] + 1)
+            return replace(holdout, queries=replace(longer, as_of=holdout.queries.as_of)), later
+
+    def leaky(prepared: Prepared, **options: Any) -> LabelWindow:
+        window = original(prepared, **options)
+        return Leaky(**{**vars(window), "start": window.start + 1})
 
     patch.setattr(sampling, "label_window", leaky)
 

@@ -5,9 +5,7 @@ How a check and its planted leaks belong together: ``tests/contracts/leaks.py``.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +19,7 @@ from pipeline.history import FrozenHistoryStore
 from pipeline.label_window import LabelWindow
 from recall import CHANNELS
 from reccore import Candidates, Exclusions, Holdout, Interactions, Workspace
-from reccore.arrays import offsets_from_lengths
+from reccore.arrays import IntArray, offsets_from_lengths
 from tests.contracts.leaks import (
     N_ITEMS,
     N_USERS,
@@ -152,13 +150,14 @@ def later_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 def later_begins_too_late(patch: pytest.MonkeyPatch) -> None:
     original = samples.label_window
 
-    def leaky(*args: Any, **kwargs: Any) -> LabelWindow:
-        window = original(*args, **kwargs)
-        shorter = [row[1:] for row in np.split(window.later.item_idx, window.later.offsets[1:-1])]
-        offsets = offsets_from_lengths(np.array([len(row) for row in shorter]))
-        return replace(window, later=Exclusions(offsets, np.concatenate(shorter)))
+    class Leaky(LabelWindow):
+        def select(self, rows: IntArray) -> tuple[Holdout, Exclusions]:
+            holdout, later = super().select(rows)
+            shorter = [row[1:] for row in np.split(later.item_idx, later.offsets[1:-1])]
+            offsets = offsets_from_lengths(np.array([len(row) for row in shorter]))
+            return holdout, Exclusions(offsets, np.concatenate(shorter))
 
-    patch.setattr(samples, "label_window", leaky)
+    patch.setattr(samples, "label_window", lambda *args, **kwargs: Leaky(**vars(original(*args, **kwargs))))
 
 
 @pytest.mark.parametrize("plant", [later_is_forgotten, later_begins_too_late])

@@ -45,6 +45,7 @@ from reccore import (
     TrainingData,
     Workspace,
 )
+from reccore.arrays import FloatArray
 from tests.helpers import rows_of
 from tests.helpers import training_data as tables
 from tests.pipeline import small
@@ -174,10 +175,8 @@ def test_likes_by_hand() -> None:
 
 
 def test_a_least_rating_that_no_event_reaches_is_an_error_and_one_that_all_reach_is_said() -> None:
-    def rated(*ratings: float) -> Holdout:
-        queries = QueryBatch.from_histories([[]] * len(ratings))
-        rating = np.array(ratings, dtype=np.float32)
-        return Holdout(queries, np.arange(len(ratings) + 1), np.arange(len(ratings)), target_rating=rating)
+    def rated(*ratings: float) -> FloatArray:
+        return np.array(ratings, dtype=np.float32)
 
     with pytest.raises(ConfigError, match=r"rated 4 or more, .* lie between 0.5 and 1; lower liked_from"):
         check_likes(rated(0.5, np.nan, 1.0), 4.0)
@@ -676,3 +675,17 @@ def test_a_channel_that_refits_another_way_is_fitted_again(own: Workspace, prepa
         channel.epoch = epoch
         refit(channel, events, own.model("popularity"), QUIET)
     assert refits == [3, 4]
+
+
+def test_parts_of_the_window_are_rows_of_the_whole() -> None:
+    prepared = cut(*[30] * 10, 3, protocol=NoSplit())
+    window = label_window(prepared, max_queries=None, short_histories=0.3, options=QUIET)
+    whole, later = window.holdout, window.later
+    rows = np.random.default_rng(0).permutation(len(window))[:20]
+    part, without = window.select(rows)
+    assert rows_of(part.queries) == rows_of(whole.queries.select(rows))
+    np.testing.assert_array_equal(part.queries.user_idx, whole.queries.user_idx[rows])
+    np.testing.assert_array_equal(part.target_idx, whole.select(rows).target_idx)
+    np.testing.assert_array_equal(part.target_counts, window.target_counts[rows])
+    np.testing.assert_array_equal(without.item_idx, later.select(rows).item_idx)
+    np.testing.assert_array_equal(without.offsets, later.select(rows).offsets)
