@@ -67,7 +67,8 @@ def test_it_adds_the_logarithm_of_the_events_and_changes_nothing_else(
     np.testing.assert_allclose(found.score, np.take_along_axis(expected, found.item_idx, axis=1), atol=1e-5)
     np.testing.assert_allclose(found.score, -np.sort(-expected, axis=1)[:, :10], atol=1e-5)
     np.testing.assert_array_equal(channel.item_vectors, plain.item_vectors)
-    np.testing.assert_array_equal(channel.similarities(3), plain.similarities(3))
+    # These vectors are a view without the last column, whose products some CPUs sum in another order.
+    np.testing.assert_allclose(channel.similarities(3), plain.similarities(3), atol=1e-6)
 
 
 def test_rerankers_compare_films_without_it(fashion: tuple[TrainingData, Holdout], options: RunOptions) -> None:
