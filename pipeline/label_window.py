@@ -66,7 +66,8 @@ class LabelWindow:
     @property
     def target_rating(self) -> FloatArray | None:
         """(L,) rating of each target of each query, NaN where it is unknown; None = no ratings."""
-        return None if self.fit.rating is None else self.fit.rating[self._targets(np.arange(len(self)))]
+        first = self.fit.user_offsets[self.users] + self.stops
+        return None if self.fit.rating is None else self.fit.rating[ragged_positions(first, self.target_counts)]
 
     def select(self, rows: IntArray) -> tuple[Holdout, Exclusions]:
         """The given queries with their targets, and the items of the window after the targets of each."""
@@ -76,7 +77,7 @@ class LabelWindow:
         if self.query_time:
             queries = with_query_time(fit, target, queries)
         queries = replace(queries, user_idx=np.where(self.new[rows], -1, users))
-        at = self._targets(rows)
+        at = ragged_positions(target, counts)
         rating = None if fit.rating is None else fit.rating[at]
         holdout = Holdout(queries, offsets_from_lengths(counts), fit.item_idx[at], target_rating=rating)
         later = fit.item_idx[ragged_positions(target + counts, left - counts)]
@@ -101,10 +102,6 @@ class LabelWindow:
         """Targets of each of the given queries."""
         counts: IntArray = np.where(self.new[rows], self._left(rows), 1)
         return counts
-
-    def _targets(self, rows: IntArray) -> IntArray:
-        """Places of the targets of the given queries among the events."""
-        return ragged_positions(self.fit.user_offsets[self.users[rows]] + self.stops[rows], self._counts(rows))
 
 
 def kind_under(protocol: str) -> WindowKind:
