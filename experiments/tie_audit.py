@@ -18,10 +18,13 @@ from dataprep.prepare import Prepared
 from dataprep.splits import Split
 from evaluation.metrics import per_query_metrics
 from reccore import Candidates, Holdout, Interactions, QueryBatch, Vocabulary
-from reccore.arrays import BoolArray, FloatArray, IntArray, row_of_each, sorted_distinct
+from reccore.arrays import BoolArray, FloatArray, IntArray, are_among, row_of_each, sorted_distinct
 
 K = 10
 QUERIES_AT_ONCE = 8192
+USERS_AUDITED = 20_000
+"""Of more users so many are drawn, always the same: another order may change nearly all of their queries, and to ask
+them again would take as long as the evaluation."""
 NO_TIES = "Order of ties: no times, no ties."
 HIT_RATE, NDCG = f"hit_rate@{K}", f"ndcg@{K}"
 Order = Literal["file", "hash", "id"]
@@ -53,10 +56,12 @@ class TieAudit:
     Attributes:
         system: name of the system.
         orders: figures.
+        drawn: how many users, drawn at random, the figures are of; None = all.
     """
 
     system: str
     orders: tuple[OrderFigures, ...]
+    drawn: int | None = None
 
     def line(self) -> str:
         """One line for reports."""
@@ -68,11 +73,12 @@ class TieAudit:
             if figures is not self.orders[0]:
                 note = f"{figures.other_targets:.1%} of the targets differ, {figures.learnt:.1%} were learnt from"
             parts.append(f"{figures.order} {figures.ndcg:.4f}/{figures.hit_rate:.4f} ({note})")
-        return f"Order of ties, NDCG@{K}/HitRate@{K} of {self.system}: " + "; ".join(parts) + "."
+        of = "" if self.drawn is None else f" for {self.drawn:,} users drawn at random"
+        return f"Order of ties, NDCG@{K}/HitRate@{K} of {self.system}{of}: " + "; ".join(parts) + "."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {"system": self.system, "orders": [asdict(figures) for figures in self.orders]}
+        return {"system": self.system, "orders": [asdict(figures) for figures in self.orders], "drawn": self.drawn}
 
 
 def audit_ties(
@@ -86,6 +92,8 @@ def audit_ties(
     users: IntArray | None = None,
 ) -> TieAudit:
     """Measure a system under the reported order of ties and under the others; under these only users with ties.
+
+    Of more than ``USERS_AUDITED`` users so many are drawn for all orders.
 
     Where the prepared data has hashed ties, the release's file is sorted by id, so ``id`` is also the file's order.
 
@@ -104,9 +112,16 @@ def audit_ties(
     reported: Order = "hash" if prepared.source["tie_order"] == "hash" else "file"
     others = [order for order in ORDERS if order not in (reported, "file")]
     as_split = _holdout(prepared.split, split, query_time, users)
-    targets = _pairs(as_split, events.n_items)
+    asked, drawn = sorted_distinct(as_split.queries.user_idx), None
+    if len(asked) > USERS_AUDITED:
+        drawn = USERS_AUDITED
+        users = np.sort(np.random.default_rng(0).choice(asked, drawn, replace=False))
+        rows = np.flatnonzero(np.isin(as_split.queries.user_idx, users))
+        as_split = as_split.select(rows)
+        measured = None if measured is None else {name: values[rows] for name, values in measured.items()}
+    targets = sorted_distinct(_pairs(as_split, events.n_items))
     learnt = prepared.split.fit()
-    fit_pairs = learnt.user_idx * events.n_items + learnt.item_idx
+    fit_pairs = sorted_distinct(learnt.user_idx * events.n_items + learnt.item_idx)
     found = []
     for order in (reported, *others):
         if order == reported:
@@ -126,11 +141,11 @@ def audit_ties(
                 order,
                 float(metrics[NDCG].mean()),
                 float(metrics[HIT_RATE].mean()),
-                float((~np.isin(pairs, targets)).mean()),
-                float(np.isin(pairs, fit_pairs).mean()),
+                float((~are_among(pairs, targets)).mean()),
+                float(are_among(pairs, fit_pairs).mean()),
             )
         )
-    return TieAudit(system, tuple(found))
+    return TieAudit(system, tuple(found), drawn)
 
 
 def _users_of_changes(events: Interactions, other: Interactions) -> IntArray:
@@ -176,7 +191,13 @@ def with_order(events: Interactions, vocabulary: Vocabulary, order: Order) -> In
     key: np.ndarray = events.item_idx
     if order == "hash":
         key = tie_hash(vocabulary.users.numbers(user), vocabulary.items.numbers(events.item_idx))
-    at = np.lexsort((key, events.timestamp, user))
+    follows = (np.diff(events.timestamp) == 0) & (np.diff(user) == 0)
+    tied = np.zeros(events.n_events, dtype=np.bool_)
+    tied[1:] = follows
+    tied[:-1] |= follows
+    rows = np.flatnonzero(tied)
+    at = np.arange(events.n_events)
+    at[rows] = rows[np.lexsort((key[rows], events.timestamp[rows], user[rows]))]
     return replace(
         events,
         item_idx=events.item_idx[at],

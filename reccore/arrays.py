@@ -32,6 +32,19 @@ def sorted_distinct(values: npt.NDArray[np.integer[Any]]) -> IntArray:
     return distinct
 
 
+def are_among(values: IntArray, distinct: IntArray) -> BoolArray:
+    """(n,) whether each value is one of ``distinct`` (m,), ascending.
+
+    ``np.isin`` puts both through the hash table of ``np.unique`` unless they lie close together, see
+    ``sorted_distinct``.
+    """
+    if len(distinct) == 0:
+        return np.zeros(len(values), dtype=np.bool_)
+    at = np.minimum(np.searchsorted(distinct, values), len(distinct) - 1)
+    found: BoolArray = distinct[at] == values
+    return found
+
+
 def ragged_positions(starts: IntArray, lengths: IntArray) -> IntArray:
     """Positions ``starts[i], …, starts[i] + lengths[i] - 1`` of every row, concatenated.
 

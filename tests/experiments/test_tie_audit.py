@@ -11,6 +11,7 @@ from dataprep.cleaning import tie_hash
 from dataprep.prepare import Prepared
 from dataprep.protocols import LastThree, LeaveLastN
 from evaluation.metrics import per_query_metrics
+from experiments import tie_audit
 from experiments.tie_audit import audit_ties, with_order
 from reccore import Candidates, Interactions, QueryBatch
 from tests.helpers import training_data
@@ -98,7 +99,7 @@ def test_hashed_data_has_two_orders_and_data_without_times_none() -> None:
     assert [figures.order for figures in orders] == ["hash", "id"]
     nothing = audit_ties(prepared_of(replace(EVENTS, timestamp=None)), "test", "mine", answer)
     assert nothing.line() == "Order of ties: no times, no ties."
-    assert nothing.to_dict() == {"system": "mine", "orders": []}
+    assert nothing.to_dict() == {"system": "mine", "orders": [], "drawn": None}
 
 
 def test_only_users_with_ties_are_asked_again() -> None:
@@ -116,3 +117,23 @@ def test_only_users_with_ties_are_asked_again() -> None:
     measured = per_query_metrics(answer(test.queries), test, (10,))
     assert audit_ties(data, "test", "mine", noting, measured=measured) == plain
     assert asked[2:] == [[2]]
+
+
+def test_of_many_users_the_same_ones_are_drawn_for_every_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tie_audit, "USERS_AUDITED", 2)
+    asked: list[int] = []
+
+    def noting(queries: QueryBatch) -> Candidates:
+        asked.extend(queries.user_idx.tolist())
+        return answer(queries)
+
+    data = prepared_of(EVENTS)
+    drawn = audit_ties(data, "test", "mine", noting)
+    users = np.array(sorted(set(asked)))
+    assert len(users) == 2
+    assert "of mine for 2 users drawn at random: file" in drawn.line()
+    assert drawn.to_dict()["drawn"] == 2
+    test = data.split.test()
+    measured = per_query_metrics(answer(test.queries), test, (10,))
+    assert audit_ties(data, "test", "mine", answer, measured=measured) == drawn
+    assert audit_ties(data, "test", "mine", answer, users=users) == replace(drawn, drawn=None)
