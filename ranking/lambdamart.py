@@ -49,6 +49,9 @@ BIN_QUERIES = 4096
 """Bins of the columns are cut by the rows of at most this many training queries, evenly spaced."""
 DRAWN_TOGETHER = 4096
 """Queries whose candidates are drawn at once."""
+STOPPING_QUERIES = 20_000
+"""At most so many validation queries with a positive, evenly spaced, choose the number of trees: each has a row for
+every candidate."""
 
 
 class LambdaMARTConfig(FeatureRankerConfig, LabelsConfig):
@@ -117,7 +120,7 @@ class LambdaMARTConfig(FeatureRankerConfig, LabelsConfig):
             "bagging_freq": 1,
             "feature_pre_filter": False,
             "deterministic": True,
-            "force_row_wise": True,
+            "force_col_wise": True,
             "num_threads": n_threads(),
             "verbosity": -1,
         }
@@ -205,15 +208,19 @@ class LambdaMART(BaseRanker):
         return chosen & ~np.isnan(labels)
 
     def _validation_rows(self, valid: RankingSamples, train: RankingRows) -> RankingRows | None:
-        """All labelled candidates of the queries with a positive among them."""
+        """All labelled candidates of the queries with a positive among them, of ``STOPPING_QUERIES`` at most."""
         labels = valid.labels_of(self.config.task)
         usable = usable_rows(labels[:, :, None], LISTWISE)
         if len(usable) == 0:
             logger.warning("none of the {:,} validation queries has a positive: all rounds are kept", len(valid))
             return None
+        n_queries = len(valid)
+        if len(usable) > STOPPING_QUERIES:
+            n_queries = round(n_queries * STOPPING_QUERIES / len(usable))  # as if of so many, these had a positive
+            usable = usable[np.linspace(0, len(usable) - 1, STOPPING_QUERIES).astype(np.int64)]
         n_items = self._encoder.tables.items.n_items
         known = replace(valid, queries=valid.queries.known_items_only(n_items)).select(usable)
-        return self._rows(known, ~np.isnan(labels[usable]), len(valid), train.dataset)
+        return self._rows(known, ~np.isnan(labels[usable]), n_queries, train.dataset)
 
     def _rows(
         self, samples: RankingSamples, chosen: BoolArray, n_queries: int, reference: lightgbm.Dataset

@@ -65,7 +65,7 @@ def test_equals_lightgbm_called_directly(setting: Setting, init: str, trees_per_
     parameters = {
         "objective": "lambdarank", "label_gain": [0, 1], "lambdarank_truncation_level": 30, "learning_rate": 0.05,
         "num_leaves": 6, "min_data_in_leaf": 5, "lambda_l2": 0.5, "verbosity": -1, "num_threads": 1,
-        "deterministic": True, "force_row_wise": True,
+        "deterministic": True, "force_col_wise": True,
     }  # fmt: skip
     data = lightgbm.Dataset(
         matrix,
@@ -224,6 +224,19 @@ def test_the_figure_of_validation_is_that_of_the_kept_trees(setting: Setting) ->
     assert ranker.log.best_validation == pytest.approx(by_hand(scores(ranker, setting), valid))
     merged = np.tile(-np.log(np.arange(1, 13)), (60, 1)).astype(np.float32)
     assert ranker.log.untrained == pytest.approx(by_hand(merged, valid))
+
+
+def test_of_many_validation_queries_some_choose_the_round(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lambdamart, "STOPPING_QUERIES", 20)
+    labels = setting.valid.labels["click"].copy()
+    labels[3], labels[9] = 0.0, NAN
+    valid = replace(setting.valid, labels={"click": labels})
+    ranker = fitted(replace(setting, valid=valid))
+    usable = np.delete(np.arange(60), [3, 9])
+    picked = usable[np.linspace(0, 57, 20).astype(int)]
+    share = 20 / 21  # of 60 queries 58 have a positive, so of some 21 queries 20
+    figure = by_hand(scores(ranker, setting)[picked], valid.select(picked))
+    assert ranker.log.best_validation == pytest.approx(share * figure)
 
 
 def test_patience_stops_and_the_best_round_is_kept(setting: Setting) -> None:
