@@ -14,6 +14,8 @@ from reccore.compilation import announce_compilation
 
 # Items compared before those kept are packed: fits the first-level cache.
 STEP = 1024
+# Items compared by vector instructions before one of them is looked at: most groups hold none that is kept.
+GROUP = 64
 # Fewer scores are not worth sampling; of more, about SAMPLE are read.
 SAMPLED_FROM, SAMPLE = 1024, 512
 LOWEST = np.float32(np.finfo(np.float32).min)
@@ -113,9 +115,16 @@ def scan(
         if bad > 0:
             raise ValueError("scores must be finite or −inf")
         reached = 0
-        for j in range(len(step)):
-            position[reached] = start + j  # without a branch: the next one overwrites it unless the score is enough
-            reached += step[j] >= least
+        for group in range(0, len(step), GROUP):
+            end = min(group + GROUP, len(step))
+            enough = 0
+            for j in range(group, end):
+                enough += step[j] >= least
+            if enough == 0:
+                continue
+            for j in range(group, end):
+                position[reached] = start + j  # without a branch: the next one overwrites it unless the score is enough
+                reached += step[j] >= least
         for at in range(reached):
             j = position[at]
             item = first + j if len(items) == 0 else np.int64(items[j])

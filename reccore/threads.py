@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib import import_module
-from threading import Lock
+from threading import Lock, local
 from typing import Any
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
@@ -82,19 +82,33 @@ def _blas() -> ThreadpoolController:
 def run_parts(function: Callable[..., None], n_parts: int, *arguments: Any) -> None:
     """Call ``function(*arguments, part, n_parts)`` for each part, the first in this thread; ends when all have ended.
 
-    For functions that release Python's lock and do not call this again. Plain threads bring no second OpenMP runtime.
-    They wait for the next call, since starting one takes longer than many a part, and end before the process forks.
+    For functions that release Python's lock. Within a part a call of this does all its parts in the same thread: the
+    others are busy. Plain threads bring no second OpenMP runtime. They wait for the next call, since starting one takes
+    longer than many a part, and end before the process forks.
     """
-    if n_parts == 1:
-        function(*arguments, 0, 1)
+    if n_parts == 1 or getattr(_inside, "a_part", False):
+        for part in range(n_parts):
+            function(*arguments, part, n_parts)
         return
     others = _helpers.submit(function, n_parts, arguments)
     try:
-        function(*arguments, 0, n_parts)
+        _run_inside(function, *arguments, 0, n_parts)
     finally:
         wait(others)  # what they write to may be gone when this returns
     for done in others:
         done.result()
+
+
+_inside = local()
+
+
+def _run_inside(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function as a part."""
+    _inside.a_part = True
+    try:
+        function(*arguments)
+    finally:
+        _inside.a_part = False
 
 
 class _Helpers:
@@ -109,7 +123,8 @@ class _Helpers:
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "part")
-            return [self._threads.submit(function, *arguments, part, n_parts) for part in range(1, n_parts)]
+            run = self._threads.submit
+            return [run(_run_inside, function, *arguments, part, n_parts) for part in range(1, n_parts)]
 
     def before_fork(self) -> None:
         """End the threads, which a child would not have, and let none start until the fork."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,7 @@ from recall.topk import RunningTopK, top_k_of_pairs
 from reccore import Candidates, Exclusions
 from reccore.arrays import FloatArray
 from reccore.candidates import concatenate
+from reccore.threads import n_threads, one_blas_thread, run_parts
 
 # The type declarations of FAISS lack most of its exports, and some are wrong.
 faiss: Any = typed_faiss
@@ -74,11 +76,19 @@ class ExactSearch:
         if len(queries) <= self._largest_coded:
             rows = range(len(queries))
             return concatenate([self._search_one(queries[at : at + 1], k, exclude.rows(at, at + 1)) for at in rows], k)
-        parts = []
-        for start in range(0, len(queries), QUERIES_PER_CHUNK):
-            stop = min(start + QUERIES_PER_CHUNK, len(queries))
-            parts.append(self._search_chunk(queries[start:stop], k, exclude.rows(start, stop), k + SLACK))
-        return concatenate(parts, k)
+        starts = range(0, len(queries), QUERIES_PER_CHUNK)
+        found: list[Candidates] = [Candidates.empty(0)] * len(starts)
+
+        def search_some(part: int, n_parts: int) -> None:
+            for at in range(part, len(starts), n_parts):
+                start, stop = starts[at], min(starts[at] + QUERIES_PER_CHUNK, len(queries))
+                found[at] = self._search_chunk(queries[start:stop], k, exclude.rows(start, stop), k + SLACK)
+
+        # Threads that share chunks out wait for one another once; those that share every product and selection, often.
+        n_parts = min(n_threads(), len(starts))
+        with one_blas_thread() if n_parts > 1 else nullcontext():
+            run_parts(search_some, n_parts)
+        return concatenate(found, k)
 
     def _search_one(self, query: FloatArray, k: int, exclude: Exclusions) -> Candidates:
         """The best of one query (1, D), by codes if they tell items apart."""

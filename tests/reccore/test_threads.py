@@ -141,6 +141,24 @@ def test_more_parts_than_cores_and_several_callers_at_once_all_end() -> None:
     assert sorted(done) == sorted([*range(50)] * 4)
 
 
+def test_parts_of_a_part_are_done_in_its_thread() -> None:
+    """Otherwise parts would wait for threads that wait for them."""
+    done: list[tuple[int, int, bool]] = []
+
+    def outer(part: int, n: int) -> None:
+        here = threading.get_ident()
+        run_parts(lambda inner, n: done.append((part, inner, threading.get_ident() == here)), 3)
+
+    caller = threading.Thread(target=run_parts, args=(outer, 8))
+    caller.start()
+    caller.join(timeout=30)
+    assert sorted(done) == [(part, inner, True) for part in range(8) for inner in range(3)]
+    threads: set[int] = set()
+    both = threading.Barrier(2)
+    run_parts(lambda part, n: (both.wait(30), threads.add(threading.get_ident())), 2)
+    assert len(threads) == 2, "after a part, its caller's thread no longer is inside one"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes do not fork here")
 def test_a_forked_process_and_its_parent_go_on() -> None:
     """A child has none of its parent's threads, so parts that were left to them would never be done."""
