@@ -37,7 +37,7 @@ from reccore import (
     Vocabulary,
     Workspace,
 )
-from reccore.arrays import BoolArray, FloatArray, IntArray
+from reccore.arrays import FloatArray, rows_where
 from reccore.bundle import check_writable, read_manifest
 from training.checkpointing import drop_checkpoint
 from training.ranks import is_main, main_first, of_rank
@@ -230,14 +230,6 @@ def fit_ranker(
         options=options,
     )
     return train, stop
-
-
-def rows_where(mask: BoolArray) -> IntArray | slice:
-    """The rows where a mask is True; as a slice, which copies nothing, where they lie together."""
-    rows = np.flatnonzero(mask)
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
-        return slice(int(rows[0]), int(rows[-1]) + 1)
-    return rows
 
 
 def pipeline_of_ranker(settings: Mapping[str, Any], ranker: str) -> PipelineConfig:

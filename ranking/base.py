@@ -64,7 +64,8 @@ class BaseRanker(Component[Any]):
 
         Args:
             samples: queries, candidates and labels of the label window.
-            items: catalogue facts; statistics of the same split that the recall models saw.
+            items: catalogue facts; statistics of the events that the recall models of the latest label window saw. For
+                earlier windows those of the samples take their place.
             users: user facts that do not depend on events.
             vocabulary: users and items behind the indices.
             valid: samples to choose an epoch by, and to calibrate the scores on, each query with its weight.

@@ -56,7 +56,7 @@ class CandidateRows(lightgbm.Sequence):
         first = int(np.searchsorted(self.starts, rows.start, side="right")) - 1
         last = int(np.searchsorted(self.starts, rows.stop, side="left"))
         part = self.samples.select(np.arange(first, last))
-        values = self.features.matrix(part.queries, part.candidates, self.chosen[first:last])
+        values = self.features.matrix(part.queries, part.candidates, self.chosen[first:last], part.window)
         return values[rows.start - self.starts[first] : rows.stop - self.starts[first]]
 
 

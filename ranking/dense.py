@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,11 +12,11 @@ import torch
 from loguru import logger
 from torch import Tensor
 
-from ranking.features import FeatureBlock, FeatureEncoder, FeatureField
+from ranking.features import FeatureBlock, FeatureEncoder, FeatureField, with_windows
 from ranking.features.schema import Side
 from ranking.layers import pooling_weights
-from reccore import Candidates, ConfigError, QueryBatch
-from reccore.arrays import BoolArray, FloatArray
+from reccore import Candidates, ConfigError, QueryBatch, RankingSamples
+from reccore.arrays import BoolArray, FloatArray, IntArray
 
 IDS = ("user.id", "item.id", "history.id")
 SIDES: tuple[Side, ...] = ("query", "item", "pair")
@@ -71,6 +72,15 @@ class DenseFeatures:
         if not self.columns:
             raise ConfigError("no feature is left that a matrix can hold; add one such as recall.* to features")
 
+    def with_windows(self, samples: RankingSamples) -> DenseFeatures:
+        """The same columns for training samples of several label windows, see ``ranking.features.with_windows``."""
+        if not samples.earlier_items:
+            return self
+        again = copy(self)
+        again.encoder = with_windows(self.encoder, samples)
+        vars(again).pop("_items", None)  # those of the encoder before
+        return again
+
     @property
     def names(self) -> list[str]:
         """Names of the columns."""
@@ -81,15 +91,18 @@ class DenseFeatures:
         """Numbers of the columns that hold codes."""
         return [number for number, column in enumerate(self.columns) if column.categorical]
 
-    def matrix(self, queries: QueryBatch, candidates: Candidates, chosen: BoolArray) -> FloatArray:
+    def matrix(
+        self, queries: QueryBatch, candidates: Candidates, chosen: BoolArray, window: IntArray | None = None
+    ) -> FloatArray:
         """(n, C) values of the n chosen candidates, query by query.
 
         Args:
             queries: B queries; their histories hold known items only.
             candidates: (B, K); features within a query are computed from all of them.
             chosen: (B, K) which of them get a row.
+            window: (B,) label window of each query, see ``FeatureEncoder.encode``.
         """
-        inputs = self.encoder.encode(queries, candidates)
+        inputs = self.encoder.encode(queries, candidates, window)
         row, column = (torch.from_numpy(at) for at in np.nonzero(chosen))
         parts = [
             self._side("query", inputs.query)[row],
@@ -101,7 +114,7 @@ class DenseFeatures:
 
     @cached_property
     def _items(self) -> Tensor:
-        """(N+1, …) columns of the catalogue; row 0 stands for no item."""
+        """(N+1, …) columns of the catalogue; row 0 stands for no item. Earlier label windows follow, if any."""
         return self._side("item", self.encoder.item_block)
 
     def _side(self, side: Side, block: FeatureBlock) -> Tensor:

@@ -164,11 +164,12 @@ class LambdaMART(BaseRanker):
         items = items.with_columns([*metadata_to_read(items, config.metadata), *items.own])
         self._encoder = FeatureEncoder.fit(samples, items, users, features=config.features)
         self._features = DenseFeatures(self._encoder, named(config.features), config.expand)
-        train = self._training_rows(samples, options)
+        features = self._features.with_windows(samples)
+        train = self._training_rows(features, samples, options)
         identity = {} if options.checkpoint_dir is None else self._identity(samples, valid, options)
         boosting = Boosting(
             train,
-            None if valid is None else self._validation_rows(valid, train),
+            None if valid is None else self._validation_rows(features, valid, train),
             config.parameters(),
             trees=config.trees,
             trees_per_round=config.trees_per_round,
@@ -182,7 +183,7 @@ class LambdaMART(BaseRanker):
         if self.log.best_epoch == 0:
             logger.warning("{}: no round was better on validation than the merged order, which stays", self.name)
 
-    def _training_rows(self, samples: RankingSamples, options: RunOptions) -> RankingRows:
+    def _training_rows(self, features: DenseFeatures, samples: RankingSamples, options: RunOptions) -> RankingRows:
         """Positives and drawn negatives of every query that has a positive."""
         usable = usable_rows(samples.labels[self.config.task][:, :, None], LISTWISE)
         samples = samples if len(usable) == len(samples) else samples.select(usable)
@@ -190,12 +191,12 @@ class LambdaMART(BaseRanker):
         sample = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), BIN_QUERIES)).astype(np.int64))
         part = samples.select(sample)
         bins = lightgbm.Dataset(
-            self._features.matrix(part.queries, part.candidates, chosen[sample]),
+            features.matrix(part.queries, part.candidates, chosen[sample], part.window),
             label=part.labels[self.config.task][chosen[sample]],
-            categorical_feature=self._features.categorical,
+            categorical_feature=features.categorical,
             params=self.config.parameters(),
         )
-        return self._rows(samples, chosen, len(samples), bins)
+        return self._rows(features, samples, chosen, len(samples), bins)
 
     def _drawn(self, samples: RankingSamples, options: RunOptions) -> BoolArray:
         """(B, K) the candidates to learn from."""
@@ -207,7 +208,9 @@ class LambdaMART(BaseRanker):
             np.put_along_axis(chosen[part], columns.numpy(), True, axis=1)
         return chosen & ~np.isnan(labels)
 
-    def _validation_rows(self, valid: RankingSamples, train: RankingRows) -> RankingRows | None:
+    def _validation_rows(
+        self, features: DenseFeatures, valid: RankingSamples, train: RankingRows
+    ) -> RankingRows | None:
         """All labelled candidates of the queries with a positive among them, of ``STOPPING_QUERIES`` at most."""
         labels = valid.labels_of(self.config.task)
         usable = usable_rows(labels[:, :, None], LISTWISE)
@@ -220,17 +223,22 @@ class LambdaMART(BaseRanker):
             usable = usable[np.linspace(0, len(usable) - 1, STOPPING_QUERIES).astype(np.int64)]
         n_items = self._encoder.tables.items.n_items
         known = replace(valid, queries=valid.queries.known_items_only(n_items)).select(usable)
-        return self._rows(known, ~np.isnan(labels[usable]), n_queries, train.dataset)
+        return self._rows(features, known, ~np.isnan(labels[usable]), n_queries, train.dataset)
 
     def _rows(
-        self, samples: RankingSamples, chosen: BoolArray, n_queries: int, reference: lightgbm.Dataset
+        self,
+        features: DenseFeatures,
+        samples: RankingSamples,
+        chosen: BoolArray,
+        n_queries: int,
+        reference: lightgbm.Dataset,
     ) -> RankingRows:
         """The chosen candidates, encoded chunk by chunk and cut into the bins of ``reference``."""
         labels = np.where(chosen, samples.labels[self.config.task], np.nan).astype(np.float32)
         weight = np.ones(len(samples), dtype=np.float32) if samples.weight is None else samples.weight
         counts = chosen.sum(axis=1)
         dataset = lightgbm.Dataset(
-            CandidateRows(self._features, samples, chosen),
+            CandidateRows(features, samples, chosen),
             label=labels[chosen],
             weight=np.repeat(weight, counts),
             group=counts,

@@ -26,8 +26,11 @@ class RankingNetwork(nn.Module):
     def __init__(self, encoder: FeatureEncoder) -> None:
         super().__init__()
         self.linear = self.Linear(encoder)
-        block = encoder.item_block
-        # The catalogue's features are inputs, not weights: the encoder stores them.
+        self.n_rows = encoder.tables.items.n_items + 1
+        self.hold_items(encoder.item_block)
+
+    def hold_items(self, block: FeatureBlock) -> None:
+        """Take the values of the item side. They are inputs, not weights: the encoder stores them."""
         self.register_buffer("codes", block.categories, persistent=False)
         self.register_buffer("numbers", block.numbers, persistent=False)
         self._bags = [f"bag{number}" for number in range(len(block.bags))]
@@ -40,6 +43,10 @@ class RankingNetwork(nn.Module):
         """Values of the item side, where the network is."""
         bags, labels = (tuple(getattr(self, name) for name in names) for names in (self._bags, self._labels))
         return FeatureBlock(self.codes, bags, labels, self.numbers)
+
+    def items_of(self, rows: Tensor) -> Tensor:
+        """Rows of the item block in which an item has the same row in every label window; 0 stays."""
+        return rows % self.n_rows
 
     def freeze(self) -> None:
         """Compute what a network whose weights do not change any more needs once; called after fitting and loading."""

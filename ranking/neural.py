@@ -16,7 +16,7 @@ from ranking.attribution import integrated_gradients
 from ranking.balance import FixedBalanceConfig, LossBalance
 from ranking.base import BaseRanker
 from ranking.config import NeuralRankerConfig, RankerTrainingConfig
-from ranking.features import FeatureEncoder
+from ranking.features import FeatureEncoder, with_windows
 from ranking.network import RankingNetwork
 from ranking.sampling import training_inputs
 from ranking.scoring import score_queries
@@ -76,16 +76,18 @@ class NeuralRanker(BaseRanker):
         self._encoder = FeatureEncoder.fit(
             samples, items, users, features=self.config.features, history_length=self._history_length
         )
+        encoder = with_windows(self._encoder, samples)
         with _seeded(options):
-            self._network = self.Network(self._encoder, self.config)
+            self._network = self.Network(encoder, self.config)
             task = RankingTask(
-                self._network, self._encoder, samples, valid, self.tasks, self._balance(), self.config, options
+                self._network, encoder, samples, valid, self.tasks, self._balance(), self.config, options
             )
             identity = None
             if options.checkpoint_dir is not None:
                 identity = {"ranker": self.name, **training_inputs(self._encoder, samples, valid)}
             self.log = Trainer(task, self.config, options, identity=identity).run()
-        self._network.cpu().freeze()
+        self._network.cpu().hold_items(self._encoder.item_block)
+        self._network.freeze()
         if self.log.best_epoch == 0:
             logger.warning("{}: no epoch was better on validation than the merged order, which stays", self.name)
 

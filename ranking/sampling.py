@@ -67,6 +67,8 @@ def training_inputs(encoder: FeatureEncoder, samples: RankingSamples, valid: Ran
 def samples_digest(samples: RankingSamples) -> str:
     """Fingerprint of everything that samples hold."""
     arrays: dict[str, Any] = {f"label {task}": labels for task, labels in samples.labels.items()}
+    for number, items in enumerate(samples.earlier_items, start=1):
+        arrays |= {f"items {number} {name}": values for name, values in items.to_arrays().items()}
     arrays |= {f"feature {name}": values for name, values in samples.candidates.features.items()}
     for part in (samples, samples.queries, samples.candidates):
         arrays |= {field.name: getattr(part, field.name) for field in fields(part)}

@@ -132,7 +132,8 @@ class RankingTask(Task):
         if self.inputs is not None:
             return self.inputs.take(rows, columns)
         chosen = self.samples.select(rows.numpy())
-        return self.encoder.encode(chosen.queries, chosen.candidates).take(torch.arange(len(rows)), columns)
+        inputs = self.encoder.encode(chosen.queries, chosen.candidates, chosen.window)
+        return inputs.take(torch.arange(len(rows)), columns)
 
     def describe(self, batch: Tensor) -> str:
         return f"training queries {self.rows[batch[:QUERIES_NAMED].numpy()].tolist()}…"
@@ -166,4 +167,4 @@ def encode_if_small(encoder: FeatureEncoder, samples: RankingSamples) -> Ranking
     first = samples.select(np.arange(min(len(samples), 1)))
     if encoder.encode(first.queries, first.candidates).nbytes * len(samples) > MAX_ENCODED_BYTES:
         return None
-    return encoder.encode(samples.queries, samples.candidates)
+    return encoder.encode(samples.queries, samples.candidates, samples.window)

@@ -72,7 +72,8 @@ class WideDeepNetwork(FieldNetwork):
     def forward(self, inputs: RankingInputs) -> Tensor:
         """B queries with K candidates and T events to logits (B, K)."""
         items, at = self.distinct_items(inputs.item_row)
-        wide = self.linear(inputs, items, at) + self.crosses(inputs.history, inputs.item_row)  # (B, K)
+        crosses = self.crosses(self.items_of(inputs.history), self.items_of(inputs.item_row))  # (B, K)
+        wide = self.linear(inputs, items, at) + crosses
         logits: Tensor = wide + self.deep(self.embed(inputs, items, at).through(self.first))
         return logits
 

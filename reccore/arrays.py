@@ -59,6 +59,14 @@ def row_of_each(offsets: IntArray) -> IntArray:
     return np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
 
 
+def rows_where(mask: BoolArray) -> IntArray | slice:
+    """The rows where a mask is True; as a slice, which copies nothing, where they lie together."""
+    rows = np.flatnonzero(mask)
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
 def check_offsets(name: str, offsets: npt.NDArray[Any], n_elements: int) -> None:
     """Raise ``ValueError`` unless ``offsets`` is a valid CSR offset array over ``n_elements``."""
     if offsets.ndim != 1 or len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != n_elements:

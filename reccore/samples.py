@@ -117,6 +117,8 @@ class RankingSamples:
             padding), which losses must skip.
         weight: (B,) float32 weight of each query.
         missed: (B,) number of positives that recall did not offer and that are not inserted; None = not counted.
+        window: (B,) label window of each query, 0 = the latest; None = all of that one.
+        earlier_items: the catalogue as known before window 1, 2, …; before window 0 it is what a ranker is fitted with.
     """
 
     queries: QueryBatch
@@ -124,6 +126,8 @@ class RankingSamples:
     labels: Mapping[str, FloatArray]
     weight: FloatArray | None = None
     missed: IntArray | None = None
+    window: IntArray | None = None
+    earlier_items: tuple[ItemTable, ...] = ()
     tasks: tuple[str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
@@ -132,6 +136,8 @@ class RankingSamples:
         for task, values in self.labels.items():
             if values.shape != self.candidates.item_idx.shape:
                 raise ValueError(f"labels of {task} must have shape {self.candidates.item_idx.shape}")
+        if self.window is not None and np.any(self.window > len(self.earlier_items)):
+            raise ValueError(f"label window {self.window.max()} needs a table of items in earlier_items")
         object.__setattr__(self, "tasks", tuple(self.labels))
 
     def __len__(self) -> int:
@@ -149,4 +155,6 @@ class RankingSamples:
             {task: values[rows] for task, values in self.labels.items()},
             None if self.weight is None else self.weight[rows],
             None if self.missed is None else self.missed[rows],
+            None if self.window is None else self.window[rows],
+            self.earlier_items,
         )

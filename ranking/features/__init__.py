@@ -6,6 +6,7 @@ from ranking.features.declaration import FEATURES, Feature, FeatureBatch, Featur
 from ranking.features.encoder import FeatureEncoder
 from ranking.features.options import Choice, FeatureOptions
 from ranking.features.schema import FeatureBlock, FeatureField, RankingInputs, Schema
+from ranking.features.windows import with_windows
 
 __all__ = [
     "DEFAULT",
@@ -33,4 +34,5 @@ __all__ = [
     "similarity",
     "transitions",
     "user",
+    "with_windows",
 ]

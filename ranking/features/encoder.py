@@ -46,6 +46,7 @@ class FeatureEncoder:
         history_length: T, how many of the latest events are handed to the network.
         missing_number: what stands for a missing number; 0, the mean, for networks, NaN for trees, which take it as it
             is. Not stored: a ranker sets it.
+        earlier: this encoder as of each earlier label window, see ``with_windows``; in training alone.
     """
 
     schema: Schema
@@ -53,6 +54,7 @@ class FeatureEncoder:
     state: Mapping[str, Mapping[str, Values]]
     history_length: int = 0
     missing_number: float = 0.0
+    earlier: tuple[FeatureEncoder, ...] = ()
 
     @classmethod
     def fit(
@@ -67,8 +69,9 @@ class FeatureEncoder:
         """Fit the chosen features on training samples and tables.
 
         Args:
-            samples: training queries and candidates; their labels only leave events out of what features learn.
-            items: item table.
+            samples: training queries and candidates; their labels only leave events out of what features learn. Means,
+                deviations and quantiles are of those of the latest label window, which resembles the use most.
+            items: item table, as known before the latest label window.
             users: user table.
             features: names of features, wildcards such as ``recall.*``, ``default``, these after ``!`` to take them
                 out again, or features with options.
@@ -84,7 +87,8 @@ class FeatureEncoder:
         schema, options = Schema(fields), {each.name: each for each in features if isinstance(each, FeatureOptions)}
         state = {field.name: _fitted(field, schema, options.get(field.name), samples, tables) for field in fields}
         encoder = cls(schema, tables, state, history_length)
-        rows = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), FIT_QUERIES)).astype(np.int64))
+        latest = np.arange(len(samples)) if samples.window is None else np.flatnonzero(samples.window == 0)
+        rows = latest[np.unique(np.linspace(0, len(latest) - 1, min(len(latest), FIT_QUERIES)).astype(np.int64))]
         measured = encoder._numbers(samples.queries.select(rows), samples.candidates.select(rows))
         for field in fields:
             boundaries = options[field.bucket_of].boundaries if field.bucket_of in options else None
@@ -118,8 +122,27 @@ class FeatureEncoder:
             cut = slice(start, start + QUERIES_PER_CHUNK)
             yield FeatureBatch(self.tables, queries.select(cut), candidates.select(cut))
 
-    def encode(self, queries: QueryBatch, candidates: Candidates) -> RankingInputs:
-        """Inputs of B queries with K candidates each, on the CPU. Temporary memory is bounded by chunks of queries."""
+    def encode(self, queries: QueryBatch, candidates: Candidates, window: IntArray | None = None) -> RankingInputs:
+        """Inputs of B queries with K candidates each, on the CPU. Temporary memory is bounded by chunks of queries.
+
+        Args:
+            queries: B queries.
+            candidates: (B, K).
+            window: (B,) label window of each query, 0 = the latest; None = all of that one. With earlier ones among
+                them the inputs are copied once.
+        """
+        if window is None or not window.any():
+            return self._encode(queries, candidates)
+        parts, places = [], []
+        for number in np.unique(window).tolist():
+            rows = np.flatnonzero(window == number)
+            part = (self, *self.earlier)[number]._encode(queries.select(rows), candidates.select(rows))
+            parts.append(part.shifted(number * (self.tables.items.n_items + 1)))
+            places.append(torch.from_numpy(rows))
+        return RankingInputs.joined(parts, places)
+
+    def _encode(self, queries: QueryBatch, candidates: Candidates) -> RankingInputs:
+        """Inputs of queries of the window of this encoder's tables."""
         n_pair = len(self._pair_features)
         pair = np.empty((*candidates.item_idx.shape, n_pair), dtype=np.float32)
         blocks, start = [], 0
@@ -149,8 +172,12 @@ class FeatureEncoder:
 
     @cached_property
     def item_block(self) -> FeatureBlock:
-        """Values of the item side, N+1 rows: row 0 stands for no item, item ``i`` is row ``i + 1``."""
-        return self._block("item", self.tables, self.tables.items.n_items).with_empty_row()
+        """Values of the item side, N+1 rows: row 0 stands for no item, item ``i`` is row ``i + 1``.
+
+        Those of each earlier label window follow in the same order.
+        """
+        own = self._block("item", self.tables, self.tables.items.n_items).with_empty_row()
+        return FeatureBlock.concatenate([own, *(before.item_block for before in self.earlier)])
 
     def _block(self, side: Side, data: FeatureBatch | FeatureTables, n: int) -> FeatureBlock:
         """Encoded fields of the query or the item side, n rows."""

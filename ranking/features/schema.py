@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reccore import ArtefactError
 
@@ -174,7 +174,7 @@ class FeatureBlock:
         return cls(
             torch.cat([block.categories for block in blocks]),
             tuple(torch.cat(bags) for bags in zip(*(block.bags for block in blocks), strict=True)),
-            tuple(torch.cat(codes) for codes in zip(*(block.labels for block in blocks), strict=True)),
+            tuple(_under_each_other(codes) for codes in zip(*(block.labels for block in blocks), strict=True)),
             torch.cat([block.numbers for block in blocks]),
         )
 
@@ -220,3 +220,32 @@ class RankingInputs:
         return RankingInputs(
             self.query.to(device), self.item_row.to(device), self.pair.to(device), self.history.to(device)
         )
+
+    def shifted(self, n_rows: int) -> RankingInputs:
+        """The same inputs for a part of the item block that starts ``n_rows`` later; padding stays row 0."""
+        item_row, history = (torch.where(rows > 0, rows + n_rows, 0) for rows in (self.item_row, self.history))
+        return RankingInputs(self.query, item_row, self.pair, history)
+
+    @classmethod
+    def joined(cls, parts: Sequence[RankingInputs], places: Sequence[Tensor]) -> RankingInputs:
+        """The queries of several parts, put at the given places (b,) of each, which are 0 … B−1 in all."""
+        at = torch.argsort(torch.cat([*places]))
+
+        def placed(values: Sequence[Tensor]) -> Tensor:
+            found = values[0].new_empty((len(at), *values[0].shape[1:]))
+            for part, place in zip(values, places, strict=True):
+                found[place] = part
+            return found
+
+        return cls(
+            FeatureBlock.concatenate([part.query for part in parts]).rows(at),
+            placed([part.item_row for part in parts]),
+            placed([part.pair for part in parts]),
+            placed([part.history for part in parts]),
+        )
+
+
+def _under_each_other(codes: Sequence[Tensor]) -> Tensor:
+    """Rows of lists (R, P), of which the shorter ones are filled up with 0."""
+    width = max(part.shape[1] for part in codes)
+    return torch.cat([nn.functional.pad(part, (0, width - part.shape[1])) for part in codes])

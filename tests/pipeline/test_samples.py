@@ -23,7 +23,7 @@ from pipeline.label_window import QUERIES_OF_NEW_USER, SHORT_HISTORY, kind_under
 from pipeline.provenance import check_protocol
 from pipeline.samples import check_likes, common_liked_from, label, label_likes, make_ranking_data
 from pipeline.train_channel import train_channel
-from pipeline.train_ranker import fit_ranker, rows_where, train_ranker
+from pipeline.train_ranker import fit_ranker, train_ranker
 from pipeline.validation import validation_sample
 from pipeline.window_refits import refit, stored_refits
 from ranking import RANKERS, SHORT_HISTORIES
@@ -45,7 +45,7 @@ from reccore import (
     TrainingData,
     Workspace,
 )
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, rows_where
 from tests.helpers import rows_of
 from tests.helpers import training_data as tables
 from tests.pipeline import small
