@@ -1,4 +1,4 @@
-"""The label window: the fit events that a ranker learns from, and queries of users who play new."""
+"""The label windows: the fit events that a ranker learns from, and queries of users who play new."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from dataprep.prepare import Prepared
 from dataprep.protocols import GlobalTime, parse_protocol
 from dataprep.splits import with_query_time
-from reccore import DataError, Exclusions, Holdout, Interactions, RunOptions
+from reccore import ConfigError, DataError, Exclusions, Holdout, Interactions, RunOptions
 from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths, ragged_positions
 
 WindowKind: TypeAlias = Literal["own_history", "moment"]
@@ -33,30 +33,41 @@ MIN_JUDGES = 20
 class LabelWindow:
     """The label events of every user, each with a query of the history before it, and queries of new users.
 
-    Queries are places in the events; ``select`` makes those of some rows, because the histories of all of them together
-    take some hundred times the memory of their places.
+    There may be several windows, one before the other; the queries of the earliest come first. Queries are places in
+    the events; ``select`` makes those of some rows, because the histories of all of them together take some hundred
+    times the memory of their places.
 
     Attributes:
         fit: the fit events.
         start: (U,) number of fit events before the window, which channels may know; 0 for users who play new users.
+            With several windows that of the latest.
         users: (B,) the user of each query; the query itself does not name a new user.
         stops: (B,) number of events in the history of each query.
-        new: (B,) True for queries of new users; they come last.
+        window: (B,) which window the query is of: 0 = the latest, 1 = the one before.
+        new: (B,) True for queries of new users; they come last, and are of the latest window.
         judging: (B,) True for the queries of new users that the ranker does not learn from either, so that they can
             choose the rule for short histories.
         query_time: whether a query has the time of its first target.
+        earlier_starts: (U,) number of events before window 1, 2, …
     """
 
     fit: Interactions
     start: IntArray
     users: IntArray
     stops: IntArray
+    window: IntArray
     new: BoolArray
     judging: BoolArray
     query_time: bool
+    earlier_starts: tuple[IntArray, ...] = ()
 
     def __len__(self) -> int:
         return len(self.users)
+
+    @property
+    def starts(self) -> tuple[IntArray, ...]:
+        """(U,) number of fit events before each window, the latest first."""
+        return (self.start, *self.earlier_starts)
 
     @property
     def target_counts(self) -> IntArray:
@@ -70,7 +81,7 @@ class LabelWindow:
         return None if self.fit.rating is None else self.fit.rating[ragged_positions(first, self.target_counts)]
 
     def select(self, rows: IntArray) -> tuple[Holdout, Exclusions]:
-        """The given queries with their targets, and the items of the window after the targets of each."""
+        """The given queries with their targets, and the items of the fit events after the targets of each."""
         fit, users, stops = self.fit, self.users[rows], self.stops[rows]
         target, counts, left = fit.user_offsets[users] + stops, self._counts(rows), self._left(rows)
         queries = fit.queries(users, stops)
@@ -90,7 +101,7 @@ class LabelWindow:
 
     @property
     def later(self) -> Exclusions:
-        """The items of the window after each query's targets."""
+        """The items of the fit events after each query's targets."""
         return self.select(np.arange(len(self)))[1]
 
     def _left(self, rows: IntArray) -> IntArray:
@@ -113,6 +124,7 @@ def label_window(
     prepared: Prepared,
     *,
     kind: WindowKind = "own_history",
+    label_windows: int = 1,
     max_queries: int | None,
     short_histories: float = 0.0,
     judge_below: int = 0,
@@ -124,6 +136,9 @@ def label_window(
     ``own_history``: the last ``min(10, 20%)`` fit events of the user. ``moment``: up to ten after the moment that a
     tenth of all fit events come after; users without earlier events ask with none at first, as they do in use.
 
+    Each of further ``label_windows`` is cut by the same rule from the events before the one that follows it, of users
+    who have enough. New users are of the latest window alone.
+
     By the time of the window users have long histories. So that a ranker learns to serve new users too, a share of
     ``short_histories`` of the users has no window: the channels learn nothing of them, and each asks several times with
     the first few events, see ``new_user_queries``.
@@ -134,8 +149,12 @@ def label_window(
     With ``query_time`` the time of each query is that of its first target.
 
     Raises:
-        DataError: a moment is asked for and the events have no times, or all the same.
+        ConfigError: fewer than one window.
+        DataError: a moment is asked for and the events have no times, or all the same; or the events do not suffice for
+            so many windows.
     """
+    if label_windows < 1:
+        raise ConfigError(f"label_windows must be at least 1, got {label_windows}")
     fit = prepared.split.fit()
     newcomers, asked = new_user_queries(fit.lengths, short_histories, max_queries, options)
     judges, judged = np.zeros((2, 0), dtype=np.int64)
@@ -143,19 +162,45 @@ def label_window(
         judges, judged = judge_queries(fit.lengths, newcomers, judge_below, options)
     others = ~np.isin(newcomers, judges)
     newcomers, asked = np.concatenate([newcomers[others], judges]), np.concatenate([asked[others], judged])
-    start, n_labels = _after_moment(fit) if kind == "moment" else _last_of_each(fit)
-    start[newcomers] = n_labels[newcomers] = 0
-    users = np.repeat(np.arange(fit.n_users), n_labels)
-    stops = ragged_positions(start, n_labels)
+    starts, counts = _cut_windows(fit, kind, label_windows, newcomers)
+    window = np.repeat(np.arange(label_windows)[::-1], [n_labels.sum() for n_labels in counts[::-1]])
+    users = np.concatenate([np.repeat(np.arange(fit.n_users), n_labels) for n_labels in counts[::-1]])
+    stops = np.concatenate([ragged_positions(*cut) for cut in zip(starts[::-1], counts[::-1], strict=True)])
     if max_queries is not None and len(users) > max_queries:
         chosen = np.sort(options.generator("label_queries").choice(len(users), max_queries, replace=False))
-        users, stops = users[chosen], stops[chosen]
+        users, stops, window = users[chosen], stops[chosen], window[chosen]
     at = np.arange(len(users) + len(newcomers))
     new, judging = at >= len(users), at >= len(at) - len(judges)
     users, stops = np.concatenate([users, newcomers]), np.concatenate([stops, asked])
+    window = np.concatenate([window, np.zeros(len(newcomers), dtype=np.int64)])
     if query_time and fit.timestamp is None:
         raise DataError("--query_time needs timestamps, and this data set has none")
-    return LabelWindow(fit, start, users, stops, new, judging, query_time)
+    return LabelWindow(fit, starts[0], users, stops, window, new, judging, query_time, tuple(starts[1:]))
+
+
+def _cut_windows(
+    fit: Interactions, kind: WindowKind, n_windows: int, newcomers: IntArray
+) -> tuple[list[IntArray], list[IntArray]]:
+    """(U,) number of events before each window, and of its labels, the latest window first; 0 for ``newcomers``."""
+    starts: list[IntArray] = []
+    counts: list[IntArray] = []
+    for number in range(n_windows):
+        before = fit.first(starts[-1]) if starts else fit
+        try:
+            start, n_labels = _after_moment(before) if kind == "moment" else _last_of_each(before)
+        except DataError as error:
+            if number == 0:
+                raise
+            raise DataError(f"label window {number + 1} cannot be cut: {error}; or lower label_windows") from error
+        start[newcomers] = n_labels[newcomers] = 0
+        if number > 0 and not n_labels.any():
+            raise DataError(
+                f"label window {number + 1} would have no event: no user has enough of the {before.n_events:,} events "
+                f"before window {number}; lower label_windows to {number}"
+            )
+        starts.append(start)
+        counts.append(n_labels)
+    return starts, counts
 
 
 def _last_of_each(fit: Interactions) -> tuple[IntArray, IntArray]:

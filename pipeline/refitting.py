@@ -20,7 +20,7 @@ from pipeline.inference import Pipeline
 from pipeline.model_files import SERVING
 from pipeline.samples import common_liked_from, make_ranking_data
 from pipeline.train_ranker import fit_ranker, with_chosen_rule
-from pipeline.window_refits import Refit, refit
+from pipeline.window_refits import Refit, purpose_of, refit
 from ranking import MAX_QUERIES, SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
@@ -52,7 +52,7 @@ def refit_pipeline(
     """
     channels = {source.name: source.channel for source in original.sources}
 
-    def in_memory(name: str, channel: BaseRecall, events: TrainingData) -> BaseRecall:
+    def in_memory(name: str, channel: BaseRecall, events: TrainingData, window: int = 0) -> BaseRecall:
         logger.info("fitting {} again on {:,} events", name, events.interactions.n_events)
         return channel.refit(events, options)
 
@@ -94,7 +94,7 @@ def refit_ranker(
     trained = {source.name: source.channel for source in original.sources}
     samples = make_ranking_data(
         prepared,
-        lambda name, _, events: refit_before_labels(name, trained[name], events),
+        lambda name, _, events, window=0: refit_before_labels(name, trained[name], events, window),
         channels,
         config,
         prepared.split.valid().select(np.zeros(0, dtype=np.int64)),
@@ -172,8 +172,8 @@ def _everything(workspace: Workspace, facts: Mapping[str, Any]) -> Prepared:
 
 def stored_refit(workspace: Workspace, parts: Mapping[str, Bundle], purpose: str, options: RunOptions) -> Refit:
     """Refits of the given parts that are kept in ``stored_folder``, see ``pipeline.window_refits.refit``."""
-    return lambda name, channel, data: refit(
-        channel, data, parts[name].path, options, folder=stored_folder(workspace, name, purpose)
+    return lambda name, channel, data, window=0: refit(
+        channel, data, parts[name].path, options, stored_folder(workspace, name, purpose_of(purpose, window))
     )
 
 

@@ -2,13 +2,14 @@
 
 The channels that offer the training candidates are fitted again without the label window, the latest fit events, so
 that they have not seen the labels. Every label event of the window is a sample with the events before it as history;
-later events of the window have no label there.
+later events have no label there. Before it there may be further windows, whose channels know nothing of later ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from loguru import logger
@@ -151,13 +152,16 @@ def ranking_samples(
             return holdout, later
         return holdout.select(rows), None if later is None else later.select(rows)
 
-    return _samples_of(pipeline, part_of, np.arange(len(holdout)), tasks, liked_from, source, options)[0]
+    rows = np.arange(len(holdout))
+    k = pipeline.config.merge.k
+    return _samples_of([(pipeline, len(rows))], part_of, rows, k, tasks, liked_from, source, options)[0]
 
 
 def _samples_of(
-    pipeline: Pipeline,
+    pipelines: Iterable[tuple[Pipeline, int]],
     part_of: Callable[[IntArray], tuple[Holdout, Exclusions | None]],
     rows: IntArray,
+    k: int,
     tasks: Collection[str],
     liked_from: float,
     source: str,
@@ -167,6 +171,7 @@ def _samples_of(
 ) -> tuple[RankingSamples, IntArray, IntArray]:
     """``ranking_samples`` of R rows, in their order; ``part_of`` gives some rows with the items without a label.
 
+    Each of ``pipelines`` is for so many rows, and is taken when its first one is reached.
     With ``keep``, (R,), only queries that it is True for and those that recall offers a target for are kept: memory is
     taken for them alone.
 
@@ -174,19 +179,18 @@ def _samples_of(
         The samples, which of the R rows they are of, and of each of the R rows the number of positives that recall
         missed.
     """
-    k = pipeline.config.merge.k
     candidates = CandidateBuffer(len(rows), k)
     labels: dict[str, list[FloatArray]] = {task: [np.zeros((0, k), dtype=np.float32)] for task in tasks}
     kept, missed = [np.zeros(0, dtype=np.int64)], np.zeros(len(rows), dtype=np.int64)
     n_targets = 0
     with progress(f"candidates ({source})", len(rows), unit="queries", enabled=options.progress) as advance:
-        for start in range(0, len(rows), QUERIES_PER_CHUNK):
-            chunk = rows[start : start + QUERIES_PER_CHUNK]
+        for pipeline, start, stop in _chunks(pipelines):
+            chunk = rows[start:stop]
             part, without = part_of(chunk)
             offered = pipeline.run(part.queries, k)[0]
-            not_offered = missed[start : start + len(chunk)] = label(offered, part)[1]
+            not_offered = missed[start:stop] = label(offered, part)[1]
             n_targets += len(part.target_idx)
-            wanted = True if keep is None else keep[start : start + len(chunk)]
+            wanted = True if keep is None else keep[start:stop]
             found = np.flatnonzero(wanted | (not_offered < part.target_counts))
             candidates.add(offered.select(found))
             for task, values in labels.items():
@@ -202,6 +206,16 @@ def _samples_of(
     return RankingSamples(queries, candidates.candidates(), joined, missed=missed[at]), at, missed
 
 
+def _chunks(pipelines: Iterable[tuple[Pipeline, int]]) -> Iterator[tuple[Pipeline, int, int]]:
+    """Pipeline, first row and end of each chunk."""
+    first = 0
+    for pipeline, n_rows in pipelines:
+        last = first + n_rows
+        for start in range(first, last, QUERIES_PER_CHUNK):
+            yield pipeline, start, min(start + QUERIES_PER_CHUNK, last)
+        first = last
+
+
 def _padded(labels: FloatArray, k: int) -> FloatArray:
     """Labels (B, ≤ k) with NaN for the columns that are missing."""
     return np.pad(labels, ((0, 0), (0, k - labels.shape[1])), constant_values=np.nan)
@@ -212,16 +226,18 @@ class RankingData:
     """Everything that a ranker is fitted with.
 
     Attributes:
-        train: samples of the label window. Under ``found_only`` the queries without an offered target are left out,
-            except some of those for early stopping: with their weights probabilities are of all queries.
+        train: samples of the label windows, the earliest first. Under ``found_only`` the queries without an offered
+            target are left out, except some of those for early stopping: with their weights probabilities are of all
+            queries.
         early_stopping_mask: (B,) True for samples of ``train`` that choose the epoch instead of being trained on: all
-            samples of some users. The validation split is unsuitable for that: the channels chose their own epochs and
-            settings on it, so their offers look better there than they are, and the ranker would learn too little.
+            samples of some users, who have none in earlier windows. The validation split is unsuitable for that: the
+            channels chose their own epochs and settings on it, so their offers look better there than they are, and the
+            ranker would learn too little.
         missed: positives of the queries to train on that recall did not offer, whether or not the query is kept.
         valid: samples of the validation split, retrieved by the channels in use.
-        window_data: what the channels that offered ``train`` were fitted on.
+        window_data: what the channels of the latest label window were fitted on.
         judging: samples of new users for choosing the rule for short histories.
-        window_channels: the channels that offered ``train`` and ``judging``.
+        window_channels: the channels of the latest label window, which offered ``judging`` too.
     """
 
     train: RankingSamples
@@ -247,9 +263,13 @@ def make_ranking_data(
     judge_below: int = 0,
     found_only: bool = False,
     window_kind: WindowKind | None = None,
+    label_windows: int = 1,
     options: RunOptions,
 ) -> RankingData:
     """Refit the channels without the label window and collect candidates from them; ``valid`` uses the originals.
+
+    Of several label windows each has channels of its own, fitted on the events before it. At most two windows' are in
+    memory besides those of the latest one, which early stopping and new users belong to.
 
     If a channel reads the query's time, every query of the window carries it, as those of ``valid`` must.
 
@@ -266,12 +286,14 @@ def make_ranking_data(
             no selection of them copies histories and candidates. Of the others ``UNFOUND_QUERIES`` at most stay for
             early stopping and calibration.
         window_kind: of the label window; None = as the protocol of the data asks.
+        label_windows: how many of them, one before the other, see ``label_window``.
         options: seed, progress.
     """
     query_time = any(channel.query_time for channel in channels.values())
     window = label_window(
         prepared,
         kind=window_kind or kind_under(prepared.split.protocol),
+        label_windows=label_windows,
         max_queries=max_queries,
         short_histories=short_histories,
         judge_below=judge_below,
@@ -280,24 +302,41 @@ def make_ranking_data(
     )
     if LIKE in tasks:  # fails before the channels are fitted again
         check_likes(window.target_rating, liked_from)
-    window_data = prepared.training_data(prepared.split.interactions.first(window.start))
-    refitted = {name: refit_channel(name, channel, window_data) for name, channel in channels.items()}
+    known = [prepared.training_data(prepared.split.interactions.first(start)) for start in window.starts]
+    window_data = known[0]
+
+    def refits(number: int) -> dict[str, BaseRecall]:
+        return {name: refit_channel(name, channel, known[number], number) for name, channel in channels.items()}
+
+    refitted = refits(0)
 
     def before_ranking(models: Mapping[str, BaseRecall], data: TrainingData) -> Pipeline:
         histories = FrozenHistoryStore(data.interactions, data.vocabulary)
         return assemble(config.before_ranking(), channels=models, ranker=None, items=data.items, histories=histories)
 
     offline, online = before_ranking(refitted, window_data), before_ranking(channels, prepared.training_data())
-    stopping = early_stopping_users(window.users, options)
-    learning, judging = np.flatnonzero(~window.judging), np.flatnonzero(window.judging)
+    latest, k = window.window == 0, config.merge.k
+    stopping = np.zeros(len(window), dtype=np.bool_)
+    stopping[latest] = early_stopping_users(window.users[latest], options)
+    left_out = ~latest & np.isin(window.users, window.users[stopping])
+    learning, judging = np.flatnonzero(~window.judging & ~left_out), np.flatnonzero(window.judging)
     rows = learning[np.argsort(stopping[learning], kind="stable")] if found_only else learning
     keep = always_kept(stopping[rows], options) if found_only else None
-    train, at, missed = _samples_of(offline, window.select, rows, tasks, liked_from, "label window", options, keep=keep)
+    counts = np.bincount(window.window[rows], minlength=label_windows).tolist()
+    earlier = ((before_ranking(refits(n), known[n]), counts[n]) for n in range(label_windows - 1, 0, -1))
+    train, at, missed = _samples_of(
+        chain(earlier, [(offline, counts[0])]), window.select, rows, k, tasks, liked_from, "label window", options,
+        keep=keep,
+    )  # fmt: skip
+    if label_windows > 1:
+        train = replace(train, window=window.window[rows[at]], earlier_items=tuple(data.items for data in known[1:]))
     if keep is not None and keep.sum() < stopping[rows].sum():
         found = missed[at] < window.target_counts[rows[at]]
         stands_for = stopping[rows].sum() / keep.sum()  # so many queries without an offered target each
         train = replace(train, weight=np.where(found, 1.0, stands_for).astype(np.float32))
-    judged, *_ = _samples_of(offline, window.select, judging, tasks, liked_from, "short histories", options)
+    judged, *_ = _samples_of(
+        [(offline, len(judging))], window.select, judging, k, tasks, liked_from, "short histories", options
+    )
     return RankingData(
         train=train,
         early_stopping_mask=stopping[rows[at]],

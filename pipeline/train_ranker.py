@@ -55,6 +55,7 @@ def train_ranker(
     short_histories: float = SHORT_HISTORIES,
     found_only: bool = False,
     label_window: WindowKind | None = None,
+    label_windows: int = 1,
     options: RunOptions,
 ) -> dict[str, Any]:
     """Fit a ranker on candidates of channels that did not see its labels, then write the pipeline.
@@ -75,6 +76,8 @@ def train_ranker(
         found_only: keep in memory the queries alone that recall offers a positive for, see ``make_ranking_data``.
         label_window: where the events to learn from are cut; None = at one moment under ``global_time``, else from each
             user's own history.
+        label_windows: how many label windows, one before the other, each with channels that know nothing of it and of
+            later ones.
         options: seed, device, checkpoints.
 
     Returns:
@@ -117,6 +120,7 @@ def train_ranker(
             judge_below=config.judge_below,
             found_only=found_only,
             window_kind=window_kind,
+            label_windows=label_windows,
             options=options,
         )
     started = perf_counter()
@@ -147,6 +151,7 @@ def train_ranker(
         "short_histories": short_histories,
         "found_only": found_only,
         "window_kind": window_kind,
+        "label_windows": label_windows,
     }
     ranker.save(path, seed=options.seed, samples=drawn, **facts)
     drop_checkpoint(workspace.checkpoint(name))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol
 
 from loguru import logger
 
@@ -15,17 +14,33 @@ from reccore.bundle import read_manifest
 
 REFITTED = "label_window"
 
-Refit: TypeAlias = Callable[[str, BaseRecall, TrainingData], BaseRecall]
-"""From the name of a channel, the channel and other events to the same channel fitted on these events."""
+
+class Refit(Protocol):
+    """From a channel and other events to the same channel fitted on these events."""
+
+    def __call__(self, name: str, channel: BaseRecall, data: TrainingData, window: int = 0, /) -> BaseRecall:
+        """``name`` is the channel's; ``window`` is the label window that the events lie before, 0 = the latest."""
+        ...
 
 
 def stored_refits(workspace: Workspace, options: RunOptions) -> Refit:
     """Refits that are stored beside the trained channels of a data root, see ``refit``."""
-    return lambda name, channel, data: refit(channel, data, workspace.model(name), options)
+
+    def stored_refit(name: str, channel: BaseRecall, data: TrainingData, window: int = 0) -> BaseRecall:
+        model = workspace.model(name)
+        folder = model.with_name(f".{model.name}.{purpose_of(REFITTED, window)}")
+        return refit(channel, data, model, options, folder)
+
+    return stored_refit
+
+
+def purpose_of(purpose: str, window: int) -> str:
+    """Suffix of the folder of a refit: each label window has a place of its own, the latest one without a number."""
+    return purpose if window == 0 else f"{purpose}{window + 1}"
 
 
 def refit(
-    channel: BaseRecall, data: TrainingData, model: Path, options: RunOptions, *, folder: Path | None = None
+    channel: BaseRecall, data: TrainingData, model: Path, options: RunOptions, folder: Path | None = None
 ) -> BaseRecall:
     """The same channel fitted on other events, such as those before the label window.
 

@@ -52,6 +52,11 @@ class TrainRankingSettings(TrainingSettings):
         description="which events to learn from: the last of each user, or those of all users after one moment "
         "(default: as the protocol asks, moment under global_time)",
     )
+    label_windows: int = Field(
+        default=1,
+        ge=1,
+        description="how many label windows to learn from, each before the other and with its own fits of the channels",
+    )
     pipeline: dict[str, Any] = Field(default={})
 
 
@@ -84,6 +89,7 @@ def main(argv: list[str] | None = None) -> None:
             short_histories=job.short_histories,
             found_only=job.found_only,
             label_window=job.label_window,
+            label_windows=job.label_windows,
             options=command.options,
         )
     if result:  # of several ranks the first one reports

@@ -18,8 +18,18 @@ from dataprep.prepare import Prepared
 from dataprep.protocols import LeaveLastN
 from pipeline import samples as sampling
 from pipeline.label_window import LabelWindow
-from ranking.features import FEATURES, FeatureBatch, FeatureEncoder, FeatureTables, Fitted, affinity, feature
-from reccore import Candidates, Exclusions, Holdout, Interactions, Labels, RankingSamples
+from ranking.features import (
+    FEATURES,
+    FeatureBatch,
+    FeatureEncoder,
+    FeatureTables,
+    Fitted,
+    affinity,
+    feature,
+    windows,
+    with_windows,
+)
+from reccore import Candidates, Exclusions, Holdout, Interactions, ItemTable, Labels, RankingSamples
 from reccore.arrays import FloatArray, IntArray
 from tests.contracts.leaks import (
     DAY,
@@ -40,6 +50,10 @@ CHANNELS = ("itemcf", "mf")
 PLANTED = "test.leak"
 START = sampling.label_window(prepared_of(world(), LeaveLastN(1)), max_queries=None, options=QUIET).start
 """(U,) events of each user before the window, found before any leak is planted."""
+START_OF_EARLIER = sampling.label_window(
+    prepared_of(world(), LeaveLastN(1)), label_windows=2, max_queries=None, options=QUIET
+).earlier_starts[0]
+"""The same before the window that lies before it."""
 
 
 def with_all_columns(prepared: Prepared) -> Prepared:
@@ -72,27 +86,34 @@ def checked() -> set[str]:
     }
 
 
-def samples_of(prepared: Prepared) -> RankingSamples:
-    """All label events of the window; every item is a candidate, in an order that depends on nothing."""
-    window = sampling.label_window(prepared, max_queries=None, options=QUIET)
+def samples_of(prepared: Prepared, n_windows: int = 1) -> RankingSamples:
+    """All label events of the windows; every item is a candidate, in an order that depends on nothing."""
+    window = sampling.label_window(prepared, label_windows=n_windows, max_queries=None, options=QUIET)
     item_idx = np.tile(np.arange(N_ITEMS), (len(window.holdout), 1))
     score = np.tile(-np.arange(N_ITEMS, dtype=np.float32), (len(window.holdout), 1))
     columns = ("recall_score.", "recall_rank.", "match.")
     features = {f"{prefix}{channel}": 1 - score for prefix in columns for channel in CHANNELS}
     candidates = Candidates(item_idx, score, features)
     labels, _ = sampling.label(candidates, window.holdout, window.later)
-    return RankingSamples(window.holdout.queries, candidates, {"click": labels})
+    earlier = tuple(catalogue_before(prepared, start) for start in window.earlier_starts)
+    queries, labelled = window.holdout.queries, {"click": labels}
+    return RankingSamples(queries, candidates, labelled, window=window.window, earlier_items=earlier)
 
 
-def values_of_first_labels(prepared: Prepared) -> dict[str, np.ndarray]:
-    """Every feature, as computed before standardisation, of items and of each user's first query of the window."""
-    window = sampling.label_window(prepared, max_queries=None, options=QUIET)
-    data = prepared.training_data(prepared.split.interactions.first(window.start))
-    samples = samples_of(prepared)
-    encoder = FeatureEncoder.fit(samples, data.items, data.users, features=["*"])
+def catalogue_before(prepared: Prepared, start: IntArray) -> ItemTable:
+    """The items as known by the first events of each user."""
+    return prepared.training_data(prepared.split.interactions.first(start)).items
+
+
+def values_of_first_labels(prepared: Prepared, n_windows: int = 1) -> dict[str, np.ndarray]:
+    """Every feature, as computed before standardisation, of items and of each user's first query of all windows."""
+    window = sampling.label_window(prepared, label_windows=n_windows, max_queries=None, options=QUIET)
+    samples = samples_of(prepared, n_windows)
+    latest = FeatureEncoder.fit(samples, catalogue_before(prepared, window.start), prepared.users, features=["*"])
+    *_, encoder = (latest, *with_windows(latest, samples).earlier)
     fields = [field for field in encoder.schema.fields if field.feature in checked() and not field.bucket_of]
     sensible({field.feature for field in fields} == checked())
-    first = np.flatnonzero(samples.queries.lengths == window.start[samples.queries.user_idx])
+    first = np.flatnonzero(samples.queries.lengths == window.starts[-1][samples.queries.user_idx])
     sensible(len(first) == prepared.users.n_users)
     batch = FeatureBatch(encoder.tables, samples.queries.select(first), samples.candidates.select(first))
     return {
@@ -101,13 +122,13 @@ def values_of_first_labels(prepared: Prepared) -> dict[str, np.ndarray]:
     }
 
 
-def windows_of_other_items() -> tuple[Prepared, Prepared]:
-    """Two worlds that differ in films, ratings and times from each user's first label event on.
+def windows_of_other_items(start: IntArray = START) -> tuple[Prepared, Prepared]:
+    """Two worlds that differ in films, ratings and times from each user's first label event on, ``start``.
 
     Films of the label windows are met nowhere else, in neither world.
     """
     events = world()
-    window = after(events, START)
+    window = after(events, start)
     place = positions(events)
     half = N_ITEMS // 2
     early = replace(events, item_idx=np.where(window, half + place % (half // 2), events.item_idx % half))
@@ -116,14 +137,16 @@ def windows_of_other_items() -> tuple[Prepared, Prepared]:
     return both[0], both[1]
 
 
-def check_features_know_only_the_past() -> None:
-    one, other = (values_of_first_labels(prepared) for prepared in windows_of_other_items())
+def check_features_know_only_the_past(n_windows: int = 1) -> None:
+    start = START if n_windows == 1 else START_OF_EARLIER
+    one, other = (values_of_first_labels(prepared, n_windows) for prepared in windows_of_other_items(start))
     leaking = [name for name, values in one.items() if not np.array_equal(other[name], values, equal_nan=True)]
     assert not leaking
 
 
-def test_features_know_only_the_past() -> None:
-    check_features_know_only_the_past()
+@pytest.mark.parametrize("n_windows", [1, 2])
+def test_features_know_only_the_past(n_windows: int) -> None:
+    check_features_know_only_the_past(n_windows)
 
 
 def test_every_value_is_seen_by_the_check() -> None:
@@ -174,6 +197,11 @@ def test_a_feature_that_sees_the_time_of_the_label_is_caught(monkeypatch: pytest
         check_features_know_only_the_past()
 
 
+def earlier_windows_see_the_latest_table(patch: pytest.MonkeyPatch) -> None:
+    """A film that becomes popular between two windows is popular in the earlier one already."""
+    patch.setattr(windows, "_as_of", lambda _, __, encoder, ___: encoder)
+
+
 def groups_count_every_event(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(affinity, "unlabelled_histories", lambda samples, n_items: samples.queries)
 
@@ -214,3 +242,16 @@ def test_the_future_in_histories_or_tables_is_caught(plant: Plant, monkeypatch: 
     plant(monkeypatch)
     with pytest.raises(AssertionError):
         check_features_know_only_the_past()
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [earlier_windows_see_the_latest_table, groups_count_every_event, statistics_of_everything],
+    ids=lambda plant: plant.__name__,
+)
+def test_the_later_window_in_features_of_the_earlier_one_is_caught(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check_features_know_only_the_past(n_windows=2)

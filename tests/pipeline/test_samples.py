@@ -501,7 +501,13 @@ def test_results_of_the_jobs(own: Workspace) -> None:
     assert ranked["training_queries"] + ranked["stopping_queries"] == 60  # 10 of them of new users
     assert ranked["stopping_queries"] > 0
     drawn = json.loads((own.model("deepfm") / "manifest.json").read_text())["samples"]
-    assert drawn == {"max_queries": 50, "short_histories": 0.2, "found_only": False, "window_kind": "own_history"}
+    assert drawn == {
+        "max_queries": 50,
+        "short_histories": 0.2,
+        "found_only": False,
+        "window_kind": "own_history",
+        "label_windows": 1,
+    }
     assert set(ranked["validation"]) == {"recall", "ranking"}
 
 

@@ -119,6 +119,7 @@ OPTIONS = [
     ("train_ranking", ["--set", "task=watch"], "there are no labels for the task 'watch'; known: click, like"),
     ("train_ranking", ["--set", "model=xdeepfm"], "unknown ranking 'xdeepfm'; known: lr, fm, deep, wide_deep"),
     ("train_ranking", ["--max_queries", "0"], "max_queries: "),
+    ("train_ranking", ["--label_windows", "0"], "label_windows: "),
     ("train_ranking", ["--set", "pipeline=3"], "pipeline: "),
     ("train_ranking", ["--set", "pipeline.chanels=[]"], "chanels: no such option"),
     ("train_ranking", ["--set", "pipeline.rerank.method=dpp2"], "unknown rerank 'dpp2'"),
