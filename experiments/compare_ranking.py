@@ -39,6 +39,7 @@ def compare_ranking(
     split: str = "test",
     max_queries: int | None = MAX_QUERIES,
     short_histories: float = SHORT_HISTORIES,
+    label_windows: int = 1,
     name: str = FOLDER,
     options: RunOptions,
     command: str = "",
@@ -55,7 +56,7 @@ def compare_ranking(
         seeds: of rankers, label queries and stopping users.
         baseline: row that the others are compared with; None = the best channel.
         split: ``valid`` or ``test``.
-        max_queries, short_histories: as for ``train_ranker``.
+        max_queries, short_histories, label_windows: as for ``train_ranker``.
         name: of the report and of the folder under ``comparisons/``.
         options: device, progress, and the seed of the bootstrap.
         command: shown in the report.
@@ -87,6 +88,7 @@ def compare_ranking(
         folder,
         max_queries,
         short_histories,
+        label_windows,
         options,
     )
     by_seed = [runs.of_seed(rows, seed) for seed in seeds]
@@ -115,7 +117,7 @@ def compare_ranking(
         channel=best.run.row.name,
         baseline=baseline or best.run.row.name,
         seeds=tuple(seeds),
-        samples=_samples(config, max_queries, short_histories),
+        samples=_samples(config, max_queries, short_histories, label_windows),
         short=_short(runs),
         ties=ties,
         command=command,
@@ -141,13 +143,14 @@ def _check(rows: Sequence[Row], seeds: Sequence[int], baseline: str | None, conf
         raise ConfigError(f"the row {taken!r} is named like another line of the table; rename its file")
 
 
-def _samples(config: PipelineConfig, max_queries: int | None, short_histories: float) -> str:
+def _samples(config: PipelineConfig, max_queries: int | None, short_histories: float, label_windows: int) -> str:
     """The line on candidates and samples."""
     sources = ", ".join(source.name for source in config.sources if source.below is None)
     drawn = "all" if max_queries is None else f"up to {max_queries:,}"
+    windows = f" of {label_windows} label windows" if label_windows > 1 else ""
     return (
-        f"Candidates: {config.merge.k} of {sources}. Samples: those of train_ranking.py, {drawn} label events for "
-        f"each seed, {short_histories:.0%} of the users play new users."
+        f"Candidates: {config.merge.k} of {sources}. Samples: those of train_ranking.py, {drawn} label events{windows} "
+        f"for each seed, {short_histories:.0%} of the users play new users."
     )
 
 

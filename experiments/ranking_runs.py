@@ -59,7 +59,7 @@ class RankerRuns:
         liked_from: least rating of an item that counts as liked.
         split: ``valid`` or ``test``.
         folder: where measurements are kept.
-        max_queries, short_histories: as for ``train_ranker``.
+        max_queries, short_histories, label_windows: as for ``train_ranker``.
         options: device, progress, and the seed of the bootstrap.
     """
 
@@ -74,6 +74,7 @@ class RankerRuns:
     folder: Path
     max_queries: int | None
     short_histories: float
+    label_windows: int
     options: RunOptions
 
     @property
@@ -91,7 +92,7 @@ class RankerRuns:
             "pipeline": self.config.before_ranking().model_dump(mode="json"),
             "short_history": None if rule is None else rule.model_dump(mode="json"),
             "holdout": holdout_digest(self.holdout),
-            "samples": [self.max_queries, self.short_histories],
+            "samples": [self.max_queries, self.short_histories, self.label_windows],
         }
 
     @cached_property
@@ -132,6 +133,7 @@ class RankerRuns:
             max_queries=self.max_queries,
             short_histories=self.short_histories,
             judge_below=self.config.judge_below,
+            label_windows=self.label_windows,
             options=options,
         )
 

@@ -55,6 +55,7 @@ class CompareRankingSettings(ComponentConfig):
     short_histories: float = Field(
         default=SHORT_HISTORIES, ge=0, le=1, description="share of users who play new users for the ranker"
     )
+    label_windows: int = Field(default=1, ge=1, description="label windows to learn from, each before the other")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of each library (default: its own)")
     name: str = Field(default="rankers", description="of the report and of the folder under comparisons/")
 
@@ -75,6 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         split=job.split,
         max_queries=job.max_queries,
         short_histories=job.short_histories,
+        label_windows=job.label_windows,
         name=job.name,
         options=replace(command.options, threads=job.threads),
         command=shlex.join(["python", "scripts/compare_ranking.py", *(sys.argv[1:] if argv is None else argv)]),

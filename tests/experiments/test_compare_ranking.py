@@ -66,8 +66,20 @@ def test_all_rankers_order_the_candidates_of_one_pipeline(root: Workspace, monke
     again, _ = compare_ranking(root, ROWS, PIPELINE, seeds=(0, 1), max_queries=60, options=QUIET)
     assert again.to_markdown() == comparison.to_markdown()
     other = replace(ROWS[0], config={**ROWS[0].config, "epochs": 1})
-    with pytest.raises(AssertionError, match="measured twice"):
-        compare_ranking(root, [other], PIPELINE, seeds=(0,), max_queries=60, options=QUIET)
+    for row, label_windows in ((other, 1), (ROWS[0], 2)):
+        with pytest.raises(AssertionError, match="measured twice"):
+            compare_ranking(
+                root, [row], PIPELINE, seeds=(0,), max_queries=60, label_windows=label_windows, options=QUIET
+            )
+
+
+def test_rankers_of_several_label_windows_are_compared(root: Workspace) -> None:
+    given: dict[str, Any] = {"seeds": (0,), "max_queries": 60, "label_windows": 2, "name": "two", "options": QUIET}
+    comparison, report = compare_ranking(root, ROWS, PIPELINE, **given)
+    assert "up to 60 label events of 2 label windows for each seed" in report.read_text(encoding="utf-8")
+    stored = read_evaluation(root.root / "comparisons" / "two" / "trees-seed0-test.npz")[1]
+    assert json.loads(stored["basis"])["samples"][-1] == 2
+    assert len(comparison.rows) == len(ROWS) + 2
 
 
 @pytest.mark.parametrize("rule", [{"below": 1000}, {"below": 1000, "weights": {"mf": 1.0}}, None])
