@@ -11,6 +11,7 @@ import pytest
 
 from dataprep.prepare import Prepared
 from dataprep.protocols import LeaveLastN, NoSplit
+from pipeline import Pipeline, samples
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
 from pipeline.label_window import LabelWindow, WindowKind, label_window
@@ -194,6 +195,24 @@ def test_channels_of_a_window_get_no_event_of_it_or_of_later_ones(space: Workspa
         np.testing.assert_array_equal(known.interactions.user_offsets, expected.user_offsets)
         np.testing.assert_array_equal(known.interactions.item_idx, expected.item_idx)
         np.testing.assert_array_equal(known.items.statistics["count"], expected.item_counts())
+
+
+def test_stages_of_a_window_know_the_items_and_histories_before_it(
+    space: Workspace, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, given = samples.assemble, []
+
+    def spy(*args: Any, **parts: Any) -> Pipeline:
+        given.append((parts["items"].statistics["count"], parts["histories"].interactions.n_events))
+        return original(*args, **parts)
+
+    monkeypatch.setattr(samples, "assemble", spy)
+    ranking_data(space, prepared)
+    latest, in_use, earlier = given
+    starts = windows(prepared, 2).starts
+    for (count, n_events), start in ((latest, starts[0]), (earlier, starts[1]), (in_use, prepared.split.fit().lengths)):
+        np.testing.assert_array_equal(count, prepared.split.interactions.first(start).item_counts())
+        assert n_events == start.sum()
 
 
 def test_every_window_has_a_place_and_what_is_fitted_is_not_fitted_again(
