@@ -76,16 +76,19 @@ class ExactSearch:
         if len(queries) <= self._largest_coded:
             rows = range(len(queries))
             return concatenate([self._search_one(queries[at : at + 1], k, exclude.rows(at, at + 1)) for at in rows], k)
-        starts = range(0, len(queries), QUERIES_PER_CHUNK)
-        found: list[Candidates] = [Candidates.empty(0)] * len(starts)
+        n_chunks = -(-len(queries) // QUERIES_PER_CHUNK)
+        if n_chunks > 1:
+            n_chunks = n_threads() * -(-n_chunks // n_threads())  # of equal size, as many for each thread
+        bounds = np.linspace(0, len(queries), n_chunks + 1).astype(np.int64).tolist()
+        found: list[Candidates] = [Candidates.empty(0)] * n_chunks
 
         def search_some(part: int, n_parts: int) -> None:
-            for at in range(part, len(starts), n_parts):
-                start, stop = starts[at], min(starts[at] + QUERIES_PER_CHUNK, len(queries))
-                found[at] = self._search_chunk(queries[start:stop], k, exclude.rows(start, stop), k + SLACK)
+            for at in range(part, n_chunks, n_parts):
+                rows = slice(bounds[at], bounds[at + 1])
+                found[at] = self._search_chunk(queries[rows], k, exclude.rows(rows.start, rows.stop), k + SLACK)
 
         # Threads that share chunks out wait for one another once; those that share every product and selection, often.
-        n_parts = min(n_threads(), len(starts))
+        n_parts = min(n_threads(), n_chunks)
         with one_blas_thread() if n_parts > 1 else nullcontext():
             run_parts(search_some, n_parts)
         return concatenate(found, k)
