@@ -65,12 +65,34 @@ def n_threads() -> int:
 def one_blas_thread() -> AbstractContextManager[Any]:
     """A context in which NumPy's, SciPy's and Numba's products of matrices take one thread, for loops with their own.
 
+    Of overlapping contexts of several threads the last one to end restores the number that the first one found.
     Entering it costs microseconds; ``threadpool_limits`` looks for the libraries each time, which takes milliseconds.
     """
-    if n_threads() == 1:
-        return nullcontext()
-    limited: AbstractContextManager[Any] = _blas().limit(limits=1)
-    return limited
+    return nullcontext() if n_threads() == 1 else _one_blas_thread
+
+
+class _OneBlasThread:
+    """Limits BLAS for as long as anyone is inside."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._limited: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limited = _blas().limit(limits=1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limited.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
 
 
 @cache

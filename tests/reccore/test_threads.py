@@ -59,6 +59,28 @@ def test_can_be_raised_again() -> None:
     assert threads_after(IMPORTS, LIMIT.format(n=1), LIMIT.format(n=2)) == {2}
 
 
+def test_overlapping_callers_of_one_blas_thread_leave_the_number_that_they_found() -> None:
+    code = """
+import numpy
+from threadpoolctl import threadpool_info
+from reccore.threads import limit_threads, one_blas_thread
+def blas():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+limit_threads(2)
+first, second = one_blas_thread(), one_blas_thread()
+first.__enter__()
+second.__enter__()
+first.__exit__(None, None, None)
+assert blas() == {1}, blas()
+second.__exit__(None, None, None)
+assert blas() == {2}, blas()
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment["PYTHONPATH"] = "."
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_without_a_limit_nothing_is_set() -> None:
     code = "from reccore import RunOptions; import reccore.threads as t; RunOptions().apply_threads(); "
     code += "assert t.thread_limit() is None"
