@@ -7,9 +7,9 @@ resumes from its last checkpoint.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +20,11 @@ from dataprep.readers.own import EventFile
 from evaluation.report import write_text
 from pipeline.train_channel import train_channel
 from recall import CHANNELS
-from reccore import Bundle, ConfigError, RecommenderError, ResumeError, RunOptions, Workspace
+from reccore import Bundle, ConfigError, RecommenderError, RunOptions, Workspace
 from reccore.bundle import read_manifest
 from reccore.component import Registry
 from reccore.memory import peak_memory_bytes
-from training.checkpointing import has_checkpoint
+from training.checkpointing import train_on
 
 
 @dataclass(frozen=True)
@@ -152,33 +152,26 @@ def train_run(
     Returns:
         The error of a training that failed; None if it is stored.
     """
-    options = replace(options, seed=run.seed)
+    options = replace(options, seed=run.seed, resume=True)
 
-    def trained(*, resume: bool) -> dict[str, Any]:
-        return train_channel(
-            workspace,
-            run.row.model,
-            run.row.config,
-            name=run.name,
-            input_file=input_file,
-            protocol=protocol,
-            options=replace(options, resume=resume),
-        )
-
-    resume = has_checkpoint(workspace.checkpoint(run.name))
+    train = partial(
+        train_channel,
+        workspace,
+        run.row.model,
+        run.row.config,
+        name=run.name,
+        input_file=input_file,
+        protocol=protocol,
+    )
     try:
-        try:
-            result = trained(resume=resume)
-        except ResumeError:  # the row, the data or the code has changed since the checkpoint
-            resume = False
-            shutil.rmtree(workspace.checkpoint(run.name))
-            result = trained(resume=False)
+        result = train_on(train, workspace.checkpoint(run.name), options)
     except RecommenderError as error:  # the report names the failure beside the other rows
         return str(error)
     path = workspace.model(run.name)
+    training = result["training"]
     note: dict[str, Any] = {
-        # The time before an interruption counts too.
-        "seconds": round(60 * result["training"]["minutes"], 2) if resume else result["seconds"],
+        # The time before an interruption counts too, which the log of the epochs knows.
+        "seconds": max(result["seconds"], round(60 * training["minutes"], 2) if training else 0.0),
         "device": str(options.torch_device()),
         "threads": torch.get_num_threads(),
         "fingerprint": Bundle.open(path).fingerprint,

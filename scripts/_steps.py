@@ -69,12 +69,13 @@ class Step:
 
 
 def channel_step(space: Workspace, name: str, model: str, settings: Mapping[str, Any], options: RunOptions) -> Step:
-    """The training of one recall channel, after the step ``prepare``."""
+    """The training of one recall channel, after the step ``prepare``; with ``options.resume`` a stopped one goes on."""
     from pipeline.train_channel import train_channel
+    from training.checkpointing import train_on
 
     return Step(
         name,
-        partial(train_channel, space, model, settings, name=name, options=options),
+        partial(train_on, partial(train_channel, space, model, settings, name=name), space.checkpoint(name), options),
         makes=space.model(name),
         needs=["prepare"],
         rooms=RECALL_ROOMS,

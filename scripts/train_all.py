@@ -20,7 +20,6 @@ if find_spec("reccore") is None:
     print("error: run it from the repository's root, as PYTHONPATH=. python scripts/train_all.py", file=sys.stderr)
     sys.exit(2)
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -82,10 +81,7 @@ def all_steps(job: TrainAllSettings, space: Workspace, options: RunOptions) -> l
     from dataprep.table_hashes import table_hashes
     from pipeline.builder import PIPELINE
     from pipeline.train_ranker import train_ranker
-    from training.checkpointing import has_checkpoint
-
-    def resumed(name: str) -> RunOptions:
-        return replace(options, resume=options.resume and has_checkpoint(space.checkpoint(name)))
+    from training.checkpointing import train_on
 
     steps = [
         Step(
@@ -99,14 +95,15 @@ def all_steps(job: TrainAllSettings, space: Workspace, options: RunOptions) -> l
     for name, given in job.channels.items():
         settings = dict(given)
         model = settings.pop("model", name)
-        steps.append(channel_step(space, name, model, settings, resumed(name)))
+        steps.append(channel_step(space, name, model, settings, options))
     ranker = dict(job.ranker)
     model = ranker.pop("model")
     chain = {"channels": list(job.channels), **job.pipeline}
-    train = partial(train_ranker, space, model, settings=ranker, pipeline_settings=chain, options=resumed(model))
+    train = partial(train_ranker, space, model, settings=ranker, pipeline_settings=chain)
+    run_ranker = partial(train_on, train, space.checkpoint(model), options)
     needs = list(job.channels)
     how = [model, ranker, chain, options.seed]
-    return [*steps, Step("ranker and pipeline", train, space.model(PIPELINE), needs, ALL_ROOMS, how)]
+    return [*steps, Step("ranker and pipeline", run_ranker, space.model(PIPELINE), needs, ALL_ROOMS, how)]
 
 
 def _text(result: dict[str, Any]) -> str:

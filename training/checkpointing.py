@@ -6,9 +6,10 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from loguru import logger
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from reccore.bundle import Bundle, read_manifest, remove_abandoned, write_bundle
 from reccore.errors import ArtefactError, ResumeError
+from reccore.options import RunOptions
 
 KIND = "checkpoint"
 LAYOUT = 1
@@ -24,6 +26,7 @@ STATE = "state.json"
 TENSORS = "state.safetensors"
 SET_ASIDE = ".unfinished"
 MAX_DIFFERENCES = 5
+T = TypeVar("T")
 
 Tree: TypeAlias = Any
 """Dicts, lists and tuples of tensors, numbers, texts, booleans and None."""
@@ -136,6 +139,26 @@ class Checkpoints:
             kept,
             self.folder.name,
         )
+
+
+def train_on(train: Callable[..., T], checkpoint: Path, options: RunOptions) -> T:
+    """``train(options=…)``; with ``options.resume`` from its checkpoint, if there is one of the same training.
+
+    For chains of trainings that are started again as a whole, in which a checkpoint may be missing or of a training
+    that has changed since.
+
+    Args:
+        train: the training; it raises ``ResumeError`` for a checkpoint of another one.
+        checkpoint: its folder.
+        options: of the training.
+    """
+    if options.resume and has_checkpoint(checkpoint):
+        try:
+            return train(options=options)
+        except ResumeError as error:  # the settings, the data or the code have changed since
+            logger.info("trained from the beginning: {}", error)
+            drop_checkpoint(checkpoint)
+    return train(options=replace(options, resume=False))
 
 
 def drop_checkpoint(folder: Path) -> None:

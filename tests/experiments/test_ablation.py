@@ -27,7 +27,7 @@ from recall import CHANNELS
 from reccore import ConfigError, DataError, Workspace
 from scripts._settings import deep_merge
 from tests.pipeline import small
-from training import Trainer
+from tests.training.interruption import Killed, count_steps
 
 PLAIN = Row.parse("plain", {"model": "mf", "embedding_size": 4, "epochs": 2}, source="plain.toml")
 WIDE = Row.parse("wide", {"model": "mf", "embedding_size": 16, "epochs": 2}, source="wide.toml")
@@ -78,25 +78,6 @@ def test_a_killed_ablation_resumes_and_trains_changed_runs_only(own: Workspace, 
 
 
 TOWERS = {"model": "two_tower", **small.CHANNELS["two_tower"], "epochs": 3}
-
-
-class Killed(Exception):
-    """Stands in for a killed process."""
-
-
-def count_steps(monkeypatch: pytest.MonkeyPatch, end_after: int | None = None) -> list[int]:
-    """Sizes of the batches trained from here on; raises ``Killed`` after ``end_after`` batches."""
-    steps: list[int] = []
-    step = Trainer._step
-
-    def counted(trainer: Trainer, rows: Any) -> tuple[int, float, float]:
-        if len(steps) == end_after:
-            raise Killed
-        steps.append(len(rows))
-        return step(trainer, rows)
-
-    monkeypatch.setattr(Trainer, "_step", counted)
-    return steps
 
 
 def test_an_interrupted_training_resumes_from_its_checkpoint(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

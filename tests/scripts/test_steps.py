@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
+from torch import equal
 
+from reccore import Workspace
 from scripts import _steps as steps_module
-from scripts._steps import Step, StepRunner, content_stamp
+from scripts._steps import Step, StepRunner, channel_step, content_stamp
+from tests.pipeline import small
+from tests.training.interruption import Killed, count_steps
+from training.checkpointing import has_checkpoint
 
 
 class Chain:
@@ -128,3 +135,26 @@ def test_stamps(tmp_path: Path) -> None:
     bundle = content_stamp(folder)
     (folder / "x").write_text("1234")  # a bundle's manifest already holds the hash of every file
     assert content_stamp(folder) == bundle == content_stamp(folder / "manifest.json")
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_training_that_was_killed_goes_on_where_the_chain_asks_for_it(
+    own: Workspace, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    settings = small.CHANNELS["two_tower"]
+    options = replace(small.QUIET, checkpoint_minutes=1e-9, resume=resume)
+
+    def run(name: str, end_after: int | None = None) -> int:
+        step = replace(channel_step(own, name, "two_tower", settings, options), needs=())
+        with monkeypatch.context() as patched:
+            steps = count_steps(patched, end_after)
+            StepRunner(own.root / f"{name}.json").run(step)
+        return len(steps)
+
+    every = run("whole")
+    with pytest.raises(Killed):
+        run("broken", every - 2)
+    assert has_checkpoint(own.checkpoint("broken"))
+    assert run("broken") == (2 if resume else every)
+    one, other = (load_file(own.model(name) / "network.safetensors") for name in ("whole", "broken"))
+    assert all(equal(values, other[name]) for name, values in one.items())

@@ -33,6 +33,21 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, action: Callable[[],
     monkeypatch.setattr(Trainer, "_step", counted)
 
 
+def count_steps(monkeypatch: pytest.MonkeyPatch, end_after: int | None = None) -> list[int]:
+    """Sizes of the batches trained from here on; raises ``Killed`` after ``end_after`` batches."""
+    steps: list[int] = []
+    step = Trainer._step
+
+    def counted(trainer: Trainer, rows: Any) -> tuple[int, float, float]:
+        if len(steps) == end_after:
+            raise Killed
+        steps.append(len(rows))
+        return step(trainer, rows)
+
+    monkeypatch.setattr(Trainer, "_step", counted)
+    return steps
+
+
 def stop_after_checkpoint(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Raise ``Killed`` as soon as checkpoint ``number`` of this process, from 1, is written."""
     write, done = Checkpoints.write, 0

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from loguru import logger
 from reccore import ArtefactError, ConfigError, ResumeError, RunOptions
 from reccore.bundle import BundleWriter
 from reccore.interrupts import defer_sigint
-from training.checkpointing import Checkpoints, digest, drop_checkpoint, has_checkpoint
+from training.checkpointing import Checkpoints, digest, drop_checkpoint, has_checkpoint, train_on
 from training.random_state import generator_states, set_torch_states, torch_states
 
 IDENTITY: dict[str, Any] = {"seed": 3, "config": {"learning_rate": 0.003, "half_lives": (2.0, 5.0)}, "data": {"e": "x"}}
@@ -220,3 +221,20 @@ def test_ctrl_c_waits_and_a_second_one_does_not() -> None:
 def test_minutes_between_checkpoints_are_more_than_none(minutes: float) -> None:
     with pytest.raises(ConfigError, match="checkpoint_minutes must be more than 0"):
         RunOptions(checkpoint_minutes=minutes)
+
+
+def test_a_chain_trains_on_from_a_checkpoint_of_the_same_training_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+
+    def train(seed: int, options: RunOptions) -> str:
+        state = checkpoints(folder, seed=seed).read() if options.resume else None
+        return "from the beginning" if state is None else f"after epoch {state['epoch']}"
+
+    resume = RunOptions(resume=True)
+    assert train_on(partial(train, 3), folder, resume) == "from the beginning"
+    checkpoints(folder).write({"epoch": 2}, "epoch 2")
+    assert train_on(partial(train, 3), folder, RunOptions()) == "from the beginning"
+    assert train_on(partial(train, 3), folder, resume) == "after epoch 2"
+    assert has_checkpoint(folder)
+    assert train_on(partial(train, 4), folder, resume) == "from the beginning"
+    assert not has_checkpoint(folder)
