@@ -5,15 +5,15 @@
     PYTHONPATH=. python benchmarks/scale.py --roots data-1m,data-4m --write
 
 It reads reports/costs.json of every root and prints the table of docs/scale.md. With --write the runs become
-configs/synthetic-32m/measured.json, from which demo.py estimates, and the plot docs/scale.png. Without --roots it
-takes the runs that are stored there.
+configs/ml-32m/measured.json, from which demo.py estimates, and the plot docs/scale.png. Stored runs of other sizes on
+the same machine stay. Without --roots all runs are those that are stored there.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
@@ -22,6 +22,7 @@ if sys.path[0] == str(Path(__file__).parent):
     sys.path.remove(sys.path[0])  # Python puts it first, and files of this folder would hide packages of their names
 
 import numpy as np
+from loguru import logger
 from pydantic import Field, model_validator
 
 from evaluation.figure_style import COLOURS, MARKERS, panels
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, ScaleSettings)
     job = command.settings
     stored = Estimate.read(CONFIGS / MEASURED)
-    runs = read_roots([Path(root) for root in job.roots]) if job.roots else stored
+    runs = with_stored(read_roots([Path(root) for root in job.roots]), stored) if job.roots else stored
     if job.write:
         content = {
             "machine": runs.machine,
@@ -67,7 +68,8 @@ def main(argv: list[str] | None = None) -> None:
         }
         (CONFIGS / MEASURED).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         draw(runs, ROOT / PLOT)
-    result = {"machine": runs.machine, "slopes": {step: slope(runs, step) for step in steps_of(runs)}}
+    slopes = {step: {"cpu_seconds": cpu, "peak_bytes": peak} for step, cpu, peak in slopes_of(runs)}
+    result = {"machine": runs.machine, "slopes": slopes}
     command.emit(result, table(runs))
 
 
@@ -95,6 +97,14 @@ def read_roots(roots: Sequence[Path]) -> Estimate:
     return Estimate(machines.pop(), runs)
 
 
+def with_stored(runs: Estimate, stored: Estimate) -> Estimate:
+    """The runs, and the stored ones of other sizes if they are of the same machine."""
+    if runs.machine != stored.machine:
+        logger.info("the stored runs are of another machine ({}) and are left out", stored.machine)
+        return runs
+    return Estimate(runs.machine, {**stored.runs, **runs.runs})
+
+
 def steps_of(runs: Estimate) -> list[str]:
     """Names of the steps, in the order of the longest run."""
     longest = max(runs.runs.values(), key=len)
@@ -106,26 +116,29 @@ def points(runs: Estimate, step: str) -> list[tuple[int, StepCost]]:
     return [(events, steps[step]) for events, steps in sorted(runs.runs.items()) if step in steps]
 
 
-def slope(runs: Estimate, step: str) -> float | None:
-    """Slope of CPU time on log axes between the two largest sizes; None with one size."""
-    found = points(runs, step)[-2:]
-    if len(found) < 2:
-        return None
-    (few, low), (many, high) = found
-    return float(np.log(high.cpu_seconds / low.cpu_seconds) / np.log(many / few))
+def slopes_of(runs: Estimate) -> Iterator[tuple[str, float | None, float | None]]:
+    """Of every step, the slopes of CPU time and of peak memory on log axes between the two largest sizes; None with one
+    size."""
+    for step in steps_of(runs):
+        found = points(runs, step)[-2:]
+        if len(found) < 2:
+            yield step, None, None
+            continue
+        (few, low), (many, high) = found
+        grown = np.log([high.cpu_seconds / low.cpu_seconds, high.peak_bytes / low.peak_bytes]) / np.log(many / few)
+        yield step, float(grown[0]), float(grown[1])
 
 
 def table(runs: Estimate) -> str:
-    """CPU seconds, wall seconds and peak memory of every step at every size, and the slope."""
+    """CPU seconds, wall seconds and peak memory of every step at every size, and the slopes."""
     sizes = sorted(runs.runs)
     rows = []
-    for step in steps_of(runs):
+    for step, *slopes in slopes_of(runs):
         found = dict(points(runs, step))
         cells = [_cell(found, events) for events in sizes]
-        steep = slope(runs, step)
-        expected = EXPECTED.get(step, LINEAR)
-        rows.append([step, *cells, "–" if steep is None else f"{steep:.2f}", f"{expected:g}"])
-    header = ["step", *(f"{events / 1e6:.0f}M" for events in sizes), "slope", "expected"]
+        cpu, memory = ("–" if slope is None else f"{slope:.2f}" for slope in slopes)
+        rows.append([step, *cells, cpu, f"{EXPECTED.get(step, LINEAR):g}", memory])
+    header = ["step", *(f"{events / 1e6:.0f}M" for events in sizes), "slope", "expected", "of memory"]
     note = f"CPU seconds (wall seconds), peak memory; {runs.machine}"
     return f"{note}\n\n{markdown_table(header, rows)}"
 

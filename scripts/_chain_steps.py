@@ -10,9 +10,39 @@ from functools import partial
 from pathlib import Path
 
 from ranking import MAX_QUERIES
-from reccore import RunOptions, Workspace
+from reccore import DataError, RunOptions, Workspace
 from scripts._settings import read_toml
 from scripts._steps import ALL_ROOMS, DATA_ROOMS, Step, channel_step
+
+
+def check_root(space: Workspace, folder: str, dataset: str) -> None:
+    """Keep a chain from replacing the tables and models of other data.
+
+    Args:
+        space: data root.
+        folder: name of the data set in its tables.
+        dataset: its name for errors.
+
+    Raises:
+        DataError: the tables are of another data set.
+    """
+    from dataprep.preprocess import read_report
+
+    report = read_report(space.processed)
+    if report is not None and report.dataset != folder:
+        raise DataError(f"{space.root} holds {report.dataset}; give {dataset} a root of its own: --data_dir")
+
+
+def download_step(space: Workspace, options: RunOptions, dataset: str) -> Step:
+    """The raw files of a data set, unless they are there."""
+    from data_collector.download import download_dataset
+
+    return Step(
+        "download",
+        partial(download_dataset, dataset, space, options=options),
+        makes=space.raw / dataset,
+        rooms=["data_collector"],
+    )
 
 
 def data_steps(space: Workspace, options: RunOptions, raw: Path, source: str) -> list[Step]:
@@ -50,7 +80,7 @@ def model_steps(
 
     Args:
         space: data root.
-        options: seed and device.
+        options: seed and device; with ``resume`` a training that was stopped goes on.
         configs: folder with ``<channel>.toml`` for every channel, and ``ranker.toml``.
         channels: those that are evaluated.
         beside: further channels that the pipeline needs.
@@ -60,6 +90,7 @@ def model_steps(
     from pipeline.builder import PIPELINE
     from pipeline.config import ChainConfig
     from pipeline.train_ranker import train_ranker
+    from training.checkpointing import train_on
 
     steps = []
     for name in (*channels, *beside):
@@ -74,7 +105,12 @@ def model_steps(
         *steps,
         Step(
             "ranking and pipeline",
-            partial(train_ranker, space, model, ranker, settings, **drawn, options=options),
+            partial(
+                train_on,
+                partial(train_ranker, space, model, ranker, settings, **drawn),
+                space.checkpoint(model),
+                options,
+            ),
             makes=space.model(PIPELINE),
             needs=(*channels, *beside),
             rooms=ALL_ROOMS,

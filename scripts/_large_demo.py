@@ -1,26 +1,37 @@
-"""The demo at the size of MovieLens-32M, on synthetic data: every step in a process of its own, with its cost."""
+"""The demo at the size of MovieLens-32M, real or synthetic: every step in a process of its own, with its cost."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Literal, TypeAlias
 
-from reccore import ConfigError, DataError, RunOptions, Workspace
-from scripts._chain_steps import data_steps, model_steps
+from reccore import ConfigError, RunOptions, Workspace
+from scripts._chain_steps import check_root, data_steps, download_step, model_steps
 from scripts._costs import CostBook, Estimate, TimeLeft
 from scripts._steps import DATA_ROOMS, Step, StepRunner
 
-DATASET = "synthetic-32m"
-FOLDER = "synthetic"
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / DATASET
+LargeDataset: TypeAlias = Literal["ml-32m", "synthetic-32m"]
+FOLDERS: dict[LargeDataset, str] = {"ml-32m": "ml-32m", "synthetic-32m": "synthetic"}
+"""Of the raw files, and the name of the data set in the tables."""
+CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "ml-32m"
 MEASURED = "measured.json"
 COSTS = "costs.json"
 CHANNELS = ("popularity", "itemcf", "mf", "two_tower")
 LEAST_EVENTS = 10_000
 
 
-def run_large(space: Workspace, options: RunOptions, user: int, events: int | None = None) -> StepRunner:
+def run_large(
+    space: Workspace, options: RunOptions, user: int, dataset: LargeDataset, events: int | None = None
+) -> StepRunner:
     """Run every step that is out of date, after an estimate of the time; costs are kept in ``reports/costs.json``.
+
+    Args:
+        space: data root.
+        options: seed and device.
+        user: whose recommendations will be asked for.
+        dataset: downloaded, or made here.
+        events: number of ratings to make; None = as many as MovieLens-32M has.
 
     Raises:
         ConfigError: too few events, or a user that the data will not have.
@@ -35,10 +46,8 @@ def run_large(space: Workspace, options: RunOptions, user: int, events: int | No
     size.check()
     if user > size.users:
         raise ConfigError(f"{events:,} events are of {size.users:,} users, so there is no user {user}")
-    others = [path.name for path in space.raw.glob("[!.]*") if path.name != FOLDER]
-    if others:
-        raise DataError(f"{space.root} holds {', '.join(sorted(others))}; give {DATASET} a root of its own: --data_dir")
-    steps = large_steps(space, options, events)
+    check_root(space, FOLDERS[dataset], dataset)
+    steps = large_steps(space, options, dataset, events)
     runner = StepRunner(space.root / "demo.json")
     book = CostBook(space.reports / COSTS, events)
     left = TimeLeft(Estimate.read(CONFIGS / MEASURED), events)
@@ -52,21 +61,23 @@ def run_large(space: Workspace, options: RunOptions, user: int, events: int | No
     return runner
 
 
-def large_steps(space: Workspace, options: RunOptions, events: int) -> list[Step]:
-    """From the draws to the evaluated pipeline."""
+def large_steps(space: Workspace, options: RunOptions, dataset: LargeDataset, events: int) -> list[Step]:
+    """From the download, or the draws, to the evaluated pipeline."""
     from dataprep.synthetic import SyntheticSize, make_synthetic
 
-    raw = space.raw / FOLDER
-    size = SyntheticSize.of_ratings(events)
-    data = Step(
-        "data",
-        partial(make_synthetic, raw, size, options),
-        makes=raw,
-        rooms=DATA_ROOMS,
-        options=[events, options.seed],
-    )
+    raw = space.raw / FOLDERS[dataset]
+    if dataset == "ml-32m":
+        source = download_step(space, options, dataset)
+    else:
+        source = Step(
+            "data",
+            partial(make_synthetic, raw, SyntheticSize.of_ratings(events), options),
+            makes=raw,
+            rooms=DATA_ROOMS,
+            options=[events, options.seed],
+        )
     return [
-        data,
-        *data_steps(space, options, raw, data.name),
+        source,
+        *data_steps(space, options, raw, source.name),
         *model_steps(space, options, CONFIGS, CHANNELS),
     ]

@@ -4,11 +4,13 @@ A second run repeats only what is out of date: each step records its inputs, opt
 
     PYTHONPATH=. python scripts/demo.py
     PYTHONPATH=. python scripts/demo.py --user 42
-    PYTHONPATH=. python scripts/demo.py --dataset synthetic-32m --data_dir data-32m
+    PYTHONPATH=. python scripts/demo.py --dataset ml-32m --data_dir data-32m
+    PYTHONPATH=. python scripts/demo.py --dataset synthetic-32m --data_dir data-32m-made
     PYTHONPATH=. python scripts/demo.py --dataset synthetic-32m --events 4000000 --data_dir data-4m
 
-synthetic-32m is made here, in the shape and size of MovieLens-32M or, by --events, a smaller one. An estimate of the
-time comes first, every step has a process of its own, and reports/costs.json keeps what each took.
+ml-32m is MovieLens-32M, downloaded or put there by hand; synthetic-32m is made here, in its shape and size or, by
+--events, in a smaller one. For both an estimate of the time comes first, every step has a process of its own, and
+reports/costs.json keeps what each took. A training that was stopped goes on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ if find_spec("reccore") is None:
 import json
 import shlex
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, Self
@@ -31,7 +33,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from reccore import Bundle, ComponentConfig, DataError, RunOptions, Workspace
-from scripts._chain_steps import data_steps, model_steps
+from scripts._chain_steps import check_root, data_steps, download_step, model_steps
 from scripts._cli import parse_command, run
 from scripts._steps import Step, StepRunner
 from scripts.recommend import answer_text
@@ -48,14 +50,14 @@ class DemoSettings(ComponentConfig):
     """Options of the command."""
 
     user: int = Field(default=1, ge=1, description="whose recommendations to show")
-    dataset: Literal["ml-100k", "synthetic-32m"] = Field(default="ml-100k", description="which data set")
+    dataset: Literal["ml-100k", "ml-32m", "synthetic-32m"] = Field(default="ml-100k", description="which data set")
     events: int | None = Field(
         default=None, description="with --dataset synthetic-32m: number of ratings (default: 32,000,204)"
     )
 
     @model_validator(mode="after")
     def _events_are_made(self) -> Self:
-        if self.events is not None and self.dataset == DATASET:
+        if self.events is not None and self.dataset != "synthetic-32m":
             raise ValueError("--events is for --dataset synthetic-32m, whose ratings are made; leave it out")
         return self
 
@@ -66,13 +68,13 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline.builder import PIPELINE
 
     job, space, started = command.settings, command.workspace, perf_counter()
-    user = job.user
-    if job.dataset == DATASET:
-        steps = run_steps(space, command.options, user)
+    user, options = job.user, replace(command.options, resume=True)
+    if job.dataset == "ml-100k":
+        steps = run_steps(space, options, user)
     else:
         from scripts._large_demo import run_large
 
-        steps = run_large(space, command.options, user, job.events)
+        steps = run_large(space, options, user, job.dataset, job.events)
     report = json.loads((space.reports / "pipeline.json").read_text(encoding="utf-8"))
     pipeline = load(space.model(PIPELINE))
     answer = pipeline.recommend(user=user, k=10)
@@ -106,6 +108,7 @@ def serve_command(root: Path) -> str:
 
 def run_steps(space: Workspace, options: RunOptions, user: int) -> StepRunner:
     """Run every step that is out of date; an unknown user is refused before the training."""
+    check_root(space, DATASET, DATASET)
     runner = StepRunner(space.root / "demo.json")
     data, models = all_steps(space, options)
     for step in data:
@@ -119,16 +122,8 @@ def run_steps(space: Workspace, options: RunOptions, user: int) -> StepRunner:
 
 def all_steps(space: Workspace, options: RunOptions) -> tuple[list[Step], list[Step]]:
     """From the download to prepared data, and from there to the evaluated pipeline."""
-    from data_collector.download import download_dataset
-
-    raw = space.raw / DATASET
-    download = Step(
-        "download",
-        partial(download_dataset, DATASET, space, options=options),
-        makes=raw,
-        rooms=["data_collector"],
-    )
-    data = [download, *data_steps(space, options, raw, download.name)]
+    download = download_step(space, options, DATASET)
+    data = [download, *data_steps(space, options, download.makes, download.name)]
     return data, model_steps(space, options, CONFIGS, CHANNELS, [NEW_USERS])
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, SyntheticSize
-from reccore import DataError, RecommenderError
+from dataprep.synthetic import ML_32M_MOVIES, ML_32M_RATINGS, ML_32M_USERS, SyntheticSize, make_synthetic
+from reccore import DataError, RecommenderError, RunOptions, Workspace
 from scripts import _large_demo as large
 from scripts._costs import CostBook, Estimate, StepCost, TimeLeft
 from scripts._steps import Step, StepRunner
@@ -143,15 +143,24 @@ def test_sizes_are_in_proportion() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--events", "5000"], "--events is for --dataset synthetic-32m"),
+        (["--events", "50000"], "--events is for --dataset synthetic-32m"),
+        (["--dataset", "ml-32m", "--events", "50000"], "--events is for --dataset synthetic-32m"),
         (["--dataset", "synthetic-32m", "--events", "999"], "--events must be at least 10,000, got 999"),
         (["--dataset", "synthetic-32m", "--events", "20000", "--user", "127"], "126 users, so there is no user 127"),
-        (["--dataset", "synthetic-32m"], "holds ml-100k; give synthetic-32m a root of its own: --data_dir"),
+        (["--dataset", "ml-32m", "--user", "200949"], "200,948 users, so there is no user 200949"),
     ],
 )
 def test_wrong_use(command: Command, tmp_path: Path, arguments: list[str], sentence: str) -> None:
-    (tmp_path / "raw" / "ml-100k").mkdir(parents=True)
     assert sentence in command("demo", "--data_dir", tmp_path, *arguments).sentence
+
+
+@pytest.mark.parametrize("dataset", ["ml-100k", "ml-32m", "synthetic-32m"])
+def test_tables_of_other_data_are_not_replaced(command: Command, own: Workspace, dataset: str) -> None:
+    before = (own.processed / "ratings.parquet").read_bytes()
+    found = command("demo", "--data_dir", own.root, "--dataset", dataset)
+    assert f"holds ml-tiny; give {dataset} a root of its own: --data_dir" in found.sentence
+    assert (own.processed / "ratings.parquet").read_bytes() == before
+    assert not (own.root / "demo.json").exists()
 
 
 @pytest.fixture
@@ -193,3 +202,13 @@ def test_the_whole_chain_and_its_second_run(command: Command, quick: Path, tmp_p
         name for name in STEPS if name not in again.json["seconds"]
     ]
     assert command(*argv, "--json").json["up_to_date"] == STEPS
+
+
+@pytest.mark.slow
+def test_the_real_files_take_the_same_chain(command: Command, quick: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    make_synthetic(root / "raw" / "ml-32m", SyntheticSize.of_ratings(20_000), RunOptions(progress=False))
+    found = command("demo", "--dataset", "ml-32m", "--data_dir", root, "--json")
+    assert found.code == 0, found.err
+    assert list(found.json["seconds"]) == ["download", *STEPS[1:]]
+    assert json.loads((root / "processed" / "processed.json").read_text())["dataset"] == "ml-32m"
