@@ -107,11 +107,13 @@ def append_events(
     digest = files.fingerprint
     if any(part["digest"] == digest for part in report.appended):
         return AppendReport(True, 0, 0, {}, 0, 0, 0, report.fingerprint)
+    content = file_sha256(files.events.path)
+    known_file = content in {*report.sources.values(), *(part.get("content") for part in report.appended)}
     stored = read_events(processed / schema.RATINGS)
     data = read_own(files.events, files.items, files.users, show)
     movies = read_optional(processed / schema.MOVIES, ("movieId",))
     assert movies is not None  # preprocessing always writes it
-    events, repeated = _new_events(data.ratings, stored, report)
+    events, repeated = _new_events(data.ratings, stored, report, known_file)
     listed, people = first_of_each(data.movies, "movieId"), first_of_each(data.users, "userId")
     read = [raw for raw in (events.raw, listed, people) if raw is not None]
     for raw in read:
@@ -141,7 +143,7 @@ def append_events(
     if not result.events and all_movies.equals(movies) and set(tables) == {schema.RATINGS, schema.MOVIES}:
         return replace(result, already=True, fingerprint=report.fingerprint)
     tables[schema.REJECTS] = _all_rejects(processed, read)
-    _store(processed, tables, _updated(report, result, digest, files, tables), report)
+    _store(processed, tables, _updated(report, result, digest, content, files, tables), report)
     return result
 
 
@@ -168,16 +170,19 @@ class _NewEvents:
     merge: EventMerge
 
 
-def _new_events(raw: RawTable, stored: pa.Table, report: PreprocessReport) -> tuple[_NewEvents, int]:
-    """The rows that are new and valid, and the number of those that are stored already."""
+def _new_events(raw: RawTable, stored: pa.Table, report: PreprocessReport, known_file: bool) -> tuple[_NewEvents, int]:
+    """The rows that are new and valid, and the number of those that are stored already.
+
+    Events without times have nothing to be recognised by but their file: all of a known one are stored already.
+    """
     raw = _with_columns_of(raw, stored)
     if "rating" in raw.table.column_names:
         scale = rating_scale(report.layout, report.sources)
         raw = raw.reject(~on_scale(raw.table["rating"].to_numpy(), scale), OFF_SCALE)
     unique = report.layout != "own"
     merge, repeated = EventMerge.of(stored, raw.table), 0
-    if report.has_time or unique:
-        again = merge.repeats(stored.column_names)
+    if report.has_time or unique or known_file:
+        again = merge.repeats(stored.column_names) if report.has_time or unique else np.ones(len(raw.table), dtype=bool)
         repeated = int(again.sum())
         merge, raw = merge.without(again), _kept(raw, ~again)
     if unique:
@@ -219,7 +224,12 @@ def _all_rejects(processed: Path, read: list[RawTable]) -> pa.Table:
 
 
 def _updated(
-    report: PreprocessReport, result: AppendReport, digest: str, files: NewFiles, tables: Mapping[str, pa.Table]
+    report: PreprocessReport,
+    result: AppendReport,
+    digest: str,
+    content: str,
+    files: NewFiles,
+    tables: Mapping[str, pa.Table],
 ) -> PreprocessReport:
     """The manifest of the tables with the new rows."""
     ratings = tables[schema.RATINGS]
@@ -235,6 +245,7 @@ def _updated(
             facts[field] = described(tables[name])
     entry = {
         "digest": digest,
+        "content": content,
         "file": files.events.path.name,
         "events": result.events,
         "before": report.fingerprint,

@@ -60,8 +60,9 @@ class PreprocessReport:
         item_columns: own column of the items → what it is, such as ``number, 12% missing``.
         user_columns: the same of the users.
         sources: file that was read, relative to the folder of the tables → SHA-256.
-        appended: what ``dataprep.append`` added later, in order: ``digest`` of the files, ``file``, ``events`` added,
-            and the fingerprint ``before``.
+        appended: what ``dataprep.append`` added later, in order: ``digest`` of the files and of how they were
+            read, ``content`` of the events' file (SHA-256), its name ``file``, ``events`` added, and the fingerprint
+            ``before``.
         engine: ``local`` or ``spark``, which makes the same tables.
     """
 

@@ -192,6 +192,13 @@ def test_without_times_new_events_come_last_and_a_file_counts_once(tmp_path: Pat
     before = (out / schema.MANIFEST).read_bytes()
     assert appended(out, "day1", new).already
     assert (out / schema.MANIFEST).read_bytes() == before
+    with_films = appended(out, "day1_again", new, {"itemId": [6, 7], "title": ["Six", "Seven"]})
+    assert (with_films.already, with_films.events, with_films.repeated) == (False, 0, 3)
+    assert rows(out / schema.RATINGS) == [(1, 6), (1, 7), (1, 6), (2, 5), (2, 4)]
+    titles = pq.read_table(out / schema.MOVIES, columns=["movieId", "title"]).to_pylist()
+    assert {"movieId": 7, "title": "Seven"} in titles
+    first = appended(out, "shop", {"userId": [2, 1], "itemId": [5, 6]})  # what was preprocessed
+    assert (first.already, first.repeated) == (True, 2)
     assert appended(out, "day2", {**new, "position": [1, 1, 1]}).events == 3  # another file with like rows
 
 
