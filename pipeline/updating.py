@@ -17,6 +17,7 @@ from dataprep.prepare import Prepared, prepare
 from dataprep.protocols import NoSplit
 from dataprep.tables import PreprocessReport
 from pipeline.builder import assemble, open_pipeline, parts_of, pipeline_of, save
+from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
 from pipeline.model_files import SERVING
@@ -62,8 +63,10 @@ def update_serving(
         DataError: see ``append_events``.
     """
     started = perf_counter()
-    bundle = _open_serving(workspace)
     with _alone(workspace.processed):
+        bundle = _open_serving(workspace)  # another update may have replaced it before
+        if retrain_ranker and PipelineConfig.parse(bundle.manifest["config"]).ranker is None:
+            raise ConfigError(f"{bundle.path} has no ranker to fit again; leave out --retrain_ranker")
         _check_lineage(bundle, stored_report(workspace.processed))
         check_writable(workspace.models)
         appended = append_events(files, workspace.processed, max_reject_share=max_reject_share, show=options.progress)

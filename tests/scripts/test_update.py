@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from dataprep.append import stored_report
 from dataprep.prepare import prepare
 from dataprep.preprocess import preprocess
 from dataprep.protocols import NoSplit
-from pipeline import Pipeline, load
-from pipeline.builder import open_pipeline
+from pipeline import Pipeline, assemble, load
+from pipeline.builder import open_pipeline, parts_of, save
+from pipeline.history import FrozenHistoryStore
 from pipeline.refitting import refit_for_serving
 from reccore import Workspace
 from tests.pipeline import small
@@ -172,7 +174,7 @@ def test_wrong_use(
     assert "--items FILE" in sentence
     empty = Workspace(tmp_path / "empty")
     sentence = command("update", "--data_dir", empty.root, "--interactions", new).sentence
-    assert sentence.endswith(f"scripts/refit_pipeline.py --data_dir {empty.root}")
+    assert sentence.endswith(f"scripts/run_preprocessing.py --data_dir {empty.root}")
     only_trained = small.copy_of(small.trained_root(tmp_path_factory), tmp_path / "trained")
     sentence = command("update", "--data_dir", only_trained.root, "--interactions", new).sentence
     assert sentence.endswith(f"scripts/refit_pipeline.py --data_dir {only_trained.root}")
@@ -184,6 +186,36 @@ def test_wrong_use(
     sentence = command("update", *root, "--interactions", new).sentence
     assert "was fitted on ml-tiny" in sentence
     assert "the tables hold ml-other" in sentence
+
+
+def test_two_updates_of_one_root_do_not_run_at_the_same_time(
+    command: Command, space: Workspace, tmp_path: Path
+) -> None:
+    new, tables = write_events(tmp_path / "new.csv"), (space.processed / "ratings.parquet").read_bytes()
+    with FileLock(space.processed / ".update.lock"):
+        sentence = command("update", "--data_dir", space.root, "--interactions", new).sentence
+    assert "another update" in sentence
+    assert (space.processed / "ratings.parquet").read_bytes() == tables
+    assert command("update", "--data_dir", space.root, "--interactions", new).code == 0
+
+
+def test_a_ranker_that_is_not_there_cannot_be_fitted_again(command: Command, space: Workspace, tmp_path: Path) -> None:
+    new, path = write_events(tmp_path / "new.csv"), space.model("serving")
+    bundle, served = open_pipeline(path), load(path)
+    assert isinstance(served.histories, FrozenHistoryStore)
+    merged = assemble(
+        served.config.before_ranking(),
+        channels={source.name: source.channel for source in served.sources},
+        ranker=None,
+        items=served.items,
+        histories=served.histories,
+    )
+    parts = {name: part for name, part in parts_of(bundle).items() if name in merged.config.parts}
+    save(merged, path, parts, data=bundle.manifest["data"])
+    argv = ("update", "--data_dir", space.root, "--interactions", new)
+    assert "has no ranker to fit again; leave out --retrain_ranker" in command(*argv, "--retrain_ranker").sentence
+    result = command(*argv, "--json").json
+    assert (result["new_events"], result["ranker"]) == (N_NEW, None)
 
 
 KILLED = """
