@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,7 @@ from experiments.external_lists import ExternalLists
 from experiments.measuring import choose_holdout, measure
 from experiments.results import RowResult, RunResult
 from experiments.runs import RunsWorkspace
-from reccore import RunOptions, Workspace
+from reccore import ConfigError, RunOptions, Workspace, threads
 from reccore.arrays import IntArray
 from scripts._cli import run as run_command
 from scripts._rows import read_rows
@@ -61,6 +62,7 @@ OURS = {
     "torch-rechub": {"dssm": "dssm"},
 }
 """Library → its model → the channel here that answers the same question."""
+PROTOCOL = "leave_one_out"
 METRIC, BESIDE, AT_LENGTH = "ndcg@10", "hit_rate@10", "recall@100"
 
 
@@ -87,7 +89,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="data root with prepared data")
     parser.add_argument("--python", default="", help="LIBRARY=interpreter that has it, separated by commas")
     parser.add_argument("--only", default="", help="LIBRARY.MODEL, separated by commas; by default all")
-    parser.add_argument("--epochs", type=int, default=0, help="most of a trained model; 0 = the library's default")
+    parser.add_argument(
+        "--epochs", type=int, default=0, help="of RecBole's and Torch-RecHub's models; 0 = the library's"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="of each library, ours too")
     parser.add_argument("--json", action="store_true", help="print one JSON object in place of the tables")
@@ -95,6 +99,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.threads < 1:
         parser.error(f"--threads must be at least 1, got {args.threads}")
+    if args.epochs < 0:
+        parser.error(f"--epochs must be at least 0, got {args.epochs}")
     logger.remove()
     pythons = interpreters(parser, args.python)
     if args.smoke:
@@ -127,10 +133,14 @@ def run(space: Workspace, args: argparse.Namespace, pythons: dict[str, Path]) ->
     wanted = set(filter(None, args.only.split(",")))
     if unknown := wanted - {".".join(pair) for pair in pairs}:
         raise SystemExit(f"error: --only {sorted(unknown)[0]}: known are {', '.join('.'.join(pair) for pair in pairs)}")
+    if lacking := [name for name in wanted if name.split(".")[0] not in pythons]:
+        raise ConfigError(f"{min(lacking)} needs an interpreter: --python LIBRARY=PATH")
     chosen = [pair for pair in pairs if pair[0] in pythons and (not wanted or ".".join(pair) in wanted)]
-    if not chosen:
-        raise SystemExit(f"error: {args.only} needs an interpreter: --python LIBRARY=PATH")
     prepared = load_prepared(space.prepared)
+    if prepared.split.protocol != PROTOCOL:  # RecBole splits by itself, and learns from what others hold out
+        raise ConfigError(
+            f"{space.prepared} is split by {prepared.split.protocol}, and peers are compared by {PROTOCOL}"
+        )
     options = RunOptions(seed=args.seed, device="cpu", progress=False, threads=args.threads)
     ours = fit_ours(space, sorted({OURS[library][model] for library, model in chosen}), options)
     peers, failures = [], {}
@@ -151,7 +161,14 @@ def fit_ours(space: Workspace, names: list[str], options: RunOptions) -> dict[st
     results, failures = run_all(job, rows, (options.seed,))
     if failures:
         raise SystemExit("\n".join(f"error: {name}: {why}" for name, why in failures.items()))
-    return {result.row.name: result.runs[0] for result in results}
+    found = {result.row.name: result.runs[0] for result in results}
+    for name, result in found.items():
+        if result.facts["threads"] != options.threads:
+            raise ConfigError(
+                f"{name} was trained with {result.facts['threads']} threads, and its seconds are of these; give "
+                f"--threads {result.facts['threads']}, or remove {job.workspace.models} first"
+            )
+    return found
 
 
 def fit_peer(
@@ -166,7 +183,8 @@ def fit_peer(
         job |= {name: getattr(args, name) for name in ("seed", "threads", "epochs")}
         (file := Path(folder, "job.json")).write_text(json.dumps(job), encoding="utf-8")
         script = Path(__file__).with_name("_peer_libraries.py").resolve()
-        ended = subprocess.run([python, script, file], capture_output=True, text=True, check=False)
+        env = {**os.environ, **dict.fromkeys(threads.VARIABLES, str(args.threads))}
+        ended = subprocess.run([python, script, file], capture_output=True, text=True, check=False, env=env)
         if ended.returncode:
             return ended.stderr.strip()[-600:] or f"{python} ended with exit code {ended.returncode}"
         with np.load(paths["lists"]) as stored:
@@ -271,7 +289,7 @@ def table(report: dict[str, Any]) -> str:
     ]
     lines = [
         f"{report['dataset']}: {report['users']:,} users, {report['items']:,} items, {report['fit_events']:,} events "
-        f"to learn from; leave_one_out, test; seed {report['seed']}",
+        f"to learn from; {PROTOCOL}, test; seed {report['seed']}",
         markdown_table(["system", "NDCG@10", "HR@10", "Recall@100", "fit s", "peak MB", "queries/s"], systems),
         "Ours against theirs: NDCG@10 paired over users; their fit time and peak memory over ours, our queries per "
         "second over theirs (more than 1 × is in our favour). Peak memory is the process's with its libraries.",

@@ -5,11 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.peers import main, smoke_root
+from benchmarks.peers import fit_ours, main, smoke_root
+from dataprep.prepare import prepare
+from dataprep.protocols import parse_protocol
+from reccore import ConfigError, RunOptions
 from scripts._cli import run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,10 +28,40 @@ def test_without_prepared_data_it_names_the_command(tmp_path: Path, capsys: pyte
     )
 
 
-def test_threads_are_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--threads", "0"], "--threads must be at least 1, got 0"),
+        (["--epochs", "-1"], "--epochs must be at least 0, got -1"),
+        (["--only", "implicit.als,lenskit.als"], "lenskit.als needs an interpreter: --python LIBRARY=PATH"),
+    ],
+)
+def test_wrong_use(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(main, arguments)
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_only_the_protocol_that_all_libraries_share_compares(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = smoke_root(tmp_path)
+    prepare(space, parse_protocol("leave_last_2")).save(space.prepared)
     with pytest.raises(SystemExit):
-        main(["--threads", "0"])
-    assert "--threads must be at least 1, got 0" in capsys.readouterr().err
+        run(main, ["--data_dir", str(tmp_path)])
+    assert "is split by leave_last_2, and peers are compared by leave_one_out" in capsys.readouterr().err
+
+
+def test_seconds_of_another_number_of_threads_are_not_taken(tmp_path: Path) -> None:
+    space = smoke_root(tmp_path)
+    options = RunOptions(seed=0, device="cpu", progress=False, threads=1)
+    first = fit_ours(space, ["popularity"], options)
+    assert (
+        fit_ours(space, ["popularity"], options)["popularity"].facts["seconds"] == first["popularity"].facts["seconds"]
+    )
+    with pytest.raises(ConfigError, match="popularity was trained with 1 threads, and its seconds are of these"):
+        fit_ours(space, ["popularity"], replace(options, threads=2))
 
 
 @pytest.mark.slow
