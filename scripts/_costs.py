@@ -85,12 +85,13 @@ class CostBook:
         temporary.replace(self.path)
 
     def read(self) -> dict[str, StepCost]:
-        """Costs by step; none where there is no file of this number of events."""
+        """Costs by step; none where there is no file of this number of events from this machine."""
         if not self.path.is_file():
             return {}
         try:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
-            return costs_of(stored["steps"]) if stored["events"] == self.events else {}
+            same = stored["events"] == self.events and stored["machine"] == machine()
+            return costs_of(stored["steps"]) if same else {}
         except (ValueError, TypeError, KeyError, AttributeError):
             logger.warning("{} is damaged and is written anew", self.path)
             return {}

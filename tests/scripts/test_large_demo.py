@@ -93,6 +93,8 @@ def test_a_step_of_its_own_process_is_measured_and_written_down(tmp_path: Path) 
     again.run(book.measured(small))
     assert (again.skipped, book.read()) == (["small"], costs)
     assert CostBook(book.path, events=8).read() == {}  # of other data
+    book.path.write_text(json.dumps({**json.loads(book.path.read_text()), "machine": "another"}))
+    assert book.read() == {}
 
 
 def fail(error: Exception) -> None:
