@@ -296,8 +296,12 @@ def joined_ranks(argv: list[str] | None, *, trains_together: bool) -> Iterator[N
     from training.ranks import process_group
 
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--device", default="auto")
-    with process_group(finder.parse_known_args(argv)[0].device):
+    finder.add_argument("--config", type=Path)
+    finder.add_argument("--set", action="append", default=[])
+    finder.add_argument("--device")
+    found = finder.parse_known_args(argv)[0]
+    values = read_settings(found.config, found.set, {"device": found.device})
+    with process_group(str(values.get("device", "auto"))):
         yield
 
 

@@ -284,7 +284,7 @@ def test_wrong_numbers_of_ranks_are_refused() -> None:
         ranks.check(n_users=9, batch_size=1)
 
 
-def test_what_does_not_train_together_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_train_together_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("pipeline.model_files.n_ranks", lambda: 2)
     with pytest.raises(ConfigError, match="itemcf is not trained in epochs by several processes"):
         check_ranks("itemcf", CHANNELS["itemcf"]().config)
@@ -293,8 +293,7 @@ def test_what_does_not_train_together_is_refused(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="start it with python alone"), joined_ranks([], trains_together=False):
         pass
-    with (
-        pytest.raises(ConfigError, match="a device of its own"),
-        joined_ranks(["--device", "cuda:1"], trains_together=True),
-    ):
-        pass
+    (tmp_path / "device.toml").write_text('device = "cuda:1"\n')
+    for argv in (["--device", "cuda:1"], ["--set", "device=cuda:1"], ["--config", str(tmp_path / "device.toml")]):
+        with pytest.raises(ConfigError, match="a device of its own"), joined_ranks(argv, trains_together=True):
+            pass
