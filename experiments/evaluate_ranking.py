@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,8 @@ def evaluate_ranking(
         options: its seed is that of the bootstrap.
 
     Raises:
-        ConfigError: the pipeline has no ranker and none is named; or see ``EvaluationJob.open``.
+        ConfigError: the pipeline has no ranker and none is named; a ranker learnt from columns that the pipeline's
+            candidates lack; or see ``EvaluationJob.open``.
         ArtefactError, NotReadyError: a model is not trained, or on other data.
         DataError: no candidate is a positive; or see ``EvaluationJob.open``.
     """
@@ -139,6 +140,7 @@ def evaluate_ranking(
     before = _before_ranking(pipeline)
     liked_from = common_liked_from(rankers.values())
     samples = ranking_samples(before, job.holdout, tasks=[task], liked_from=liked_from, source=split, options=options)
+    _check_columns(rankers, samples.candidates)
     scores = {name: timed_scores(ranker, samples) for name, ranker in rankers.items()}
     how: dict[str, Any] = {"ks": job.ks, "seed": job.seed}
     systems = [measure_ranker(name, ranker, samples, *scores[name], **how) for name, ranker in rankers.items()]
@@ -161,6 +163,17 @@ def _before_ranking(pipeline: Pipeline) -> Pipeline:
         items=pipeline.items,
         histories=pipeline.histories,
     )
+
+
+def _check_columns(rankers: Mapping[str, BaseRanker], candidates: Candidates) -> None:
+    """Raise ``ConfigError`` for a ranker of other channels, whose figures on these candidates would be too low."""
+    for name, ranker in rankers.items():
+        missing = ranker.missing_columns(candidates)
+        if missing:
+            raise ConfigError(
+                f"ranker {name!r} learnt from columns that the pipeline's candidates lack: {', '.join(missing)}; train "
+                "it with the pipeline's channels, or measure it in the pipeline that it was trained with"
+            )
 
 
 def _audit_ties(

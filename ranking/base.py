@@ -34,7 +34,7 @@ class BaseRanker(Component[Any]):
     """Scores the candidates of recall for a query, with everything known about user, item and both.
 
     Built with the item and user tables, so that a loaded ranker needs no training data. Subclasses
-    implement ``tasks``, ``_fit``, ``_score`` and ``_contributions``; arguments are validated here.
+    implement ``tasks``, ``missing_columns``, ``_fit``, ``_score`` and ``_contributions``; arguments are validated here.
     """
 
     kind: ClassVar[str] = "ranking"
@@ -143,6 +143,10 @@ class BaseRanker(Component[Any]):
             NotFittedError: before ``fit`` or ``load``.
         """
         return self._contributions(self._known(queries, candidates), candidates)
+
+    @abstractmethod
+    def missing_columns(self, candidates: Candidates) -> list[str]:
+        """Features of candidates that it learnt from and that these candidates lack, so that it scores without them."""
 
     @property
     def is_calibrated(self) -> bool:

@@ -215,6 +215,10 @@ class Ensemble(BaseRanker):
             total += factor * np.where(candidates.mask, member._score(queries, candidates), 0.0)
         return total.astype(np.float32)
 
+    def missing_columns(self, candidates: Candidates) -> list[str]:
+        """Those of all members."""
+        return list(dict.fromkeys(column for member in self.members for column in member.missing_columns(candidates)))
+
     def _contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]:
         """Sums of the members' contributions, each times what the member's scores are multiplied by."""
         found: dict[str, FloatArray] = {}

@@ -275,6 +275,9 @@ class LambdaMART(BaseRanker):
             return self._compiled(values)
         return np.asarray(self._trees.predict(values, num_threads=n_threads()))
 
+    def missing_columns(self, candidates: Candidates) -> list[str]:
+        return self._encoder.missing_candidate_columns(candidates)
+
     def _contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]:
         """SHAP values of the trees (Lundberg et al.: From local explanations to global understanding, 2020).
 

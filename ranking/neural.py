@@ -106,6 +106,9 @@ class NeuralRanker(BaseRanker):
     def _score(self, queries: QueryBatch, candidates: Candidates) -> FloatArray:
         return score_queries(self._network, self._encoder, queries, candidates, torch.device("cpu"))
 
+    def missing_columns(self, candidates: Candidates) -> list[str]:
+        return self._encoder.missing_candidate_columns(candidates)
+
     def _contributions(self, queries: QueryBatch, candidates: Candidates) -> dict[str, FloatArray]:
         return integrated_gradients(self._network, self._encoder, queries, candidates)
 

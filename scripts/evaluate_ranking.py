@@ -1,7 +1,7 @@
 """Measure rankers within the candidates of recall: AUC, GAUC, NDCG, MRR, logloss, calibration, speed.
 
-The merged order and every channel's own order of the same candidates are shown beside them. Writes a Markdown and a
-JSON report and plots to <data_dir>/reports/.
+The merged order and every channel's own order of the same candidates are shown beside them. A ranker that learnt from
+channels that the pipeline lacks is an error. Writes a Markdown and a JSON report and plots to <data_dir>/reports/.
 
     PYTHONPATH=. python scripts/evaluate_ranking.py
     PYTHONPATH=. python scripts/evaluate_ranking.py --models deepfm,din --split valid --ks 5,10

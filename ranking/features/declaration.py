@@ -104,6 +104,8 @@ class Feature:
             feature could hold too.
         members: members of a family, of samples and tables.
         columns: the table whose columns the members are; by default that of the side.
+        candidate_columns: features of the candidates that it is computed from, with the placeholder of the name; what
+            it is without any of them says nothing.
         buckets: whether a number also becomes a category, ``<name>.bucket``, by its quantiles.
         default: whether it belongs to the set ``default``. Of a family, own columns of items and users never do.
     """
@@ -119,6 +121,7 @@ class Feature:
     vocabulary: Table | Callable[[FeatureTables, str], Sequence[str]] | None = None
     members: Callable[[RankingSamples, FeatureTables], Sequence[str]] | None = None
     columns: Table | None = None
+    candidate_columns: tuple[str, ...] = ()
     buckets: bool = False
     default: bool = False
 
@@ -138,7 +141,7 @@ class Feature:
 
     def name_of(self, member: str) -> str:
         """Name with the member in place of the placeholder."""
-        return re.sub(r"\{\w+\}", lambda _: member, self.name)
+        return _with_member(self.name, member)
 
     def may_be(self, name: str) -> bool:
         """Whether a feature called ``name`` can come from this declaration."""
@@ -147,6 +150,11 @@ class Feature:
     def missing_columns(self, tables: FeatureTables, queries: QueryBatch) -> list[str]:
         """Required columns that are absent."""
         return [path for path in self.requires if not _has_column(path, tables, queries)]
+
+    def missing_candidate_columns(self, member: str, candidates: Candidates) -> list[str]:
+        """What the candidates would need for a member of the family; none if they have a column that it reads."""
+        columns = [_with_member(column, member) for column in self.candidate_columns]
+        return [] if any(column in candidates.features for column in columns) else columns
 
 
 FEATURES: dict[str, Feature] = {}
@@ -167,6 +175,10 @@ def feature(name: str, **facts: Any) -> Callable[[Callable[[Any, Fitted], Values
         return FEATURES[name]
 
     return declare
+
+
+def _with_member(text: str, member: str) -> str:
+    return re.sub(r"\{\w+\}", lambda _: member, text)
 
 
 def _has_column(path: str, tables: FeatureTables, queries: QueryBatch) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, get_args
 
 import numpy as np
@@ -140,6 +141,11 @@ class FeatureEncoder:
             parts.append(part.shifted(number * (self.tables.items.n_items + 1)))
             places.append(torch.from_numpy(rows))
         return RankingInputs.joined(parts, places)
+
+    def missing_candidate_columns(self, candidates: Candidates) -> list[str]:
+        """Features of candidates that fields are computed from and that these candidates lack."""
+        each = (FEATURES[f.feature].missing_candidate_columns(f.member, candidates) for f in self.schema.fields)
+        return list(dict.fromkeys(chain.from_iterable(each)))
 
     def _encode(self, queries: QueryBatch, candidates: Candidates) -> RankingInputs:
         """Inputs of queries of the window of this encoder's tables."""

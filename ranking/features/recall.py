@@ -19,6 +19,7 @@ from reccore.arrays import FloatArray
 MERGED_LOG_RANK = "recall.merged.log_rank"
 LEAST_SHARE = 1e-3
 SCORE_PREFIX, RANK_PREFIX, MATCH_PREFIX = "recall_score.", "recall_rank.", "match."
+SCORE, RANK, MATCH = (prefix + "{channel}" for prefix in (SCORE_PREFIX, RANK_PREFIX, MATCH_PREFIX))
 
 
 def channels_of(samples: RankingSamples, _: FeatureTables) -> tuple[str, ...]:
@@ -57,31 +58,56 @@ def merged_score(batch: FeatureBatch, _: Fitted) -> FloatArray:
     return score
 
 
-@feature("recall.{channel}.missing", side="pair", kind="number", members=channels_of, default=True)
+@feature(
+    "recall.{channel}.missing",
+    side="pair",
+    kind="number",
+    members=channels_of,
+    candidate_columns=(RANK, SCORE),
+    default=True,
+)
 def missing(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """1 where the channel did not offer the candidate, 0 where it did."""
     return _column(batch, absences, fitted.member, nowhere_offered)
 
 
-@feature("recall.{channel}.log_rank", side="pair", kind="number", members=channels_of, default=True)
+@feature(
+    "recall.{channel}.log_rank",
+    side="pair",
+    kind="number",
+    members=channels_of,
+    candidate_columns=(RANK,),
+    default=True,
+)
 def log_rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """−log of the channel's rank."""
     return _column(batch, log_ranks, fitted.member)
 
 
-@feature("recall.{channel}.reciprocal_rank", side="pair", kind="number", members=channels_of, default=True)
+@feature(
+    "recall.{channel}.reciprocal_rank",
+    side="pair",
+    kind="number",
+    members=channels_of,
+    candidate_columns=(RANK,),
+    default=True,
+)
 def reciprocal_rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """1 / the channel's rank."""
     return _column(batch, reciprocal_ranks, fitted.member)
 
 
-@feature("recall.{channel}.score", side="pair", kind="number", members=channels_of, default=True)
+@feature(
+    "recall.{channel}.score", side="pair", kind="number", members=channels_of, candidate_columns=(SCORE,), default=True
+)
 def channel_score(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """The channel's score of the candidates it offered."""
     return _column(batch, standard_scores, SCORE_PREFIX + fitted.member)
 
 
-@feature("recall.{channel}.match", side="pair", kind="number", members=matches_of, default=True)
+@feature(
+    "recall.{channel}.match", side="pair", kind="number", members=matches_of, candidate_columns=(MATCH,), default=True
+)
 def match(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """The channel's score of every candidate, offered or not.
 
@@ -90,7 +116,9 @@ def match(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     return _column(batch, standard_scores, MATCH_PREFIX + fitted.member)
 
 
-@feature("recall.{channel}.centred", side="pair", kind="number", members=matches_of, default=True)
+@feature(
+    "recall.{channel}.centred", side="pair", kind="number", members=matches_of, candidate_columns=(MATCH,), default=True
+)
 def centred(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """The channel's score minus its mean over the candidates, in the channel's own unit.
 
@@ -99,7 +127,9 @@ def centred(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     return _column(batch, centred_scores, MATCH_PREFIX + fitted.member)
 
 
-@feature("recall.{channel}.log_share", side="pair", kind="number", members=sums_of, default=True)
+@feature(
+    "recall.{channel}.log_share", side="pair", kind="number", members=sums_of, candidate_columns=(MATCH,), default=True
+)
 def log_share(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """log of the candidate's share of the channel's scores of all candidates, as if it were a probability.
 

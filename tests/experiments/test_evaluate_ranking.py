@@ -12,9 +12,10 @@ from experiments.evaluate_ranking import evaluate_ranking
 from pipeline import Pipeline
 from pipeline.builder import load
 from pipeline.stages import RECALL_RANK, RankerScorer
+from pipeline.train_ranker import train_ranker
 from ranking import RANKERS
-from reccore import Exclusions, NotReadyError, Workspace
-from tests.pipeline.small import QUIET, before_ranking
+from reccore import ConfigError, Exclusions, NotReadyError, Workspace
+from tests.pipeline.small import PIPELINE, QUIET, before_ranking
 
 
 def test_figures_are_those_of_the_pipelines_candidates(own: Workspace, pipeline: Pipeline) -> None:
@@ -58,6 +59,17 @@ def test_the_report_has_the_table_the_curve_and_the_comparisons(own: Workspace) 
 def test_an_untrained_ranker_is_named(own: Workspace) -> None:
     with pytest.raises(NotReadyError, match="din"):
         evaluate_ranking(own, models=("din",), options=QUIET)
+
+
+def test_a_ranker_of_more_channels_is_not_measured_on_the_candidates_of_fewer(own: Workspace) -> None:
+    few = {**PIPELINE, "channels": ["popularity", "itemcf"], "rerank": None}
+    train_ranker(own, "lr", {"epochs": 1}, few, name="few", options=QUIET)  # the pipeline has two channels now
+    columns = (
+        "recall_rank.mf, recall_score.mf, recall_rank.two_tower, recall_score.two_tower, match.mf, match.two_tower"
+    )
+    with pytest.raises(ConfigError, match=f"ranker 'deepfm' learnt from columns .* lack: {columns}"):
+        evaluate_ranking(own, models=("few", "deepfm"), options=QUIET)
+    assert evaluate_ranking(own, models=("few",), options=QUIET).systems[0].name == "few"
 
 
 def test_the_pipeline_scores_with_the_same_ranker(own: Workspace) -> None:
