@@ -50,6 +50,11 @@ SHARED: dict[str, Any] = {
     "weight_decay": 1.0,
 }
 """Options of every model of the table."""
+FIXED = {
+    "loss": "the other losses learn from the order of a query's films",
+    "select_by": "NDCG is of the order of a query's films",
+}
+"""Options of ``SHARED`` of which no other value works here, and why."""
 DEEP: dict[str, Any] = {"hidden": [64, 32], "dropout": 0.2}
 OPTIONS: dict[str, dict[str, Any]] = {
     "lr": {"learning_rate": 1e-2},  # at 1e-3 it is far from its best after all epochs
@@ -344,8 +349,8 @@ def compare_ctr(
         options: device, threads, progress; its seed is that of the bootstrap.
 
     Raises:
-        ConfigError: an unknown model, one that learns from pairs of candidates, an option that no model has, or data
-            without ratings.
+        ConfigError: an unknown model, one that learns from pairs of candidates, an option that no model has, one that
+            cannot work with a single film per query, or data without ratings.
         NotReadyError: no prepared data.
     """
     unfit = [model for model in models if model in PAIRWISE]
@@ -358,6 +363,12 @@ def compare_ctr(
     for name in settings or ():
         if not any(name in fields for fields in configs):
             raise ConfigError(f"{name!r} is an option of none of {', '.join(models)}")
+    for name, reason in FIXED.items():
+        if (given := (settings or {}).get(name, SHARED[name])) != SHARED[name]:
+            raise ConfigError(
+                f"{name} = {given!r} cannot work here: a row is one film alone, and {reason}; use {SHARED[name]!r}, "
+                "which is set"
+            )
     prepared = load_prepared(workspace.prepared)
     data = impressions(prepared)
     results = []

@@ -25,7 +25,7 @@ from ranking.dense import DenseFeatures
 from ranking.features import FeatureEncoder, named
 from ranking.features.recall import MERGED_LOG_RANK
 from ranking.losses import LOSSES
-from ranking.sampling import sample_columns, training_inputs, usable_rows
+from ranking.sampling import rows_to_learn_from, sample_columns, training_inputs, usable_rows
 from reccore import (
     ArtefactError,
     Bundle,
@@ -185,7 +185,7 @@ class LambdaMART(BaseRanker):
 
     def _training_rows(self, features: DenseFeatures, samples: RankingSamples, options: RunOptions) -> RankingRows:
         """Positives and drawn negatives of every query that has a positive."""
-        usable = usable_rows(samples.labels[self.config.task][:, :, None], LISTWISE)
+        usable = rows_to_learn_from(samples.labels[self.config.task][:, :, None], LISTWISE)
         samples = samples if len(usable) == len(samples) else samples.select(usable)
         chosen = self._drawn(samples, options)
         sample = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), BIN_QUERIES)).astype(np.int64))

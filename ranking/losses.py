@@ -83,12 +83,14 @@ class RankingLoss:
     Attributes:
         compute: from logits, labels, weights and gains, as ``listwise_softmax``.
         usable: (B, K) labels to (B,), the queries that it can learn from.
+        needs: what these have, as a phrase.
         log_probability: logits to log p(positive); where the loss fixes logits only up to a constant of the query, up
             to such a constant.
     """
 
     compute: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
     usable: Callable[[FloatArray], BoolArray]
+    needs: str
     log_probability: Callable[[Tensor], Tensor]
 
 
@@ -105,7 +107,7 @@ def _has_label(labels: FloatArray) -> BoolArray:
 
 
 LOSSES: dict[LossName, RankingLoss] = {
-    "softmax": RankingLoss(listwise_softmax, _has_positive, lambda logits: logits),
-    "bce": RankingLoss(pointwise_bce, _has_label, nn.functional.logsigmoid),
-    "bpr": RankingLoss(pairwise_bpr, _has_pair, lambda logits: logits),
+    "softmax": RankingLoss(listwise_softmax, _has_positive, "a positive candidate", lambda logits: logits),
+    "bce": RankingLoss(pointwise_bce, _has_label, "a labelled candidate", nn.functional.logsigmoid),
+    "bpr": RankingLoss(pairwise_bpr, _has_pair, "both a positive and a negative candidate", lambda logits: logits),
 }

@@ -12,7 +12,7 @@ from torch import Tensor
 from evaluation.metrics import ndcg_of_scores
 from ranking.features import FeatureEncoder
 from ranking.losses import RankingLoss
-from reccore import RankingSamples
+from reccore import DataError, RankingSamples
 from reccore.arrays import FloatArray, IntArray
 from training.checkpointing import digest
 
@@ -22,6 +22,21 @@ NDCG_AT = 10
 def usable_rows(labels: FloatArray, loss: RankingLoss) -> IntArray:
     """Queries of labels (N, K, S) that the loss can learn from in at least one task."""
     return np.flatnonzero(np.any([loss.usable(labels[:, :, task]) for task in range(labels.shape[2])], axis=0))
+
+
+def rows_to_learn_from(labels: FloatArray, loss: RankingLoss) -> IntArray:
+    """``usable_rows`` of the training samples.
+
+    Raises:
+        DataError: there are none.
+    """
+    rows = usable_rows(labels, loss)
+    if len(rows) == 0:
+        raise DataError(
+            f"none of the {len(labels):,} training queries has {loss.needs}, which the loss learns from; recall more "
+            "items, label more events, or choose another loss"
+        )
+    return rows
 
 
 def sample_columns(labels: Tensor, negatives: int, generator: torch.Generator) -> Tensor:

@@ -18,7 +18,7 @@ from ranking.features import FeatureEncoder, RankingInputs
 from ranking.losses import LOSSES
 from ranking.network import RankingNetwork
 from ranking.objective import LabelledBatch, TrainingObjective
-from ranking.sampling import sample_columns, stopping_ndcg, usable_rows
+from ranking.sampling import rows_to_learn_from, sample_columns, stopping_ndcg
 from ranking.scoring import score_queries
 from reccore import RankingSamples, RunOptions
 from training import Task
@@ -46,6 +46,9 @@ class RankingTask(Task):
         balance: of the tasks' losses.
         config: of the ranker.
         options: seed and device.
+
+    Raises:
+        DataError: the loss can learn from none of the samples.
     """
 
     name = "ranking"
@@ -71,7 +74,7 @@ class RankingTask(Task):
         self.objective.exempt_from_decay()
         self.network = self.objective
         labels = np.stack([samples.labels_of(task) for task in tasks], axis=2)  # (N, K, S)
-        self.rows = usable_rows(labels, loss)
+        self.rows = rows_to_learn_from(labels, loss)
         self.samples = samples if len(self.rows) == len(samples) else samples.select(self.rows)
         self.n_samples, self.n_batches = len(self.rows), math.ceil(len(self.rows) / config.batch_size)
         self.n_users = len(np.unique(self.samples.queries.user_idx))

@@ -130,6 +130,10 @@ def test_wrong_use_is_named(board: Prepared, tmp_path: Path) -> None:
         compare_ctr(space, models=("lr", "lambdamart"), options=QUIET)
     with pytest.raises(ConfigError, match="'hiden' is an option of none of deepfm"):
         compare_ctr(space, models=("deepfm",), settings={"hiden": [3]}, options=QUIET)
+    with pytest.raises(ConfigError, match=r"loss = 'bpr' cannot work here: a row is one film alone, .* use 'bce'"):
+        compare_ctr(space, models=("deepfm",), settings={"loss": "bpr"}, options=QUIET)
+    with pytest.raises(ConfigError, match=r"select_by = 'ndcg' cannot work here: .* use 'auc'"):
+        compare_ctr(space, models=("deepfm",), settings={"loss": "bce", "select_by": "ndcg"}, options=QUIET)
     plain = replace(board, split=replace(board.split, interactions=replace(board.split.interactions, rating=None)))
     with pytest.raises(ConfigError, match="needs ratings"):
         impressions(plain)

@@ -20,7 +20,7 @@ from ranking.deepfm import DeepFM
 from ranking.losses import LOSSES
 from ranking.objective import TrainingObjective
 from ranking.sampling import sample_columns, usable_rows
-from reccore import RankingSamples, ResumeError, RunOptions
+from reccore import DataError, RankingSamples, ResumeError, RunOptions
 from tests.ranking.samples import NEURAL, Setting, board_setting, options_of
 from training import TrainingError
 from training.optimiser import build_optimiser
@@ -68,6 +68,12 @@ def test_queries_without_use_for_the_loss_are_left_out() -> None:
     assert usable == {"softmax": [0, 3], "bce": [0, 1, 3], "bpr": [0]}
     two_tasks = np.stack([labels, labels[[2, 2, 0, 2]]], axis=2)
     assert usable_rows(two_tasks, LOSSES["bpr"]).tolist() == [0, 2]
+
+
+def test_a_loss_without_a_query_to_learn_from_is_an_error(setting: Setting) -> None:
+    ones = replace(setting.samples, labels={"click": np.ones_like(setting.samples.labels["click"])})
+    with pytest.raises(DataError, match=f"none of the {len(ones)} training queries has both a positive and a negative"):
+        fitted(replace(setting, samples=ones), loss="bpr")
 
 
 @pytest.mark.parametrize(
