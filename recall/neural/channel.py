@@ -149,7 +149,7 @@ class NeuralRecall(EmbeddingRecall):
         """The same network with rows for new items and users, trained further on the later events.
 
         Cost grows with the histories of the users with later events (``LaterEvents``). Genres, labels and categories
-        that the network has not learnt are unknown to it, and buckets of users' ratings stay as they were fitted. A
+        that the network has not learnt are unknown to it, and the codes of ratings stay as they were fitted. A
         network over an item graph, which later events change as a whole, is fitted anew.
         """
         if self.config.item.graph is not None or before.n_events == 0:

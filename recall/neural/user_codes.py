@@ -16,6 +16,10 @@ from reccore.buckets import bucket_boundaries, bucket_codes
 N_BUCKETS = 10
 ACTIVITY_CODES = 18
 """log2 of the number of events, up to 2^17."""
+HALF_STARS = np.arange(0.25, 5.0, 0.5, dtype=np.float32)
+"""Boundaries between half stars from 0 to 5, MovieLens's scale."""
+MAX_RATINGS = 31
+"""Ratings of an event that get a code each; of more distinct ones, so many quantile buckets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,8 @@ class UserCodes:
         typical_gap: lower median of the seconds between two successive fit events of a user, or None for data without
             times.
         query_time: codes of the query's time, or None where it is not read.
+        event_boundaries: between the ratings of the fit events that have codes of their own, or None for
+            ``HALF_STARS``, which hold where all those ratings are half stars from 0 to 5.
     """
 
     rating_boundaries: FloatArray | None
@@ -43,6 +49,7 @@ class UserCodes:
     typical_rating: float = np.nan
     typical_gap: int | None = None
     query_time: QueryTime | None = None
+    event_boundaries: FloatArray | None = None
 
     @classmethod
     def fit(cls, data: TrainingData, *, query_time: bool) -> UserCodes:
@@ -55,13 +62,16 @@ class UserCodes:
         boundaries = None
         if events.rating is not None:
             boundaries = bucket_boundaries(_mean_ratings(events), N_BUCKETS)
+        rated = np.zeros(0, dtype=np.float32) if events.rating is None else events.rating[~np.isnan(events.rating)]
+        distinct = np.unique(rated)
         return cls(
             boundaries,
             data.users,
             max(int(events.lengths.max(initial=0)) - 1, 0),
-            _typical_rating(events),
+            _typical_rating(rated, distinct),
             _typical_gap(events),
             QueryTime.of(events) if query_time else None,
+            _event_boundaries(rated, distinct),
         )
 
     @property
@@ -73,6 +83,19 @@ class UserCodes:
     def has_times(self) -> bool:
         """Whether events come with times."""
         return self.typical_gap is not None
+
+    @property
+    def n_event_ratings(self) -> int:
+        """Number of codes of ``event_ratings``."""
+        return len(self._event_boundaries) + 2
+
+    def event_ratings(self, rating: FloatArray) -> IntArray:
+        """(L,) codes of the ratings of L events, ascending from 1; 0 for NaN."""
+        return bucket_codes(rating, self._event_boundaries)
+
+    @property
+    def _event_boundaries(self) -> FloatArray:
+        return HALF_STARS if self.event_boundaries is None else self.event_boundaries
 
     @property
     def fact_sizes(self) -> tuple[int, ...]:
@@ -136,6 +159,8 @@ class UserCodes:
             arrays["typical_gap"] = np.array(self.typical_gap)
         if self.rating_boundaries is not None:
             arrays["rating_boundaries"] = self.rating_boundaries
+        if self.event_boundaries is not None:
+            arrays["event_boundaries"] = self.event_boundaries
         return arrays | ({} if self.query_time is None else self.query_time.to_arrays())
 
     @classmethod
@@ -148,6 +173,7 @@ class UserCodes:
             float(arrays["typical_rating"]),
             int(arrays["typical_gap"]) if "typical_gap" in arrays else None,
             QueryTime.from_arrays(arrays),
+            arrays.get("event_boundaries"),
         )
 
 
@@ -161,11 +187,24 @@ def _mean_ratings(events: Interactions) -> FloatArray:
     return mean.astype(np.float32)
 
 
-def _typical_rating(events: Interactions) -> float:
-    if events.rating is None or np.isnan(events.rating).all():
+def _typical_rating(rated: FloatArray, distinct: FloatArray) -> float:
+    """The one of the distinct ratings that is nearest to the mean of all; NaN without ratings."""
+    if len(distinct) == 0:
         return np.nan
-    ratings = np.unique(events.rating[~np.isnan(events.rating)])
-    return float(ratings[np.abs(ratings - np.nanmean(events.rating, dtype=np.float64)).argmin()])
+    return float(distinct[np.abs(distinct - rated.mean(dtype=np.float64)).argmin()])
+
+
+def _event_boundaries(rated: FloatArray, distinct: FloatArray) -> FloatArray | None:
+    """Midway between neighbours of the distinct ratings, or quantiles of all ratings where there are too many.
+
+    None where ``HALF_STARS`` separate the ratings.
+    """
+    if np.isin(distinct, np.arange(11) / 2).all():
+        return None
+    if len(distinct) > MAX_RATINGS:
+        return bucket_boundaries(rated, MAX_RATINGS)
+    midway: FloatArray = ((distinct[:-1].astype(np.float64) + distinct[1:]) / 2).astype(np.float32)
+    return midway
 
 
 def _typical_gap(events: Interactions) -> int | None:

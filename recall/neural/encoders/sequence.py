@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recall.neural.encoders.base import QueryEncoder, QueryEncoderConfig
-from recall.neural.encoders.windows import GAP_CODES, RATING_CODES, WindowCodes, WindowExamples, WindowInputs
+from recall.neural.encoders.windows import GAP_CODES, WindowCodes, WindowExamples, WindowInputs
 from recall.neural.item_encoder import embedding
 from recall.neural.user_codes import UserCodes
 from recall.neural.user_content import UserContent
@@ -43,7 +43,7 @@ class SequenceEncoder(QueryEncoder):
         self.window_codes = WindowCodes(codes, reads_times=self.reads_event_times)
         self.start = embedding(2, size)
         self.facts = nn.ModuleList(embedding(n, size) for n in codes.fact_sizes)
-        self.ratings = embedding(RATING_CODES, size) if codes.has_ratings else None
+        self.ratings = embedding(codes.n_event_ratings, size) if codes.has_ratings else None
         self.gaps = embedding(GAP_CODES, size) if codes.has_times else None
         self.hidden_event = nn.Parameter(torch.zeros(size))
         self.scale = nn.Parameter(torch.tensor(1.0))

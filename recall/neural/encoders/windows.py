@@ -16,8 +16,6 @@ from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths
 from reccore.queries import LatestEvents
 from training.kernels.masking import PositiveItems
 
-RATING_CODES = 12
-"""0 = padding, then half stars from 0 to 5."""
 GAP_CODES = 32
 """0 = first event of a user, then log2 of seconds since the event before."""
 LENGTH_NOISE = 0.1
@@ -62,12 +60,6 @@ class WindowInputs:
         return PositiveItems(self.history.flatten(), start, start + self.query_positions % (length + 1))
 
 
-def rating_codes(rating: FloatArray) -> IntArray:
-    """Half-star steps from 1; 0 for NaN."""
-    steps: IntArray = np.where(np.isnan(rating), -1.0, np.round(rating * 2.0)).astype(np.int64)
-    return np.clip(steps + 1, 0, RATING_CODES - 1)
-
-
 def gap_codes(time: IntArray, offsets: IntArray) -> IntArray:
     """(L,) codes of the time since the event before, of L events in CSR rows; 0 for the first of a row."""
     return _codes_of_gaps(np.diff(time, prepend=time[:1]), offsets)
@@ -93,7 +85,7 @@ class WindowCodes:
     def __init__(self, users: UserCodes, *, reads_times: bool = False) -> None:
         self.users, self.reads_times = users, reads_times
         typical = np.array([users.typical_rating], dtype=np.float32)
-        self.typical_rating = int(rating_codes(typical)[0]) if users.has_ratings else 0
+        self.typical_rating = int(users.event_ratings(typical)[0]) if users.has_ratings else 0
 
     def of_events(
         self, rating: FloatArray | None, time: IntArray | None, offsets: IntArray
@@ -103,7 +95,7 @@ class WindowCodes:
         ratings, gaps = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         if self.users.has_ratings:
             found = np.full(n, np.nan, dtype=np.float32) if rating is None else rating
-            ratings = np.where(np.isnan(found), self.typical_rating, rating_codes(found))
+            ratings = np.where(np.isnan(found), self.typical_rating, self.users.event_ratings(found))
         if self.users.has_times:
             typical = np.full(n, self.users.typical_gap, dtype=np.int64)
             gaps = _codes_of_gaps(typical, offsets) if time is None else gap_codes(time, offsets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,32 @@ def test_a_graph_is_that_of_all_events_or_the_given_one_with_isolated_films(give
     assert updated._graph.n_items == N_ITEMS  # type: ignore[attr-defined]
     assert edges == first._graph.n_edges if given else edges > first._graph.n_edges  # type: ignore[attr-defined]
     assert updated.retrieve(held.queries, 10).item_idx.min() >= 0
+
+
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec"])
+def test_loaded_and_updated_models_keep_the_codes_of_their_scale(name: str, tmp_path: Path) -> None:
+    old, whole, held = states()
+    old, whole = rated(old, 10), rated(whole, 12)
+    first = CHANNELS[name](nested(TOWER, epochs=1)).fit(old, options=QUIET)
+    first.save(tmp_path / "model")
+    loaded = CHANNELS.load(tmp_path / "model")
+    updated = loaded.update(whole, old.interactions, QUIET)
+    ratings = np.arange(1, 13, dtype=np.float32)
+    expected = [*range(1, 11), 10, 10]
+    for channel in (first, loaded, updated):
+        assert channel._codes.event_ratings(ratings).tolist() == expected  # type: ignore[attr-defined]
+    score = np.full(len(held.queries.history_idx), 10, dtype=np.float32)
+    high, low = (replace(held.queries, history_rating=np.full_like(score, rating)) for rating in (10, 6))
+    one, other, again = (channel.encode_queries(q) for channel, q in ((first, high), (first, low), (loaded, high)))
+    assert (one != other).any(axis=1).all()  # half stars from 0 to 5 would take 6 and 10 for 5
+    np.testing.assert_array_equal(one, again)
+
+
+def rated(data: TrainingData, highest: int) -> TrainingData:
+    """The same events, rated from 1 to ``highest``."""
+    events = data.interactions
+    ratings = 1 + np.arange(events.n_events, dtype=np.float32) % highest
+    return replace(data, interactions=replace(events, rating=ratings))
 
 
 def test_later_events_by_hand() -> None:

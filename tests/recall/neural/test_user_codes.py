@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from recall.neural.encoders.windows import WindowCodes, rating_codes
+from recall.neural.encoders.windows import WindowCodes
 from recall.neural.user_codes import UserCodes
 from reccore import Interactions, UserTable
 from tests.helpers import training_data
@@ -40,8 +42,60 @@ def rated_events(*ratings: float) -> Interactions:
         item_idx=np.arange(n),
         n_items=n,
         rating=np.array(ratings, dtype=np.float32),
-        timestamp=np.array([100, 100, 107, 1107][:n]),
+        timestamp=np.concatenate([[100, 100, 107, 1107], 2000 + np.arange(n)])[:n],
     )
+
+
+def fitted(*ratings: float) -> UserCodes:
+    return UserCodes.fit(training_data(rated_events(*ratings)), query_time=False)
+
+
+def event_codes(codes: UserCodes, *ratings: float) -> list[int]:
+    """What a sequence encoder reads of a history with these ratings."""
+    found, _ = WindowCodes(codes).of_events(np.array(ratings, dtype=np.float32), None, np.array([0, len(ratings)]))
+    return found.tolist()
+
+
+@pytest.mark.parametrize("ratings", [range(1, 6), np.arange(1, 11) / 2, (0, 0.5, 5, np.nan), (np.nan, np.nan), (3,)])
+def test_half_stars_have_the_codes_of_their_halves(ratings: Sequence[float]) -> None:
+    codes = fitted(*ratings)
+    assert "event_boundaries" not in codes.to_arrays()
+    assert codes.n_event_ratings == 12
+    stars = np.arange(11, dtype=np.float32) / 2
+    np.testing.assert_array_equal(codes.event_ratings(stars), np.round(stars * 2) + 1)
+    assert codes.event_ratings(np.array([np.nan, 99, -9], dtype=np.float32)).tolist() == [0, 11, 1]
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [range(1, 11), np.arange(1, 21) / 2, range(-5, 6), (-1, 1), (0, 100), np.arange(0, 3, 0.1), (-4.5, 1e6, 1e9)],
+)
+def test_ratings_of_any_scale_have_a_code_each(scale: Sequence[float]) -> None:
+    codes = fitted(*scale, *scale)
+    n = len(scale)
+    assert event_codes(codes, *scale) == list(range(1, n + 1))
+    assert codes.n_event_ratings == n + 1
+    assert event_codes(codes, scale[0] - 1e10, scale[-1] + 1e10) == [1, n]
+
+
+def test_missing_ratings_of_a_wide_scale_have_the_code_of_the_typical_one() -> None:
+    codes = fitted(*range(1, 11), np.nan, 9, 9, 9, 9)  # the mean is 6.5, between two that occur
+    assert codes.typical_rating in (6, 7)
+    assert event_codes(codes, np.nan, 10, 1) == [int(codes.typical_rating), 10, 1]
+    unrated, _ = WindowCodes(codes).of_events(None, None, np.array([0, 2]))
+    assert unrated.tolist() == [int(codes.typical_rating)] * 2
+    assert codes.event_ratings(np.array([np.nan], dtype=np.float32)).tolist() == [0]
+
+
+def test_many_distinct_ratings_have_buckets_of_equal_size() -> None:
+    ratings = np.random.default_rng(0).permutation(np.arange(-310, 310) / 7)
+    codes = fitted(*ratings)
+    found = np.array(event_codes(codes, *ratings))
+    assert np.bincount(found).tolist() == [0, *[20] * 31]
+    assert (np.diff(found[np.argsort(ratings)]) >= 0).all()
+    assert codes.n_event_ratings == 32
+    stored = UserCodes.from_arrays(codes.to_arrays(), codes.users)
+    assert event_codes(stored, *ratings) == found.tolist()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +107,7 @@ def test_the_typical_rating_occurs_among_the_events(ratings: tuple[float, ...], 
     found = UserCodes.fit(training_data(rated_events(*ratings)), query_time=False)
     np.testing.assert_equal(found.typical_rating, typical)
     codes = WindowCodes(found)
-    assert codes.typical_rating in rating_codes(np.array(ratings, dtype=np.float32))
+    assert codes.typical_rating in found.event_ratings(np.array(ratings, dtype=np.float32))
 
 
 def test_the_typical_gap_occurs_among_the_events() -> None:

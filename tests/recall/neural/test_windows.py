@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recall.neural.encoders.windows import WindowCodes, WindowExamples, gap_codes, rating_codes
+from recall.neural.encoders.windows import WindowCodes, WindowExamples, gap_codes
 from recall.neural.user_codes import UserCodes
 from reccore import Interactions
 from reccore.arrays import offsets_from_lengths
@@ -23,11 +23,6 @@ def random_events(lengths: list[int], n_items: int = 40, seed: int = 0) -> Inter
         rating=rng.integers(1, 11, n).astype(np.float32) / 2,
         timestamp=np.sort(rng.integers(0, 10**8, n)),
     )
-
-
-def test_rating_codes_by_hand() -> None:
-    ratings = np.array([np.nan, 0.5, 1.0, 3.0, 3.5, 5.0, 99.0], dtype=np.float32)
-    assert rating_codes(ratings).tolist() == [0, 2, 3, 7, 8, 11, 11]
 
 
 def test_gap_codes_by_hand() -> None:
