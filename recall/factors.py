@@ -39,11 +39,16 @@ class FactorRecall(EmbeddingRecall):
     """
 
     config: FactorConfig
-    item_factors: FloatArray  # (N, D)
+    item_factors: FloatArray  # (N, D); behind them what else a subclass multiplies with its queries
+
+    @property
+    def item_vectors(self) -> FloatArray:
+        """(N, D) factors, for reading only, without what stands behind them."""
+        return super().item_vectors[:, : self.config.embedding_size]
 
     @abstractmethod
     def _factorise(self, data: TrainingData, options: RunOptions) -> FloatArray:
-        """(N, D) item factors of at least one event; those of items without events are not used."""
+        """(N, …) ``item_factors`` of at least one event; those of items without events are not used."""
 
     @abstractmethod
     def _fold_in(self, queries: QueryBatch) -> FloatArray:

@@ -71,6 +71,21 @@ def test_the_score_is_the_scaled_mean_times_the_item_plus_its_bias(options: RunO
             np.testing.assert_allclose(found.score[0, : len(ids)], expected[ids], rtol=1e-4, atol=1e-6)
 
 
+def test_items_are_compared_without_the_bias(options: RunOptions, tmp_path: Path) -> None:
+    channel = fitted(options)
+    channel.save(tmp_path / "bpr")
+    factors = channel.item_factors[:, :6].astype(np.float64)
+    length = np.linalg.norm(factors, axis=1)
+    known = length > 0
+    expected = factors[known] @ factors[3] / (length[known] * length[3])
+    for model in (channel, BPR.load(tmp_path / "bpr")):
+        np.testing.assert_array_equal(model.item_vectors, channel.item_factors[:, :6])
+        cosines = model.similarities(3)
+        np.testing.assert_allclose(cosines[known], expected, atol=1e-6)
+        assert np.isneginf(cosines[~known]).all()
+        assert model.encode_items().shape[1] == 7  # the index keeps them
+
+
 def test_histories_without_factors_get_an_empty_row(options: RunOptions) -> None:
     found = fitted(options).retrieve(QueryBatch.from_histories([[], [28, 29], [-1], [28, 1]]), 5)
     assert found.counts.tolist() == [0, 0, 0, 5]

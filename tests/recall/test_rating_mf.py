@@ -95,6 +95,21 @@ def test_ratings_of_a_known_model_are_recovered(options: RunOptions) -> None:
     assert rmse < 0.5 * events.rating.std()  # the biases alone leave the taste, ±1
 
 
+def test_items_are_compared_without_bias_and_constant(options: RunOptions, tmp_path: Path) -> None:
+    channel = fitted(options)
+    channel.save(tmp_path / "rating_mf")
+    factors = channel.item_factors[:, :3].astype(np.float64)
+    length = np.linalg.norm(factors, axis=1)
+    known = length > 0
+    expected = factors[known] @ factors[3] / (length[known] * length[3])
+    for model in (channel, RatingMF.load(tmp_path / "rating_mf")):
+        np.testing.assert_array_equal(model.item_vectors, channel.item_factors[:, :3])
+        cosines = model.similarities(3)
+        np.testing.assert_allclose(cosines[known], expected, atol=1e-6)
+        assert np.isneginf(cosines[~known]).all()
+        assert model.encode_items().shape[1] == 5  # the index keeps them
+
+
 def test_histories_without_rated_films_get_an_empty_row(options: RunOptions) -> None:
     found = fitted(options).retrieve(QueryBatch.from_histories([[], [UNRATED], [-1], [UNRATED, 1]]), 5)
     assert found.counts.tolist() == [0, 0, 0, 5]
