@@ -77,6 +77,27 @@ def _log_shares(values: np.ndarray, mask: np.ndarray, least: float, shares: np.n
                 found[j] = np.log(np.float32(least))
 
 
+def log_places(values: FloatArray, mask: BoolArray) -> FloatArray:
+    """−log of each value's place in its row, the greatest first; (B, K) to (B, K).
+
+    Equal values share the best of their places. NaN where ``mask`` is False or the value is not finite.
+    """
+    places = np.empty_like(values)
+    _log_places(values, mask, places)
+    return places
+
+
+@njit(nogil=True, cache=True)
+def _log_places(values: np.ndarray, mask: np.ndarray, places: np.ndarray) -> None:
+    for row in range(len(values)):
+        given = np.where(mask[row] & np.isfinite(values[row]), values[row], np.float32(-np.inf))
+        place, last = 0, np.float32(np.inf)
+        for number, at in enumerate(np.argsort(-given)):
+            if given[at] < last:
+                place, last = number + 1, given[at]
+            places[row, at] = np.nan if given[at] == -np.inf else -np.log(np.float32(place))
+
+
 def standardise(columns: FloatArray, scale: FloatArray, clip: float, missing: float, out: FloatArray) -> None:
     """Write numbers (P, B, K) to ``out`` (B, K, P), standardised by means and deviations (2, P).
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ranking.features.declaration import FeatureBatch, FeatureTables, Fitted, feature
-from ranking.features.kernels import centred_and_standard, log_shares
+from ranking.features.kernels import centred_and_standard, log_places, log_shares
 from reccore import RankingSamples
 from reccore.arrays import FloatArray
 
@@ -140,6 +140,19 @@ def log_share(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     if row is None:
         return batch.once(nowhere)
     return log_shares(found.values[row], batch.candidates.mask, LEAST_SHARE)
+
+
+@feature("recall.{channel}.match_log_rank", side="pair", kind="number", members=matches_of, candidate_columns=(MATCH,))
+def match_log_rank(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
+    """−log of the candidate's place, from 1, among all candidates in the order of the channel's scores.
+
+    Equal scores share the best place, so that candidates of which the channel knows nothing are alike.
+    """
+    found = batch.once(scores)
+    row = found.place.get(MATCH_PREFIX + fitted.member)
+    if row is None:
+        return batch.once(nowhere)
+    return log_places(found.values[row], batch.candidates.mask)
 
 
 @dataclass(frozen=True, eq=False)

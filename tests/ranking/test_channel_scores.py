@@ -36,7 +36,14 @@ def test_the_share_of_a_sum_is_over_the_candidates() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("feature", ["recall.{channel}.centred", "recall.{channel}.log_share"])
+def test_places_are_among_all_candidates_and_equal_scores_share_them() -> None:
+    found = values_of("recall.{channel}.match_log_rank", "counts", [[0.0, 0.0, 3.0], [-1.0, NAN, 9.0]])
+    np.testing.assert_allclose(found, -np.log([[2.0, 2.0, 1.0], [1.0, NAN, NAN]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "feature", ["recall.{channel}.centred", "recall.{channel}.log_share", "recall.{channel}.match_log_rank"]
+)
 def test_a_channel_without_a_column_says_nothing(feature: str) -> None:
     setting = board_setting()
     batch = FeatureBatch(
