@@ -14,6 +14,7 @@ from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
 from dataprep.readers.own import EventFile
 from pipeline.model_files import check_ranks, model_folder, with_training_files
 from pipeline.validation import VALIDATION_KS, summary, validation_sample
+from pipeline.window_refits import LabelCut, fit_around_labels
 from recall import CHANNELS
 from recall.base import BaseRecall
 from recall.graph.files import read_item_graph
@@ -100,6 +101,7 @@ def train_channel(
     protocol: str | None = None,
     item_graph: Path | None = None,
     engine: Engine | None = None,
+    labels: LabelCut | None = None,
     options: RunOptions,
 ) -> dict[str, Any]:
     """Fit one recall channel on the fit split, validate it, and save it under ``models/``.
@@ -114,6 +116,7 @@ def train_channel(
         input_file, protocol: as for ``load_for_training``.
         item_graph: file with an item–item graph for a channel that propagates over one; else unused.
         engine: what reads the data and fits; None = this process.
+        labels: learn the events before this cut first, and keep that for the ranker, see ``fit_around_labels``.
         options: seed, device, checkpoints.
 
     Raises:
@@ -138,7 +141,11 @@ def train_channel(
     valid = validation_sample(prepared, options, query_time=channel.query_time)
     check_writable(workspace.models)
     started = perf_counter()
-    engine.fit(channel, prepared, item_graph, valid, with_files)
+    keep = None
+    if labels is None:
+        engine.fit(channel, prepared, item_graph, valid, with_files)
+    else:
+        channel, keep = fit_around_labels(channel, prepared, labels, valid, with_files)
     if not is_main():
         return {}
     seconds = perf_counter() - started
@@ -154,6 +161,8 @@ def train_channel(
     if item_graph is not None:
         facts["item_graph"] = {"path": str(item_graph), "sha256": file_sha256(item_graph)}
     channel.save(path, seed=options.seed, **facts)
+    if keep is not None:
+        keep(path)
     drop_checkpoint(workspace.checkpoint(name))
     return {
         "model": model,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ranking import MAX_QUERIES
 from reccore import DataError, RunOptions, Workspace
+from scripts._label_cut import label_cut
 from scripts._settings import read_toml
-from scripts._steps import ALL_ROOMS, DATA_ROOMS, Step, channel_step
+from scripts._steps import ALL_ROOMS, DATA_ROOMS, ROOT, Step, channel_step
 
 
 def check_root(space: Workspace, folder: str, dataset: str) -> None:
@@ -81,7 +82,7 @@ def model_steps(
     Args:
         space: data root.
         options: seed and device; with ``resume`` a training that was stopped goes on.
-        configs: folder with ``<channel>.toml`` for every channel, and ``ranker.toml``.
+        configs: folder with ``<channel>.toml`` for every channel, as for train_recall.py, and ``ranker.toml``.
         channels: those that are evaluated.
         beside: further channels that the pipeline needs.
     """
@@ -95,8 +96,9 @@ def model_steps(
     steps = []
     for name in (*channels, *beside):
         config = read_toml(configs / f"{name}.toml")
-        model = config.pop("model")
-        steps.append(channel_step(space, name, model, config, options))
+        model, cut = config.pop("model"), config.pop("before_labels_of", None)
+        labels = None if cut is None else label_cut(ROOT / cut)
+        steps.append(channel_step(space, name, model, config, options, labels))
     ranker = read_toml(configs / "ranker.toml")
     model, settings = ranker.pop("model"), ranker.pop("pipeline")
     drawn = {"max_queries": ranker.pop("max_queries", MAX_QUERIES), "found_only": ranker.pop("found_only", False)}

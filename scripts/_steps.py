@@ -10,12 +10,15 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
 from reccore import RunOptions, Workspace
 from reccore.bundle import MANIFEST, file_sha256
+
+if TYPE_CHECKING:
+    from pipeline.window_refits import LabelCut
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOMS = ("reccore", "dataprep")
@@ -68,8 +71,18 @@ class Step:
     options: Any = None
 
 
-def channel_step(space: Workspace, name: str, model: str, settings: Mapping[str, Any], options: RunOptions) -> Step:
-    """The training of one recall channel, after the step ``prepare``; with ``options.resume`` a stopped one goes on."""
+def channel_step(
+    space: Workspace,
+    name: str,
+    model: str,
+    settings: Mapping[str, Any],
+    options: RunOptions,
+    labels: LabelCut | None = None,
+) -> Step:
+    """The training of one recall channel, after the step ``prepare``; with ``options.resume`` a stopped one goes on.
+
+    ``labels`` are those of ``train_channel``.
+    """
     from pipeline.train_channel import train_channel
     from training.checkpointing import train_on
 
@@ -78,8 +91,8 @@ def channel_step(space: Workspace, name: str, model: str, settings: Mapping[str,
         partial(train_on, partial(train_channel, space, model, settings, name=name), space.checkpoint(name), options),
         makes=space.model(name),
         needs=["prepare"],
-        rooms=RECALL_ROOMS,
-        options=[model, settings, options.seed],
+        rooms=RECALL_ROOMS if labels is None else (*RECALL_ROOMS, "pipeline"),
+        options=[model, settings, options.seed, None if labels is None else asdict(labels)],
     )
 
 

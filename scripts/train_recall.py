@@ -35,15 +35,16 @@ if find_spec("reccore") is None:
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recall import CHANNELS
 from reccore import ComponentConfig, ConfigError, Workspace
 from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, parse_command, resume_hint, run
 from scripts._engine import EngineSettings
 from scripts._input import InputSettings
+from scripts._label_cut import label_cut
 
 if TYPE_CHECKING:
     from pipeline.train_channel import Engine
@@ -56,6 +57,17 @@ class TrainRecallSettings(InputSettings, TrainingSettings, EngineSettings):
     item_adj: Path | None = Field(
         default=None, description="Parquet file of the item graph's edges for --use_gcn, in place of co-occurrence"
     )
+    before_labels_of: Path | None = Field(
+        default=None,
+        description="TOML file of train_ranking.py: learn the events before its label window first, keep that model "
+        "for the ranker, and go on with the later events, in place of two trainings",
+    )
+
+    @model_validator(mode="after")
+    def _labels_are_of_this_engine(self) -> Self:
+        if self.before_labels_of is not None and self.engine != "local":
+            raise ValueError(f"--before_labels_of is for networks, which --engine {self.engine} does not train")
+        return self
 
 
 class ChannelFlags(ComponentConfig):
@@ -118,6 +130,7 @@ def main(argv: list[str] | None = None) -> None:
             protocol=job.protocol,
             item_graph=job.item_adj,
             engine=engine,
+            labels=None if job.before_labels_of is None else label_cut(job.before_labels_of),
             options=command.options,
         )
     if result:  # of several ranks the first one reports
