@@ -26,6 +26,8 @@ from evaluation.report import markdown_table, without_nan, write_text
 from evaluation.significance import Interval, percentile_interval
 from ranking import RANKERS
 from ranking.calibration import sigmoid
+from ranking.config import USER_ID, FeatureRankerConfig
+from ranking.features import chooses
 from reccore import Candidates, ConfigError, Interactions, ItemTable, RankingSamples, RunOptions, UserTable, Workspace
 from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
 
@@ -168,10 +170,14 @@ def train_model(
     settings: Mapping[str, Any] | None = None,
 ) -> CTRRun:
     """Train one of the project's rankers on the rows and score the test rows."""
-    config = {**SHARED, **OPTIONS.get(model, {}), **(settings or {})}
+    config = {"features": features_of(data.train), **SHARED, **OPTIONS.get(model, {})}
+    given = dict(settings or {})
+    if not chooses(
+        FeatureRankerConfig.parse({"features": given.get("features", config["features"])}).features, USER_ID
+    ):
+        del config["user_dropout"]  # without effect then, which is an error
     known = RANKERS[model].Config.model_fields
-    config = {"features": features_of(data.train), **{name: value for name, value in config.items() if name in known}}
-    ranker = RANKERS[model](config)
+    ranker = RANKERS[model]({name: value for name, value in (config | given).items() if name in known})
     started = perf_counter()
     ranker.fit(
         data.train.samples,

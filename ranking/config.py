@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from dataprep.tmdb import MetadataName
 from ranking.calibration import CalibrationKind
 from ranking.debias import DebiasConfig, NoDebiasConfig
-from ranking.features import DEFAULT, Choice, check_names
+from ranking.features import DEFAULT, Choice, check_names, chooses
 from ranking.losses import LossName
 from reccore import ComponentConfig
 from training import AverageConfig, TrainingConfig
@@ -18,6 +18,8 @@ from training import AverageConfig, TrainingConfig
 LIKE = "like"
 """The task whose labels depend on ratings."""
 LIKED_FROM = 4.0
+USER_ID = "user.id"
+USER_DROPOUT = 0.5
 
 
 class RankerConfig(ComponentConfig):
@@ -103,7 +105,7 @@ class RankerTrainingConfig(FeatureRankerConfig, TrainingConfig):
         negatives: unchosen candidates drawn anew for each query and epoch.
         debias: correction of popularity bias: ``none``, ``ipw`` or ``bias_tower`` (``ranking.debias``).
         user_dropout: share of queries whose user id is hidden in a training step, so that unknown users have a
-            trained embedding too.
+            trained embedding too; another value is an error where ``features`` leave out ``user.id``.
     """
 
     without_effect: ClassVar[Mapping[str, str]] = dict.fromkeys(
@@ -118,7 +120,13 @@ class RankerTrainingConfig(FeatureRankerConfig, TrainingConfig):
     select_by: Literal["ndcg", "auc"] = "ndcg"
     negatives: PositiveInt = 100
     debias: DebiasConfig = NoDebiasConfig()
-    user_dropout: float = Field(default=0.5, ge=0, le=1)
+    user_dropout: float = Field(default=USER_DROPOUT, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _users_are_read(self) -> Self:
+        if self.user_dropout != USER_DROPOUT and not chooses(self.features, USER_ID):
+            raise ValueError(f"user_dropout has no effect, since {USER_ID} is not among the features; leave it out")
+        return self
 
 
 class SingleTaskConfig(RankerTrainingConfig, LabelsConfig):

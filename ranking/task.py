@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evaluation.pointwise import auc
 from ranking.balance import LossBalance
-from ranking.config import RankerTrainingConfig
+from ranking.config import USER_ID, RankerTrainingConfig
 from ranking.debias import BiasTower, bias_inputs, exposure, inverse_propensity
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.losses import LOSSES
@@ -113,8 +113,8 @@ class RankingTask(Task):
             own = torch.from_numpy(share.rows)
             batch, columns, hidden = batch[own], columns[own], hidden[own]
         inputs = self._inputs(batch, columns)
-        if "user.id" in self.encoder.schema:
-            inputs.query.categories[hidden, self.encoder.schema.column("user.id")] = 0
+        if USER_ID in self.encoder.schema:
+            inputs.query.categories[hidden, self.encoder.schema.column(USER_ID)] = 0
 
         def taken(values: Tensor | None) -> Tensor | None:
             """Values of the chosen columns, (b, k, …)."""

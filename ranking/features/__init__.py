@@ -1,7 +1,7 @@
 """Features of ranking: one declaration each, in the file of its group; an encoder fits and computes the chosen ones."""
 
 from ranking.features import affinity, cross, franchise, item, recall, sequence, similarity, transitions, user
-from ranking.features.choice import DEFAULT, check_names, named
+from ranking.features.choice import DEFAULT, check_names, chooses, named
 from ranking.features.declaration import FEATURES, Feature, FeatureBatch, FeatureTables, Fitted, feature
 from ranking.features.encoder import FeatureEncoder
 from ranking.features.options import Choice, FeatureOptions
@@ -24,6 +24,7 @@ __all__ = [
     "Schema",
     "affinity",
     "check_names",
+    "chooses",
     "cross",
     "feature",
     "franchise",

@@ -52,6 +52,16 @@ def named(choices: Collection[Choice]) -> tuple[str, ...]:
     return tuple(choice if isinstance(choice, str) else choice.name for choice in choices)
 
 
+def chooses(choices: Collection[Choice], name: str) -> bool:
+    """Whether the choices take a declared feature that is no family, wherever the data has what it requires."""
+    chosen = False
+    for pattern in named(choices):
+        without, pattern = pattern.startswith(WITHOUT), pattern.removeprefix(WITHOUT)
+        if FEATURES[name].default if pattern == DEFAULT else fnmatchcase(name, pattern):
+            chosen = not without
+    return chosen
+
+
 def choose_fields(
     choices: Sequence[Choice], samples: RankingSamples, tables: FeatureTables
 ) -> tuple[FeatureField, ...]:

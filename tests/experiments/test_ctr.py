@@ -80,6 +80,11 @@ def test_models_learn_the_rows(board: Prepared) -> None:
         np.testing.assert_array_equal(run.probabilities, again.probabilities)
 
 
+def test_other_features_may_leave_the_user_out(board: Prepared) -> None:
+    run = train_model(impressions(board), board, "lr", QUIET, {"features": ["item.id"], "epochs": 1})
+    assert run.epochs == 1
+
+
 def test_figures_are_those_of_scikit_learn(board: Prepared) -> None:
     rows = impressions(board).test
     rng = np.random.default_rng(0)

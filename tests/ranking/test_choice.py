@@ -49,6 +49,18 @@ def test_later_choices_take_out_and_put_in_again(setting: Setting) -> None:
     assert without_bucket == ["item.log_count", "item.log_count.bucket"]
 
 
+def test_hiding_users_is_for_rankers_that_know_them() -> None:
+    def config(*features: Any, **values: Any) -> Any:
+        return RANKERS["deepfm"]({"features": features, **values}).config
+
+    for features in (["user.id"], ["default", "user.*"], ["!user.id", "*"], [{"name": "user.id", "embedding_size": 4}]):
+        assert config(*features, user_dropout=0.2).user_dropout == 0.2
+    for features in (["default"], ["user.id", "!user.*"], ["item.*"]):
+        with pytest.raises(ConfigError, match=r"user_dropout has no effect, since user.id is not among the features"):
+            config(*features, user_dropout=0.2)
+        assert config(*features, user_dropout=0.5).user_dropout == 0.5  # the default, as a stored ranker gives it
+
+
 def test_wrong_choices(setting: Setting) -> None:
     with pytest.raises(ConfigError, match=r"'recal\.\*' matches no feature"):
         encoder_of(setting, "default", "!recal.*")
