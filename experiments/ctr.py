@@ -314,9 +314,11 @@ class CTRComparison:
             f"each user's last {HELD_OUT} ratings are test · seeds {', '.join(map(str, self.seeds))} · "
             f"inputs: {', '.join(self.features)}"
         )
-        lines = [[r.model, str(r.auc), _spread(r.deviation), str(r.logloss), f"{r.seconds:.0f}"] for r in self.results]
+        lines = [
+            [r.model, str(r.auc), _known(r.deviation, ".4f"), str(r.logloss), f"{r.seconds:.0f}"] for r in self.results
+        ]
         header = ["model", "AUC, 95% over users", "deviation over seeds", "logloss, 95% over users", "seconds"]
-        pairs = [[f"{d.a} − {d.b}", _signed(d.over_users), f"{d.standard_errors:+.1f}"] for d in self.differences]
+        pairs = [[f"{d.a} − {d.b}", _signed(d.over_users), _known(d.standard_errors, "+.1f")] for d in self.differences]
         tables = [markdown_table(header, lines)]
         if pairs:
             tables.append(markdown_table(["pair", "AUC difference, 95% over users", "standard errors of seeds"], pairs))
@@ -405,8 +407,9 @@ def summarise(dataset: str, data: CTRData, seeds: Sequence[int], results: Sequen
     )
 
 
-def _spread(deviation: float) -> str:
-    return "–" if np.isnan(deviation) else f"{deviation:.4f}"
+def _known(value: float, form: str) -> str:
+    """A figure that takes several seeds; a dash without them."""
+    return "–" if np.isnan(value) else format(value, form)
 
 
 def _signed(interval: Interval) -> str:

@@ -124,6 +124,10 @@ def test_the_report_holds_every_model_and_the_difference_from_the_baseline(
     assert "dcnv2 − deepfm" in text
     assert "1,600 train" in text
     assert path.with_suffix(".json").exists()
+    one_seed = [replace(result, aucs=result.aucs[:1]) for result in comparison.results]
+    text = ctr.summarise("board", impressions(board), (0,), one_seed).markdown()
+    assert [line.split("|")[-2].strip() for line in text.splitlines() if "dcnv2 − deepfm" in line] == ["–"]
+    assert "nan" not in text
 
 
 def test_wrong_use_is_named(board: Prepared, tmp_path: Path) -> None:
