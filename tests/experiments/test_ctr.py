@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import log_loss, roc_auc_score
+from torch import Tensor
 
+from dataprep.features import item_statistics
 from dataprep.prepare import Prepared
 from dataprep.protocols import LeaveLastN
 from experiments import ctr
 from experiments.ctr import CTRDifference, CTRResult, CTRRun, compare_ctr, features_of, impressions, train_model
+from ranking.features import FeatureEncoder
 from reccore import ConfigError, Interactions, RunOptions, Workspace
 from tests.helpers import rows_of
 from tests.helpers import training_data as tables
@@ -21,8 +25,11 @@ QUIET = RunOptions(seed=0, device="cpu", progress=False, threads=1)
 SMALL = {"epochs": 3, "batch_size": 128, "embedding_size": 4, "hidden": [8], "learning_rate": 0.02}
 
 
-def rated(*lengths: int, seed: int = 0, taste: bool = False) -> Prepared:
-    """Users with so many events, all films in order of their number; with ``taste`` they like films of their colour."""
+def rated(*lengths: int, seed: int = 0, taste: bool = False, opposite: bool = False) -> Prepared:
+    """Users with so many events, all films in order of their number; with ``taste`` they like films of their colour.
+
+    With ``opposite`` they like what they did not like, and the reverse.
+    """
     users = np.repeat(np.arange(len(lengths)), lengths)
     rng = np.random.default_rng(seed)
     films = np.concatenate([rng.permutation(max(lengths))[:n] if taste else np.arange(n) for n in lengths])
@@ -32,12 +39,13 @@ def rated(*lengths: int, seed: int = 0, taste: bool = False) -> Prepared:
         films,
         n_users=len(lengths),
         n_items=max(lengths),
-        rating=np.where(likes, 4.0, 3.5).astype(np.float32),
+        rating=np.where(likes != opposite, 4.0, 3.5).astype(np.float32),
         timestamp=np.arange(len(users)),
     )
     data = tables(events, genre_of_item=np.arange(max(lengths)) % 2)
     source = {"dataset": "board", "fingerprint": "x"}
-    return Prepared(LeaveLastN(1).split(events), data.items, data.users, data.vocabulary, source)
+    items = replace(data.items, statistics=item_statistics(events))
+    return Prepared(LeaveLastN(1).split(events), items, data.users, data.vocabulary, source)
 
 
 def test_the_last_ten_ratings_are_test_and_the_ten_before_choose_the_epoch() -> None:
@@ -60,10 +68,23 @@ def test_a_row_knows_the_positive_events_before_it_and_nothing_later() -> None:
 
 def test_no_input_is_counted_over_ratings() -> None:
     """Means and counts of items would hold the labels; with other labels the inputs are the same."""
-    prepared = rated(24, 20)
-    features = features_of(impressions(prepared).train)
-    assert features == ["user.id", "user.gender", "item.id", "item.genres"]
-    assert not prepared.items.with_columns(()).statistics or all("count" not in name for name in features)
+
+    def encoded(prepared: Prepared, *more: str) -> list[Tensor]:
+        data = impressions(prepared)
+        rows = data.train
+        encoder = FeatureEncoder.fit(rows.samples, rows.items, rows.users, features=[*features_of(rows), *more])
+        inputs = [encoder.encode(part.samples.queries, part.samples.candidates) for part in (rows, data.test)]
+        blocks = [encoder.item_block, *(part.query for part in inputs)]
+        found = [part for block in blocks for part in (block.categories, *block.bags, *block.labels, block.numbers)]
+        return found + [tensor for part in inputs for tensor in (part.item_row, part.pair)]
+
+    prepared, other = rated(24, 20), rated(24, 20, opposite=True)
+    assert np.array_equal(impressions(other).test.labels, 1 - impressions(prepared).test.labels)
+    assert features_of(impressions(prepared).train) == ["user.id", "user.gender", "item.id", "item.genres"]
+    pairs = zip(encoded(prepared), encoded(other), strict=True)
+    assert all(torch.equal(one, another) for one, another in pairs)
+    leaking = zip(*(encoded(data, "item.mean_rating") for data in (prepared, other)), strict=True)
+    assert not all(torch.equal(one, another) for one, another in leaking)
 
 
 @pytest.fixture(scope="module")
