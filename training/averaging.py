@@ -20,11 +20,16 @@ from torch import Tensor, nn
 
 from training.config import AverageConfig
 
+STATISTICS = ("running_mean", "running_var")
+"""Names of the buffers of batch normalisation, which describe what the weights of the latest steps make of the data."""
+
 
 class WeightAverage:
-    """The average of a network's parameters; buffers are not averaged.
+    """The average of a network's parameters, and of its running statistics of batch normalisation.
 
-    One more copy of the parameters, and one pass over them per reading. Embedding tables whose rows are deferred must
+    All other buffers stay as they are: counters, banks of vectors and estimates of frequencies follow the training.
+
+    One more copy of what is averaged, and one pass over it per reading. Embedding tables whose rows are deferred must
     be flushed before a reading.
 
     Args:
@@ -34,8 +39,9 @@ class WeightAverage:
 
     def __init__(self, network: nn.Module, config: AverageConfig) -> None:
         self.config = config
-        self.parameters = dict(network.named_parameters())
-        self.mean = {name: torch.zeros_like(p, requires_grad=False) for name, p in self.parameters.items()}
+        buffers = {name: b for name, b in network.named_buffers() if name.rpartition(".")[2] in STATISTICS}
+        self.weights: dict[str, Tensor] = {**dict(network.named_parameters()), **buffers}
+        self.mean = {name: torch.zeros_like(weight, requires_grad=False) for name, weight in self.weights.items()}
         self.total, self.step = 0.0, 0  # Σ d^(t−s), and t
 
     @torch.no_grad()
@@ -46,25 +52,25 @@ class WeightAverage:
         self.total = self.total * self.config.decay ** (step - self.step) + 1.0
         self.step = step
         for name, mean in self.mean.items():
-            mean.lerp_(self.parameters[name], 1.0 / self.total)
+            mean.lerp_(self.weights[name], 1.0 / self.total)
 
     @torch.no_grad()
     def apply(self) -> None:
         """Overwrite the network's weights with the average."""
         for name, mean in self.mean.items():
-            self.parameters[name].copy_(mean)
+            self.weights[name].copy_(mean)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within the context the network has the averaged weights; afterwards its own again, to the bit."""
-        own = {name: p.detach().clone() for name, p in self.parameters.items()}
+        own = {name: p.detach().clone() for name, p in self.weights.items()}
         self.apply()
         try:
             yield
         finally:
             with torch.no_grad():
                 for name, weight in own.items():
-                    self.parameters[name].copy_(weight)
+                    self.weights[name].copy_(weight)
 
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints."""

@@ -31,7 +31,8 @@ class TrainingConfig(ComponentConfig):
         schedule: ``cosine`` lowers the learning rate to zero along a cosine over all steps; ``constant`` keeps it.
         weight_decay: decoupled (Loshchilov & Hutter, ICLR 2019); parameters that a module lists in ``no_decay`` are
             left out.
-        average: validate and keep an average of the weights over the latest steps; None = the weights themselves.
+        average: validate and keep an average of the weights over the latest steps, and of running statistics of batch
+            normalisation; None = the weights themselves.
         patience: stop after so many epochs without a better validation figure; the best epoch is kept.
     """
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from reccore import ConfigError, RunOptions
 from tests.training.test_trainer import QUIET, Killed, Regression, config, weights
-from training import Trainer, TrainingConfig
+from training import AverageConfig, Trainer, TrainingConfig
+from training.averaging import WeightAverage
 from training.kernels.embedding_table import EmbeddingTable
 
 AVERAGE = {"decay": 0.8, "every": 3}
@@ -73,6 +74,26 @@ def test_the_weights_kept_are_the_average_of_those_after_steps(make: Callable[..
     for found, expected in zip(weights(task), by_hand(seen, STEPS), strict=True):
         torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
     assert not torch.allclose(weights(task)[0], seen[-1][0], atol=1e-3)
+
+
+def test_statistics_of_batch_normalisation_are_averaged_and_no_other_buffer() -> None:
+    network = torch.nn.Sequential(torch.nn.BatchNorm1d(1, affine=False))
+    network.register_buffer("seen", torch.zeros(1))
+    norm = network[0]
+    average = WeightAverage(network, AverageConfig(decay=0.5, every=1))
+    for step, mean in enumerate((1.0, 3.0, 5.0), start=1):
+        norm.running_mean.fill_(mean)
+        norm.running_var.fill_(10.0 * mean)
+        network.seen.fill_(step)
+        average.read(step)
+    again = WeightAverage(network, AverageConfig(decay=0.5, every=1))
+    again.load_state_dict(average.state_dict())
+    for one in (average, again):
+        with one.applied():  # (1/4 · 1 + 1/2 · 3 + 5) / (1/4 + 1/2 + 1) = 27/7
+            assert norm.running_mean.item() == pytest.approx(27 / 7)
+            assert norm.running_var.item() == pytest.approx(270 / 7)
+            assert network.seen.item() == 3.0
+        assert (norm.running_mean.item(), norm.running_var.item()) == (5.0, 50.0)
 
 
 def test_averaging_does_not_change_the_training() -> None:
