@@ -91,6 +91,18 @@ def test_a_batch_scores_as_its_rows_one_by_one(ranker: BaseRanker, setting: Sett
         np.testing.assert_allclose(alone[0], whole[row], atol=1e-5)
 
 
+def test_one_candidate_alone_scores_as_with_padding_and_as_its_row(ranker: BaseRanker, setting: Setting) -> None:
+    queries, candidates = setting.valid.queries, setting.valid.candidates.head(1)
+    scores = ranker.score(queries, candidates)
+    assert (scores.shape, scores.dtype) == ((len(queries), 1), np.float32)
+    assert np.isfinite(scores).all()
+    padded = candidates.take(np.tile([0, -1, -1], (len(queries), 1)))
+    np.testing.assert_allclose(ranker.score(queries, padded)[:, :1], scores, atol=1e-5)
+    for row in (0, 31):
+        alone = ranker.score(queries.select([row]), candidates.select(slice(row, row + 1)))
+        np.testing.assert_allclose(alone[0], scores[row], atol=1e-5)
+
+
 def test_scores_stay_in_the_columns_of_their_items(ranker: BaseRanker, setting: Setting) -> None:
     queries, candidates = setting.valid.queries, setting.valid.candidates
     whole = ranker.score(queries, candidates)
