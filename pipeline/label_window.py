@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
+from loguru import logger
 
 from dataprep.prepare import Prepared
 from dataprep.protocols import GlobalTime, parse_protocol
@@ -134,14 +135,16 @@ def label_window(
     """Fit events of every user, each with a query; at most ``max_queries`` of them, drawn at random.
 
     ``own_history``: the last ``min(10, 20%)`` fit events of the user. ``moment``: up to ten after the moment that a
-    tenth of all fit events come after; users without earlier events ask with none at first, as they do in use.
+    tenth of all fit events come after; users without earlier events ask with none at first, as they do in use, unless
+    they play new users.
 
     Each of further ``label_windows`` is cut by the same rule from the events before the one that follows it, of users
     who have enough. New users are of the latest window alone.
 
     By the time of the window users have long histories. So that a ranker learns to serve new users too, a share of
     ``short_histories`` of the users has no window: the channels learn nothing of them, and each asks several times with
-    the first few events, see ``new_user_queries``.
+    the first few events, see ``new_user_queries``. Under ``moment`` these are users who came after it, so that the
+    channels know nothing later than what is asked; with few of them they are any users.
 
     With ``judge_below`` half of them ask with 0 … ``judge_below`` − 1 events and are for choosing a rule for such
     histories, see ``judge_queries``.
@@ -156,13 +159,15 @@ def label_window(
     if label_windows < 1:
         raise ConfigError(f"label_windows must be at least 1, got {label_windows}")
     fit = prepared.split.fit()
-    newcomers, asked = new_user_queries(fit.lengths, short_histories, max_queries, options)
+    latest = _cut(fit, kind)
+    came_later = latest[0] == 0 if kind == "moment" else None
+    newcomers, asked = new_user_queries(fit.lengths, short_histories, max_queries, options, came_later)
     judges, judged = np.zeros((2, 0), dtype=np.int64)
     if judge_below > 0:
         judges, judged = judge_queries(fit.lengths, newcomers, judge_below, options)
     others = ~np.isin(newcomers, judges)
     newcomers, asked = np.concatenate([newcomers[others], judges]), np.concatenate([asked[others], judged])
-    starts, counts = _cut_windows(fit, kind, label_windows, newcomers)
+    starts, counts = _cut_windows(fit, kind, label_windows, newcomers, latest)
     window = np.repeat(np.arange(label_windows)[::-1], [n_labels.sum() for n_labels in counts[::-1]])
     users = np.concatenate([np.repeat(np.arange(fit.n_users), n_labels) for n_labels in counts[::-1]])
     stops = np.concatenate([ragged_positions(*cut) for cut in zip(starts[::-1], counts[::-1], strict=True)])
@@ -179,28 +184,36 @@ def label_window(
 
 
 def _cut_windows(
-    fit: Interactions, kind: WindowKind, n_windows: int, newcomers: IntArray
+    fit: Interactions, kind: WindowKind, n_windows: int, newcomers: IntArray, latest: tuple[IntArray, IntArray]
 ) -> tuple[list[IntArray], list[IntArray]]:
     """(U,) number of events before each window, and of its labels, the latest window first; 0 for ``newcomers``."""
     starts: list[IntArray] = []
     counts: list[IntArray] = []
     for number in range(n_windows):
-        before = fit.first(starts[-1]) if starts else fit
-        try:
-            start, n_labels = _after_moment(before) if kind == "moment" else _last_of_each(before)
-        except DataError as error:
-            if number == 0:
-                raise
-            raise DataError(f"label window {number + 1} cannot be cut: {error}; or lower label_windows") from error
+        start, n_labels = latest if number == 0 else _cut_earlier(fit.first(starts[-1]), kind, number)
         start[newcomers] = n_labels[newcomers] = 0
         if number > 0 and not n_labels.any():
+            n_events = int(starts[-1].sum())
             raise DataError(
-                f"label window {number + 1} would have no event: no user has enough of the {before.n_events:,} events "
+                f"label window {number + 1} would have no event: no user has enough of the {n_events:,} events "
                 f"before window {number}; lower label_windows to {number}"
             )
         starts.append(start)
         counts.append(n_labels)
     return starts, counts
+
+
+def _cut_earlier(before: Interactions, kind: WindowKind, number: int) -> tuple[IntArray, IntArray]:
+    """``_cut`` of window ``number`` ≥ 1."""
+    try:
+        return _cut(before, kind)
+    except DataError as error:
+        raise DataError(f"label window {number + 1} cannot be cut: {error}; or lower label_windows") from error
+
+
+def _cut(fit: Interactions, kind: WindowKind) -> tuple[IntArray, IntArray]:
+    """(U,) number of events before the latest window of these events, and of its labels."""
+    return _after_moment(fit) if kind == "moment" else _last_of_each(fit)
 
 
 def _last_of_each(fit: Interactions) -> tuple[IntArray, IntArray]:
@@ -225,7 +238,11 @@ def _after_moment(fit: Interactions) -> tuple[IntArray, IntArray]:
 
 
 def new_user_queries(
-    lengths: IntArray, share: float, max_queries: int | None, options: RunOptions
+    lengths: IntArray,
+    share: float,
+    max_queries: int | None,
+    options: RunOptions,
+    came_later: BoolArray | None = None,
 ) -> tuple[IntArray, IntArray]:
     """Queries of users who play new users: the user of each, and of how many first events it consists.
 
@@ -237,15 +254,33 @@ def new_user_queries(
         share: of the users, drawn at random among those with two events or more.
         max_queries: greatest number of label queries; None = no limit.
         options: seed.
+        came_later: (U,) True for users whose first event is later than all that channels know. Where half of them are
+            ``MIN_JUDGES`` or more, the users are drawn from among them alone. None = no event is later for all.
     """
     draws = options.generator("short_histories")
     limit = None if max_queries is None else int(share * max_queries)
     able = np.flatnonzero(lengths > 1)
     n_users = int(share * len(able)) if limit is None else min(int(share * len(able)), limit)
+    if came_later is not None and n_users > 0:
+        able = _those_who_came_later(able, came_later)
+        n_users = min(n_users, len(able))
     repeats = QUERIES_OF_NEW_USER if limit is None else min(QUERIES_OF_NEW_USER, limit // max(n_users, 1))
     users = np.repeat(np.sort(draws.choice(able, n_users, replace=False)), repeats)
     longest = np.minimum(SHORT_HISTORY, lengths[users] - 1)
     return users, _some_events(longest, draws)
+
+
+def _those_who_came_later(able: IntArray, came_later: BoolArray) -> IntArray:
+    """Those of the users who can truly be new, or all of them if these are too few."""
+    late = able[came_later[able]]
+    if int(JUDGE_SHARE * len(late)) >= MIN_JUDGES:
+        return late
+    logger.warning(
+        "only {:,} users came after the moment of the label window, too few to play new users alone: these are drawn "
+        "from all users, and the channels know events that are later than what they ask",
+        len(late),
+    )
+    return able
 
 
 def judge_queries(lengths: IntArray, newcomers: IntArray, below: int, options: RunOptions) -> tuple[IntArray, IntArray]:
