@@ -1,4 +1,4 @@
-"""Evaluation of one system on one holdout, and paired comparison of two systems on the same users."""
+"""Evaluation of one system on one holdout, and paired comparison of two systems on the same queries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evaluation.beyond_accuracy import (
     self_information,
 )
 from evaluation.metrics import DEFAULT_KS, check_ks, metric_name, per_query_metrics
-from evaluation.significance import DEFAULT_RESAMPLES, Interval, bootstrap_means, paired_bootstrap
+from evaluation.significance import DEFAULT_RESAMPLES, Interval, bootstrap_means, n_users, paired_bootstrap
 from reccore import Candidates, ConfigError, DataError, Holdout
 from reccore.arrays import FloatArray, IntArray
 
@@ -42,6 +42,7 @@ class Evaluation:
         unknown_targets: number of targets outside the vocabulary, which count as misses.
         tied_share: share of queries whose target was chosen by the tie rule; None if not known.
         holdout_id: digest of users and targets; ``compare`` requires equal ones.
+        users: (B,) user of each query, -1 = unknown, where a user has several queries; None where each has one.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Evaluation:
     unknown_targets: int
     tied_share: float | None
     holdout_id: str
+    users: IntArray | None = None
 
     def mean(self, metric: str) -> float:
         """Mean of a metric, or a value of ``lists``, by name.
@@ -84,7 +86,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired difference a − b of one metric over the same users.
+    """Paired difference a − b of one metric over the same queries.
 
     Attributes:
         a, b: names of the systems.
@@ -216,11 +218,12 @@ class RunningEvaluation:
         for k, shown in zip(self.ks, self._shown, strict=True):
             lists[metric_name("coverage", k)] = float(shown.mean()) if shown.size else 0.0
             lists |= {metric_name(one, k): of_lists.pop(metric_name(one, k)) for one in ("popularity", "novelty")}
+        users = _shared_users(holdout)
         return Evaluation(
             name=self.name,
             ks=self.ks,
             per_query=per_query,
-            metrics=bootstrap_means(per_query, seed=seed, n_resamples=n_resamples),
+            metrics=bootstrap_means(per_query, users=users, seed=seed, n_resamples=n_resamples),
             lists=lists | of_lists,
             queries=len(holdout),
             unanswered=self._unanswered,
@@ -228,6 +231,7 @@ class RunningEvaluation:
             unknown_targets=int((holdout.target_idx < 0).sum()),
             tied_share=None if holdout.tied is None else float(holdout.tied.mean()),
             holdout_id=holdout_digest(holdout),
+            users=users,
         )
 
 
@@ -253,7 +257,8 @@ def compare(
     for side in (a, b):
         if metric not in side.per_query:
             raise ConfigError(f"{metric!r} was not measured for {side.name}; known: {', '.join(side.per_query)}")
-    difference = paired_bootstrap(a.per_query[metric], b.per_query[metric], seed=seed, n_resamples=n_resamples)
+    pair = a.per_query[metric], b.per_query[metric]
+    difference = paired_bootstrap(*pair, users=a.users, seed=seed, n_resamples=n_resamples)
     return Comparison(a.name, b.name, metric, difference, base=b.mean(metric))
 
 
@@ -265,10 +270,18 @@ def leaderboard(evaluations: Iterable[Evaluation], by: str = ORDER_BY) -> list[E
 def holdout_digest(holdout: Holdout) -> str:
     """Short digest of the users and targets of a holdout, in order."""
     digest = hashlib.sha256()
+    if _shared_users(holdout) is not None:
+        digest.update(b"intervals over users")  # so that stored intervals over queries are measured again
     for values in (holdout.queries.user_idx, holdout.target_offsets, holdout.target_idx):
         digest.update(len(values).to_bytes(8, "little"))
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _shared_users(holdout: Holdout) -> IntArray | None:
+    """``Evaluation.users`` of a holdout."""
+    users = holdout.queries.user_idx
+    return users if n_users(users) < len(users) else None
 
 
 def _check_catalogue(candidates: Candidates, item_counts: IntArray, item_vectors: FloatArray | None) -> None:

@@ -129,9 +129,9 @@ def active_days(split: Split) -> FloatArray | None:
 def metric_by_band(
     evaluation: Evaluation, holdout: Holdout, bands: Bands, metric: str, *, seed: int = 0, at_least: int = 10
 ) -> dict[str, Interval]:
-    """Mean of a metric by the popularity band of each user's first target.
+    """Mean of a metric by the popularity band of each query's first target.
 
-    Bands with fewer than ``at_least`` users are left out, since their intervals would be too wide.
+    Bands with fewer than ``at_least`` queries are left out, since their intervals would be too wide.
     """
     target = holdout.target_idx[holdout.target_offsets[:-1]]
     band = np.where(target >= 0, bands.of_item[target], len(bands.names) - 1)
@@ -139,7 +139,8 @@ def metric_by_band(
     for i, name in enumerate(bands.names):
         values = evaluation.per_query[metric][band == i]
         if len(values) >= at_least:
-            found[f"{name}\n({len(values):,})"] = bootstrap_mean(values, seed=seed)
+            users = holdout.queries.user_idx[band == i]
+            found[f"{name}\n({len(values):,})"] = bootstrap_mean(values, users=users, seed=seed)
     return found
 
 

@@ -233,12 +233,3 @@ def ratio_resamples(totals: Values, counts: Values, *, seed: int, n_resamples: i
 def totals_by_group(values: Values, groups: IntArray, n_groups: int) -> Values:
     """(G,) sum of each group's rows."""
     return np.bincount(groups, weights=values, minlength=n_groups).astype(np.float64)
-
-
-def groups_of(user_idx: IntArray) -> IntArray:
-    """(B,) number of each query's user; every query of an unknown user is a group of its own."""
-    known = user_idx >= 0
-    group = np.zeros(len(user_idx), dtype=np.int64)
-    users, group[known] = np.unique(user_idx[known], return_inverse=True)
-    group[~known] = len(users) + np.arange(int((~known).sum()))
-    return group

@@ -76,13 +76,13 @@ class EvaluationProtocol:
     Attributes:
         dataset: such as ``ml-100k``.
         split: such as ``leave_one_out (test)``.
-        users: number of users evaluated, unanswered ones included.
+        users: number of users evaluated, unanswered ones included; each unknown one counts.
         seen_filtered: whether items of the history are excluded.
         query_time: whether a query contains the time of the event to predict; such results get a label and a
             leaderboard of their own.
         tied_share: share of targets whose place in the order was chosen by the tie rule; None = not known.
         seed: of the run.
-        queries: number of queries if a user has several; None = one per user. Intervals then draw queries.
+        queries: number of their queries; None = one per user.
     """
 
     dataset: str
@@ -99,13 +99,18 @@ class EvaluationProtocol:
         parts = [
             self.dataset,
             self.split,
-            f"{self.users:,} users" if self.queries is None else f"{self.queries:,} queries of {self.users:,} users",
+            population(self.users, self.queries),
             "full catalogue ranked, " + ("seen items filtered" if self.seen_filtered else "seen items not filtered"),
             "ties unknown" if self.tied_share is None else f"{self.tied_share:.1%} of targets tied in time",
             "QUERY TIME SEEN (separate leaderboard)" if self.query_time else "query time not seen",
             f"seed {self.seed}",
         ]
         return " · ".join(parts)
+
+
+def population(users: int, queries: int | None) -> str:
+    """``943 users``, or ``2,700 queries of 943 users`` where a user has several."""
+    return f"{users:,} users" if queries in (None, users) else f"{queries:,} queries of {users:,} users"
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +145,9 @@ class Report:
         lines = [f"# {self.title}", "", self.protocol.line(), ""]
         lines += [self.ties, ""] if self.ties else []
         order = metric_label(_ordering(self.evaluations))
-        lines += [f"Means over users with {LEVEL:.0%} bootstrap intervals; best {order} first.", ""]
+        several = self.protocol.queries not in (None, self.protocol.users)
+        means, intervals = ("queries", " over users") if several else ("users", "")
+        lines += [f"Means over {means} with {LEVEL:.0%} bootstrap intervals{intervals}; best {order} first.", ""]
         lines += [metrics_table(self.evaluations, shown), ""]
         if self.comparisons:
             lines += ["## Paired comparisons", "", comparisons_table(self.comparisons), ""]

@@ -16,12 +16,15 @@ from evaluation.significance import Interval
 from reccore import ArtefactError
 
 _PREFIX = "per_query/"
+_USERS = "users"
 
 
 def write_evaluation(path: Path, evaluation: Evaluation, facts: Mapping[str, Any]) -> None:
     """Write an evaluation and plain ``facts`` about it as one ``.npz`` file, atomically."""
     about = {**evaluation.to_dict(), "ks": evaluation.ks, "holdout_id": evaluation.holdout_id, "facts": dict(facts)}
-    arrays = {_PREFIX + metric: values for metric, values in evaluation.per_query.items()}
+    arrays: dict[str, np.ndarray] = {_PREFIX + metric: values for metric, values in evaluation.per_query.items()}
+    if evaluation.users is not None:
+        arrays[_USERS] = evaluation.users
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.npz")
     try:
@@ -40,9 +43,11 @@ def read_evaluation(path: Path) -> tuple[Evaluation, dict[str, Any]]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             about: dict[str, Any] = json.loads(str(stored["about"]))
-            per_query = {name.removeprefix(_PREFIX): stored[name] for name in stored.files if name != "about"}
+            per_query = {name.removeprefix(_PREFIX): stored[name] for name in stored.files if name.startswith(_PREFIX)}
+            users = stored[_USERS] if _USERS in stored.files else None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ArtefactError(f"{path} is not a stored evaluation: {error}") from error
     facts: dict[str, Any] = about.pop("facts")
     metrics = {name: Interval(**interval) for name, interval in about.pop("metrics").items()}
-    return Evaluation(per_query=per_query, metrics=metrics, **{**about, "ks": tuple(about["ks"])}), facts
+    about["ks"] = tuple(about["ks"])
+    return Evaluation(per_query=per_query, metrics=metrics, users=users, **about), facts

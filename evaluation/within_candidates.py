@@ -25,12 +25,11 @@ from evaluation.pointwise import (
     Reliability,
     auc_interval,
     auc_per_query,
-    groups_of,
     log_losses,
     ratio_interval,
     totals_by_group,
 )
-from evaluation.significance import Interval, bootstrap_means
+from evaluation.significance import Interval, bootstrap_means, groups_of, sums_by_user
 from reccore import DataError
 from reccore.arrays import FloatArray, IntArray
 
@@ -47,6 +46,7 @@ class WithinCandidates:
         name: of the system.
         metrics: name → mean with its bootstrap interval over users.
         per_query: ``gauc``, ``ndcg@K`` and ``mrr`` of each query with a positive and a negative, for pairing.
+        user_idx: user of each of these queries, -1 = unknown.
         reliability: of the calibrated probabilities, and of the sigmoid of the raw scores; None without probabilities.
         raw_reliability: see ``reliability``.
         rows, queries: labelled candidates, and queries with a positive and a negative among theirs.
@@ -56,6 +56,7 @@ class WithinCandidates:
     name: str
     metrics: Mapping[str, Interval]
     per_query: Mapping[str, Values]
+    user_idx: IntArray
     rows: int
     queries: int
     reliability: Reliability | None = None
@@ -96,8 +97,7 @@ def measure_within(
         scores: (B, K), higher is better; equal scores are ordered by ``item_idx`` for NDCG and MRR.
         labels: (B, K), 1, 0, or NaN for padding and candidates without a label, which take no part.
         item_idx: (B, K).
-        user_idx: (B,) users, drawn as a whole by the bootstrap of AUC and logloss; queries of unknown users (-1) are
-            drawn one by one.
+        user_idx: (B,) users, drawn as a whole by the bootstrap; queries of unknown users (-1) are drawn one by one.
         probabilities, raw_probabilities: (B, K) calibrated, and not calibrated.
         ks: list lengths.
         seed: of the bootstrap.
@@ -117,9 +117,11 @@ def measure_within(
     labelled = ~np.isnan(labels)
     group = np.repeat(groups_of(user_idx), labelled.sum(axis=1))
     metrics = {"auc": auc_interval(scores[labelled], labels[labelled], group, seed=seed)}
-    metrics |= bootstrap_means(per_query, seed=seed)
+    users = user_idx[usable]
+    metrics |= bootstrap_means(per_query, users=users, seed=seed)
     impressions = labelled.sum(axis=1)[usable].astype(np.float64)
-    metrics[WEIGHTED] = ratio_interval(within[usable] * impressions, impressions, seed=seed)
+    shares = (sums_by_user(values, users) for values in (within[usable] * impressions, impressions))
+    metrics[WEIGHTED] = ratio_interval(*shares, seed=seed)
     curves: list[Reliability | None] = [None, None]
     if probabilities is not None:
         losses, n_groups = log_losses(probabilities[labelled], labels[labelled]), int(group.max()) + 1
@@ -128,7 +130,7 @@ def measure_within(
     for i, given in enumerate((probabilities, raw_probabilities)):
         curves[i] = None if given is None else Reliability.of(given[labelled], labels[labelled])
     return WithinCandidates(
-        name, metrics, per_query, int(labelled.sum()), len(usable), curves[0], curves[1], examples_per_second
+        name, metrics, per_query, users, int(labelled.sum()), len(usable), curves[0], curves[1], examples_per_second
     )
 
 

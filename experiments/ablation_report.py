@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from evaluation.evaluate import Comparison
-from evaluation.report import markdown_table, metric_label, without_nan
-from evaluation.significance import LEVEL
+from evaluation.report import markdown_table, metric_label, population, without_nan
+from evaluation.significance import LEVEL, n_users
 from experiments.ablation_runs import BESIDE, HEADLINE, KS, AblationResult, Job
 from experiments.results import RowResult
 from experiments.tie_audit import TieAudit
 
 NOTE = (
-    f"The difference is that of {metric_label(HEADLINE)} to the baseline, of each user's mean over the seeds, with "
+    f"The difference is that of {metric_label(HEADLINE)} to the baseline, of the mean over the seeds, with "
     f"its {LEVEL:.0%} interval from a paired bootstrap over users; ± is the standard deviation over seeds. "
     "“Seeds overlap” where a seed of the worse of the two does better than one of the other. Minutes are those of "
     "one training. Mean popularity: events of an offered film in the fit split."
@@ -125,7 +125,7 @@ class Ablation:
             [
                 str(self.job.prepared.source["dataset"]),
                 self.label,
-                f"{len(self.job.holdout):,} users",
+                population(self._users, len(self.job.holdout)),
                 "full catalogue ranked, seen items filtered",
                 "ties unknown" if tied is None else f"{tied:.1%} of targets tied in time",
                 self.query_time(),
@@ -133,6 +133,10 @@ class Ablation:
                 f"trained on {' and '.join(machines)}",
             ]
         )
+
+    @property
+    def _users(self) -> int:
+        return n_users(self.job.holdout.queries.user_idx)
 
     def query_time(self) -> str:
         """Which rows read the time of the event to predict, for ``about``."""
@@ -169,7 +173,8 @@ class Ablation:
             {
                 "dataset": self.job.prepared.source["dataset"],
                 "split": self.label,
-                "users": len(self.job.holdout),
+                "users": self._users,
+                "queries": len(self.job.holdout),
                 "seeds": list(self.seeds),
                 "baseline": self.baseline.row.name,
                 "command": self.command,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.report import EvaluationProtocol
+from evaluation.significance import n_users
 from experiments.funnel import RECALL
 from experiments.measuring import choose_holdout, report_stem
 from experiments.ranking_orders import common_task
@@ -98,7 +99,8 @@ def compare_ranking(
     protocol = EvaluationProtocol(
         dataset=str(prepared.source["dataset"]),
         split=label,
-        users=len(holdout),
+        users=n_users(holdout.queries.user_idx),
+        queries=len(holdout),
         query_time=query_time,
         tied_share=merged.evaluation.tied_share,
         seed=options.seed,

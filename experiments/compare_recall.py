@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dataprep.readers.own import EventFile
 from evaluation.report import EvaluationProtocol
+from evaluation.significance import n_users
 from experiments.compare_report import RecallComparison, draw
 from experiments.compare_runs import ComparisonJob, run_all
 from experiments.measuring import choose_holdout, report_stem
@@ -67,7 +68,8 @@ def compare_recall(
     stated = EvaluationProtocol(
         dataset=str(prepared.source["dataset"]),
         split=label,
-        users=len(holdout),
+        users=n_users(holdout.queries.user_idx),
+        queries=len(holdout),
         query_time=query_time,
         tied_share=results[0].runs[0].evaluation.tied_share,
         seed=options.seed,

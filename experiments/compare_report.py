@@ -28,7 +28,7 @@ Result = RowResult[RunResult]
 RECALLS = ("recall@20", "recall@100", "recall@500")
 LISTS = (f"coverage@{min(KS)}", f"popularity@{min(KS)}")
 NOTE = (
-    f"[ ]: {LEVEL:.0%} bootstrap interval over users of each user's mean over the seeds; ±: standard deviation over "
+    f"[ ]: {LEVEL:.0%} bootstrap interval over users of the mean over the seeds; ±: standard deviation over "
     "seeds. A channel that learns the same from two seeds draws no random numbers and has one run. Coverage: share of "
     "the catalogue in at least one list. Mean popularity: events of an offered film in the fit split. Fit seconds: one "
     "training in a fresh process, which includes loading compiled code. Peak MB: resident memory of that process, "

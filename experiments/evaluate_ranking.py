@@ -234,7 +234,7 @@ def _report(
 
 
 def _compare(a: WithinCandidates, b: WithinCandidates, metric: str, seed: int) -> Comparison:
-    difference = paired_bootstrap(a.per_query[metric], b.per_query[metric], seed=seed)
+    difference = paired_bootstrap(a.per_query[metric], b.per_query[metric], users=a.user_idx, seed=seed)
     return Comparison(a.name, b.name, metric, difference, base=b.metrics[metric].mean)
 
 

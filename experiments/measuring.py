@@ -16,6 +16,7 @@ from dataprep.readers.own import EventFile
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, RunningEvaluation, compare, evaluate_candidates
 from evaluation.metrics import check_ks, metric_name
 from evaluation.report import EvaluationProtocol, Report, keeping
+from evaluation.significance import n_users
 from experiments.tie_audit import HIT_RATE, NDCG, TieAudit, audit_ties, queries_of
 from experiments.tie_audit import K as AUDITED_AT
 from pipeline.builder import load_channels
@@ -226,12 +227,11 @@ class EvaluationJob:
         Raises:
             UnwrittenReport: the files cannot be written; has the result.
         """
-        queries = len(self.holdout) if self.prepared.split.targets.one_per_query else None
         protocol = EvaluationProtocol(
             dataset=str(self.prepared.source["dataset"]),
             split=self.split,
-            users=len(self.holdout) if queries is None else len(np.unique(self.holdout.queries.user_idx)),
-            queries=queries,
+            users=n_users(self.holdout.queries.user_idx),
+            queries=len(self.holdout),
             seen_filtered=seen_filtered,
             query_time=self.query_time,
             tied_share=evaluations[0].tied_share,

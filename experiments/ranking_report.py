@@ -38,7 +38,7 @@ NOTE = f"""\
 - AUC, GAUC, MRR, logloss, ECE: of the candidates alone, by the ranker's own scores; a film that recall missed is no
   row. GAUC and MRR are means over the queries with a positive among their candidates. Logloss (nats) and ECE (15 bins
   of equal mass) are of calibrated probabilities.
-- [ ]: {LEVEL:.0%} bootstrap interval over users of each user's mean over the seeds. ±: standard deviation over seeds
+- [ ]: {LEVEL:.0%} bootstrap interval over users of the mean over the seeds. ±: standard deviation over seeds
   of the rankers; the channels are those trained under models/.
 - Candidates/s: scored after training, features included. Minutes: one training, without the making of its samples.
   Both depend on the machine and its load."""

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from evaluation.beyond_accuracy import calibration_error, catalogue_coverage, intra_list_diversity, self_information
 from evaluation.metrics import per_query_metrics
 from evaluation.report import markdown_table
-from evaluation.significance import Interval, percentile_interval, resample_weights
+from evaluation.significance import Interval, percentile_interval, resample_weights, sums_by_user
 from reccore import Candidates, Holdout, TrainingData
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, IntArray
 from rerank.base import BaseReranker
 
 K = 10
@@ -112,7 +112,7 @@ def measure_curves(
         trade_offs: values of λ.
     """
     before = given.candidates.head(K)
-    base = _resampled(given.figures(before), given.seed)
+    base = _resampled(given.figures(before), given.holdout.queries.user_idx, given.seed)
     covered = catalogue_coverage(before, given.data.items.n_items, K)
     points = [_point(BEFORE, 1.0, before, given, base, covered)]
     for family, reranker in rerankers.items():
@@ -156,13 +156,13 @@ def _cell(point: CurvePoint, name: str) -> str:
 _Resampled = Mapping[str, tuple[float, npt.NDArray[np.float64]]]
 
 
-def _resampled(figures: Mapping[str, FloatArray], seed: int) -> _Resampled:
-    """Property → mean over the users that have a value, and its bootstrap means; equal seeds draw equal users."""
+def _resampled(figures: Mapping[str, FloatArray], users: IntArray, seed: int) -> _Resampled:
+    """Property → mean over the queries that have a value, and its bootstrap means; equal seeds draw equal users."""
     matrix = np.stack([column.astype(np.float64) for column in figures.values()], axis=1)
-    known = np.isfinite(matrix)
-    filled = np.where(known, matrix, 0.0)
+    finite = np.isfinite(matrix)
+    filled, known = (sums_by_user(part, users) for part in (np.where(finite, matrix, 0.0), finite.astype(np.float64)))
     sums, counts = [], []
-    for weights in resample_weights(len(matrix), seed=seed):
+    for weights in resample_weights(len(filled), seed=seed):
         sums.append(weights @ filled)
         counts.append(weights @ known)
     with np.errstate(invalid="ignore"):
@@ -173,7 +173,7 @@ def _resampled(figures: Mapping[str, FloatArray], seed: int) -> _Resampled:
 def _point(
     family: str, trade_off: float, offer: Candidates, given: CurveData, base: _Resampled, covered_before: float
 ) -> CurvePoint:
-    found = _resampled(given.figures(offer), given.seed)
+    found = _resampled(given.figures(offer), given.holdout.queries.user_idx, given.seed)
     covered = catalogue_coverage(offer, given.data.items.n_items, K)
     values = {name: percentile_interval(mean, means) for name, (mean, means) in found.items()}
     changes = {}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from evaluation.evaluate import Comparison, Evaluation
 from evaluation.significance import Interval, bootstrap_mean, paired_bootstrap
 from experiments.runs import Row, Run
+from reccore.arrays import IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +45,14 @@ class RowResult(Generic[R]):
     row: Row
     runs: Sequence[R]
 
-    def per_user(self, metric: str) -> npt.NDArray[np.float64]:
-        """(B,) each user's mean over the seeds."""
+    def per_query(self, metric: str) -> npt.NDArray[np.float64]:
+        """(B,) each query's mean over the seeds."""
         values = [run.evaluation.per_query[metric] for run in self.runs]
         mean: npt.NDArray[np.float64] = np.mean(values, axis=0, dtype=np.float64)
         return mean
 
     def per_seed(self, metric: str) -> npt.NDArray[np.float64]:
-        """(S,) mean over users, or a figure of the lists as a whole, for each seed."""
+        """(S,) mean over queries, or a figure of the lists as a whole, for each seed."""
         return np.array([run.evaluation.mean(metric) for run in self.runs])
 
     def mean(self, metric: str) -> float:
@@ -72,13 +73,18 @@ class RowResult(Generic[R]):
         return str(self.interval(metric, seed)) + ("" if spread is None else f" ± {spread:.4f}")
 
     def interval(self, metric: str, seed: int) -> Interval:
-        """Over users, of each user's mean over the seeds; ``seed`` of the bootstrap."""
-        return bootstrap_mean(self.per_user(metric), seed=seed)
+        """Over users, of each query's mean over the seeds; ``seed`` of the bootstrap."""
+        return bootstrap_mean(self.per_query(metric), users=self._users, seed=seed)
 
     def minus(self, other: RowResult[R], metric: str, seed: int) -> Comparison:
         """This row − another, paired over users; ``seed`` of the bootstrap."""
-        difference = paired_bootstrap(self.per_user(metric), other.per_user(metric), seed=seed)
+        pair = self.per_query(metric), other.per_query(metric)
+        difference = paired_bootstrap(*pair, users=self._users, seed=seed)
         return Comparison(self.row.name, other.row.name, metric, difference, base=other.mean(metric))
+
+    @property
+    def _users(self) -> IntArray | None:
+        return self.runs[0].evaluation.users
 
     @property
     def minutes(self) -> float:

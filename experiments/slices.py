@@ -151,7 +151,12 @@ def slice_rows(
                     stages={stage.name: mean(stage) for stage in stages},
                     best_channel=best.name,
                     channel=mean(best),
-                    difference=paired_bootstrap(chain_values, best_values, seed=seed),
+                    difference=paired_bootstrap(
+                        chain_values,
+                        best_values,
+                        users=None if chain.users is None else chain.users[inside],
+                        seed=seed,
+                    ),
                 )
             )
     return rows

@@ -18,8 +18,8 @@ import numpy as np
 from loguru import logger
 
 from evaluation.metrics import per_query_metrics
-from evaluation.pointwise import auc_per_query, groups_of, ratio_resamples, totals_by_group
-from evaluation.significance import Interval, paired_bootstrap, percentile_interval
+from evaluation.pointwise import auc_per_query, ratio_resamples, totals_by_group
+from evaluation.significance import Interval, groups_of, paired_bootstrap, percentile_interval
 from ranking.base import BaseRanker
 from reccore import DataError, Holdout, RankingSamples
 from reccore.arrays import FloatArray
@@ -120,7 +120,7 @@ def check_for_leak(
         use_merged=float(np.nanmean(merged[1])),
         fall=percentile_interval(float(np.nanmean(window) - np.nanmean(use)), resampled[0] - resampled[1]),
         users=len(np.unique(stopping.queries.user_idx)),
-        change=paired_bootstrap(after, before, seed=seed),
+        change=paired_bootstrap(after, before, users=holdout.queries.user_idx, seed=seed),
     )
     logger.info("leak alarm: {}", figures)
     if figures.leaks:

@@ -48,6 +48,25 @@ def test_unanswered_queries_and_unknown_targets_count_as_misses() -> None:
     assert "diversity@1" not in found.lists
 
 
+def test_intervals_draw_users_with_all_their_queries() -> None:
+    targets, rows = [1, 4, 2, 1, 3, 2], [[1], [1], [2], [3], [3], [5]]
+
+    def of(times: int, name: str, answers: list[list[int]]) -> Evaluation:
+        queries = QueryBatch.from_histories([[0]] * 6 * times, user_idx=np.repeat(np.arange(6), times))
+        held = Holdout.single(queries, np.repeat(targets, times))
+        return evaluate_candidates(name, ranked([a for a in answers for _ in range(times)]), held, item_counts=COUNTS)
+
+    once, thrice = ([of(times, "a", rows), of(times, "b", rows[::-1])] for times in (1, 3))
+    assert once[0].users is None
+    assert thrice[0].users is not None
+    for metric in ("hit_rate@10", "ndcg@10"):
+        for one, three in zip(once, thrice, strict=True):
+            assert vars(three.metrics[metric]) == pytest.approx(vars(one.metrics[metric]))
+        one, three = (compare(*pair, metric).difference for pair in (once, thrice))
+        assert one.low < one.high
+        assert vars(three) == pytest.approx(vars(one))
+
+
 def test_properties_of_the_lists() -> None:
     found = measured("x", ROWS, TARGETS)
     assert found.mean("coverage@1") == pytest.approx(2 / 6)

@@ -17,6 +17,7 @@ from evaluation.exploration import (
     share_carried,
     waiting_times,
 )
+from evaluation.significance import Interval
 from reccore import Candidates, DataError, Holdout, Interactions, ItemTable, QueryBatch
 
 
@@ -96,6 +97,21 @@ def test_metric_by_band_averages_over_the_users_of_each_band() -> None:
     bands = popularity_bands(counts, ends=(0.5, 1.0))
     found = metric_by_band(evaluation, holdout, bands, "hit_rate@1", at_least=2)
     assert {name: interval.mean for name, interval in found.items()} == {"top 50%\n(2)": 0.5, "50% to 100%\n(2)": 1.0}
+
+
+def test_intervals_of_bands_draw_users() -> None:
+    counts = np.array([9, 0])
+    hits = [0, 1, 1, 0, 1, 0]
+
+    def found(times: int) -> Interval:
+        queries = QueryBatch.from_histories([[]] * 6 * times, user_idx=np.repeat(np.arange(6), times))
+        holdout = Holdout.single(queries, np.zeros(6 * times, dtype=np.int64))
+        lists = offer(*([1 - hit] for hit in hits for _ in range(times)))
+        evaluation = evaluate_candidates("x", lists, holdout, item_counts=counts, ks=(1,))
+        (band,) = metric_by_band(evaluation, holdout, popularity_bands(counts), "hit_rate@1", at_least=2).values()
+        return band
+
+    assert vars(found(3)) == pytest.approx(vars(found(1)))
 
 
 def test_overlaps_by_hand() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,15 @@ def test_protocol_line_labels_query_time() -> None:
     assert "QUERY TIME SEEN (separate leaderboard)" in line
     assert "seen items not filtered" in line
     assert "ties unknown" in line
+
+
+def test_a_report_states_queries_where_a_user_has_several() -> None:
+    single, several = (EvaluationProtocol("toy", "s", 20, queries=queries) for queries in (20, 50))
+    assert single.line() == EvaluationProtocol("toy", "s", 20).line()
+    assert "· 50 queries of 20 users ·" in several.line()
+    texts = [replace(report(), protocol=protocol).to_markdown() for protocol in (single, several)]
+    assert "Means over users with 95% bootstrap intervals; best" in texts[0]
+    assert "Means over queries with 95% bootstrap intervals over users; best" in texts[1]
 
 
 def test_json_is_strict_and_complete(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from evaluation import significance
-from evaluation.significance import Interval, bootstrap_mean, bootstrap_means, paired_bootstrap
+from evaluation.significance import Interval, bootstrap_mean, bootstrap_means, n_users, paired_bootstrap, sums_by_user
 from reccore import DataError
 
 
@@ -30,6 +30,48 @@ def test_interval_agrees_with_the_normal_one_on_many_users() -> None:
     assert found.low == pytest.approx(values.mean() - half, abs=0.15 * half)
     assert found.high == pytest.approx(values.mean() + half, abs=0.15 * half)
     assert found.level == 0.9
+
+
+def test_identical_queries_of_a_user_tell_no_more_than_one() -> None:
+    values, users = np.random.default_rng(8).random(60), np.arange(60)
+    shuffled = np.random.default_rng(9).permutation(180)
+    three, of_three = np.repeat(values, 3)[shuffled], np.repeat(users, 3)[shuffled]
+    one = bootstrap_mean(values, users=users, seed=0)
+    found = bootstrap_mean(three, users=of_three, seed=0)
+    assert (found.mean, found.low, found.high) == pytest.approx((one.mean, one.low, one.high))
+    narrow = bootstrap_mean(three, seed=0)
+    assert narrow.high - narrow.low < 0.7 * (one.high - one.low)  # a third of the variance
+    one = paired_bootstrap(values, values**2, users=users, seed=0)
+    found = paired_bootstrap(three, three**2, users=of_three, seed=0)
+    assert (found.mean, found.low, found.high) == pytest.approx((one.mean, one.low, one.high))
+
+
+@pytest.mark.parametrize("users", [np.arange(50), np.random.default_rng(1).permutation(50), np.full(50, -1)])
+def test_users_with_one_query_each_are_drawn_as_queries_are(users: np.ndarray) -> None:
+    values = {"a": np.random.default_rng(10).random(50).astype(np.float32), "b": np.arange(50.0)}
+    assert bootstrap_means(values, users=users, seed=4) == bootstrap_means(values, seed=4)
+
+
+def test_users_with_unequal_numbers_of_queries_by_a_loop() -> None:
+    users = np.array([5, 5, 2, -1, 5, 2, -1])
+    values = np.array([0.0, 1.0, 3.0, 2.0, 0.5, 7.0, 4.0])
+    of_user = [[3.0, 7.0], [0.0, 1.0, 0.5], [2.0], [4.0]]  # users ascending, then the unknown ones
+    draws = np.concatenate(list(significance.resample_weights(4, seed=2, n_resamples=40)))
+    means = []
+    for row in draws.astype(int).tolist():
+        drawn = [value for times, own in zip(row, of_user, strict=True) for value in times * own]
+        means.append(np.mean(drawn))
+    found = bootstrap_mean(values, users=users, seed=2, n_resamples=40)
+    low, high = np.quantile(means, [0.025, 0.975])
+    assert (found.mean, found.low, found.high) == pytest.approx((values.mean(), low, high))
+
+
+def test_sums_by_user() -> None:
+    values = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0], [8.0, 80.0]])
+    users = np.array([3, -1, 0, 3])
+    assert sums_by_user(values, users).tolist() == [[4.0, 40.0], [9.0, 90.0], [2.0, 20.0]]
+    assert sums_by_user(values, np.array([3, -1, 0, -1])) is values
+    assert (n_users(users), n_users(np.array([-1, -1])), n_users(np.empty(0, dtype=np.int64))) == (3, 2, 0)
 
 
 def test_identical_systems_have_a_difference_of_exactly_zero() -> None:
@@ -83,11 +125,11 @@ def test_one_user_has_an_interval_of_no_width() -> None:
 
 
 def test_refuses_empty_nan_and_unequal_input() -> None:
-    with pytest.raises(DataError, match="at least one user"):
+    with pytest.raises(DataError, match="at least one query"):
         bootstrap_mean(np.empty(0), seed=0)
     with pytest.raises(DataError, match="not finite"):
         bootstrap_mean(np.array([1.0, np.nan]), seed=0)
-    with pytest.raises(DataError, match="same users"):
+    with pytest.raises(DataError, match="same queries"):
         paired_bootstrap(np.ones(3), np.ones(4), seed=0)
     with pytest.raises(DataError, match="level"):
         bootstrap_mean(np.ones(3), seed=0, level=1.0)

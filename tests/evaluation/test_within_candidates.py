@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 
-from evaluation.pointwise import groups_of
+from evaluation.significance import groups_of
 from evaluation.within_candidates import WEIGHTED, first_ranks, measure_within
 from reccore import DataError
 
@@ -63,6 +63,21 @@ def test_first_ranks_break_ties_by_item() -> None:
 
 
 def test_queries_of_one_user_are_drawn_together() -> None:
+    rng = np.random.default_rng(0)
+    scores, labels = rng.random((30, 8), dtype=np.float32), (rng.random((30, 8)) < 0.3).astype(np.float32)
+    labels[:, :2] = [1.0, 0.0]
+    labels[3] = 0.0  # has no place in GAUC, NDCG and MRR
+    item_idx = np.tile(np.arange(8), (30, 1))
+    one = measure_within("x", scores, labels, item_idx, np.arange(30), probabilities=scores)
+    thrice = (np.repeat(values, 3, axis=0) for values in (scores, labels, item_idx, np.arange(30)))
+    three = measure_within("x", *thrice, probabilities=np.repeat(scores, 3, axis=0))
+    assert len(one.metrics) == 6
+    for name, interval in one.metrics.items():
+        assert vars(three.metrics[name]) == pytest.approx(vars(interval)), name
+    assert three.user_idx.tolist() == np.repeat(np.delete(np.arange(30), 3), 3).tolist()
+
+
+def test_groups_of_users_by_hand() -> None:
     assert groups_of(np.array([7, -1, 7, 3, -1])).tolist() == [1, 2, 1, 0, 3]
 
 

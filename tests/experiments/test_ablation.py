@@ -228,7 +228,7 @@ BASE = result(PLAIN, [0.0, 0.2, 0.4, 0.2], [0.2, 0.2, 0.4, 0.4])
 
 
 def test_means_and_spread_over_seeds() -> None:
-    np.testing.assert_allclose(BASE.per_user("ndcg@10"), [0.1, 0.2, 0.4, 0.3], atol=1e-7)
+    np.testing.assert_allclose(BASE.per_query("ndcg@10"), [0.1, 0.2, 0.4, 0.3], atol=1e-7)
     np.testing.assert_allclose(BASE.per_seed("ndcg@10"), [0.2, 0.3], atol=1e-7)
     assert BASE.mean("ndcg@10") == pytest.approx(0.25)
     assert BASE.spread("ndcg@10") == pytest.approx(np.sqrt(0.005))  # (.05² + .05²) / (2 − 1)

@@ -47,11 +47,11 @@ def test_all_rankers_order_the_candidates_of_one_pipeline(root: Workspace, monke
     # A ranker reorders the merged candidates, so it finds the same films among all of them.
     merged = by_name["after recall"].runs[0].evaluation
     for name in ("deepfm", "trees"):
-        np.testing.assert_array_equal(by_name[name].per_user("hit_rate@100"), merged.per_query["hit_rate@100"])
+        np.testing.assert_array_equal(by_name[name].per_query("hit_rate@100"), merged.per_query["hit_rate@100"])
     holdout = Prepared.load(root.prepared).split.test()
     offers = [source.channel.retrieve(holdout.queries, 10) for source in load(root.model("pipeline")).sources]
     best = max(per_query_metrics(offer, holdout, (10,))["ndcg@10"].mean() for offer in offers)
-    assert by_name[comparison.channel].per_user("ndcg@10").mean() == pytest.approx(best)
+    assert by_name[comparison.channel].per_query("ndcg@10").mean() == pytest.approx(best)
     text = report.read_text(encoding="utf-8")
     assert f"| {comparison.channel} " in text
     assert "± " in text

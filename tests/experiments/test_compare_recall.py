@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dataprep.prepare import Prepared
+from dataprep.protocols import LastThree
 from evaluation.evaluate import Evaluation
 from evaluation.metrics import per_query_metrics
 from evaluation.report import EvaluationProtocol
@@ -96,6 +97,20 @@ def test_figures_are_those_of_the_stored_channels(own: Workspace, calls: list[st
     facts = found.rows[0].runs[0].facts
     assert facts["queries_per_second"] > 0
     assert 20e6 < facts["peak_bytes"] < 20e9
+
+
+def test_several_queries_of_a_user_are_drawn_together(own: Workspace, calls: list[str]) -> None:
+    found = go(own, POPULARITY, protocol="last_three", split="test", seeds=(0,))
+    (row,) = found.rows
+    evaluation = row.runs[0].evaluation
+    holdout = Prepared.load(own.prepared).resplit(LastThree()).split.test()
+    users = holdout.queries.user_idx
+    assert f"{len(users)} queries of {len(np.unique(users))} users" in found.protocol.line()
+    np.testing.assert_array_equal(evaluation.users, users)  # as stored
+    values = evaluation.per_query["ndcg@10"].astype(np.float64)
+    assert row.interval("ndcg@10", 0) == bootstrap_mean(values, users=users, seed=0)
+    assert row.minus(row, "ndcg@10", 0).difference.excludes_zero is False
+    assert evaluation.metrics["ndcg@10"].high == pytest.approx(row.interval("ndcg@10", 0).high)
 
 
 def test_the_files_of_a_report(own: Workspace, calls: list[str]) -> None:

@@ -187,3 +187,6 @@ def test_rows_of_slices_by_hand() -> None:
     assert (high.best_channel, high.channel, high.difference.mean) == ("second", 0.5, 0.0)
     assert "| second 0.5000 |" in slices_table([low, high], "chain", "ndcg@2")
     assert low.to_dict()["difference"]["low"] == pytest.approx(1 / log2(3) - 1)
+    same = [replace(evaluation, users=np.array([0, 0, 0, 1])) for evaluation in (chain, first, second)]
+    low, _ = slice_rows(values, same[:1], same[1:], recall, same[0], "ndcg@2", seed=0)
+    assert low.difference.low == low.difference.high == low.difference.mean  # both queries are of one user

@@ -298,6 +298,8 @@ def test_last_three_shows_seen_films_offered_and_filtered_side_by_side(own: Work
     split = prepared.resplit(LastThree()).split
     test = split.test()
     assert f"{len(test)} queries of 60 users" in found.protocol.line()
+    assert "Means over queries with 95% bootstrap intervals over users" in found.report.read_text()
+    assert all(e.users is not None for e in found.evaluations)
     systems = {e.name: e for e in found.evaluations}
     assert set(systems) == {"itemcf", "popularity", "merged", "itemcf (last film)"}
     for system in systems.values():  # one target per row

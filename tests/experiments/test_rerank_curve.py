@@ -65,6 +65,12 @@ def test_intervals_are_paired_and_leave_out_lists_without_a_value(board: Trainin
     before, changed = measure_curves(given, {"backwards": reranker}, (0.2,))
     assert (before.values[NDCG].mean, changed.values[NDCG].mean) == (0.5, 0.5)
     assert before.values[NDCG].low < 0.5 < before.values[NDCG].high
+    rows = np.repeat(np.arange(6), 3)  # three equal queries of each user say no more than one
+    candidates, holdout = given.candidates.select(rows), given.holdout.select(rows)
+    thrice = measure_curves(CurveData(candidates, holdout, board, None, 0), {"backwards": reranker}, (0.2,))
+    for one, three in zip((before, changed), thrice, strict=True):
+        for name, interval in (one.values | one.changes).items():
+            assert vars((three.values | three.changes)[name]) == pytest.approx(vars(interval))
     vectors = np.zeros((board.items.n_items, 2), dtype=np.float32)
     vectors[:2] = np.eye(2)  # of the lists only the first two films have a vector
     by_vectors = CurveData(given.candidates, given.holdout, board, vectors, 0)

@@ -48,7 +48,7 @@ def test_it_changes_no_candidate_of_a_long_history(ruled: Workspace) -> None:
     plain, with_rule = ({result.row.name: result for result in each.results} for each in found)
     assert set(plain) == set(with_rule)
     for name in ("after recall", found[0].channel):
-        np.testing.assert_array_equal(plain[name].per_user("ndcg@100"), with_rule[name].per_user("ndcg@100"))
+        np.testing.assert_array_equal(plain[name].per_query("ndcg@100"), with_rule[name].per_query("ndcg@100"))
 
 
 def test_an_explanation_shows_it_to_whom_it_serves(ruled: Workspace) -> None:
