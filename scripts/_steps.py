@@ -88,7 +88,12 @@ def channel_step(
 
     return Step(
         name,
-        partial(train_on, partial(train_channel, space, model, settings, name=name), space.checkpoint(name), options),
+        partial(
+            train_on,
+            partial(train_channel, space, model, settings, name=name, labels=labels),
+            space.checkpoint(name),
+            options,
+        ),
         makes=space.model(name),
         needs=["prepare"],
         rooms=RECALL_ROOMS if labels is None else (*RECALL_ROOMS, "pipeline"),

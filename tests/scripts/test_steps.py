@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import equal
 
+from pipeline.window_refits import LabelCut
 from reccore import Workspace
 from scripts import _steps as steps_module
 from scripts._steps import Step, StepRunner, channel_step, content_stamp
@@ -158,3 +159,13 @@ def test_a_training_that_was_killed_goes_on_where_the_chain_asks_for_it(
     assert run("broken") == (2 if resume else every)
     one, other = (load_file(own.model(name) / "network.safetensors") for name in ("whole", "broken"))
     assert all(equal(values, other[name]) for name, values in one.items())
+
+
+def test_a_step_trains_around_the_labels_that_it_is_given(own: Workspace) -> None:
+    settings, name = small.CHANNELS["two_tower"], "around"
+    plain, around = (channel_step(own, name, "two_tower", settings, small.QUIET, cut) for cut in (None, LabelCut()))
+    assert plain.options != around.options
+    kept = own.models / f".{name}.label_window"
+    for step, expected in ((plain, False), (around, True)):
+        StepRunner(own.root / "memory.json").run(replace(step, needs=()))
+        assert kept.is_dir() == expected
