@@ -28,6 +28,9 @@ JUDGE_SHARE = 0.5
 """Share of the users who play new users that choose the rule for short histories; the ranker learns from the others."""
 MIN_JUDGES = 20
 """With fewer of them there is no choice: it would follow chance."""
+LATE_SHARE = 0.5
+"""At most this share of the users who came after a moment play new users. The others ask in the window with no event
+first, and without them the ranker does not learn that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +146,8 @@ def label_window(
 
     By the time of the window users have long histories. So that a ranker learns to serve new users too, a share of
     ``short_histories`` of the users has no window: the channels learn nothing of them, and each asks several times with
-    the first few events, see ``new_user_queries``. Under ``moment`` these are users who came after it, so that the
-    channels know nothing later than what is asked; with few of them they are any users.
+    the first few events, see ``new_user_queries``. Under ``moment`` these are some of those who came after it, so that
+    the channels know nothing later than their queries, or any users where too few came.
 
     With ``judge_below`` half of them ask with 0 … ``judge_below`` − 1 events and are for choosing a rule for such
     histories, see ``judge_queries``.
@@ -254,33 +257,28 @@ def new_user_queries(
         share: of the users, drawn at random among those with two events or more.
         max_queries: greatest number of label queries; None = no limit.
         options: seed.
-        came_later: (U,) True for users whose first event is later than all that channels know. Where half of them are
-            ``MIN_JUDGES`` or more, the users are drawn from among them alone. None = no event is later for all.
+        came_later: (U,) True for users whose first event is later than all that channels know. The users are at most a
+            ``LATE_SHARE`` of these, or any where these would have fewer than ``MIN_JUDGES`` judges. None = any.
     """
     draws = options.generator("short_histories")
     limit = None if max_queries is None else int(share * max_queries)
     able = np.flatnonzero(lengths > 1)
     n_users = int(share * len(able)) if limit is None else min(int(share * len(able)), limit)
     if came_later is not None and n_users > 0:
-        able = _those_who_came_later(able, came_later)
-        n_users = min(n_users, len(able))
+        late = able[came_later[able]]
+        most = int(LATE_SHARE * len(late))
+        if int(JUDGE_SHARE * most) >= MIN_JUDGES:
+            able, n_users = late, min(n_users, most)
+        else:
+            logger.info(
+                "{:,} users came after the moment of the label window, too few to play new users: any do, though the "
+                "channels know events that are later than theirs",
+                len(late),
+            )
     repeats = QUERIES_OF_NEW_USER if limit is None else min(QUERIES_OF_NEW_USER, limit // max(n_users, 1))
     users = np.repeat(np.sort(draws.choice(able, n_users, replace=False)), repeats)
     longest = np.minimum(SHORT_HISTORY, lengths[users] - 1)
     return users, _some_events(longest, draws)
-
-
-def _those_who_came_later(able: IntArray, came_later: BoolArray) -> IntArray:
-    """Those of the users who can truly be new, or all of them if these are too few."""
-    late = able[came_later[able]]
-    if int(JUDGE_SHARE * len(late)) >= MIN_JUDGES:
-        return late
-    logger.warning(
-        "only {:,} users came after the moment of the label window, too few to play new users alone: these are drawn "
-        "from all users, and the channels know events that are later than what they ask",
-        len(late),
-    )
-    return able
 
 
 def judge_queries(lengths: IntArray, newcomers: IntArray, below: int, options: RunOptions) -> tuple[IntArray, IntArray]:

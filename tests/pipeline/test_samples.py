@@ -283,27 +283,27 @@ def test_a_window_of_one_moment_has_ten_labels_of_a_user_at_most() -> None:
     assert [len(window.later.rows(row, row + 1).item_idx) for row in range(10)] == list(range(29, 19, -1))
 
 
-@pytest.mark.parametrize(("length", "n_late", "warned"), [(5, 74, False), (10, 37, True)])
-def test_under_one_moment_new_users_are_those_who_came_after_it(length: int, n_late: int, warned: bool) -> None:
-    """3,700 events, one user after the other: 111 users have 30 each, the last of which is at the moment."""
-    users = np.concatenate([np.repeat(np.arange(111), 30), 111 + np.arange(370) // length])
-    prepared = dated(users, np.arange(3700), cut=10_000)
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(str(message)), level="WARNING")
+@pytest.mark.parametrize(("length", "n_late", "enough"), [(4, 92, True), (8, 46, False)])
+def test_under_one_moment_half_of_those_who_came_after_it_play_new_users(
+    length: int, n_late: int, enough: bool
+) -> None:
+    """3,698 events, one user after the other: 111 users have 30 each, of the last of whom 3 are after the moment."""
+    users = np.concatenate([np.repeat(np.arange(111), 30), 111 + np.arange(368) // length])
+    prepared = dated(users, np.arange(3698), cut=10_000)
     window = label_window(prepared, kind="moment", max_queries=None, short_histories=0.32, judge_below=9, options=QUIET)
-    logger.remove(sink)
     newcomers = np.unique(window.users[window.new])
-    assert len(newcomers) == int(0.32 * (111 + n_late))
+    assert len(newcomers) == (46 if enough else int(0.32 * (111 + n_late)))
     assert len(np.unique(window.users[window.judging])) == len(newcomers) // 2
     assert not np.isin(window.users[~window.new], newcomers).any()
-    assert [f"only {n_late} users came after the moment" in line for line in lines] == [True] * warned
-    assert (newcomers >= 111).all() != warned
-    if not warned:  # all others who came after it are in the window, and nothing earlier is lost to the channels
-        others = np.setdiff1d(np.arange(111, 185), newcomers)
+    assert (newcomers >= 111).all() == enough
+    if enough:  # all others who came after it are in the window, and nothing earlier is lost to the channels
+        others = np.setdiff1d(np.arange(111, 203), newcomers)
         rows = np.flatnonzero(np.isin(window.users, others))
-        assert window.users[rows].tolist() == np.repeat(others, 5).tolist()
-        assert window.stops[rows].tolist() == [0, 1, 2, 3, 4] * len(others)
-        assert window.start[:111].tolist() == [30] * 110 + [29]
+        assert window.users[rows].tolist() == np.repeat(others, 4).tolist()
+        assert window.stops[rows].tolist() == [0, 1, 2, 3] * 46
+        assert window.start[:111].tolist() == [30] * 110 + [27]
+    few = label_window(prepared, kind="moment", max_queries=None, short_histories=0.1, judge_below=9, options=QUIET)
+    assert len(np.unique(few.users[few.new])) == int(0.1 * (111 + n_late))
 
 
 @pytest.mark.parametrize(
