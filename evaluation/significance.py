@@ -125,9 +125,11 @@ def sums_by_user(values: npt.NDArray[np.float64], users: IntArray | None) -> npt
     Returns:
         (U, …) sums; the values themselves, in the order of the queries, where each is of a user of its own.
     """
-    if users is None or n_users(users) == len(values):
+    if users is None:
         return values
     group = groups_of(users)
+    if group.max(initial=-1) + 1 == len(values):
+        return values
     order = np.argsort(group, kind="stable")
     first = np.flatnonzero(np.diff(group[order], prepend=-1))
     sums: npt.NDArray[np.float64] = np.add.reduceat(values[order], first, axis=0)
