@@ -180,9 +180,10 @@ def _new_events(raw: RawTable, stored: pa.Table, report: PreprocessReport, known
         scale = rating_scale(report.layout, report.sources)
         raw = raw.reject(~on_scale(raw.table["rating"].to_numpy(), scale), OFF_SCALE)
     unique = report.layout != "own"
+    recognisable = report.has_time or unique
     merge, repeated = EventMerge.of(stored, raw.table), 0
-    if report.has_time or unique or known_file:
-        again = merge.repeats(stored.column_names) if report.has_time or unique else np.ones(len(raw.table), dtype=bool)
+    if recognisable or known_file:
+        again = merge.repeats(stored.column_names) if recognisable else np.ones(len(raw.table), dtype=bool)
         repeated = int(again.sum())
         merge, raw = merge.without(again), _kept(raw, ~again)
     if unique:
