@@ -52,11 +52,16 @@ def named(choices: Collection[Choice]) -> tuple[str, ...]:
     return tuple(choice if isinstance(choice, str) else choice.name for choice in choices)
 
 
+def _patterns(choices: Collection[Choice]) -> Iterator[tuple[str, bool]]:
+    """The names and wildcards, and whether each is taken out again."""
+    for name in named(choices):
+        yield name.removeprefix(WITHOUT), name.startswith(WITHOUT)
+
+
 def chooses(choices: Collection[Choice], name: str) -> bool:
     """Whether the choices take a declared feature that is no family, wherever the data has what it requires."""
     chosen = False
-    for pattern in named(choices):
-        without, pattern = pattern.startswith(WITHOUT), pattern.removeprefix(WITHOUT)
+    for pattern, without in _patterns(choices):
         if FEATURES[name].default if pattern == DEFAULT else fnmatchcase(name, pattern):
             chosen = not without
     return chosen
@@ -110,9 +115,7 @@ def _chosen_names(
     own = {"item": tables.items.own, "query": tables.users.own, "pair": frozenset[str]()}
     default = [n for n, (feature, member) in offered.items() if feature.default and member not in own[feature.side]]
     chosen: set[str] = set()
-    for choice in choices:
-        pattern = choice if isinstance(choice, str) else choice.name
-        without, pattern = pattern.startswith(WITHOUT), pattern.removeprefix(WITHOUT)
+    for pattern, without in _patterns(choices):
         matching = default if pattern == DEFAULT else [name for name in offered if fnmatchcase(name, pattern)]
         if not without and not _is_pattern(pattern) and matching and lacking[pattern]:
             raise ConfigError(f"feature {pattern} needs {', '.join(lacking[pattern])}, which this data lacks")
