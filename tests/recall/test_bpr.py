@@ -13,6 +13,7 @@ from recall.bpr import BPR, BPRConfig
 from reccore import DataError, Interactions, QueryBatch, RunOptions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import training_data
+from tests.recall.factor_cosines import assert_compares_by_factors
 
 N_ITEMS = 30
 UNSEEN = (28, 29)
@@ -72,18 +73,7 @@ def test_the_score_is_the_scaled_mean_times_the_item_plus_its_bias(options: RunO
 
 
 def test_items_are_compared_without_the_bias(options: RunOptions, tmp_path: Path) -> None:
-    channel = fitted(options)
-    channel.save(tmp_path / "bpr")
-    factors = channel.item_factors[:, :6].astype(np.float64)
-    length = np.linalg.norm(factors, axis=1)
-    known = length > 0
-    expected = factors[known] @ factors[3] / (length[known] * length[3])
-    for model in (channel, BPR.load(tmp_path / "bpr")):
-        np.testing.assert_array_equal(model.item_vectors, channel.item_factors[:, :6])
-        cosines = model.similarities(3)
-        np.testing.assert_allclose(cosines[known], expected, atol=1e-6)
-        assert np.isneginf(cosines[~known]).all()
-        assert model.encode_items().shape[1] == 7  # the index keeps them
+    assert_compares_by_factors(fitted(options), tmp_path, size=6, width=7)
 
 
 def test_histories_without_factors_get_an_empty_row(options: RunOptions) -> None:

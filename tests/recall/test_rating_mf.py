@@ -14,6 +14,7 @@ from recall.rating_mf import RatingMF, RatingMFConfig, RatingNetwork, RatingTask
 from reccore import ConfigError, DataError, Interactions, QueryBatch, RunOptions
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import training_data
+from tests.recall.factor_cosines import assert_compares_by_factors
 
 N_ITEMS = 12
 UNRATED = 11
@@ -96,18 +97,7 @@ def test_ratings_of_a_known_model_are_recovered(options: RunOptions) -> None:
 
 
 def test_items_are_compared_without_bias_and_constant(options: RunOptions, tmp_path: Path) -> None:
-    channel = fitted(options)
-    channel.save(tmp_path / "rating_mf")
-    factors = channel.item_factors[:, :3].astype(np.float64)
-    length = np.linalg.norm(factors, axis=1)
-    known = length > 0
-    expected = factors[known] @ factors[3] / (length[known] * length[3])
-    for model in (channel, RatingMF.load(tmp_path / "rating_mf")):
-        np.testing.assert_array_equal(model.item_vectors, channel.item_factors[:, :3])
-        cosines = model.similarities(3)
-        np.testing.assert_allclose(cosines[known], expected, atol=1e-6)
-        assert np.isneginf(cosines[~known]).all()
-        assert model.encode_items().shape[1] == 5  # the index keeps them
+    assert_compares_by_factors(fitted(options), tmp_path, size=3, width=5)
 
 
 def test_histories_without_rated_films_get_an_empty_row(options: RunOptions) -> None:
