@@ -20,7 +20,7 @@ from pipeline.inference import Pipeline
 from pipeline.model_files import SERVING
 from pipeline.samples import common_liked_from, make_ranking_data
 from pipeline.train_ranker import fit_ranker, with_chosen_rule
-from pipeline.window_refits import Refit, purpose_of, refit
+from pipeline.window_refits import Refit, folder_beside, purpose_of, refit
 from ranking import MAX_QUERIES, SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
@@ -179,4 +179,4 @@ def stored_refit(workspace: Workspace, parts: Mapping[str, Bundle], purpose: str
 
 def stored_folder(workspace: Workspace, name: str, purpose: str) -> Path:
     """A hidden folder under ``models/`` for something about a part of a pipeline."""
-    return workspace.models / f".{workspace.model(name).name}.{purpose}"
+    return folder_beside(workspace.model(name), purpose)

@@ -14,7 +14,7 @@ from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
 from dataprep.readers.own import EventFile
 from pipeline.model_files import check_ranks, model_folder, with_training_files
 from pipeline.validation import VALIDATION_KS, summary, validation_sample
-from pipeline.window_refits import LabelCut, fit_around_labels
+from pipeline.window_refits import LabelCut, check_trains_on, fit_around_labels
 from recall import CHANNELS
 from recall.base import BaseRecall
 from recall.graph.files import read_item_graph
@@ -129,6 +129,8 @@ def train_channel(
     engine = engine or LocalEngine(workspace)
     channel = engine.channel(model, settings)  # an invalid option fails before any data is read
     check_ranks(model, channel.config)
+    if labels is not None:
+        check_trains_on(channel)
     options = of_rank(options)
     if item_graph is not None and not channel.reads_item_graph:
         raise ConfigError(_no_item_graph(model, channel))

@@ -35,7 +35,7 @@ def stored_refits(workspace: Workspace, options: RunOptions) -> Refit:
 
     def stored_refit(name: str, channel: BaseRecall, data: TrainingData, window: int = 0) -> BaseRecall:
         model = workspace.model(name)
-        return refit(channel, data, model, options, _folder_of(model, window))
+        return refit(channel, data, model, options, folder_beside(model, purpose_of(REFITTED, window)))
 
     return stored_refit
 
@@ -45,8 +45,9 @@ def purpose_of(purpose: str, window: int) -> str:
     return purpose if window == 0 else f"{purpose}{window + 1}"
 
 
-def _folder_of(model: Path, window: int = 0) -> Path:
-    return model.with_name(f".{model.name}.{purpose_of(REFITTED, window)}")
+def folder_beside(model: Path, purpose: str) -> Path:
+    """A hidden folder beside a model, for something about it."""
+    return model.with_name(f".{model.name}.{purpose}")
 
 
 def refit(
@@ -57,7 +58,7 @@ def refit(
     Stored in ``folder``, by default a hidden one beside the original, and used again until the original or the events
     change.
     """
-    folder = folder or _folder_of(model)
+    folder = folder or folder_beside(model, REFITTED)
     basis = _basis(channel, data, model, options)
     manifest = read_manifest(folder)
     if manifest is not None and manifest.get("basis") == basis:
@@ -104,16 +105,28 @@ class LabelCut:
         return prepared.split.interactions.first(window.start)
 
 
+def check_trains_on(channel: BaseRecall) -> None:
+    """Refuse what ``fit_around_labels`` cannot fit, whatever the data.
+
+    Raises:
+        ConfigError: a channel whose update is another fit, or several ranks.
+    """
+    if not isinstance(channel, NeuralRecall) or channel.config.item.graph is not None:
+        raise ConfigError(f"{channel.name} does not train on from what it has learnt; leave out --before_labels_of")
+    if n_ranks() > 1:
+        raise ConfigError("several ranks do not train around labels; leave out --before_labels_of")
+
+
 def fit_around_labels(
     channel: BaseRecall, prepared: Prepared, cut: LabelCut, valid: Holdout, options: RunOptions
-) -> tuple[NeuralRecall, Callable[[Path], None]]:
+) -> tuple[BaseRecall, Callable[[Path], None]]:
     """Fit a network on the events before the label window, then train it on with the later ones.
 
     The ranker needs a model that does not know its labels, and use needs one that knows every event. To fit both from
-    nothing learns most of the events twice; here the former becomes the latter by ``NeuralRecall.update``.
+    nothing learns most of the events twice; here the former becomes the latter by its ``update``.
 
     Args:
-        channel: not fitted.
+        channel: not fitted; one that ``check_trains_on`` passes.
         prepared: the data.
         cut: of the ranker that will be trained.
         valid: chooses the epoch of the first fit.
@@ -124,13 +137,8 @@ def fit_around_labels(
         channel was saved to.
 
     Raises:
-        ConfigError: a channel whose update is another fit, a protocol under which networks learn from liked events
-            alone, or several ranks.
+        ConfigError: a protocol under which networks learn from liked events alone.
     """
-    if not isinstance(channel, NeuralRecall) or channel.config.item.graph is not None:
-        raise ConfigError(f"{channel.name} does not train on from what it has learnt; leave out --before_labels_of")
-    if n_ranks() > 1:
-        raise ConfigError("several ranks do not train around labels; leave out --before_labels_of")
     if prepared.split.liked_fit().n_events < prepared.split.fit().n_events:
         raise ConfigError(
             f"under {prepared.split.protocol} networks learn from liked events alone, and the channels of a ranker's "
@@ -143,6 +151,6 @@ def fit_around_labels(
     served = early.update(prepared.training_data(), known.interactions, unwatched)
 
     def keep(model: Path) -> None:
-        early.save(_folder_of(model), basis=_basis(served, known, model, options))
+        early.save(folder_beside(model, REFITTED), basis=_basis(served, known, model, options))
 
     return served, keep
