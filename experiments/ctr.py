@@ -57,6 +57,8 @@ FIXED = {
     "select_by": "NDCG is of the order of a query's films",
 }
 """Options of ``SHARED`` of which no other value works here, and why."""
+WITHOUT_EFFECT = "negatives"
+"""The option that draws among the films of a query; here a query has one."""
 DEEP: dict[str, Any] = {"hidden": [64, 32], "dropout": 0.2}
 OPTIONS: dict[str, dict[str, Any]] = {
     "lr": {"learning_rate": 1e-2},  # at 1e-3 it is far from its best after all epochs
@@ -358,7 +360,7 @@ def compare_ctr(
 
     Raises:
         ConfigError: an unknown model, one that learns from pairs of candidates, an option that no model has, one that
-            cannot work with a single film per query, or data without ratings.
+            cannot work or has no effect with a single film per query, or data without ratings.
         NotReadyError: no prepared data.
     """
     unfit = [model for model in models if model in PAIRWISE]
@@ -377,6 +379,8 @@ def compare_ctr(
                 f"{name} = {given!r} cannot work here: a row is one film alone, and {reason}; use {SHARED[name]!r}, "
                 "which is set"
             )
+    if WITHOUT_EFFECT in (settings or {}):
+        raise ConfigError(f"{WITHOUT_EFFECT} has no effect here, since a row is one film alone; leave it out")
     prepared = load_prepared(workspace.prepared)
     data = impressions(prepared)
     results = []

@@ -164,6 +164,8 @@ def test_wrong_use_is_named(board: Prepared, tmp_path: Path) -> None:
         compare_ctr(space, models=("deepfm",), settings={"loss": "bpr"}, options=QUIET)
     with pytest.raises(ConfigError, match=r"select_by = 'ndcg' cannot work here: .* use 'auc'"):
         compare_ctr(space, models=("deepfm",), settings={"loss": "bce", "select_by": "ndcg"}, options=QUIET)
+    with pytest.raises(ConfigError, match="negatives has no effect here, since a row is one film alone; leave it out"):
+        compare_ctr(space, models=("deepfm",), settings={"negatives": 4}, options=QUIET)
     plain = replace(board, split=replace(board.split, interactions=replace(board.split.interactions, rating=None)))
     with pytest.raises(ConfigError, match="needs ratings"):
         impressions(plain)
