@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ranking.autoint import AutoInt, AutoIntConfig, InteractingLayer
+from ranking.autoint import AutoInt, AutoIntConfig, InteractingLayer, fields_by_source
 from tests.ranking.networks import PLACES, outcome, reference
 from tests.ranking.samples import board_setting
 
@@ -27,12 +27,21 @@ def interacting(vectors: np.ndarray, weight: np.ndarray, heads: int) -> np.ndarr
     return np.maximum(attended + residual, 0.0)
 
 
-def test_network_equals_the_loops() -> None:
-    config = AutoIntConfig(embedding_size=3, hidden=(5,), dropout=0.0, attention_layers=2, heads=2, head_size=2)
-    found = reference(AutoInt, config)
+SMALL: dict[str, Any] = {"embedding_size": 3, "hidden": (5,), "dropout": 0.0, "heads": 2, "head_size": 2}
+SOURCES = ("recall.merged", "recall.itemcf", "recall.mf", "cross.group_genre_lift", "cross")
+
+
+@pytest.mark.parametrize("pair_fields", ["sources", "numbers"])
+def test_network_equals_the_loops(pair_fields: str) -> None:
+    found = reference(AutoInt, AutoIntConfig.parse({**SMALL, "pair_fields": pair_fields}))
+    names = [field.name for field in found.encoder.schema.of("pair", "number")]
     for b, k in PLACES:
-        numbers = found.pair(b, k)[:, None] * found.weights["pair"]
-        vectors = np.array([*found.vectors(b, k), *numbers])
+        fields: dict[str, np.ndarray] = {}
+        for name, value, vector in zip(names, found.pair(b, k), found.weights["pair"], strict=True):
+            begins = [source for source in SOURCES if name.startswith(f"{source}.")]
+            source = name if pair_fields == "numbers" else begins[0]
+            fields[source] = fields.get(source, 0.0) + value * vector
+        vectors = np.array([*found.vectors(b, k), *fields.values()])
         for layer in range(2):
             vectors = interacting(vectors, found.weights[f"attention.{layer}.projections.weight"], heads=2)
         expected = found.linear(b, k) + found.weights["out.weight"][0] @ vectors.ravel() + found.deep(b, k)
@@ -52,7 +61,16 @@ def test_attention_is_torchs_multi_head_attention_without_its_scale() -> None:
     torch.testing.assert_close(layer(vectors), expected)
 
 
-@pytest.mark.parametrize("change", [{"attention_layers": 1}, {"heads": 1}, {"head_size": 4}, {"hidden": [6]}])
+def test_numbers_of_one_source_are_one_field() -> None:
+    names = ["cross.a", "recall.mf.score", "recall.itemcf.score", "recall.mf.max3.match", "cross.b", "cross.lift.age"]
+    assert fields_by_source(names) == [0, 1, 2, 1, 0, 3]
+    assert fields_by_source([]) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"attention_layers": 1}, {"heads": 1}, {"head_size": 4}, {"hidden": [6]}, {"pair_fields": "numbers"}],
+)
 def test_its_options_change_the_outcome(change: dict[str, Any]) -> None:
     setting = board_setting(n_users=40, k=8)
     assert not np.allclose(outcome(AutoInt, setting), outcome(AutoInt, setting, **change), atol=1e-4)
