@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dataprep.prepare import Prepared
 from evaluation.report import EvaluationProtocol
 from evaluation.significance import n_users
 from experiments.funnel import RECALL
@@ -22,9 +23,10 @@ from experiments.tie_audit import audit_ties
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
 from pipeline.provenance import data_of
-from pipeline.samples import common_liked_from
+from pipeline.samples import WITHOUT_RATINGS, common_liked_from
 from pipeline.train_ranker import pipeline_of_ranker
 from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
+from ranking.config import LIKE
 from reccore import ConfigError, RunOptions, Workspace
 
 FOLDER = "rankers"
@@ -47,6 +49,7 @@ def compare_ranking(
 ) -> tuple[RankingComparison, Path]:
     """Fit every ranker with every seed on one pipeline's candidates; writes ``reports/compare_<name>*``.
 
+    Rows that learn what is liked are left out, and named in the report, where the data has no ratings.
     Samples, fitting and the rule for short histories are those of ``train_ranker`` with the same seed. What was
     measured with the same options, channels, seed and held-out events is not repeated.
 
@@ -64,16 +67,19 @@ def compare_ranking(
 
     Raises:
         ConfigError: repeated seeds, an unknown baseline, a row named like a channel, rankers of different tasks, an
-            invalid pipeline, or a task without labels in this data.
+            invalid pipeline, or data without the ratings that every row needs.
         DataError: recall offers no positive of the split.
     """
     configs = {row.name: _pipeline_of(row, pipeline_settings) for row in rows}
     config = configs[rows[0].name]
     _check(rows, seeds, baseline, config)
-    rankers = [RANKERS[row.model](row.config) for row in rows]
-    task, liked_from = common_task(rankers), common_liked_from(rankers)
     channels = load_channels(workspace, config.channels)
     prepared = data_of(workspace, config.channels)
+    rows, left_out = _with_labels(rows, prepared)
+    if baseline in left_out:
+        raise ConfigError(f"--baseline names {baseline!r}: {WITHOUT_RATINGS}")
+    rankers = [RANKERS[row.model](row.config) for row in rows]
+    task, liked_from = common_task(rankers), common_liked_from(rankers)
     query_time = any(channel.query_time for channel in channels.values())
     holdout, label = choose_holdout(prepared, split, None, query_time=query_time)
     folder = workspace.root / "comparisons" / name
@@ -121,6 +127,7 @@ def compare_ranking(
         seeds=tuple(seeds),
         samples=_samples(config, max_queries, short_histories, label_windows),
         short=_short(runs),
+        left_out=left_out,
         ties=ties,
         command=command,
     )
@@ -143,6 +150,16 @@ def _check(rows: Sequence[Row], seeds: Sequence[int], baseline: str | None, conf
         raise ConfigError(f"--baseline names no row {baseline!r}; rows: {', '.join(names)}")
     for taken in (name for name in names if name in (*config.channels, RECALL)):
         raise ConfigError(f"the row {taken!r} is named like another line of the table; rename its file")
+
+
+def _with_labels(rows: Sequence[Row], prepared: Prepared) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows whose tasks have labels in this data, and the names of the others."""
+    if prepared.split.interactions.rating is not None:
+        return list(rows), ()
+    unfit = {row.name for row in rows if LIKE in RANKERS[row.model](row.config).tasks}
+    if len(unfit) == len(rows):
+        raise ConfigError(WITHOUT_RATINGS)
+    return [row for row in rows if row.name not in unfit], tuple(row.name for row in rows if row.name in unfit)
 
 
 def _samples(config: PipelineConfig, max_queries: int | None, short_histories: float, label_windows: int) -> str:

@@ -58,6 +58,7 @@ class RankingComparison:
         short: line on the queries with a short history.
         ties: the merged list under other orders of tied events.
         command: shown in the report.
+        left_out: names of rows that were not trained, since this data has no ratings.
     """
 
     protocol: EvaluationProtocol
@@ -69,6 +70,7 @@ class RankingComparison:
     short: str
     ties: TieAudit
     command: str
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def rows(self) -> list[Result]:
@@ -127,6 +129,11 @@ class RankingComparison:
             "data, or none of them left the merged order."
             for names in self.alike
         ]
+        if self.left_out:
+            found.append(
+                f"**Left out: {', '.join(self.left_out)}.** They learn what is liked, from ratings, and this data set "
+                "has none."
+            )
         if len(commits) > 1:
             found.append(f"**The rankers were trained by different versions of the code**: {', '.join(commits)}.")
         return found
@@ -156,6 +163,7 @@ class RankingComparison:
                 "seeds": list(self.seeds),
                 "best_channel": self.channel,
                 "baseline": self.baseline,
+                "left_out": list(self.left_out),
                 "command": self.command,
                 "rows": [_row_dict(result, self.protocol.seed) for result in self.rows],
                 "comparisons": [comparison.to_dict() for comparison in self.comparisons],

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dataprep.events import write_events
 from dataprep.prepare import Prepared
+from dataprep.readers.own import EventFile
 from evaluation.metrics import per_query_metrics
 from evaluation.stored import read_evaluation, write_evaluation
 from experiments import ranking_runs
@@ -19,6 +21,7 @@ from experiments.ranking_report import WITHIN, within
 from experiments.runs import Row
 from pipeline import label_window
 from pipeline.builder import load
+from pipeline.train_channel import train_channel
 from pipeline.train_ranker import train_ranker
 from ranking import RANKERS
 from reccore import ConfigError, Workspace
@@ -174,3 +177,22 @@ def test_what_cannot_be_compared(root: Workspace) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             compare_ranking(root, rows, PIPELINE, seeds=seeds, options=QUIET)
+
+
+def test_rankers_of_likes_are_left_out_where_the_data_has_no_ratings(own: Workspace) -> None:
+    file, prepared = own.root / "own.parquet", Prepared.load(own.prepared)
+    write_events(file, replace(prepared.split.interactions, rating=None), prepared.vocabulary)
+    channels = ("popularity", "mf")
+    for channel in channels:
+        train_channel(own, channel, {}, input_file=EventFile(file), options=QUIET)
+    pipeline = {"channels": channels, "per_channel": 10, "candidates": 10, "rerank": None}
+    rows = [row("tasks", "mmoe"), ROWS[1], row("likes", "lambdamart", task="like")]
+    given: dict[str, Any] = {"seeds": (0,), "max_queries": 60, "name": "unrated", "options": QUIET}
+    comparison, report = compare_ranking(own, rows, pipeline, **given)
+    assert {result.row.name for result in comparison.results} == {"trees", "after recall", comparison.channel}
+    assert comparison.to_dict()["left_out"] == ["tasks", "likes"]
+    assert "**Left out: tasks, likes.**" in report.read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"--baseline names 'tasks': .* needs ratings, and this data set has none"):
+        compare_ranking(own, rows, pipeline, baseline="tasks", **given)
+    with pytest.raises(ConfigError, match="the task 'like' needs ratings, and this data set has none"):
+        compare_ranking(own, rows[:1], pipeline, **given)
