@@ -120,7 +120,7 @@ class RankerTrainingConfig(FeatureRankerConfig, TrainingConfig):
     select_by: Literal["ndcg", "auc"] = "ndcg"
     negatives: PositiveInt = 100
     debias: DebiasConfig = NoDebiasConfig()
-    user_dropout: float = Field(default=USER_DROPOUT, ge=0, le=1)
+    user_dropout: float = Field(default=USER_DROPOUT, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _users_are_read(self) -> Self:

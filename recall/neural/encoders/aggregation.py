@@ -35,7 +35,8 @@ class AggregationConfig(ComponentConfig):
         gate: g, the share of the user's own vector.
         history_length: the latest so many events of a history are read.
         history_dropout: share of history events left out at random in training.
-        user_dropout: share of userIds replaced by the unknown one in training, so that new users are represented.
+        user_dropout: share of userIds replaced by the unknown one in training, so that new users are represented; 1 =
+            no userId is read, in use neither.
         query_time, features: as in ``QueryEncoderConfig``.
     """
 

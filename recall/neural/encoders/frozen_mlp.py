@@ -47,7 +47,8 @@ class FrozenMLP:
         """(B, D) unit vectors."""
         history, lengths, user, codes, genres = self.columns(queries)
         pools_and_facts: FloatArray = np.zeros((len(history), len(self.hidden)), dtype=np.float32)  # (B, (H+1)·D)
-        known_user = np.where(user < 0, len(self.users) - 1, user)
+        unknown = len(self.users) - 1  # 0 where no user has a row of their own
+        known_user = np.where((user < 0) | (user >= unknown), unknown, user)
         tables = self.ids, self.users, self.codes, self.genres
         _gather(history, lengths, known_user, codes + self.first_code, genres, self.power, *tables, pools_and_facts)
         hidden: FloatArray = pools_and_facts @ self.hidden

@@ -32,7 +32,8 @@ class MLPEncoderConfig(QueryEncoderConfig):
 
     Attributes:
         half_lives: one pool per entry; exponential decay, half-life in events.
-        user_dropout: share of userIds replaced by the unknown one in training, so that new users are represented.
+        user_dropout: share of userIds replaced by the unknown one in training, so that new users are represented; 1 =
+            no userId is read, in use neither.
     """
 
     kind: Literal["mlp"] = "mlp"

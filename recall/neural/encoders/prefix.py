@@ -52,7 +52,8 @@ class PrefixEncoder(QueryEncoder):
     """The history as item ids, the userId, and what is known of the user.
 
     Subclasses create ``code_tables``, one embedding for each column of codes, and ``user_content``, and implement
-    ``forward``. The configuration has ``history_length``, ``history_dropout`` and ``user_dropout``.
+    ``forward``. The configuration has ``history_length``, ``history_dropout`` and ``user_dropout``; where that is 1 no
+    user has a row of their own, which would stay as random as it was drawn.
     """
 
     reads_vectors: ClassVar[bool] = False
@@ -64,7 +65,8 @@ class PrefixEncoder(QueryEncoder):
         super().__init__()
         self.config, self.codes, self.items = config, codes, items
         self.n_users = codes.users.n_users
-        self.users = large_embedding(self.n_users + 1, size)  # row n_users: unknown
+        self.n_rows = 0 if config.user_dropout == 1 else self.n_users
+        self.users = large_embedding(self.n_rows + 1, size)  # row n_rows: unknown
 
     def inputs(self, queries: QueryBatch) -> PrefixInputs:
         return _inputs(*self.columns(queries))
@@ -81,7 +83,7 @@ class PrefixEncoder(QueryEncoder):
 
     @torch.no_grad()
     def share_unknown_rows(self, seen_users: BoolArray) -> None:
-        if self.config.user_dropout > 0:
+        if 0 < self.config.user_dropout < 1:
             share_last_row(self.users.weight, seen_users)
 
     def _history(self, inputs: PrefixInputs, generator: torch.Generator | None) -> Tensor:
@@ -94,10 +96,10 @@ class PrefixEncoder(QueryEncoder):
 
     def _ids(self, inputs: PrefixInputs, generator: torch.Generator | None) -> Tensor:
         """(B, D) vectors of the userIds, in training some of them replaced by the unknown one."""
-        user = torch.where(inputs.user < 0, self.n_users, inputs.user)
-        if self.training and self.config.user_dropout > 0:
+        user = torch.where((inputs.user < 0) | (inputs.user >= self.n_rows), self.n_rows, inputs.user)
+        if self.training and 0 < self.config.user_dropout < 1:
             dropped = uniform(len(user), generator=generator).to(user.device) < self.config.user_dropout
-            user = torch.where(dropped, self.n_users, user)
+            user = torch.where(dropped, self.n_rows, user)
         vectors: Tensor = self.users(user)
         return vectors
 

@@ -79,6 +79,16 @@ def test_dropped_events_are_left_out(board: TrainingData, pooling: str) -> None:
     assert {len(row) for row in kept} == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("pooling", ["mean", "user_attention"])
+def test_where_every_user_id_is_dropped_none_is_read_in_use(board: TrainingData, pooling: str) -> None:
+    encoder, items = encoder_of(board, pooling=pooling, user_dropout=1.0)
+    inputs = encoder.inputs(QUERIES)
+    unknown = replace(inputs, user=torch.full_like(inputs.user, -1))
+    assert torch.equal(encoder(inputs, items, None), encoder(unknown, items, None))
+    encoder.share_unknown_rows(np.zeros(60, dtype=bool))
+    assert encoder.users.num_embeddings == 1
+
+
 def test_users_without_events_get_what_was_learnt_for_unknown_ones(board: TrainingData) -> None:
     encoder, _ = encoder_of(board)
     encoder.share_unknown_rows(np.arange(60) != 2)

@@ -77,8 +77,9 @@ def inputs_of(histories: list[list[int]], length: int = 4, **other: Any) -> Pref
     )
 
 
-def test_the_frozen_encoder_gives_the_same_vectors(board: TrainingData) -> None:
-    network = network_of(board)
+@pytest.mark.parametrize("user_dropout", [0.5, 1.0])
+def test_the_frozen_encoder_gives_the_same_vectors(board: TrainingData, user_dropout: float) -> None:
+    network = network_of(board, encoder__user_dropout=user_dropout)
     with torch.no_grad():
         for parameter in network.query_encoder.parameters():
             parameter.add_(torch.randn(parameter.shape) * 0.2)
@@ -173,6 +174,20 @@ def test_dropout_is_for_training_alone(board: TrainingData, option: str) -> None
     in_training, _ = network.train()(some, torch.arange(3), generator)
     assert not torch.equal(before, in_training)
     assert torch.equal(before, network.eval().queries(some))
+
+
+def test_where_every_user_id_is_dropped_none_is_read_in_use(board: TrainingData) -> None:
+    """A row that no step of the training touches would be noise in the query."""
+    network = network_of(board, encoder__user_dropout=1.0)
+    known, unknown = (inputs_of([[3, 5, 2, 1]] * 8, user=user) for user in (torch.arange(8), torch.full((8,), -1)))
+    assert torch.equal(network.queries(known), network.queries(unknown))
+    assert network.query_encoder.users.num_embeddings == 1
+    network.share_unknown_rows(np.zeros(board.users.n_users, dtype=bool), np.ones(board.items.n_items, dtype=bool))
+    frozen = network.frozen_queries()
+    assert frozen is not None
+    histories = [[1, 5, 2]] * 2
+    found = frozen(QueryBatch.from_histories(histories, user_idx=[-1, board.users.n_users]))
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_a_history_dropped_whole_is_still_answered(board: TrainingData) -> None:
