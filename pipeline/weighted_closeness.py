@@ -56,11 +56,10 @@ def event_weights(queries: QueryBatch, latest: Sequence[int], sums: Sequence[Clo
     NaN for a query without a rated event among the latest n, in the weights by ratings.
     """
     ago = np.arange(max(latest))
-    there = ago < queries.lengths[:, None]  # (B, n)
+    at = queries.latest_positions(len(ago))  # (B, n)
     within = ago < np.array(latest)[:, None]  # (W, n)
-    weights = {"decayed": np.where(there[:, None] & within, 0.5 ** (ago / HALF_LIFE), 0.0)}
+    weights = {"decayed": np.where((at >= 0)[:, None] & within, 0.5 ** (ago / HALF_LIFE), 0.0)}
     if "rated" in sums:
-        at = np.where(there, queries.history_offsets[1:, None] - 1 - ago, -1)
         deviation = np.append(_deviations(queries), np.float32(np.nan))[at]  # (B, n)
         rated = ~np.isnan(deviation)[:, None] & within  # (B, W, n)
         n_rated = rated.sum(axis=2, keepdims=True)

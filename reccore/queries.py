@@ -175,6 +175,15 @@ class QueryBatch:
             self.history_time,
         )
 
+    def latest_positions(self, n: int) -> IntArray:
+        """(B, n) positions in the history arrays of the latest ``n`` events of each history, the last one first.
+
+        -1 where a history has no such event: the place of a value for that, appended to an array of the events.
+        """
+        ago = np.arange(n)
+        at: IntArray = np.where(ago < self.lengths[:, None], self.history_offsets[1:, None] - 1 - ago, -1)
+        return at
+
     def select(self, rows: npt.ArrayLike | slice) -> QueryBatch:
         """The given rows as a new batch; a contiguous slice shares memory.
 

@@ -121,8 +121,7 @@ class Latest:
 def latest_events(batch: FeatureBatch) -> Latest:
     """The latest events of each history."""
     queries, of_all = batch.queries, batch.once(ratings)
-    ago = np.arange(LATEST)
-    at = np.where(ago < queries.lengths[:, None], queries.history_offsets[1:, None] - 1 - ago, -1)
+    at = queries.latest_positions(LATEST)
     time = np.empty(0) if queries.history_time is None else queries.history_time
     return Latest(
         np.append(queries.history_idx, -1)[at],

@@ -15,10 +15,7 @@ from reccore.arrays import IntArray
 
 def latest_items(batch: FeatureBatch, length: int) -> IntArray:
     """(B, T) the latest events, the last one first; -1 = none."""
-    queries = batch.queries
-    ago = np.arange(length)
-    at = np.where(ago < queries.lengths[:, None], queries.history_offsets[1:, None] - 1 - ago, -1)
-    found: IntArray = np.append(queries.history_idx, -1)[at]
+    found: IntArray = np.append(batch.queries.history_idx, -1)[batch.queries.latest_positions(length)]
     return found
 
 

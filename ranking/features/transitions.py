@@ -54,7 +54,7 @@ def without_followers(state: Mapping[str, Values], tables: FeatureTables) -> dic
 def transitions(batch: FeatureBatch, fitted: Fitted) -> FloatArray:
     """log(1 + times that the candidate came within 1, 3 or 10 events after the last event); NaN without a history."""
     queries, item_idx, state = batch.queries, batch.candidates.item_idx, fitted.state
-    last = np.append(queries.history_idx, -1)[np.where(queries.lengths > 0, queries.history_offsets[1:] - 1, -1)]
+    last = np.append(queries.history_idx, -1)[queries.latest_positions(1)[:, 0]]
     found: FloatArray = np.empty(item_idx.shape, dtype=np.float32)
     _look_up(state["offsets"], state["item_idx"], state["count"], last, item_idx, found)
     return np.log1p(found, out=found)

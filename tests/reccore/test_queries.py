@@ -121,6 +121,17 @@ def test_ratings_and_times_from_lists() -> None:
             QueryBatch.from_histories([[4], [5]], **wrong)
 
 
+@given(HISTORIES, st.integers(1, 10))
+def test_latest_positions_are_those_of_the_reversed_histories(histories: list[list[int]], n: int) -> None:
+    queries = batch(histories)
+    at = queries.latest_positions(n)
+    assert at.shape == (len(histories), n)
+    for row, history in enumerate(histories):
+        kept = min(len(history), n)
+        assert np.append(queries.history_idx, -1)[at[row]].tolist() == [*history[::-1][:kept], *[-1] * (n - kept)]
+        assert at[row].tolist() == [*range(queries.history_offsets[row + 1])][::-1][:kept] + [-1] * (n - kept)
+
+
 def test_latest_keeps_the_end_of_every_history() -> None:
     queries = QueryBatch.from_histories(
         [[1, 2, 3], [], [4]], ratings=[[5, 4, 3], [], [2]], times=[[10, 20, 30], [], [40]], user_idx=[7, 8, 9]
