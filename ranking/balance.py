@@ -40,17 +40,20 @@ BalanceConfig: TypeAlias = Annotated[
 ]
 
 
+def loss_weights(tasks: Sequence[str], config: FixedBalanceConfig | UncertaintyBalanceConfig) -> list[float]:
+    """Weight of each task's loss; where it is learned, the 1 that it starts with."""
+    return [1.0 if config.kind == "uncertainty" else config.weights.get(task, 1.0) for task in tasks]
+
+
 class LossBalance(nn.Module):
     """From the losses of the tasks to the one to minimise."""
 
     def __init__(self, tasks: Sequence[str], config: FixedBalanceConfig | UncertaintyBalanceConfig) -> None:
         super().__init__()
         self.log_variance: nn.Parameter | None = None
-        self.fixed = [1.0] * len(tasks)
+        self.fixed = loss_weights(tasks, config)
         if config.kind == "uncertainty":
             self.log_variance = nn.Parameter(torch.zeros(len(tasks)))
-        else:
-            self.fixed = [config.weights.get(task, 1.0) for task in tasks]
 
     def forward(self, losses: Mapping[int, Tensor]) -> Tensor:
         """Number of a task → its loss, () each. A task that is absent has no label in the batch and adds nothing."""

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveInt, Tag, model_validator
 from torch import Tensor, nn
 
-from ranking.balance import BalanceConfig, FixedBalanceConfig, LossBalance
+from ranking.balance import BalanceConfig, FixedBalanceConfig, LossBalance, loss_weights
 from ranking.config import LIKE, DeepConfig, LabelsConfig
 from ranking.features import FeatureEncoder, RankingInputs
 from ranking.layers import MLP
@@ -48,7 +48,8 @@ class MultiTaskConfig(DeepConfig, LabelsConfig):
 
     Attributes:
         tasks: the labels to learn. The first decides which epoch is kept, by NDCG@10 of the combined score.
-        balance: weights of the losses: ``fixed`` or ``uncertainty``.
+        balance: weights of the losses: ``fixed`` or ``uncertainty``. The first task and those that the score counts
+            need one above 0.
         combine: how the tasks become a score: ``weighted`` or ``first``.
         hidden: width of the experts, then those of the layers of each task's tower.
         dropout: after each of them.
@@ -75,6 +76,24 @@ class MultiTaskConfig(DeepConfig, LabelsConfig):
                     raise ValueError(f"{option}.weights: {task!r} is none of the tasks {', '.join(self.tasks)}")
         if not any(score_weights(self)):
             raise ValueError("combine.weights: at least one task must have a weight above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _what_counts_is_learned(self) -> Self:
+        losses = loss_weights(self.tasks, self.balance)
+        for task, loss, score in zip(self.tasks, losses, score_weights(self), strict=True):
+            if loss > 0:
+                continue
+            if score > 0:
+                raise ValueError(
+                    f"balance.weights: the score counts the task {task!r} with weight {score:g}, so its loss needs a "
+                    "weight above 0 too, got 0; or take the task out of the score as well (combine.weights)"
+                )
+            if task == self.tasks[0]:
+                raise ValueError(
+                    f"balance.weights: the first task, {task!r}, decides which epoch is kept, so its loss needs a "
+                    "weight above 0, got 0; or name another task first"
+                )
         return self
 
 

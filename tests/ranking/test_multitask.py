@@ -76,6 +76,12 @@ def test_the_score_combines_the_tasks_by_the_declared_rule(loss: Any, combine: A
         ({"balance": {"weights": {"buy": 1}}}, r"balance.weights: 'buy' is none of the tasks click, like"),
         ({"combine": {"weights": {"buy": 1}}}, r"combine.weights: 'buy' is none of the tasks click, like"),
         ({"combine": {"weights": {"click": 0, "like": 0}}}, "at least one task must have a weight above 0"),
+        ({"balance": {"weights": {"like": 0}}}, "the score counts the task 'like' with weight 1, so its loss needs"),
+        ({"balance": {"weights": {"click": 0, "like": 0}}}, "the score counts the task 'click' with weight 1"),
+        (
+            {"balance": {"weights": {"click": 0}}, "combine": {"weights": {"click": 0}}},
+            "the first task, 'click', decides which epoch is kept, so its loss needs a weight above 0",
+        ),
         ({"combine": {"kind": "sum"}}, "unknown kind 'sum'; known: 'weighted', 'first'"),
         ({"hidden": [8]}, "hidden"),
         ({"tasks": ["click", "buy"], "liked_from": 8}, "liked_from has no effect, .* its tasks: click, buy"),
@@ -84,6 +90,19 @@ def test_the_score_combines_the_tasks_by_the_declared_rule(loss: Any, combine: A
 def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         MMoE(options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"balance": {"weights": {"like": 0}}, "combine": {"kind": "first"}},
+        {"balance": {"weights": {"like": 0}}, "combine": {"weights": {"like": 0}}},
+        {"balance": {"weights": {"like": 0.1}}, "combine": {"weights": {"like": 3}}},
+        {"balance": {"kind": "uncertainty"}, "combine": {"weights": {"click": 0}}},
+    ],
+)
+def test_a_task_outside_the_score_may_be_left_unlearned(options: dict[str, Any]) -> None:
+    MMoE(options)
 
 
 @pytest.fixture(scope="module")
