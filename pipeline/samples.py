@@ -36,12 +36,13 @@ from reccore import (
 )
 from reccore.arrays import BoolArray, FloatArray, IntArray, offsets_from_lengths
 from reccore.progress import progress
+from reccore.samples import CLICK
 
 QUERIES_PER_CHUNK = 1024
 STOP_SHARE = 0.2
 UNFOUND_QUERIES = 5_000
 """With ``found_only`` so many queries of the users for early stopping are kept whether or not recall finds a target."""
-TASKS = ("click", LIKE)
+TASKS = (CLICK, LIKE)
 """The tasks that there are labels for."""
 WITHOUT_RATINGS = "the task 'like' needs ratings, and this data set has none; choose a ranker of one task"
 
@@ -87,6 +88,11 @@ def labels_of_task(
     if task == LIKE:
         return label_likes(candidates, holdout, later, liked_from)[0]
     return label(candidates, holdout, later)[0]
+
+
+def with_clicks(tasks: Collection[str]) -> tuple[str, ...]:
+    """The tasks whose labels samples need: those to learn, and ``click``, by which features know the targets."""
+    return tuple(dict.fromkeys((*tasks, CLICK)))
 
 
 def check_tasks(tasks: Collection[str]) -> None:
@@ -135,7 +141,7 @@ def ranking_samples(
     source: str,
     options: RunOptions,
 ) -> RankingSamples:
-    """Candidates and labels of each task for every query of a holdout, retrieved in chunks.
+    """Candidates and labels of each task, and of ``click``, for every query of a holdout, retrieved in chunks.
 
     Args:
         pipeline: the stages before the ranker, see ``PipelineConfig.before_ranking``.
@@ -180,7 +186,7 @@ def _samples_of(
         missed.
     """
     candidates = CandidateBuffer(len(rows), k)
-    labels: dict[str, list[FloatArray]] = {task: [np.zeros((0, k), dtype=np.float32)] for task in tasks}
+    labels: dict[str, list[FloatArray]] = {task: [np.zeros((0, k), dtype=np.float32)] for task in with_clicks(tasks)}
     kept, missed = [np.zeros(0, dtype=np.int64)], np.zeros(len(rows), dtype=np.int64)
     n_targets = 0
     with progress(f"candidates ({source})", len(rows), unit="queries", enabled=options.progress) as advance:

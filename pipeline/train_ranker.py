@@ -215,16 +215,15 @@ def fit_ranker(
     """
     stopping = data.early_stopping_mask
     train, stop = (data.train.select(rows_where(part)) for part in (~stopping, stopping))
-    lacking = [task for task, labels in train.labels.items() if not np.any(labels == 1.0)]
-    if lacking == [LIKE]:
-        raise DataError(
-            f"of the events that the ranker is to learn from, recall offers none that is rated {ranker.liked_from:g} "
-            "or more; lower liked_from, or let channels offer more (pipeline.per_channel, pipeline.candidates)"
-        )
-    if lacking:
+    if not train.chosen.any():
         raise DataError(
             f"recall offers none of the {data.missed:,} events that the ranker is to learn from; users need at "
             "least 5 fit events, and channels must offer enough (pipeline.per_channel, pipeline.candidates)"
+        )
+    if LIKE in ranker.tasks and not np.any(train.labels[LIKE] == 1.0):
+        raise DataError(
+            f"of the events that the ranker is to learn from, recall offers none that is rated {ranker.liked_from:g} "
+            "or more; lower liked_from, or let channels offer more (pipeline.per_channel, pipeline.candidates)"
         )
     ranker.fit(
         train,

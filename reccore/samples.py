@@ -10,6 +10,7 @@ import numpy as np
 
 from reccore.arrays import BoolArray, FloatArray, IntArray, check_offsets, offsets_from_lengths, ragged_positions
 from reccore.candidates import Candidates
+from reccore.errors import ConfigError
 from reccore.interactions import Interactions
 from reccore.queries import QueryBatch
 from reccore.tables import ItemTable, UserTable
@@ -17,6 +18,9 @@ from reccore.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from scipy import sparse
+
+CLICK = "click"
+"""The task whose positives are all chosen items, liked or not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +118,8 @@ class RankingSamples:
         queries: B queries with the history before the label.
         candidates: (B, K) with recall features.
         labels: task name → (B, K) float32; NaN = no label (an event of the label window after the target, or
-            padding), which losses must skip.
+            padding), which losses must skip. Features that learn from histories need those of ``click``, whichever
+            task a ranker learns.
         weight: (B,) float32 weight of each query.
         missed: (B,) number of positives that recall did not offer and that are not inserted; None = not counted.
         window: (B,) label window of each query, 0 = the latest; None = all of that one.
@@ -142,6 +147,20 @@ class RankingSamples:
 
     def __len__(self) -> int:
         return len(self.queries)
+
+    @property
+    def chosen(self) -> BoolArray:
+        """(B, K) True on the items that the user chose, liked or not.
+
+        Raises:
+            ConfigError: no labels of ``click``.
+        """
+        if CLICK not in self.labels:
+            raise ConfigError(
+                f"the samples have labels of {', '.join(self.tasks) or 'no task'}; those of {CLICK!r} must be there "
+                "too: they say which events of the histories are answers, which features must not learn from"
+            )
+        return np.equal(self.labels[CLICK], 1.0)
 
     def labels_of(self, task: str) -> FloatArray:
         """(B, K) float32 labels of a task, NaN on padding whatever is stored there."""

@@ -139,20 +139,21 @@ def director_rating(batch: FeatureBatch, _: Fitted) -> FloatArray:
 
 
 def unlabelled_histories(samples: RankingSamples, n_items: int) -> QueryBatch:
-    """The longest history of each known user among the samples, without the events that are positives of that user.
+    """The longest history of each known user among the samples, without the items that user chose in any of them.
 
-    A later query's history holds the labels of earlier ones. What is learnt from histories must not count them: a
-    query would meet its own answer in the figures of its group.
+    A later query's history holds the targets of earlier ones. What is learnt from histories must not count them: a
+    query would meet its own answer in the figures of its group. That holds for every task: with the targets that are
+    disliked left in, a target would be counted where its label is 0 and not where it is 1.
+
+    Raises:
+        ConfigError: the samples have no labels of ``click``.
     """
     queries = samples.queries
     known = np.flatnonzero(queries.user_idx >= 0)
     order = known[np.lexsort((queries.lengths[known], queries.user_idx[known]))]
     last = np.append(np.diff(queries.user_idx[order]) != 0, True)[: len(order)]
     longest = queries.select(order[last])
-    positive = np.zeros(samples.candidates.item_idx.shape, dtype=np.bool_)
-    for labels in samples.labels.values():
-        positive |= labels == 1.0
-    row, column = np.nonzero(positive)
+    row, column = np.nonzero(samples.chosen)
     answers = queries.user_idx[row] * n_items + samples.candidates.item_idx[row, column]
     events = longest.user_idx[row_of_each(longest.history_offsets)] * n_items + longest.history_idx
     kept = ~np.isin(events, answers)

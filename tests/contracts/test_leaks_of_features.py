@@ -18,6 +18,7 @@ from dataprep.prepare import Prepared
 from dataprep.protocols import LeaveLastN
 from pipeline import samples as sampling
 from pipeline.label_window import LabelWindow
+from ranking.config import LIKE, LIKED_FROM
 from ranking.features import (
     FEATURES,
     FeatureBatch,
@@ -31,6 +32,7 @@ from ranking.features import (
 )
 from reccore import Candidates, Exclusions, Holdout, Interactions, ItemTable, Labels, RankingSamples
 from reccore.arrays import FloatArray, IntArray
+from reccore.samples import CLICK
 from tests.contracts.leaks import (
     DAY,
     N_ITEMS,
@@ -86,18 +88,23 @@ def checked() -> set[str]:
     }
 
 
-def samples_of(prepared: Prepared, n_windows: int = 1) -> RankingSamples:
-    """All label events of the windows; every item is a candidate, in an order that depends on nothing."""
+def samples_of(prepared: Prepared, n_windows: int = 1, task: str = CLICK) -> RankingSamples:
+    """All label events of the windows with the labels that a ranker of the task is trained with.
+
+    Every item is a candidate, in an order that depends on nothing.
+    """
     window = sampling.label_window(prepared, label_windows=n_windows, max_queries=None, options=QUIET)
     item_idx = np.tile(np.arange(N_ITEMS), (len(window.holdout), 1))
     score = np.tile(-np.arange(N_ITEMS, dtype=np.float32), (len(window.holdout), 1))
     columns = ("recall_score.", "recall_rank.", "match.")
     features = {f"{prefix}{channel}": 1 - score for prefix in columns for channel in CHANNELS}
     candidates = Candidates(item_idx, score, features)
-    labels, _ = sampling.label(candidates, window.holdout, window.later)
+    labels = {
+        each: sampling.labels_of_task(each, candidates, window.holdout, window.later, LIKED_FROM)
+        for each in sampling.with_clicks([task])
+    }
     earlier = tuple(catalogue_before(prepared, start) for start in window.earlier_starts)
-    queries, labelled = window.holdout.queries, {"click": labels}
-    return RankingSamples(queries, candidates, labelled, window=window.window, earlier_items=earlier)
+    return RankingSamples(window.holdout.queries, candidates, labels, window=window.window, earlier_items=earlier)
 
 
 def catalogue_before(prepared: Prepared, start: IntArray) -> ItemTable:
@@ -105,10 +112,10 @@ def catalogue_before(prepared: Prepared, start: IntArray) -> ItemTable:
     return prepared.training_data(prepared.split.interactions.first(start)).items
 
 
-def values_of_first_labels(prepared: Prepared, n_windows: int = 1) -> dict[str, np.ndarray]:
+def values_of_first_labels(prepared: Prepared, n_windows: int = 1, task: str = CLICK) -> dict[str, np.ndarray]:
     """Every feature, as computed before standardisation, of items and of each user's first query of all windows."""
     window = sampling.label_window(prepared, label_windows=n_windows, max_queries=None, options=QUIET)
-    samples = samples_of(prepared, n_windows)
+    samples = samples_of(prepared, n_windows, task)
     latest = FeatureEncoder.fit(samples, catalogue_before(prepared, window.start), prepared.users, features=["*"])
     *_, encoder = (latest, *with_windows(latest, samples).earlier)
     fields = [field for field in encoder.schema.fields if field.feature in checked() and not field.bucket_of]
@@ -137,16 +144,24 @@ def windows_of_other_items(start: IntArray = START) -> tuple[Prepared, Prepared]
     return both[0], both[1]
 
 
-def check_features_know_only_the_past(n_windows: int = 1) -> None:
+def check_features_know_only_the_past(n_windows: int = 1, task: str = CLICK) -> None:
     start = START if n_windows == 1 else START_OF_EARLIER
-    one, other = (values_of_first_labels(prepared, n_windows) for prepared in windows_of_other_items(start))
+    one, other = (values_of_first_labels(prepared, n_windows, task) for prepared in windows_of_other_items(start))
     leaking = [name for name, values in one.items() if not np.array_equal(other[name], values, equal_nan=True)]
     assert not leaking
 
 
+@pytest.mark.parametrize("task", sampling.TASKS)
 @pytest.mark.parametrize("n_windows", [1, 2])
-def test_features_know_only_the_past(n_windows: int) -> None:
-    check_features_know_only_the_past(n_windows)
+def test_features_know_only_the_past(n_windows: int, task: str) -> None:
+    check_features_know_only_the_past(n_windows, task)
+
+
+def test_features_learn_the_same_whatever_the_task() -> None:
+    prepared = with_all_columns(prepared_of(world(), LeaveLastN(1)))
+    clicks, likes = (values_of_first_labels(prepared, task=task) for task in sampling.TASKS)
+    different = [name for name, values in clicks.items() if not np.array_equal(likes[name], values, equal_nan=True)]
+    assert not different
 
 
 def test_every_value_is_seen_by_the_check() -> None:
@@ -242,6 +257,12 @@ def test_the_future_in_histories_or_tables_is_caught(plant: Plant, monkeypatch: 
     plant(monkeypatch)
     with pytest.raises(AssertionError):
         check_features_know_only_the_past()
+
+
+def test_disliked_targets_in_features_of_likes_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RankingSamples, "chosen", property(lambda samples: samples.labels[LIKE] == 1.0))
+    with pytest.raises(AssertionError, match=r"cross\.genre_lift"):
+        check_features_know_only_the_past(task=LIKE)
 
 
 @pytest.mark.parametrize(

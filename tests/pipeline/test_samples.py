@@ -612,13 +612,24 @@ def test_recall_that_offers_no_liked_event_is_an_error(data: samples.RankingData
         fit_ranker(RANKERS["ple"]({"liked_from": 5}), replace(data, train=unliked), prepared.vocabulary, QUIET)
 
 
+def test_a_ranker_of_clicks_may_learn_where_no_offered_event_is_liked(
+    data: samples.RankingData, prepared: Prepared
+) -> None:
+    """A comparison makes the labels of all rankers' tasks for each of them."""
+    click = data.train.labels["click"]
+    unliked = replace(data.train, labels={"click": click, "like": np.where(click == 1.0, np.float32(0), click)})
+    train, _ = fit_ranker(RANKERS["lr"]({"epochs": 1}), replace(data, train=unliked), prepared.vocabulary, QUIET)
+    assert train.chosen.any()
+
+
 def test_labels_of_likes_follow_the_least_rating(own: Workspace, prepared: Prepared) -> None:
     def likes(liked_from: float) -> np.ndarray:
         found = make_ranking_data(
             prepared, stored_refits(own, QUIET), load_channels(own, CONFIG.channels), CONFIG, prepared.split.valid(),
-            tasks=["click", "like"], liked_from=liked_from, max_queries=None, options=QUIET,
+            tasks=["like"], liked_from=liked_from, max_queries=None, options=QUIET,
         )  # fmt: skip
         for part in (found.train, found.valid):
+            assert part.tasks == ("like", "click")  # features need the clicks
             assert not (part.labels["like"] == 1.0)[part.labels["click"] != 1.0].any()
         return np.array([np.nansum(part.labels["like"]) for part in (found.train, found.valid)])
 

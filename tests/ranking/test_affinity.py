@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from ranking.features import FEATURES, FeatureBatch, FeatureEncoder, FeatureTables, Fitted
 from ranking.features.affinity import unlabelled_histories
-from reccore import Candidates, ItemTable, Labels, QueryBatch, RankingSamples, UserTable
+from reccore import Candidates, ConfigError, ItemTable, Labels, QueryBatch, RankingSamples, UserTable
 from tests.ranking.samples import labelled
 
 NAN = np.nan
@@ -78,6 +81,10 @@ def test_groups_learn_from_the_longest_history_of_each_known_user_without_answer
     assert found.user_idx.tolist() == [1, 5]
     assert found.history_offsets.tolist() == [0, 1, 2]
     assert found.history_idx.tolist() == [3, 2]
+    likes = replace(samples, labels={"like": np.zeros((5, 4), dtype=np.float32), "click": samples.labels["click"]})
+    assert unlabelled_histories(likes, n_items=4).history_idx.tolist() == [3, 2]  # nothing was liked
+    with pytest.raises(ConfigError, match="the samples have labels of like; those of 'click' must be there too"):
+        unlabelled_histories(replace(samples, labels={"like": samples.labels["like"]}), n_items=4)
     unknown = samples_of([[1]], users=[-1], answers=[0])
     assert len(unlabelled_histories(unknown, n_items=4)) == 0
 
