@@ -22,6 +22,7 @@ from pipeline.stages import (
     Request,
     RerankSelector,
     Stage,
+    known_events,
     with_diversity,
 )
 from pipeline.trace import Trace
@@ -196,7 +197,7 @@ class Pipeline:
         return candidates
 
     def _merge(self, merger: Merger, request: Request) -> Candidates:
-        known = request.queries.known_items_only(len(self.vocabulary.items)).lengths
+        known = known_events(request, self.vocabulary)
         candidates = with_must_include(merger, request, merger.merge(request.offers, known))
         if request.degrade:
             check_result(merger.role, candidates, Candidates.empty(len(request.queries)), self.items.n_items)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.inference import Pipeline
-from pipeline.stages import Request
+from pipeline.stages import Request, known_events
 from pipeline.trace import Trace
 from reccore import Candidates, Exclusions, QueryBatch, RawId
 from reccore.arrays import FloatArray, IntArray, offsets_from_lengths
@@ -54,7 +54,8 @@ def reasons_of(pipeline: Pipeline, request: Request, item_idx: IntArray, most: i
 
     The request is asked again as one batch, each time without one of the latest ``LATEST`` films of the history, up to
     the ranker's scores (without a ranker: the merge's). Channels, merge and features are computed anew, the items are
-    always among the candidates, and what was excluded stays so.
+    always among the candidates, and what was excluded stays so. Whether the history is short, and what follows from it,
+    is decided by the whole one, so that all scores are of one scale.
 
     Args:
         pipeline: that answered.
@@ -76,6 +77,7 @@ def reasons_of(pipeline: Pipeline, request: Request, item_idx: IntArray, most: i
         exclude=Exclusions(np.arange(n + 1) * len(request.exclude.item_idx), np.tile(request.exclude.item_idx, n)),
         must_include=item_idx,
         limits=request.limits.times(n),
+        known=np.repeat(known_events(request, pipeline.vocabulary), n),
         offers={},
         orders={},
         _prepared={},

@@ -20,7 +20,7 @@ from pipeline.limits import StageLimits
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
 from recall.merge import MergeConfig, merge
-from reccore import Candidates, Exclusions, QueryBatch
+from reccore import Candidates, Exclusions, QueryBatch, Vocabulary
 from reccore.arrays import BoolArray, FloatArray, IntArray
 from rerank.base import BaseReranker
 
@@ -44,6 +44,7 @@ class Request:
         diversity: 1 − λ of the reranker, from 0 for the order before it to 1; None = as configured.
         degrade: skip a failing stage, log it and record it in the trace (serving) instead of raising.
         limits: seconds for each stage, where slow ones are skipped too.
+        known: (B,) known events by which the rules for short histories go; None = those of each query's own history.
         offers: candidates of every source by name, as they arrive.
         orders: (B, K) items after every stage by its role, as they run.
         encodings: of the latest queries; None = each is encoded anew.
@@ -58,6 +59,7 @@ class Request:
     diversity: float | None = None
     degrade: bool = False
     limits: StageLimits = field(default_factory=StageLimits)
+    known: IntArray | None = None
     offers: dict[str, Candidates] = field(default_factory=dict)
     orders: dict[str, IntArray] = field(default_factory=dict)
     encodings: Encodings | None = None
@@ -96,7 +98,7 @@ class ChannelSource:
         """(B,) which queries get an offer."""
         if self.below is None:
             return np.ones(len(request.queries), dtype=bool)
-        short: BoolArray = known_events(request, self.channel) < self.below
+        short: BoolArray = known_events(request, self.channel.vocabulary) < self.below
         return short
 
     def fetch(self, request: Request) -> Candidates:
@@ -117,9 +119,11 @@ class ChannelSource:
         return Candidates(item_idx, score)
 
 
-def known_events(request: Request, component: BaseRecall | BaseRanker) -> IntArray:
-    """(B,) events of each history with items of the catalogue."""
-    return request.queries.known_items_only(len(component.vocabulary.items)).lengths
+def known_events(request: Request, vocabulary: Vocabulary) -> IntArray:
+    """(B,) events of each history with items of the catalogue, by which the rules for short histories go."""
+    if request.known is not None:
+        return request.known
+    return request.queries.known_items_only(len(vocabulary.items)).lengths
 
 
 class Merger:
@@ -312,7 +316,7 @@ class RankerScorer(Scorer):
     def blended(self, request: Request) -> BoolArray:
         if self.blend is None:
             return super().blended(request)
-        return self.blend.concerned(known_events(request, self.ranker))
+        return self.blend.concerned(known_events(request, self.ranker.vocabulary))
 
     def score(self, request: Request, candidates: Candidates) -> FloatArray:
         return self.served(self.ranker.score(request.queries, candidates), request, candidates)
@@ -321,7 +325,7 @@ class RankerScorer(Scorer):
         """(B, K) what the candidates are ordered by, from the ranker's own scores (B, K)."""
         if self.blend is None:
             return own
-        return self.blend.apply(own, request.queries, candidates, known_events(request, self.ranker))
+        return self.blend.apply(own, request.queries, candidates, known_events(request, self.ranker.vocabulary))
 
 
 class RerankSelector(Selector):

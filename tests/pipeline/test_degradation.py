@@ -42,7 +42,7 @@ def without(pipeline: Pipeline, role: str) -> list[int]:
     offers = {source.name: source.fetch(request) for source in pipeline.sources}
     if role == "source":
         offers["mf"] = Candidates.empty(1)
-    candidates = pipeline.merger.merge(offers, known_events(request, pipeline.sources[0].channel))
+    candidates = pipeline.merger.merge(offers, known_events(request, pipeline.vocabulary))
     for stage in pipeline.stages:
         if stage.role == "select" and role == "select":
             candidates = candidates.head(K)

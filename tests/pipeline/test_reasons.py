@@ -80,6 +80,28 @@ def test_lifts_are_those_of_recommending_again(
     assert any(found)
 
 
+@pytest.mark.parametrize("n", [4, 5])
+def test_a_history_that_is_just_long_enough_is_not_short_without_a_film(pipeline: Pipeline, n: int) -> None:
+    """Neither the blend, nor the first items of every channel, nor the channel of short histories has a part."""
+    channels = ("popularity", "itemcf", "two_tower")
+    rule = {"channel": "mf", "weights": {"mf": 1.0, "deepfm": 1.0}}
+    below_4, below_1 = (changed(pipeline, channels=channels, short_history={**rule, "below": n}) for n in (4, 1))
+    history = history_of(pipeline, 3)[:n]
+    found = asked_for(below_4, n, history=history)
+    assert any(found)
+    assert found == asked_for(below_1, n, history=history)
+
+
+def test_one_film_is_weighed_by_the_blend_of_its_list(pipeline: Pipeline) -> None:
+    weights = {"mf": 1.0, "popularity": 1.0}
+    ruled = changed(pipeline, short_history={"below": 4, "weights": weights, "without_history": {"deepfm": 1.0}})
+    alike = changed(pipeline, short_history={"below": 4, "weights": weights, "without_history": weights})
+    history = history_of(pipeline, 3)[:1]
+    found = asked_for(ruled, history=history)
+    assert any(found)
+    assert found == asked_for(alike, history=history)
+
+
 def test_only_what_lifts_is_a_reason(pipeline: Pipeline) -> None:
     for user in range(0, 60, 12):
         of_films = asked_for(pipeline, 99, user=user_id(user))
