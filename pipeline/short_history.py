@@ -96,7 +96,7 @@ class Choice:
     """A chosen rule and what it was chosen on.
 
     Attributes:
-        rule: to apply; None = the ranker's order for everyone.
+        rule: to apply; None = the ranker's order for everyone, as there were too few users to choose on.
         facts: plain values: threshold, users, queries, NDCG@10 of the rule and of every order.
     """
 
@@ -105,8 +105,12 @@ class Choice:
 
     def __str__(self) -> str:
         facts = self.facts
-        if self.rule is None or self.rule.weights is None:
-            return "short histories: the ranker alone, since there are too few users to choose another order on"
+        if "orders" not in facts:
+            why = "short histories: the ranker alone, since there are too few users to choose another order on"
+            given = None if self.rule is None else self.rule.without_history
+            return why if given is None else f"{why}; without events, as given: {shares(given)}"
+        assert self.rule is not None
+        assert self.rule.weights is not None
         best = max(facts["orders"], key=lambda name: facts["orders"][name])
         return (
             f"short histories, below {self.rule.below} events: {shares(self.rule.weights)}; without events: "
@@ -123,7 +127,7 @@ def choose_rule(
     judging: RankingSamples,
     stopping: RankingSamples,
 ) -> Choice:
-    """Choose the weights of a rule.
+    """Choose the weights of a rule; what it has for queries without events stays.
 
     The threshold is not chosen: where the ranker is best, the weights say so, and a threshold chosen on some dozens of
     users would follow chance. Every query counts alike. Those of ``stopping`` are queries for the next event, whose
@@ -141,13 +145,14 @@ def choose_rule(
     users = int(np.count_nonzero(judging.queries.lengths == 0))
     facts: dict[str, Any] = {"below": rule.below, "users": users, "queries": len(judging)}
     if users == 0:
-        return Choice(None, facts)
+        kept = None if rule.without_history is None else rule.model_copy(update={"weights": {name: 1.0}})
+        return Choice(kept, facts)
     new = Judged.of(judging, name, ranker, channels)
     short = np.flatnonzero((stopping.queries.user_idx >= 0) & (stopping.queries.lengths < rule.below))
     seen = Judged.of(stopping.select(_thinned(short)), name, ranker, channels)
     some = new.select(_thinned(np.flatnonzero(new.known > 0)))
     weights = select_ensemble([kind for kind, least in ((some, 1), (seen, MIN_KNOWN)) if len(kind) >= least], name)
-    without = select_ensemble([new.select(new.known == 0)], name)
+    without = rule.without_history or select_ensemble([new.select(new.known == 0)], name)
     chosen = rule.model_copy(update={"weights": weights, "without_history": without})
     served = np.where(new.known == 0, new.ndcg(new.blended(without)), new.ndcg(new.blended(weights)))
     facts["ndcg"] = round(float(served.mean()), 5)

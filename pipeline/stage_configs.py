@@ -199,8 +199,8 @@ class ShortHistory(ComponentConfig):
         channel: name of a trained channel that retrieves for these queries alone; None = none.
         weights: name of the ranker, ``merged`` or name of a channel → weight of its scores, in units of their
             deviation over the candidates. None = chosen when the ranker is trained, see ``pipeline.short_history``;
-            until then these queries have the ranker's order.
-        without_history: the same for queries without a known event; None = as ``weights``.
+            until then the ranker's alone.
+        without_history: the same for queries without a known event; None = as given ``weights``, or chosen with them.
     """
 
     below: int = Field(default=SHORT_HISTORY, ge=1)
@@ -238,11 +238,12 @@ class RankStage(StageConfig):
         if parts.ranker is None:
             raise ConfigError(f"the pipeline has a stage for ranker {self.model!r}, and no ranker is given")
         rule = self.short_history
-        if rule is None or rule.weights is None:
+        if rule is None or not rule.named:
             return [RankerScorer(parts.ranker)]
         channels = {name: parts.channels[name] for name in self.needs}
-        without = rule.without_history or rule.weights
-        return [RankerScorer(parts.ranker, Blend(rule.below, self.model, rule.weights, without, channels))]
+        weights = rule.weights or {self.model: 1.0}
+        without = rule.without_history or weights
+        return [RankerScorer(parts.ranker, Blend(rule.below, self.model, weights, without, channels))]
 
 
 class RerankStage(StageConfig):

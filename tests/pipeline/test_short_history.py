@@ -95,6 +95,15 @@ def test_long_histories_keep_the_rankers_order_and_none_at_all_the_merged(pipeli
     assert trace.to_dict()["stages"][-2]["blended"] == 2
 
 
+def test_weights_of_no_history_hold_before_the_others_are_chosen(pipeline: Pipeline) -> None:
+    queries = QueryBatch.from_histories(HISTORIES)
+    rule = {"below": 3, "without_history": {"merged": 1.0}}
+    answer, _ = with_rule(pipeline, rule).run(queries, 10)
+    for row, weights in ((0, {"merged": 1.0}), (1, {"deepfm": 1.0}), (4, {"deepfm": 1.0})):
+        expected, _ = with_rule(pipeline, {"below": 3, "weights": weights}).run(queries, 10)
+        np.testing.assert_array_equal(answer.item_idx[row], expected.item_idx[row])
+
+
 def test_the_order_of_a_channel(pipeline: Pipeline) -> None:
     queries = QueryBatch.from_histories([[], []])
     answer, _ = with_rule(pipeline, {"below": 9, "weights": {"popularity": 1.0}}, candidates=100).run(queries, 10)

@@ -73,11 +73,12 @@ class World:
         missed = self.wanted.sum(axis=1) - labels.sum(axis=1).astype(int)
         self.samples = RankingSamples(self.queries, self.candidates, {"click": labels}, missed=missed)
 
-    def choose(self) -> Choice:
+    def choose(self, samples: RankingSamples | None = None, **given: Any) -> Choice:
         channels: Any = {name: Given(self.tables[name]) for name in ORDERS[1:]}
         ranker: Any = Given(self.tables["ranker"])
+        judging = self.samples if samples is None else samples
         nothing = self.samples.select(np.zeros(0, dtype=np.int64))
-        return choose_rule(ShortHistory(below=BELOW), "ranker", ranker, channels, self.samples, nothing)
+        return choose_rule(ShortHistory(below=BELOW, **given), "ranker", ranker, channels, judging, nothing)
 
 
 @pytest.mark.parametrize("best", ORDERS)
@@ -137,6 +138,23 @@ def test_no_history_has_weights_of_its_own() -> None:
     rule = World({"popularity": lengths == 0, "itemcf": lengths > 0}).choose().rule
     assert rule is not None
     assert [max(w, key=w.get) for w in (rule.without_history, rule.weights) if w] == ["popularity", "itemcf"]  # type: ignore[arg-type]
+
+
+def test_weights_that_are_given_for_no_history_stay_whatever_is_chosen_for_others() -> None:
+    world = World({"itemcf": True})
+    given = {"popularity": 2.0, "ranker": 1.0}
+    choice = world.choose(without_history=given)
+    assert choice.rule is not None
+    assert choice.rule.without_history == given
+    assert choice.rule.weights == world.choose().rule.weights  # type: ignore[union-attr]
+    assert "without events: 67% popularity, 33% ranker" in str(choice)
+
+    nobody = world.samples.select(np.zeros(0, dtype=np.int64))
+    choice = world.choose(nobody, without_history=given)
+    assert choice.rule == ShortHistory(below=BELOW, weights={"ranker": 1.0}, without_history=given)
+    assert "the ranker alone" in str(choice)
+    assert "without events, as given: 67% popularity, 33% ranker" in str(choice)
+    assert world.choose(nobody).rule is None
 
 
 def test_the_measure_is_that_of_the_evaluations() -> None:
