@@ -48,6 +48,10 @@ class Blend:
         short: BoolArray = known < self.below
         return short
 
+    def weights_for(self, known: int) -> Mapping[str, float]:
+        """The weights of a query that is blended and has this number of known events."""
+        return self.without_history if known == 0 else self.weights
+
     def apply(self, own: FloatArray, queries: QueryBatch, candidates: Candidates, known: IntArray) -> FloatArray:
         """(B, K) the ranker's scores ``own``, with the blend in the rows that it concerns."""
         score = own

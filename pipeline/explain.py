@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from pipeline.blend import shares
 from pipeline.facts import Facts, facts_of
 from pipeline.fates import FATES, Fate, Passage, place_of
 from pipeline.history import encode_ids
@@ -16,7 +17,7 @@ from pipeline.inference import Pipeline
 from pipeline.requests import Asked
 from pipeline.stages import ChannelSource, Filter, RankerScorer, Request, RerankSelector, Scorer, with_diversity
 from pipeline.verdict import verdict
-from pipeline.views import ChannelView, Contribution, StageView
+from pipeline.views import BLEND, ChannelView, Contribution, StageView
 from ranking.attribution import ITEM
 from ranking.base import EXPECTED
 from ranking.features import FEATURES
@@ -42,8 +43,10 @@ class Explanation:
         channels: what each recall channel says about the film.
         stages: the orders that the film stood in after the channels.
         facts: further figures of its fate, which the sentences have too.
+        ranker_share: the ranker's part in the order that the reranker receives: 1 where it orders alone, less where the
+            history is short and its scores are blended with others, 0 without a ranker.
         contributions: what features add to the ranker's score of the film beyond what they add to that of the mean
-            candidate, the strongest first; empty if the ranker did not score it.
+            candidate, the strongest first; empty if the ranker did not score it, or has no part in the order.
         skipped: components that the request went on without, such as ``source mf``; the trace and the log say why.
     """
 
@@ -58,6 +61,7 @@ class Explanation:
     channels: tuple[ChannelView, ...]
     stages: tuple[StageView, ...]
     facts: Facts
+    ranker_share: float
     contributions: tuple[Contribution, ...]
     skipped: tuple[str, ...]
 
@@ -102,7 +106,9 @@ def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Expla
     sources = [source for source in pipeline.sources if source.serves(passage.request).any()]
     channels = _channel_views(pipeline, passage, sources, item)
     stages = stage_views(pipeline, passage, item)
-    contributions = ranker_contributions(pipeline, passage, item)
+    scorer = _working_scorer(passage)
+    share = 0.0 if scorer is None else scorer.share(request)
+    contributions = () if scorer is None or not share else ranker_contributions(pipeline, passage, scorer, item)
     place = place_of(passage.final, item)
     by_role = {view.stage: view for view in stages}
     facts = facts_of(pipeline, passage, item, fate, channels, by_role)
@@ -119,6 +125,7 @@ def explain_request(pipeline: Pipeline, movie: RawId, request: Request) -> Expla
         channels=channels,
         stages=stages,
         facts=facts,
+        ranker_share=share,
         contributions=contributions,
         skipped=tuple(f"{stage} {name}" for stage, name in passage.skipped),
     )
@@ -171,7 +178,8 @@ def channel_view(source: ChannelSource, request: Request, item: int) -> ChannelV
 def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageView, ...]:
     """Where the item stands in the order of the merge, of the ranker and of the reranker, as far as it came.
 
-    Without the stages that were skipped.
+    Where the history is short, the order of a blend takes the place of the ranker's. Without the stages that were
+    skipped.
     """
     request, k = passage.request, passage.request.k
     unlimited = pipeline.merger.unlimited(request.offers)
@@ -182,8 +190,10 @@ def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageV
             continue
         if isinstance(stage, Filter) and place_of(before, item) is not None and place_of(after, item) is None:
             views.append(StageView(stage.role, stage.name, None, int(after.counts[0]), int(after.counts[0])))
-        elif isinstance(stage, Scorer) and not stage.blended(request).any():
-            views.append(StageView.in_order(stage.role, stage.name, after, item, k))
+        elif isinstance(stage, Scorer):
+            weights = stage.weights(request) if isinstance(stage, RankerScorer) else None
+            role, name = (stage.role, stage.name) if weights is None else (BLEND, shares(weights))
+            views.append(StageView.in_order(role, name, after, item, k))
         elif isinstance(stage, RerankSelector):
             reranker = with_diversity(stage.reranker, request.diversity)
             whole = reranker.rerank(request.queries, before, max(before.k, 1))
@@ -193,17 +203,22 @@ def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageV
     return tuple(views)
 
 
-def ranker_contributions(pipeline: Pipeline, passage: Passage, item: int) -> tuple[Contribution, ...]:
+def _working_scorer(passage: Passage) -> RankerScorer | None:
+    """The stage of the ranker; None without one, or where it was skipped."""
+    scorer = next((stage for stage, _ in passage.later if isinstance(stage, RankerScorer)), None)
+    return None if scorer is None or (scorer.role, scorer.name) in passage.skipped else scorer
+
+
+def ranker_contributions(
+    pipeline: Pipeline, passage: Passage, scorer: RankerScorer, item: int
+) -> tuple[Contribution, ...]:
     """Contributions of features to the ranker's score of the item, the strongest first, without those that are 0.
 
     Each is relative to its mean over the candidates of the request, so that they sum to the score minus the mean score.
     """
     given = passage.to_rank
-    scorer = next((stage for stage, _ in passage.later if isinstance(stage, RankerScorer)), None)
     place = None if given is None else place_of(given, item)
-    if scorer is None or given is None or place is None or scorer.blended(passage.request).any():
-        return ()
-    if (scorer.role, scorer.name) in passage.skipped:
+    if given is None or place is None:
         return ()
     work = partial(scorer.ranker.contributions, passage.request.queries, given)
     values = pipeline.attempt(scorer, passage.request, passage.trace, work, PATIENCE) or {}

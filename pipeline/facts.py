@@ -12,7 +12,7 @@ from pipeline.fates import Fate, Passage, place_in, place_of
 from pipeline.inference import Pipeline
 from pipeline.item_filter import Objection
 from pipeline.stages import with_diversity
-from pipeline.views import ChannelView, StageView
+from pipeline.views import BLEND, ChannelView, StageView
 from recall.merge.methods import QuotaConfig, WeightedMergeConfig
 from reccore import RawId
 from rerank.base import BaseReranker
@@ -175,8 +175,8 @@ def _need(pipeline: Pipeline, channel: ChannelView) -> MergeNeed:
 
 
 def _order(passage: Passage, item: int, stages: Mapping[str, StageView]) -> StageView:
-    """Where the item stands in what the reranker receives; named for the ranker, or for the merge without one."""
-    last = stages.get("score", stages["merge"])
+    """Where the item stands in what the reranker receives; named for ranker or blend, or for the merge without one."""
+    last = stages.get("score") or stages.get(BLEND) or stages["merge"]
     return StageView.in_order(last.stage, last.name, passage.before_selection, item, passage.request.k)
 
 

@@ -318,6 +318,19 @@ class RankerScorer(Scorer):
             return super().blended(request)
         return self.blend.concerned(known_events(request, self.ranker.vocabulary))
 
+    def weights(self, request: Request) -> Mapping[str, float] | None:
+        """Whose scores are blended for the first query, with their weights; None where the ranker orders alone."""
+        if self.blend is None or not self.blended(request)[0]:
+            return None
+        return self.blend.weights_for(int(known_events(request, self.ranker.vocabulary)[0]))
+
+    def share(self, request: Request) -> float:
+        """The ranker's part in the order of the first query, from 0 to 1."""
+        weights = self.weights(request)
+        if self.blend is None or weights is None:
+            return 1.0
+        return weights.get(self.blend.ranker, 0.0) / sum(weights.values())
+
     def score(self, request: Request, candidates: Candidates) -> FloatArray:
         return self.served(self.ranker.score(request.queries, candidates), request, candidates)
 

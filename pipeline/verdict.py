@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.facts import Facts, MergeNeed
 from pipeline.fates import Fate
-from pipeline.views import ChannelView, StageView
+from pipeline.views import BLEND, ChannelView, StageView
 
 Verdict = tuple[str, tuple[str, ...]]
 
@@ -102,8 +102,8 @@ def _to_get_points(need: MergeNeed) -> str:
 def _ranked_low(k: int, stages: Mapping[str, StageView], facts: Facts) -> Verdict:
     view, reranked = facts.order, stages.get("select")
     assert view is not None
-    who = f"the ranker {view.name} puts it" if view.stage == "score" else "it stands"
-    why = f"{who} at place {view.place:,} of {view.of:,}, and the list has {k:,}"
+    who = {"score": f"the ranker {view.name} puts it", BLEND: f"the blend of {view.name} puts it"}.get(view.stage)
+    why = f"{who or 'it stands'} at place {view.place:,} of {view.of:,}, and the list has {k:,}"
     helps = [_higher_score(view)]
     if reranked is None:
         helps.append(f"a list of at least {view.place:,} films")
@@ -145,9 +145,10 @@ def _rules_that_allow_it(reranked: StageView) -> str:
 
 
 def _recommended(place: int | None, stages: Mapping[str, StageView], facts: Facts) -> str:
-    merged, ranked = stages["merge"].place, stages.get("score")
+    merged, ranked, blended = stages["merge"].place, stages.get("score"), stages.get(BLEND)
     way = [] if merged is None else [f"place {merged:,} after the merge"]
     way += [] if ranked is None else [f"place {ranked.place:,} after the ranker"]
+    way += [] if blended is None else [f"place {blended.place:,} after the blend"]
     after = f" ({', '.join(way)})" if way else ""
     if facts.must_include == "place":
         return f"the request must include it, which gives it place {place:,} of the list{after}"

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from pipeline.fates import place_of
 from reccore import Candidates
 
+BLEND = "blend"
+"""Role of a view of what orders the list of a short history in place of the ranker alone."""
+
 
 @dataclass(frozen=True)
 class ChannelView:
@@ -43,11 +46,11 @@ class StageView:
     """A film in the order of a stage after the channels.
 
     Attributes:
-        stage: role: merge, filter, score or select.
-        name: of the component.
+        stage: role: merge, filter, score, ``blend`` in place of score for a short history, or select.
+        name: of the component; of a blend its shares, such as ``75% itemcf_prior, 25% deepfm``.
         place: from 1, beyond ``limit`` too; None where the film is not in the order.
         of: number of films in the order.
-        limit: how many of them go on: ``merge.k`` of the merge, the length of the list for ranker and reranker.
+        limit: how many of them go on: ``merge.k`` of the merge, the length of the list for the others.
         score: of the film in this order.
         last_score: of the last film that goes on.
     """

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 FEATURES_SHOWN = 8
 REASONS_SHOWN = 5
-ORDERS = {"merge": "merge", "filter": "filter", "score": "ranker", "select": "reranker"}
+ORDERS = {"merge": "merge", "filter": "filter", "score": "ranker", "blend": "blend", "select": "reranker"}
 
 
 class ExplainSettings(RequestSettings):
@@ -128,11 +128,13 @@ def _channel_lines(found: Explanation) -> list[str]:
 
 def _stage_lines(found: Explanation) -> list[str]:
     lines = ["Stages after them"]
-    lines.append(f"  {'order of':<16} {'place':>8} {'of':>8} {'go on':>7} {'score':>10} {'last to go on':>13}")
-    for view in found.stages:
+    names = [f"{ORDERS[view.stage]} {view.name}" for view in found.stages]
+    width = max(16, *map(len, names))
+    lines.append(f"  {'order of':<{width}} {'place':>8} {'of':>8} {'go on':>7} {'score':>10} {'last to go on':>13}")
+    for name, view in zip(names, found.stages, strict=True):
         place = "out" if view.place is None else f"{view.place:,}"
         lines.append(
-            f"  {ORDERS[view.stage] + ' ' + view.name:<16} {place:>8} {view.of:>8,} {view.limit:>7,} "
+            f"  {name:<{width}} {place:>8} {view.of:>8,} {view.limit:>7,} "
             f"{_score(view.score):>10} {_score(view.last_score):>13}"
         )
     return lines
@@ -141,7 +143,8 @@ def _stage_lines(found: Explanation) -> list[str]:
 def _feature_lines(found: Explanation) -> list[str]:
     shown = found.contributions[:FEATURES_SHOWN]
     width = max(len(one.feature) for one in shown)
-    lines = ["What moves the ranker's score, against the mean candidate of this request"]
+    part = "" if found.ranker_share == 1.0 else f" ({found.ranker_share:.0%} of the blend)"
+    lines = [f"What moves the ranker's score{part}, against the mean candidate of this request"]
     lines += [f"  {_signed(one.value):>7}  {one.feature:<{width}}  {one.meaning}".rstrip() for one in shown]
     rest = found.contributions[FEATURES_SHOWN:]
     total = sum(one.value for one in found.contributions)

@@ -120,6 +120,7 @@ class ExplainAnswer(msgspec.Struct, frozen=True):
     channels: tuple[ChannelView, ...]
     stages: tuple[StageView, ...]
     facts: Facts
+    ranker_share: float
     contributions: tuple[Contribution, ...]
     skipped: tuple[str, ...]
 

@@ -58,6 +58,11 @@ export function component(name) {
   return LANGUAGES[language][`component.${name}`] ?? name;
 }
 
+/** The shares of a blend, such as "75% itemcf_prior, 25% deepfm", with the names of its parts for people. */
+export function blend(shares) {
+  return shares.replace(/(\d+%) ([^,]+)/g, (_, share, name) => `${share} ${component(name)}`);
+}
+
 /** Put the words into the elements of the page that name a key. */
 export function translate(root) {
   document.documentElement.lang = TAGS[language];

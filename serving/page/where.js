@@ -3,12 +3,12 @@
 import * as api from "./api.js";
 import { combobox, filmOption } from "./combobox.js";
 import { byId, h, svg } from "./dom.js";
-import { component, genre, number, t } from "./i18n.js";
+import { blend, component, genre, number, percent, t } from "./i18n.js";
 import { errorBox } from "./notices.js";
 import { poster } from "./poster.js";
 import { sentences } from "./verdict.js";
 
-const STEPS = ["merge", "filter", "score", "select"];
+const STEPS = ["merge", "filter", "score", "blend", "select"];
 const BEFORE_CHANNELS = ["history", "request"];
 const latest = new api.Latest();
 
@@ -100,7 +100,7 @@ function dropStop({ fate, facts }, stages) {
     case "cut_by_merge":
       return "merge";
     case "ranked_low":
-      return ["score", "select"].find((name) => name in stages) ?? "list";
+      return ["score", "blend", "select"].find((name) => name in stages) ?? "list";
     case "reranked_out":
       return "select";
     case "displaced":
@@ -133,13 +133,17 @@ function pathFigure(answer) {
           "div",
           { class: "stop-name" },
           h("strong", {}, nameOf(name)),
-          stages[name] ? h("span", { class: "faint" }, component(stages[name].name)) : null,
+          stages[name] ? h("span", { class: "faint" }, componentOf(stages[name])) : null,
           h("span", { class: "stop-state" }, t(`where.${mode}`)),
         ),
         stopFigure(name, answer, stages[name], mode),
       );
     }),
   );
+}
+
+function componentOf({ stage, name }) {
+  return stage === "blend" ? blend(name) : component(name);
 }
 
 function nameOf(stop) {
@@ -209,12 +213,18 @@ function channelFigure(answer) {
 function features(answer) {
   const strongest = answer.contributions.slice(0, 8);
   if (strongest.length === 0) return null;
+  const share = answer.ranker_share;
   const most = Math.max(...strongest.map((one) => Math.abs(one.value)));
   return h(
     "details",
     { class: "features" },
     h("summary", {}, t("where.features")),
-    h("p", { class: "faint" }, t("where.features.lead")),
+    h(
+      "p",
+      { class: "faint" },
+      t("where.features.lead"),
+      share < 1 ? ` ${t("where.features.share", { share: percent(share) })}` : "",
+    ),
     h(
       "ul",
       {},

@@ -11,6 +11,7 @@ import pytest
 from pipeline import Pipeline, PipelineConfig, assemble, load
 from pipeline.blend import Blend, standardised
 from pipeline.explain import explain
+from pipeline.fates import Passage
 from pipeline.stages import RankerScorer, Request
 from pipeline.trace import Trace
 from reccore import ArtefactError, Candidates, Exclusions, QueryBatch, Workspace
@@ -167,17 +168,46 @@ def test_only_events_of_films_in_the_catalogue_count(pipeline: Pipeline) -> None
     assert trace.stages[-2].blended == 1
 
 
-def test_an_explanation_does_not_name_a_ranker_that_had_no_say_alone(pipeline: Pipeline) -> None:
-    ruled = with_rule(pipeline, {"below": 3, "weights": {"merged": 1.0}}, trained=True)
-    history = [movie_id(4)]
-    last = ruled.recommend(history=history, k=25).items[-1].movie_id
-    found = explain(ruled, last, history=history, k=10)
+@pytest.mark.parametrize(
+    ("history", "name", "share"),
+    [((), "100% deepfm", 1.0), ((4,), "75% mf, 25% deepfm", 0.25), ((4, 8), "75% mf, 25% deepfm", 0.25)],
+)
+def test_an_explanation_shows_the_blend_and_what_the_ranker_adds_to_it(
+    pipeline: Pipeline, history: tuple[int, ...], name: str, share: float
+) -> None:
+    rule = {"below": 3, "weights": {"mf": 3.0, "deepfm": 1.0}, "without_history": {"deepfm": 2.0}}
+    ruled = with_rule(pipeline, rule, trained=True)
+    seen = [movie_id(m) for m in history]
+    films = ruled.recommend(history=seen, k=25).items
+    found = explain(ruled, films[-1].movie_id, history=seen, k=10)
     assert found.fate == "ranked_low"
-    assert "the ranker" not in found.why
-    assert "score" not in {view.stage for view in found.stages}
-    assert found.contributions == ()
-    ranked = explain(ruled, last, history=[movie_id(m) for m in (4, 8, 12)], k=10)
+    assert f"the blend of {name} puts it at place {len(films)} of {len(films)}" in found.why
+    assert [view.stage for view in found.stages] == ["merge", "blend"]
+    view = found.stages[-1]
+    assert (view.name, view.place, view.limit) == (name, len(films), 10)
+    assert (view.score, view.last_score) == pytest.approx((films[-1].scores["rank"], films[9].scores["rank"]))
+    assert found.facts.order == view
+    assert "place 1 after the blend" in explain(ruled, films[0].movie_id, history=seen, k=10).why
+
+    assert found.ranker_share == share
+    request, _ = ruled.request(history=seen, k=10)
+    candidates = Passage.of_request(ruled, request).to_rank
+    assert candidates is not None
+    assert ruled.ranker is not None
+    own = dict(zip(candidates.item_idx[0].tolist(), ruled.ranker.score(request.queries, candidates)[0], strict=True))
+    lead = own[int(ruled.vocabulary.items.encode(films[-1].movie_id))] - np.mean(list(own.values()))
+    assert sum(one.value for one in found.contributions) == pytest.approx(lead, abs=0.01)
+
+
+def test_an_explanation_has_no_contributions_of_a_ranker_without_a_share(pipeline: Pipeline) -> None:
+    ruled = with_rule(pipeline, MERGED_BELOW_2, trained=True)
+    last = ruled.recommend(history=[movie_id(4)], k=25).items[-1].movie_id
+    found = explain(ruled, last, history=[movie_id(4)], k=10)
+    assert "the blend of 100% merged puts it" in found.why
+    assert (found.ranker_share, found.contributions) == (0.0, ())
+    ranked = explain(ruled, last, history=[movie_id(4), movie_id(8)], k=10)
     assert "score" in {view.stage for view in ranked.stages}
+    assert ranked.ranker_share == 1.0
 
 
 @pytest.mark.parametrize(

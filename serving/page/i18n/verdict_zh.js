@@ -1,7 +1,7 @@
 // Chinese sentences of an explanation, with the figures of the English ones: which stage decided, and what would have
 // had to differ.
 
-import { component, genre, number } from "../i18n.js";
+import { blend, component, genre, number } from "../i18n.js";
 
 /** Four significant digits. */
 const short = (value) => Number(value.toPrecision(4)).toString();
@@ -54,8 +54,8 @@ export function why({ fate, channels, place, k, facts }, stages) {
       return `过滤器 ${component(filter.name)} 去掉了它。`;
     case "ranked_low": {
       const { stage, name, place: at, of } = facts.order;
-      const who = stage === "score" ? `${component(name)} 把它排在` : "它排在";
-      return `${who}第 ${number(at)} 位（共 ${number(of)}），片单只有 ${number(k)} 部。`;
+      const who = { score: `${component(name)} 把它排在`, blend: `${blend(name)}的混合把它排在` }[stage];
+      return `${who ?? "它排在"}第 ${number(at)} 位（共 ${number(of)}），片单只有 ${number(k)} 部。`;
     }
     case "reranked_out": {
       const name = component(select.name);
@@ -70,10 +70,11 @@ export function why({ fate, channels, place, k, facts }, stages) {
   }
 }
 
-function recommended(place, { merge, score }, facts) {
+function recommended(place, { merge, score, blend: blended }, facts) {
   const way = [
     merge.place === null ? null : `合并后第 ${number(merge.place)}`,
     score ? `排序后第 ${number(score.place)}` : null,
+    blended ? `混合后第 ${number(blended.place)}` : null,
   ].filter((part) => part !== null);
   const after = way.length ? `（${way.join("，")}）` : "";
   if (facts.must_include === "place") return `请求必须包含它，所以它在片单的第 ${number(place)} 位${after}。`;

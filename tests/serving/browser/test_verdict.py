@@ -65,6 +65,10 @@ def of_special_requests(pipeline: Pipeline) -> Iterator[Explanation]:
     yield explain(pipeline, last, must_include=[late], **asked)
     plain = changed(pipeline, ranker=None, rerank=None)
     yield explain(plain, plain.recommend(user=USER, k=9).items[-1].movie_id, **asked)
+    blended = changed(pipeline, short_history={"below": 99, "weights": {"mf": 3, "deepfm": 1}}, rerank=None)
+    films = blended.recommend(user=USER, k=9).items
+    for item in (films[0], films[-1]):
+        yield explain(blended, item.movie_id, **asked)
     for movie in (first, late):
         yield explain(changed(pipeline, rerank={"method": "rules", "block": [movie]}), movie, **asked)
     few = changed(pipeline, merge={"kind": "quota", "quota": dict.fromkeys(("itemcf", "mf", "two_tower"), 1)})
