@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Unpack
 
@@ -15,7 +15,16 @@ from pipeline.fates import FATES, Fate, Passage, place_of
 from pipeline.history import encode_ids
 from pipeline.inference import Pipeline
 from pipeline.requests import Asked
-from pipeline.stages import ChannelSource, Filter, RankerScorer, Request, RerankSelector, Scorer, with_diversity
+from pipeline.stages import (
+    ChannelSource,
+    Filter,
+    RankerScorer,
+    Request,
+    RerankSelector,
+    Scorer,
+    known_events,
+    with_diversity,
+)
 from pipeline.verdict import verdict
 from pipeline.views import BLEND, ChannelView, Contribution, StageView
 from ranking.attribution import ITEM
@@ -182,8 +191,7 @@ def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageV
     skipped.
     """
     request, k = passage.request, passage.request.k
-    unlimited = pipeline.merger.unlimited(request.offers)
-    views = [StageView.in_order("merge", pipeline.merger.name, unlimited, item, pipeline.merger.k)]
+    views = [_merge_view(pipeline, request, item)]
     before = passage.merged
     for stage, after in passage.later:
         if (stage.role, stage.name) in passage.skipped:
@@ -201,6 +209,18 @@ def stage_views(pipeline: Pipeline, passage: Passage, item: int) -> tuple[StageV
             views.append(view.without_scores_beyond(reranker.pool))
         before = after
     return tuple(views)
+
+
+def _merge_view(pipeline: Pipeline, request: Request, item: int) -> StageView:
+    """Where the item stands among all offered ones, and the last place that goes on without a channel's reservation."""
+    merger, offers = pipeline.merger, request.offers
+    every = merger.unlimited(offers)
+    reserved = merger.reserved(every, offers, known_events(request, pipeline.vocabulary), merger.k)
+    limit, first = merger.k, 0
+    if reserved.any() and every.counts[0] > merger.k:
+        ordinary = merger.kept(every, reserved, merger.k) & ~reserved
+        limit, first = 1 + int(np.flatnonzero(ordinary[0])[-1]), merger.first_of_each(offers, merger.k)
+    return replace(StageView.in_order("merge", merger.name, every, item, limit), first=first)
 
 
 def _working_scorer(passage: Passage) -> RankerScorer | None:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.fates import Fate, Passage, place_in, place_of
 from pipeline.inference import Pipeline
 from pipeline.item_filter import Objection
-from pipeline.stages import with_diversity
+from pipeline.stages import Request, known_events, with_diversity
 from pipeline.views import BLEND, ChannelView, StageView
 from recall.merge.methods import QuotaConfig, WeightedMergeConfig
 from reccore import RawId
@@ -51,6 +51,19 @@ class MergeNeed:
 
 
 @dataclass(frozen=True)
+class CandidatesNeed:
+    """How many candidates after the merge would hold the film.
+
+    Attributes:
+        needed: from this number on.
+        given: the present number.
+    """
+
+    needed: int
+    given: int
+
+
+@dataclass(frozen=True)
 class SimilarFilm:
     """The film of the list whose vector is nearest.
 
@@ -86,6 +99,7 @@ class Facts:
         seen: ``excluded``: its event in the history; None where the request excludes it.
         no_events: ``not_offered``: the data that the channels learnt from have no event of it.
         needs: ``cut_by_merge`` without points: for each channel that offers it.
+        candidates: ``cut_by_merge`` with points.
         objections: ``filtered``: conditions of the request's filter that it fails; empty where a filter of the pipeline
             dropped it.
         order: ``ranked_low`` and ``reranked_out``: its place in the order that the reranker receives.
@@ -100,6 +114,7 @@ class Facts:
     seen: SeenEvent | None = None
     no_events: bool = False
     needs: tuple[MergeNeed, ...] = ()
+    candidates: CandidatesNeed | None = None
     objections: tuple[Objection, ...] = ()
     order: StageView | None = None
     pool: int | None = None
@@ -132,7 +147,10 @@ def facts_of(
     if fate == "not_offered":
         return Facts(no_events=_has_no_events(pipeline, item))
     if fate == "cut_by_merge":
-        return Facts(needs=_needs(pipeline, channels) if stages["merge"].place is None else ())
+        place = stages["merge"].place
+        if place is None:
+            return Facts(needs=_needs(pipeline, channels))
+        return Facts(candidates=_candidates(pipeline, passage.request, place))
     if fate == "filtered":
         rejected = item in passage.request.rejected
         return Facts(objections=passage.request.filters.objections(pipeline.items, item) if rejected else ())
@@ -172,6 +190,19 @@ def _need(pipeline: Pipeline, channel: ChannelView) -> MergeNeed:
         return MergeNeed(channel.name, "quota", channel.rank or 0, quota)
     weight = method.weight(channel.name, is_fill=is_fill) if isinstance(method, WeightedMergeConfig) else 0.0
     return MergeNeed(channel.name, "weight", weight, weight)
+
+
+def _candidates(pipeline: Pipeline, request: Request, place: int) -> CandidatesNeed:
+    """With more candidates more items of every channel have their places, so that each number is tried."""
+    merger, known = pipeline.merger, known_events(request, pipeline.vocabulary)
+    every = merger.unlimited(request.offers)
+
+    def cut(k: int) -> bool:
+        reserved = merger.reserved(every, request.offers, known, k)
+        return not merger.kept(every, reserved, k)[0, place - 1]
+
+    last = next((k for k in range(every.k, merger.k, -1) if cut(k)), merger.k)
+    return CandidatesNeed(last + 1, merger.k)
 
 
 def _order(passage: Passage, item: int, stages: Mapping[str, StageView]) -> StageView:

@@ -158,18 +158,35 @@ class Merger:
             (B, ≤ k). Where the history is short, the first items of every source take up to half of the places from
             those at the end.
         """
-        short = known < self.below
-        first = min(self.first, self.k // (2 * len(offers)))
-        if first == 0 or not short.any():
+        if self.first_of_each(offers, self.k) == 0 or not (known < self.below).any():
             return self._merge(offers, self.k)
         every = self.unlimited(offers)
-        needed = np.zeros(every.item_idx.shape, dtype=bool)
+        return every.keep(self.kept(every, self.reserved(every, offers, known, self.k), self.k)).head(self.k)
+
+    def first_of_each(self, offers: Mapping[str, Candidates], k: int) -> int:
+        """Number of items of every source that short histories keep among k candidates: half of these at most."""
+        return min(self.first, k // (2 * len(offers)))
+
+    def reserved(self, every: Candidates, offers: Mapping[str, Candidates], known: IntArray, k: int) -> BoolArray:
+        """(B, K) the first items of every source, in the rows of short histories.
+
+        Args:
+            every: (B, K) all offered items, merged.
+            offers: candidates of every source.
+            known: (B,) known events of each history.
+            k: number of candidates.
+        """
+        found = np.zeros(every.item_idx.shape, dtype=bool)
         for name in offers:
-            needed |= every.features[RECALL_RANK + name] <= first
-        needed &= short[:, None]
-        others = every.mask & ~needed
-        room = self.k - needed.sum(axis=1, keepdims=True)
-        return every.keep(needed | (others & (np.cumsum(others, axis=1) <= room))).head(self.k)
+            found |= every.features[RECALL_RANK + name] <= self.first_of_each(offers, k)
+        return found & (known < self.below)[:, None]
+
+    def kept(self, every: Candidates, reserved: BoolArray, k: int) -> BoolArray:
+        """(B, K) the reserved items, and the first others until there are k."""
+        others = every.mask & ~reserved
+        room = k - reserved.sum(axis=1, keepdims=True)
+        found: BoolArray = reserved | (others & (np.cumsum(others, axis=1) <= room))
+        return found
 
     def unlimited(self, offers: Mapping[str, Candidates]) -> Candidates:
         """The same order with every offered item."""

@@ -83,8 +83,15 @@ def _cut_by_merge(channels: Sequence[ChannelView], merged: StageView, facts: Fac
     by = ", ".join(f"{channel.name} (rank {channel.rank:,})" for channel in channels if channel.offered)
     if merged.place is None:
         return f"offered by {by}, and the merge gives it no points", tuple(map(_to_get_points, facts.needs))
-    why = f"offered by {by}; the merge puts it at place {merged.place:,} of {merged.of:,} and keeps {merged.limit:,}"
-    helps = [f"at least {merged.place:,} candidates after the merge instead of {merged.limit:,}"]
+    why = f"offered by {by}; the merge puts it at place {merged.place:,} of {merged.of:,} and keeps "
+    why += f"the first {merged.limit:,} and, since the history is short, " if merged.first else f"{merged.limit:,}"
+    why += f"the first {merged.first:,} of every channel" if merged.first else ""
+    helps = []
+    if facts.candidates is not None:
+        need = facts.candidates
+        helps.append(f"at least {need.needed:,} candidates after the merge instead of {need.given:,}")
+    if merged.first:
+        helps.append(f"a rank among the first {merged.first:,} of a channel")
     if merged.short_by is not None:
         helps.append(
             f"a merged score of {number(merged.last_score)} instead of {number(merged.score)} (short by "

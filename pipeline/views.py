@@ -50,9 +50,12 @@ class StageView:
         name: of the component; of a blend its shares, such as ``75% itemcf_prior, 25% deepfm``.
         place: from 1, beyond ``limit`` too; None where the film is not in the order.
         of: number of films in the order.
-        limit: how many of them go on: ``merge.k`` of the merge, the length of the list for the others.
+        limit: how many of them go on: of the merge its ``k`` or, where ``first`` takes places, fewer; the length of the
+            list for the others.
         score: of the film in this order.
         last_score: of the last film that goes on.
+        first: of the merge: how many items of every channel go on besides, whatever their place, since the history is
+            short.
     """
 
     stage: str
@@ -62,6 +65,7 @@ class StageView:
     limit: int
     score: float | None = None
     last_score: float | None = None
+    first: int = 0
 
     @classmethod
     def in_order(cls, stage: str, name: str, order: Candidates, item: int, limit: int) -> StageView:

@@ -136,6 +136,7 @@ def _stage_lines(found: Explanation) -> list[str]:
         lines.append(
             f"  {name:<{width}} {place:>8} {view.of:>8,} {view.limit:>7,} "
             f"{_score(view.score):>10} {_score(view.last_score):>13}"
+            + (f"  and the first {view.first:,} of every channel" if view.first else "")
         )
     return lines
 

@@ -166,6 +166,7 @@ function stopFigure(name, answer, stage, mode) {
       "p",
       {},
       t("where.place", { rank: stage.place, place: stage.place, of: stage.of, limit: stage.limit }),
+      stage.first ? ` · ${t("where.first", { count: stage.first })}` : "",
       mode === "dropped" && over > 0 ? h("strong", {}, ` · ${t("where.over", { count: over })}`) : null,
     ),
   ];

@@ -116,6 +116,36 @@ def test_more_candidates_would_keep_it(pipeline: Pipeline, examples: Mapping[Fat
     assert [c.name for c in found.channels if c.offered] == re.findall(r"(\w+) \(rank", found.why)
 
 
+def test_places_that_a_short_history_reserves_are_not_those_of_a_film_that_is_cut(pipeline: Pipeline) -> None:
+    """Films within ``candidates`` places are cut too, since the first ones of every channel come before them."""
+    rule = {"below": N_RATINGS, "weights": {"mf": 1.0}}
+    short = changed(pipeline, short_history=rule)
+    k = short.merger.k
+    within = []
+    for user in map(user_id, range(0, N_USERS, 15)):
+        request, _ = short.request(user=user, k=K)
+        passage = Passage.of_request(short, request)
+        order, kept = short.merger.unlimited(request.offers), set(passage.merged.item_idx[0].tolist())
+        places = [place for place in range(1, int(order.counts[0]) + 1) if order.item_idx[0, place - 1] not in kept]
+        for place in (places[0], places[len(places) // 3]):
+            movie = short.vocabulary.items.raw_id(int(order.item_idx[0, place - 1]))
+            found = explain(short, movie, user=user, k=K)
+            merged = found.stages[0]
+            assert (found.fate, merged.place, merged.first) == ("cut_by_merge", place, k // (2 * len(short.sources)))
+            assert merged.limit < place
+            assert set(order.item_idx[0, : merged.limit].tolist()) <= kept
+            assert merged.last_score == order.score[0, merged.limit - 1]
+            assert f"keeps the first {merged.limit} and, since the history is short" in found.why
+            assert f"the first {merged.first} of every channel" in found.why
+            enough = int(number_in(r"at least ([\d,]+) candidates", found.would_help))
+            assert f"instead of {k}" in found.would_help[0]
+            for candidates, cut in ((enough, False), (enough - 1, True)):
+                other = changed(pipeline, short_history=rule, candidates=candidates)
+                assert (explain(other, movie, user=user, k=K).fate == "cut_by_merge") == cut
+            within.append(place <= k)
+    assert any(within)
+
+
 @pytest.mark.parametrize("fate", ["ranked_low", "reranked_out"])
 def test_a_longer_list_would_hold_it(pipeline: Pipeline, examples: Mapping[Fate, tuple[int, int]], fate: Fate) -> None:
     user, movie = examples[fate]

@@ -133,6 +133,7 @@ export default {
   "where.takes": "rank {rank} of {of}, takes {limit}",
   "where.noscore": "has no score for it",
   "where.place": "place {place} of {of}, keeps {limit}",
+  "where.first": { one: "and the first of every channel", other: "and the first {count} of every channel" },
   "where.over": { one: "{count} place short", other: "{count} places short" },
   "where.offered": "offered by {found} of {all} channels",
   "where.unreached": "not reached",

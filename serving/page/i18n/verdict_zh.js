@@ -46,8 +46,9 @@ export function why({ fate, channels, place, k, facts }, stages) {
         .map((channel) => `${component(channel.name)}（第 ${number(channel.rank)}）`)
         .join("、");
       if (merge.place === null) return `${by}提名了它，但合并没有给它分数。`;
-      const { place: at, of, limit } = merge;
-      return `${by}提名了它；合并后它排第 ${number(at)}（共 ${number(of)}），只保留前 ${number(limit)}。`;
+      const { place: at, of, limit, first } = merge;
+      const besides = first ? `；历史较短，所以还保留每路召回的前 ${number(first)}` : "";
+      return `${by}提名了它；合并后它排第 ${number(at)}（共 ${number(of)}），只保留前 ${number(limit)}${besides}。`;
     }
     case "filtered":
       if (facts.objections.length) return `请求的筛选条件不允许它：${facts.objections.map(objection).join("，而且")}。`;
@@ -91,7 +92,7 @@ export function helps(explanation, stages) {
       if (nearest(channels).length === 0) return ["这部电影的记录，或一路不需要记录的召回"];
       return nearest(channels).map(toBeOffered);
     case "cut_by_merge":
-      return stages.merge.place === null ? facts.needs.map(toGetPoints) : toBeKept(stages.merge);
+      return stages.merge.place === null ? facts.needs.map(toGetPoints) : toBeKept(stages.merge, facts);
     case "filtered":
       return [facts.objections.length ? "一个允许它的筛选条件" : "一个让它通过的过滤器"];
     case "ranked_low":
@@ -119,8 +120,9 @@ function toGetPoints({ channel, setting, needed, given }) {
   return `${who}：合并中的权重大于 ${short(needed)}`;
 }
 
-function toBeKept({ place, limit, score, last_score }) {
-  const found = [`合并后至少保留 ${number(place)} 部，而不是 ${number(limit)} 部`];
+function toBeKept({ first, score, last_score }, { candidates }) {
+  const found = [`合并后至少保留 ${number(candidates.needed)} 部，而不是 ${number(candidates.given)} 部`];
+  if (first) found.push(`在某一路召回中排进前 ${number(first)}`);
   if (score === null || last_score === null) return found;
   const lack = short(missing({ score, last_score }));
   found.push(

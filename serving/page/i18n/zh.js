@@ -130,6 +130,7 @@ export default {
   "where.takes": "第 {rank} 名，共 {of}，取前 {limit}",
   "where.noscore": "没有它的得分",
   "where.place": "第 {place} 名，共 {of}，保留前 {limit}",
+  "where.first": { other: "以及每路召回的前 {count}" },
   "where.over": { other: "差 {count} 名" },
   "where.offered": "{all} 路召回中有 {found} 路提名",
   "where.unreached": "未到达",

@@ -69,6 +69,10 @@ def of_special_requests(pipeline: Pipeline) -> Iterator[Explanation]:
     films = blended.recommend(user=USER, k=9).items
     for item in (films[0], films[-1]):
         yield explain(blended, item.movie_id, **asked)
+    passage = Passage.of_request(blended, blended.request(**asked)[0])
+    order = blended.merger.unlimited(passage.request.offers).item_idx[0]
+    cut = order[~np.isin(order, passage.merged.item_idx[0])][0]
+    yield explain(blended, blended.vocabulary.items.raw_id(int(cut)), **asked)
     for movie in (first, late):
         yield explain(changed(pipeline, rerank={"method": "rules", "block": [movie]}), movie, **asked)
     few = changed(pipeline, merge={"kind": "quota", "quota": dict.fromkeys(("itemcf", "mf", "two_tower"), 1)})
