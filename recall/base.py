@@ -28,6 +28,11 @@ MAX_QUERIES_PER_CHUNK = 1024
 SCORES_PER_CHUNK = 1 << 24
 
 
+def queries_per_chunk(n_columns: int) -> int:
+    """Rows of a chunk whose dense scores have ``n_columns`` numbers a row, such as one per item or per user."""
+    return min(max(SCORES_PER_CHUNK // max(n_columns, 1), 1), MAX_QUERIES_PER_CHUNK)
+
+
 class BaseRecall(Component[Any]):
     """Offers the items of the whole catalogue that a user is likely to choose next, and scores given items.
 
@@ -200,7 +205,7 @@ class BaseRecall(Component[Any]):
         if prepared is not None and _n_rows(prepared) != len(queries):
             raise ValueError(f"{len(queries)} queries but {_n_rows(prepared)} prepared rows")
         n_items = len(self.vocabulary.items)
-        step = min(max(SCORES_PER_CHUNK // max(n_items, 1), 1), MAX_QUERIES_PER_CHUNK)
+        step = queries_per_chunk(n_items)
         if prepared is not None and 0 < len(queries) <= step:
             yield slice(0, len(queries)), prepared
             return

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dataprep.own_features import own_to_read
 from evaluation.metrics import ndcg_of_ranks
+from recall.base import queries_per_chunk
 from recall.embedding import EmbeddingRecall
 from recall.graph.item_graph import ItemGraph, cooccurrence_graph
 from recall.index.base import BaseIndex
@@ -47,7 +48,6 @@ from training.loading import NoInitialWeights
 from training.ranks import n_ranks, rank, sum_number
 
 VALIDATION_K = 10
-QUERIES_PER_VALIDATION_CHUNK = 1024
 
 
 class NeuralRecall(EmbeddingRecall):
@@ -251,9 +251,10 @@ class NeuralRecall(EmbeddingRecall):
         items = catalogue.cpu().numpy()
         strengths = (0.0,) if prior is None else prior.strengths
         totals = np.zeros(len(strengths))
-        starts = range(0, len(valid), QUERIES_PER_VALIDATION_CHUNK)
+        step = queries_per_chunk(len(items))
+        starts = range(0, len(valid), step)
         for start in starts[rank() :: n_ranks()]:
-            part = valid.select(np.arange(start, min(start + QUERIES_PER_VALIDATION_CHUNK, len(valid))))
+            part = valid.select(np.arange(start, min(start + step, len(valid))))
             cosines = _scores(self._encode(part.queries, catalogue), items)
             Exclusions.of_history(part.queries).mask_scores(cosines)
             for number, strength in enumerate(strengths):

@@ -57,6 +57,28 @@ def test_scores_are_the_votes_of_the_nearest_users(options: RunOptions) -> None:
         np.testing.assert_allclose(found.score[row][found.mask[row]], wanted[offered], rtol=1e-4)
 
 
+def test_the_cosines_of_a_block_are_bounded_by_the_number_of_users(
+    options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = random_events()
+    channel = fitted(options, events)
+    queries = events.queries()
+    expected = channel.prepare(queries)
+    blocks = []
+    argpartition = np.argpartition
+
+    def recorded(values: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
+        blocks.append(values.shape)
+        return argpartition(values, *args, **kwargs)
+
+    monkeypatch.setattr(np, "argpartition", recorded)
+    monkeypatch.setattr("recall.base.SCORES_PER_CHUNK", 4 * events.n_users + 1)
+    found = channel.prepare(queries)
+    assert {shape[1] for shape in blocks} == {events.n_users}
+    assert [shape[0] for shape in blocks] == [min(4, len(queries) - start) for start in range(0, len(queries), 4)]
+    np.testing.assert_allclose(found.toarray(), expected.toarray(), atol=1e-6)
+
+
 def test_own_row_does_not_vote(options: RunOptions) -> None:
     """The only user with films 3 and 4 gets them from nobody else."""
     events = Interactions(np.array([0, 3, 5, 7]), np.array([0, 3, 4, 0, 1, 0, 1]), 5)

@@ -14,6 +14,7 @@ from pipeline.stage_configs import RerankStage
 from recall.neural.popularity_prior import PopularityPrior, PopularityPriorConfig
 from recall.two_tower import TwoTower
 from reccore import Candidates, DataError, Exclusions, Holdout, Interactions, RunOptions, TrainingData
+from reccore.candidates import ranks_of_targets
 from tests.helpers import training_data
 from tests.recall.neural.tiny import fitted
 
@@ -89,6 +90,25 @@ def test_validation_chooses_how_much(fashion: tuple[TrainingData, Holdout], opti
     assert channel.log.validation == [pytest.approx(max(figures), abs=1e-6)]
     found = per_query_metrics(channel.retrieve(holdout.queries, 10), holdout, (10,))["ndcg@10"].mean()
     assert float(found) == pytest.approx(max(figures), abs=1e-6)
+
+
+def test_validation_takes_as_many_queries_at_once_as_the_catalogue_allows(
+    fashion: tuple[TrainingData, Holdout], options: RunOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, holdout = fashion
+    channel = fitted(data, options, holdout, epochs=1, popularity_prior__strengths=STRENGTHS, **BLIND)
+    chosen = strength_of(channel)
+    shapes = []
+
+    def recorded(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        shapes.append(scores.shape)
+        return ranks_of_targets(scores, targets)
+
+    monkeypatch.setattr("recall.neural.channel.ranks_of_targets", recorded)
+    monkeypatch.setattr("recall.base.SCORES_PER_CHUNK", 128 * N_ITEMS)
+    assert channel._validation_ndcg(holdout) == pytest.approx(channel.log.validation[0], abs=1e-12)
+    assert strength_of(channel) == chosen
+    assert shapes == [(n, N_ITEMS) for n in (128, 128, 44) for _ in STRENGTHS]
 
 
 def test_the_choice_is_kept_with_the_weights_it_was_made_for(
