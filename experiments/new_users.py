@@ -88,7 +88,8 @@ def evaluate_new_users(
         workspace: data root.
         lengths: numbers of events N that a user has given.
         names: of trained channels, whose configurations are fitted again; by default all that do not read the query's
-            time. ``popularity`` is always measured; if it is not trained, with its default options.
+            time. ``popularity`` is always measured, with the options of the trained one, or its default options where
+            there is none.
         split: ``valid`` and ``test`` are different users, to choose a channel on the one and report it on the other.
         min_rating: lowest rating of a target; None = every later event is one.
         options: seed of training, of the choice of users and of the bootstrap.
@@ -107,7 +108,7 @@ def evaluate_new_users(
     given = NewUsers.draw(prepared, lengths, split, min_rating, options)
     data = given.prepared.training_data()
     evaluations: dict[int, dict[str, Evaluation]] = {n: {} for n in given.holdouts}
-    models: dict[str, BaseRecall] = {BASE: Popularity(), **channels}
+    models = {BASE: baseline(workspace), **channels}
     for name, channel in models.items():
         if name in readers:
             continue
@@ -121,6 +122,17 @@ def evaluate_new_users(
     result = NewUsersResult(given.about, given.split_ties, tuple(given.holdouts), evaluations, options.seed, report)
     result.write()
     return result
+
+
+def baseline(workspace: Workspace) -> BaseRecall:
+    """The trained ``popularity``, whose options are to be fitted again; where there is none, one of default options.
+
+    Raises:
+        ArtefactError: it is damaged.
+    """
+    if not workspace.model(BASE).exists():
+        return Popularity()
+    return load_channels(workspace, (BASE,))[BASE]
 
 
 def new_users(events: Interactions, longest: int, split: str, options: RunOptions) -> IntArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def test_the_figures_are_those_of_refitted_channels(
     assert result.table() in (own.reports / "new_users.md").read_text()
 
 
-def test_popularity_is_measured_even_if_it_is_not_trained(own: Workspace, prepared: Prepared) -> None:
+def test_popularity_is_measured_even_if_it_is_not_named(own: Workspace, prepared: Prepared) -> None:
     result = evaluate_new_users(own, (1,), names=["mf"], split="valid", min_rating=3.0, options=QUIET)
     assert set(result.evaluations[1]) == {"mf", "popularity"}
     assert "(valid users) · targets: later events rated 3 or more" in result.about
@@ -116,6 +117,25 @@ def test_popularity_is_measured_even_if_it_is_not_trained(own: Workspace, prepar
         result.evaluations[1]["popularity"].per_query["ndcg@10"],
         per_query_metrics(offer, holdout, (10,))["ndcg@10"],
     )
+
+
+def test_the_options_of_a_trained_popularity_are_measured_even_if_it_is_not_named(
+    own: Workspace, prepared: Prepared
+) -> None:
+    train_channel(own, "popularity", {"half_life_days": 5.0}, options=QUIET)
+    unnamed = evaluate_new_users(own, (1,), names=["mf"], options=QUIET).evaluations[1]["popularity"]
+    users = new_users(prepared.split.interactions, 1, "test", QUIET)
+    holdout = first_events(prepared.split.interactions, users, 1, None)
+    data = without_users(prepared, users).training_data()
+    decayed, plain = (
+        per_query_metrics(Popularity(options).fit(data).retrieve(holdout.queries, 10), holdout, (10,))["ndcg@10"]
+        for options in ({"half_life_days": 5.0}, {})
+    )
+    assert np.any(decayed != plain)
+    np.testing.assert_array_equal(unnamed.per_query["ndcg@10"], decayed)
+    shutil.rmtree(own.model("popularity"))
+    default = evaluate_new_users(own, (1,), names=["mf"], options=QUIET).evaluations[1]["popularity"]
+    np.testing.assert_array_equal(default.per_query["ndcg@10"], plain)
 
 
 def test_users_without_a_target_are_left_out_at_every_length(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
