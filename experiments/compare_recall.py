@@ -77,10 +77,10 @@ def compare_recall(
     stem = report_stem(f"compare_{name}", split, None, query_time=query_time)
     figures = draw(results, workspace.reports, stem)
     comparison = RecallComparison(stated, results, tuple(seeds), failures, command, figures)
-    best = comparison.rows[0]
-    channel = CHANNELS.load(runs.model(best.runs[0].run.name))
+    run = comparison.rows[0].runs[0].run
+    channel = CHANNELS.load(runs.model(run.name))
     ties = audit_ties(
-        prepared, split, best.row.name, lambda queries: channel.retrieve(queries, TIE_K), query_time=query_time
+        prepared, split, str(run), lambda queries: channel.retrieve(queries, TIE_K), query_time=query_time
     )
     comparison = replace(comparison, ties=ties)
     return comparison, comparison.write(workspace.reports, stem)

@@ -50,7 +50,7 @@ class RecallComparison:
         failures: run → error.
         command: shown in the report.
         figures: (caption, file name beside the report) pairs.
-        ties: the best channel under other orders of ties.
+        ties: the first run of the best channel under other orders of ties.
     """
 
     protocol: EvaluationProtocol

@@ -118,7 +118,7 @@ def test_the_files_of_a_report(own: Workspace, calls: list[str]) -> None:
     stem = own.reports / "compare_mine_valid"
     markdown = stem.with_suffix(".md").read_text()
     assert found.ties is not None
-    assert found.ties.system == found.rows[0].row.name
+    assert found.ties.system == f"{found.rows[0].row.name}, seed 0"
     assert found.ties.orders[0].ndcg == pytest.approx(found.rows[0].runs[0].evaluation.mean("ndcg@10"))
     for part in (
         found.table(),
