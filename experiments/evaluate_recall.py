@@ -46,6 +46,7 @@ def evaluate_recall(
     include_seen: bool = False,
     query_time: bool = False,
     merging: MergeConfig | None = None,
+    per_channel: int | None = None,
     external: Sequence[Path] = (),
     ks: Sequence[int] = RECALL_KS,
     seed: int = 0,
@@ -61,6 +62,8 @@ def evaluate_recall(
         split, test_file, query_time, ks, seed: see ``EvaluationJob.open``.
         include_seen: let channels offer items of the history.
         merging: how the channels are merged, by default reciprocal-rank fusion with equal weights.
+        per_channel: number of candidates that each channel gives the merge, on which its lists depend; None = as many
+            as the longest of ``ks``. With fewer, the merged list may be shorter than that of a channel.
         external: files of lists that other programs made, see ``experiments.external_lists``; measured on the same
             users, and never merged.
 
@@ -83,8 +86,9 @@ def evaluate_recall(
         seed=seed,
     )
     merging = (merging or RRFConfig()) if names and len(channels) > 1 else None
+    length = per_channel or max(job.ks)
     lists = read_external(job, external, (*channels, MERGED), include_seen)
-    found, evaluations = _measure_all(job, channels, merging, include_seen)
+    found, evaluations = _measure_all(job, channels, merging, length, include_seen)
     sections: list[tuple[str, str]] = []
     facts: dict[str, Any] = {}
     ours = evaluations[0]
@@ -92,11 +96,12 @@ def evaluate_recall(
     findings = None if merging is None else MergeFindings.of(job, plain, found)
     if findings is not None and merging is not None:
         text = merge_text(MERGED, merging, tuple(channels), fill_of(channels))
-        sections.append(("What is merged", f"{text} {NOT_THE_PIPELINES}"))
+        given = f"Each channel gives the merge its first {length} films."
+        sections.append(("What is merged", f"{text} {given} {NOT_THE_PIPELINES}"))
         sections.append(("What merging adds", findings.markdown()))
         facts["merging"] = findings.to_dict()
     if job.prepared.split.protocol == LastThree().name:
-        _, other = _measure_all(job, channels, merging, not include_seen)
+        _, other = _measure_all(job, channels, merging, length, not include_seen)
         offered, filtered = (evaluations, other) if include_seen else (other, evaluations)
         sections.append((SIDE_BY_SIDE, side_by_side(offered, filtered)))
         facts["other_seen"] = {"seen_filtered": include_seen, "evaluations": [e.to_dict() for e in other]}
@@ -110,7 +115,7 @@ def evaluate_recall(
 
     def answer(queries: QueryBatch) -> Candidates:
         long_enough = replace(job, ks=(job.audit_length,))
-        return _offers(long_enough, needed, merge_again, include_seen, queries)[best]
+        return _offers(long_enough, needed, merge_again, length, include_seen, queries)[best]
 
     return job.report(
         "Recall channels",
@@ -145,7 +150,11 @@ def read_external(
 
 
 def _measure_all(
-    job: EvaluationJob, channels: Mapping[str, BaseRecall], merging: MergeConfig | None, include_seen: bool
+    job: EvaluationJob,
+    channels: Mapping[str, BaseRecall],
+    merging: MergeConfig | None,
+    per_channel: int,
+    include_seen: bool,
 ) -> tuple[dict[str, BoolArray], list[Evaluation]]:
     """All channels and their merge, a part of the queries at a time.
 
@@ -156,7 +165,7 @@ def _measure_all(
     running: dict[str, RunningEvaluation] = {}
     found: dict[str, list[BoolArray]] = {}
     for part in job.parts():
-        for name, offer in _offers(job, channels, merging, include_seen, part.queries).items():
+        for name, offer in _offers(job, channels, merging, per_channel, include_seen, part.queries).items():
             running.setdefault(name, job.running(name)).add(offer, part)
             found.setdefault(name, []).append(found_targets(offer, part, overlap_length(job.ks)))
     joined = {name: np.concatenate(parts) for name, parts in found.items()}
@@ -167,19 +176,23 @@ def _offers(
     job: EvaluationJob,
     channels: Mapping[str, BaseRecall],
     merging: MergeConfig | None,
+    per_channel: int,
     include_seen: bool,
     queries: QueryBatch,
 ) -> dict[str, Candidates]:
-    """What the channels offer, and their merge if there is one.
+    """What the channels offer, and the merge of the first ``per_channel`` items of each if there is one.
 
     Under ``last_three`` an item-to-item channel answers a second time from the last film of the history alone, as
     MetaSpore's do.
     """
     k = max(job.ks)
     exclude = Exclusions.nothing(len(queries)) if include_seen else Exclusions.of_history(queries)
-    offers = {name: channel.retrieve(queries, k, exclude=exclude) for name, channel in channels.items()}
+    asked = k if merging is None else max(k, per_channel)
+    found = {name: channel.retrieve(queries, asked, exclude=exclude) for name, channel in channels.items()}
+    offers = {name: offer.head(k) for name, offer in found.items()}
     if merging is not None:
-        offers[MERGED] = merge(merging, offers, k, fill=fill_of(channels))
+        to_merge = {name: offer.head(per_channel) for name, offer in found.items()}
+        offers[MERGED] = merge(merging, to_merge, k, fill=fill_of(channels))
     if job.prepared.split.protocol == LastThree().name:
         for name, channel in channels.items():
             if isinstance(channel, ItemSimilarityRecall):

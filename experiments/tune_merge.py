@@ -64,8 +64,9 @@ def tune_merge(
         names, query_time: see ``channels_to_evaluate``; the channels to merge are always named.
         kind: method of merging, ``rrf`` (with k0) or ``scores`` (with margin).
         metrics: what to raise; the mean of their relative changes counts.
-        per_channel: number of candidates to retrieve from each channel; None = 300, or as many as the longest list
-            of ``metrics``. With fewer, a channel alone would be measured on a shorter list than the merge.
+        per_channel: number of candidates to merge from each channel, which both files state; None = 300, or as many
+            as the longest list of ``metrics``. With fewer, a channel alone would be measured on a shorter list than
+            the merge.
         max_users: greatest number of validation users, drawn at random.
         seed: of the draw, the halves and the bootstrap.
 
@@ -248,7 +249,7 @@ def _write_toml(
     """Write the options for ``evaluate_recall.py`` and for ``train_ranking.py``."""
     head = f"# Written by scripts/tune_merge.py. {text}\n"
     channels = json.dumps(list(names), ensure_ascii=False)
-    write_text(recall, f"{head}models = {channels}\n\n{_toml(config, 'merge')}")
+    write_text(recall, f"{head}models = {channels}\nper_channel = {per_channel}\n\n{_toml(config, 'merge')}")
     table = f"[pipeline]\nchannels = {channels}\nper_channel = {per_channel}\nfill = {json.dumps(fill or 'null')}\n"
     write_text(pipeline, f"{head}{table}\n{_toml(config, 'pipeline.merge')}")
 

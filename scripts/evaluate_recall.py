@@ -1,7 +1,7 @@
 """Compare every trained recall channel over the whole catalogue, or the named ones and their merge.
 
 Writes a Markdown and a JSON report and plots to <data_dir>/reports/. Channels are named by --models or by `models` in
-the file of --config; only named ones are merged, as [merge] of that file says.
+the file of --config; only named ones are merged, as [merge] of that file says, each with its first --per_channel films.
 
     PYTHONPATH=. python scripts/evaluate_recall.py
     PYTHONPATH=. python scripts/evaluate_recall.py --models itemcf,two_tower --split valid
@@ -66,14 +66,18 @@ class EvaluateRecallSettings(NewUsersSettings):
     ks: Lengths = lengths(RECALL_KS)
     include_seen: bool = Field(default=False, description="let channels offer films of the history again")
     merge: MergeConfig = RRFConfig()
+    per_channel: int | None = Field(
+        default=None, ge=1, description="candidates that each channel gives the merge (default: the longest of ks)"
+    )
     external: Annotated[tuple[Path, ...], BeforeValidator(split_commas)] = Field(
         default=(), description="files of lists made elsewhere (user, film, rank or score), separated by commas"
     )
 
     @model_validator(mode="after")
     def _merges_named_channels(self) -> Self:
-        if "merge" in self.model_fields_set and self.models is None:
-            raise ValueError("merge has no use without the channels to merge; name them: --models A,B")
+        for name in ("merge", "per_channel"):
+            if name in self.model_fields_set and self.models is None:
+                raise ValueError(f"{name} has no use without the channels to merge; name them: --models A,B")
         return self
 
 
@@ -94,6 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         include_seen=job.include_seen,
         query_time=job.query_time,
         merging=job.merge,
+        per_channel=job.per_channel,
         external=job.external,
         ks=job.ks,
         seed=command.options.seed,

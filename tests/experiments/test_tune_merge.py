@@ -29,6 +29,7 @@ def test_the_files_hold_the_tuned_options(own: Workspace) -> None:
     settings = EvaluateRecallSettings.parse(read_toml(tuning.recall_toml))
     assert settings.merge == tuning.config
     assert settings.models == ("itemcf", "mf", "popularity", "two_tower")
+    assert settings.per_channel == 30
     pipeline = PipelineConfig.parse(read_toml(tuning.pipeline_toml)["pipeline"])
     assert (pipeline.merge.method, pipeline.merge.fill) == (tuning.config, "popularity")
     assert (pipeline.channels, pipeline.sources[0].k) == (settings.models, 30)
@@ -40,15 +41,35 @@ def test_the_files_hold_the_tuned_options(own: Workspace) -> None:
     assert tune_merge(own, names=NAMES, metrics=METRICS, per_channel=30).config == tuning.config
 
 
-def test_figures_are_those_of_the_evaluation(own: Workspace) -> None:
-    """Equal and tuned weights over lists of the same length, measured by ``evaluate_recall``."""
-    tuning = tune_merge(own, names=NAMES, metrics=METRICS, per_channel=20)
+@pytest.mark.parametrize("kind", ["rrf", "scores"])
+def test_figures_are_those_of_the_evaluation(own: Workspace, kind: str) -> None:
+    """The tuned merge, and that of equal weights, by the options of the file, whatever the lists that are measured."""
+    tuning = tune_merge(own, names=NAMES, kind=kind, metrics=METRICS, per_channel=25)
     by_name = {e.name: e for e in tuning.result.evaluations}
-    for name, config in ((EQUAL, None), (TUNED, tuning.config)):
-        measured = evaluate_recall(own, names=NAMES, split="valid", merging=config, ks=(10, 20))
-        merged = next(e for e in measured.evaluations if e.name == "merged")
-        for metric in METRICS:
-            assert by_name[name].mean(metric) == pytest.approx(merged.mean(metric))
+    settings = EvaluateRecallSettings.parse(read_toml(tuning.recall_toml))
+    equal = MergeWeights.equal(kind, NAMES, "popularity").config()
+    for ks in ((10, 20), (10, 20, 60)):
+        for name, config in ((EQUAL, equal), (TUNED, settings.merge)):
+            measured = evaluate_recall(
+                own, names=NAMES, split="valid", merging=config, per_channel=settings.per_channel, ks=ks
+            )
+            merged = next(e for e in measured.evaluations if e.name == "merged")
+            for metric in METRICS:
+                np.testing.assert_allclose(merged.per_query[metric], by_name[name].per_query[metric])
+            assert "Each channel gives the merge its first 25 films." in measured.report.read_text()
+
+
+def test_the_number_of_candidates_decides_the_merge_of_scores(own: Workspace) -> None:
+    """So that a merge must be measured with the number that it was tuned with."""
+    found = [
+        evaluate_recall(
+            own, names=NAMES, split="valid", merging=ScoresConfig(), per_channel=per_channel, ks=(10, 60)
+        ).evaluations
+        for per_channel in (25, None)
+    ]
+    short, long = ({e.name: e.per_query["ndcg@10"] for e in evaluations} for evaluations in found)
+    assert np.any(short["merged"] != long["merged"])
+    np.testing.assert_array_equal(short["mf"], long["mf"])
 
 
 def test_channels_are_measured_on_lists_as_long_as_the_merged_ones(own: Workspace) -> None:

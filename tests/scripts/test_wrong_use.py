@@ -140,6 +140,8 @@ OPTIONS = [
     ("evaluate_recall", ["--set", "merge.k=60"], "merge.rrf.k: no such option"),
     ("evaluate_recall", ["--models", "mf,popularity", "--set", "merge.weights.svd=2"], "no channel 'svd' among"),
     ("evaluate_recall", ["--set", "merge.k0=6"], "merge has no use without the channels to merge; name them: --models"),
+    ("evaluate_recall", ["--per_channel", "300"], "per_channel has no use without the channels to merge; name them"),
+    ("evaluate_recall", ["--models", "mf", "--per_channel", "0"], "per_channel: Input should be greater than or equal"),
     ("evaluate_recall", ["--query_time"], "--query_time is for channels trained with it"),
     ("tune_merge", ["--models", "mf"], "merging needs at least two channels, got mf"),
     ("tune_merge", [], "name the channels whose merge is to be tuned, such as --models"),
