@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dataprep.text_vectors import lsa_vectors, unit_rows
-from reccore.arrays import FloatArray
+from dataprep.text_vectors import lsa_vectors
+from reccore.arrays import FloatArray, unit_rows
 
 ENCODER = "wordllama"
 """Name of the package."""

@@ -12,7 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, unit_rows
+
+SHORTEST = 1e-6
+"""Length of a text's vector that is not scaled up to 1: where all of its terms lie outside the D dimensions, only
+rounding errors are left of it."""
 
 
 def lsa_vectors(texts: npt.NDArray[Any], size: int, **terms: Any) -> FloatArray | None:
@@ -42,10 +46,4 @@ def lsa_vectors(texts: npt.NDArray[Any], size: int, **terms: Any) -> FloatArray 
     vectors = np.zeros((len(texts), size), dtype=np.float32)
     vectors[:, :rank] = left * strength
     vectors[np.diff(weights.indptr) == 0] = 0.0
-    return unit_rows(vectors)
-
-
-def unit_rows(vectors: FloatArray) -> FloatArray:
-    """Rows scaled to length 1; zero rows stay zero."""
-    rows: FloatArray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
-    return rows
+    return unit_rows(vectors, shortest=SHORTEST)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from evaluation.metrics import item_rows
 from reccore import Candidates, DataError, QueryBatch
-from reccore.arrays import FloatArray, IntArray, row_of_each
+from reccore.arrays import FloatArray, IntArray, row_of_each, unit_rows
 
 _FLOATS_PER_CHUNK = 1 << 23
 
@@ -63,10 +63,9 @@ def intra_list_diversity(candidates: Candidates | IntArray, vectors: FloatArray,
         k: list length.
     """
     item_idx = item_rows(candidates)[:, :k]
-    norm = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     unit = np.zeros((len(vectors) + 1, vectors.shape[1]))  # the last row stands for "no item" (-1)
-    unit[:-1] = np.divide(vectors, norm, out=np.zeros(vectors.shape), where=norm > 0)
-    usable = np.append(norm[:, 0] > 0, False)
+    unit[:-1] = unit_rows(vectors.astype(np.float64))
+    usable = unit.any(axis=1)
     diversity = np.full(len(item_idx), np.nan, dtype=np.float32)
     step = max(1, _FLOATS_PER_CHUNK // max(1, item_idx.shape[1] * unit.shape[1]))
     for start in range(0, len(item_idx), step):

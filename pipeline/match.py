@@ -16,7 +16,7 @@ from pipeline.stages import Hydrator, Request
 from recall.base import BaseRecall
 from recall.topk import read_only, run_rows
 from reccore import Candidates
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, unit_rows
 
 MATCH_PREFIX = "match."
 OF_ONE = 1e-6
@@ -70,11 +70,11 @@ def _known(score: FloatArray, candidates: Candidates) -> FloatArray:
     return score
 
 
-def unit_rows(vectors: FloatArray) -> FloatArray:
+def unit_vectors(vectors: FloatArray) -> FloatArray:
     """(N, D) vectors of length 1, and zero vectors as they are; no copy where all have it already."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    norms = np.linalg.norm(vectors, axis=1)
     if np.abs(norms - 1).max(initial=0.0) > OF_ONE:  # a copy would be another 4·N·D bytes to read per request
-        vectors = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+        vectors = unit_rows(vectors)
     return np.ascontiguousarray(vectors)
 
 
@@ -94,7 +94,7 @@ class ClosenessHydrator(Hydrator):
         self.name = f"{name}.closeness"
         self.prefix = f"{MATCH_PREFIX}{name}."
         self.latest = tuple(latest)
-        self.unit = unit_rows(vectors)
+        self.unit = unit_vectors(vectors)
 
     def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
         lengths = sorted(set(self.latest))

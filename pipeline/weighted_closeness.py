@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numba import njit
 
-from pipeline.match import MATCH_PREFIX, unit_rows
+from pipeline.match import MATCH_PREFIX, unit_vectors
 from pipeline.stages import Hydrator, Request
 from ranking.features.kernels import rating_deviations
 from recall.topk import read_only, run_rows
@@ -38,7 +38,7 @@ class WeightedClosenessHydrator(Hydrator):
         self.name = f"{name}.closeness_sums"
         self.prefix = f"{MATCH_PREFIX}{name}."
         self.latest, self.sums = tuple(latest), tuple(sums)
-        self.unit = unit_rows(vectors)
+        self.unit = unit_vectors(vectors)
 
     def features(self, request: Request, candidates: Candidates) -> Mapping[str, FloatArray]:
         known = request.queries.known_items_only(len(self.unit))

@@ -16,7 +16,7 @@ from recall.deepwalk import WalkOptions, walk_sequences
 from recall.history import history_matrix, weighted_mean
 from recall.skipgram import train_skipgram
 from reccore import Bundle, DataError, Holdout, QueryBatch, RunOptions, TrainingData
-from reccore.arrays import FloatArray, IntArray
+from reccore.arrays import FloatArray, IntArray, unit_rows
 from reccore.bundle import BundleWriter
 
 
@@ -54,14 +54,14 @@ class DeepWalkUsers(DenseRecall):
             raise DataError(f"{self.name} needs at least one event to learn from")
         label = self.name if options.progress else None
         inputs, _ = train_skipgram(walk_sequences(events, self.config, options), self.config, options.seed, label)
-        self.item_vectors, self.user_vectors = inputs[: events.n_items], _unit(inputs[events.n_items :])
+        self.item_vectors, self.user_vectors = inputs[: events.n_items], unit_rows(inputs[events.n_items :])
         self.histories = events.to_csr().astype(np.float32)
         self.histories.data[:] = 1.0
 
     def _prepare(self, queries: QueryBatch) -> sparse.csr_matrix:
         """(B, U) cosines of the nearest users."""
         history = history_matrix(queries, len(self.item_vectors), self.config.half_life)
-        query = _unit(weighted_mean(history, self.item_vectors))
+        query = unit_rows(weighted_mean(history, self.item_vectors))
         n, step = min(self.config.neighbours, len(self.user_vectors)), queries_per_chunk(len(self.user_vectors))
         nearest: IntArray = np.empty((len(queries), n), dtype=np.int64)
         votes: FloatArray = np.empty((len(queries), n), dtype=np.float32)
@@ -95,10 +95,3 @@ class DeepWalkUsers(DenseRecall):
         ones = np.ones(len(histories["items"]), dtype=np.float32)
         shape = len(self.user_vectors), len(self.item_vectors)
         self.histories = sparse.csr_matrix((ones, histories["items"], histories["offsets"]), shape=shape)
-
-
-def _unit(vectors: FloatArray) -> FloatArray:
-    """Rows of length 1; zero rows stay."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: FloatArray = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
-    return unit

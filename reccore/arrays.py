@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import numpy.typing as npt
 IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+Real = TypeVar("Real", bound="np.floating[Any]")
 
 
 def offsets_from_lengths(lengths: npt.NDArray[Any]) -> IntArray:
@@ -65,6 +66,19 @@ def rows_where(mask: BoolArray) -> IntArray | slice:
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows
+
+
+def unit_rows(vectors: npt.NDArray[Real], *, shortest: float = 0.0) -> npt.NDArray[Real]:
+    """(N, D) rows scaled to length 1, of the type given; zero rows stay zero.
+
+    Args:
+        vectors: (N, D).
+        shortest: rows shorter than this are divided by it instead, so that what rounding left of a row is not scaled up
+            to length 1.
+    """
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: npt.NDArray[Real] = np.zeros_like(vectors)
+    return np.divide(vectors, np.maximum(length, shortest), out=unit, where=length > 0)
 
 
 def check_offsets(name: str, offsets: npt.NDArray[Any], n_elements: int) -> None:

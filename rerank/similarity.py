@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Tag
 
 from reccore import Bundle, ComponentConfig, ConfigError, DataError, ItemTable, Vocabulary
-from reccore.arrays import FloatArray
+from reccore.arrays import FloatArray, unit_rows
 from reccore.bundle import BundleWriter
 from reccore.config import by_kind
 from rerank.greedy import GreedyReranker
@@ -95,12 +94,4 @@ def similarity_vectors(
         raise DataError(f"item vectors of shape {rows.shape} for {len(vocabulary.items)} items")
     if not np.isfinite(rows).all():
         raise DataError("item vectors must be finite; train the model that made them again")
-    return _unit_rows(rows)
-
-
-def _unit_rows(rows: npt.NDArray[np.floating]) -> FloatArray:
-    """Rows scaled to length one; zero rows stay zero."""
-    wide = rows.astype(np.float64)
-    length = np.linalg.norm(wide, axis=1, keepdims=True)
-    unit: FloatArray = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0).astype(np.float32)
-    return unit
+    return unit_rows(rows.astype(np.float64)).astype(np.float32)
