@@ -20,14 +20,17 @@ from experiments.ranking_orders import channel_orders, common_task, measure_orde
 from experiments.tie_audit import K, TieAudit
 from pipeline.builder import PIPELINE, assemble, load_trained
 from pipeline.inference import Pipeline
-from pipeline.samples import common_liked_from, ranking_samples
+from pipeline.samples import common_liked_from, positive_counts, ranking_samples
 from ranking import RANKERS
 from ranking.base import BaseRanker
+from ranking.config import LIKE
 from reccore import Candidates, ConfigError, QueryBatch, RankingSamples, RunOptions, Workspace
 from reccore.workspace import require
 
 RANKING_KS = (10,)
 WITH_MISSED = ", a positive that recall missed counting as a miss"
+LIKED_OR_NOT = ", by all held-out films, liked or not, one that recall missed counting as a miss"
+"""The audit of ties knows the held-out films, and not which of them were liked."""
 NOTE = (
     "Within the candidates of recall, by the ranker's own scores (the rule for short histories is not applied): a "
     "positive that recall missed is no row. AUC: over all labelled candidates. "
@@ -46,7 +49,7 @@ class RankingEvaluation:
         systems: rankers, the merged order, and the channels.
         comparisons: each ranker against the merged order, and against the best channel.
         about: data, split, users, and how many positives recall offers.
-        offered, positives: positives among the candidates, and all of them.
+        offered, positives: positives of the rankers' task among the candidates, and all of them.
         report: Markdown file.
         ties: the best ranker's list under other orders of tied events.
     """
@@ -150,7 +153,9 @@ def evaluate_ranking(
     orders = {RECALL: samples.candidates.place_scores, **channel_orders(samples, for_all)}
     systems += [measure_order(name, order, samples, task, **how) for name, order in orders.items()]
     offered = int((samples.labels[task] == 1.0).sum())
-    return _report(job, systems, len(rankers), samples, offered, ties)
+    positives = int(positive_counts(task, job.holdout, liked_from).sum())
+    named = f"held-out films rated {liked_from:g} or more" if task == LIKE else "positives"
+    return _report(job, systems, len(rankers), samples, offered, positives, named, ties)
 
 
 def _before_ranking(pipeline: Pipeline) -> Pipeline:
@@ -190,7 +195,8 @@ def _audit_ties(
         candidates = before.run(queries, before.config.merge.k)[0]
         return candidates.reordered(ranker.score(queries, candidates))
 
-    return job.audit_ties(f"{name}{WITH_MISSED}", answer, per_query_metrics(ranked.head(K), job.holdout, (K,)))
+    system = f"{name}{LIKED_OR_NOT if ranker.tasks[0] == LIKE else WITH_MISSED}"
+    return job.audit_ties(system, answer, per_query_metrics(ranked.head(K), job.holdout, (K,)))
 
 
 def _report(
@@ -199,17 +205,18 @@ def _report(
     n_rankers: int,
     samples: RankingSamples,
     offered: int,
+    positives: int,
+    named: str,
     ties: TieAudit | None,
 ) -> RankingEvaluation:
-    """Compare, draw and write."""
+    """Compare, draw and write; ``named`` is what the positives are."""
     by = metric_name("ndcg", job.ks[0])
     rankers, merged, channels = systems[:n_rankers], systems[n_rankers], systems[n_rankers + 1 :]
     best = sorted(channels, key=lambda system: -system.metrics[by].mean)[:1]
     pairs = [(ranker, base, metric) for ranker in rankers for base in (merged, *best) for metric in (by, "gauc")]
-    positives = len(job.holdout.target_idx)
     about = (
         f"{job.prepared.source['dataset']} · {job.split} · {len(samples):,} queries, {systems[0].rows:,} labelled "
-        f"candidates, up to {samples.candidates.k} each · recall offers {offered:,} of {positives:,} positives "
+        f"candidates, up to {samples.candidates.k} each · recall offers {offered:,} of {positives:,} {named} "
         f"({offered / max(positives, 1):.1%}) · seed {job.seed}"
     )
     path = job.workspace.reports / f"{job.stem}.md"

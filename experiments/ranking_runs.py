@@ -187,7 +187,7 @@ class RankerRuns:
         single = [self.measure(source.name, offers[source.name]) for source in self.pipeline.sources_for_all]
         best = leaderboard(single, HEADLINE)[0]
         candidates = passage.final
-        labels = {self.task: labels_of_task(self.task, candidates, self.holdout, None, self.liked_from)}
+        labels = {self.task: labels_of_task(self.task, candidates, self.holdout, None, self.liked_from)[0]}
         samples = RankingSamples(self.holdout.queries, candidates, labels)
         orders = {RECALL: candidates.place_scores, **channel_orders(samples, [best.name])}
         return (

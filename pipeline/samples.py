@@ -67,27 +67,41 @@ def label_likes(
     """As ``label`` with 1 on targets rated ``liked_from`` or more, 0 on targets rated lower, NaN on unrated ones.
 
     A candidate that was not chosen was not liked either: 0. So the task is to choose and like, not to like if chosen.
+    The missed positives are targets rated ``liked_from`` or more.
 
     Raises:
         ConfigError: the data has no ratings.
     """
     if holdout.target_rating is None:
         raise ConfigError(WITHOUT_RATINGS)
-    labels, missed = label(candidates, holdout, later)
+    labels, _ = label(candidates, holdout, later)
     positive = labels == 1.0
     for rated, value in ((holdout.target_rating < liked_from, 0.0), (np.isnan(holdout.target_rating), np.nan)):
         targets = Exclusions(offsets_from_lengths(rated)[holdout.target_offsets], holdout.target_idx[rated])
         labels[positive & targets.contains(candidates.item_idx)] = value
-    return labels, missed
+    return labels, positive_counts(LIKE, holdout, liked_from) - (labels == 1.0).sum(axis=1)
 
 
 def labels_of_task(
     task: str, candidates: Candidates, holdout: Holdout, later: Exclusions | None, liked_from: float
-) -> FloatArray:
-    """(B, K) labels of one of ``TASKS``."""
+) -> tuple[FloatArray, IntArray]:
+    """(B, K) labels of one of ``TASKS``, and (B,) its positives that recall missed."""
     if task == LIKE:
-        return label_likes(candidates, holdout, later, liked_from)[0]
-    return label(candidates, holdout, later)[0]
+        return label_likes(candidates, holdout, later, liked_from)
+    return label(candidates, holdout, later)
+
+
+def positive_counts(task: str, holdout: Holdout, liked_from: float) -> IntArray:
+    """(B,) targets that are positives of one of ``TASKS``.
+
+    Raises:
+        ConfigError: the task ``like``, and the data has no ratings.
+    """
+    if task != LIKE:
+        return holdout.target_counts
+    if holdout.target_rating is None:
+        raise ConfigError(WITHOUT_RATINGS)
+    return np.diff(offsets_from_lengths(holdout.target_rating >= liked_from)[holdout.target_offsets])
 
 
 def with_clicks(tasks: Collection[str]) -> tuple[str, ...]:
@@ -147,7 +161,7 @@ def ranking_samples(
         pipeline: the stages before the ranker, see ``PipelineConfig.before_ranking``.
         holdout: queries and their targets.
         later: items without a label, per query.
-        tasks: some of ``TASKS``.
+        tasks: some of ``TASKS``; the positives of the first are counted that recall missed.
         liked_from: see ``label_likes``.
         source: what the queries are, for progress and log.
         options: progress.
@@ -174,7 +188,7 @@ def _samples_of(
     options: RunOptions,
     *,
     keep: BoolArray | None = None,
-) -> tuple[RankingSamples, IntArray, IntArray]:
+) -> tuple[RankingSamples, IntArray, IntArray, BoolArray]:
     """``ranking_samples`` of R rows, in their order; ``part_of`` gives some rows with the items without a label.
 
     Each of ``pipelines`` is for so many rows, and is taken when its first one is reached.
@@ -182,34 +196,40 @@ def _samples_of(
     taken for them alone.
 
     Returns:
-        The samples, which of the R rows they are of, and of each of the R rows the number of positives that recall
-        missed.
+        The samples, which of the R rows they are of, of each of the R rows the number of positives of the first task
+        that recall missed, and of each sample whether recall offers a target.
     """
     candidates = CandidateBuffer(len(rows), k)
     labels: dict[str, list[FloatArray]] = {task: [np.zeros((0, k), dtype=np.float32)] for task in with_clicks(tasks)}
     kept, missed = [np.zeros(0, dtype=np.int64)], np.zeros(len(rows), dtype=np.int64)
-    n_targets = 0
+    offers_one = [np.zeros(0, dtype=np.bool_)]
+    first, n_positives = next(iter(tasks)), 0
     with progress(f"candidates ({source})", len(rows), unit="queries", enabled=options.progress) as advance:
         for pipeline, start, stop in _chunks(pipelines):
             chunk = rows[start:stop]
             part, without = part_of(chunk)
             offered = pipeline.run(part.queries, k)[0]
-            not_offered = missed[start:stop] = label(offered, part)[1]
-            n_targets += len(part.target_idx)
+            has_target = label(offered, part)[1] < part.target_counts
+            n_positives += int(positive_counts(first, part, liked_from).sum())
             wanted = True if keep is None else keep[start:stop]
-            found = np.flatnonzero(wanted | (not_offered < part.target_counts))
+            found = np.flatnonzero(wanted | has_target)
             candidates.add(offered.select(found))
+            offers_one.append(has_target[found])
             for task, values in labels.items():
-                values.append(_padded(labels_of_task(task, offered, part, without, liked_from)[found], k))
+                of_task, not_offered = labels_of_task(task, offered, part, without, liked_from)
+                values.append(_padded(of_task[found], k))
+                if task == first:
+                    missed[start:stop] = not_offered
             kept.append(start + found)
             advance(len(chunk))
-    if n_targets:
-        share = 1.0 - int(missed.sum()) / n_targets
+    if n_positives:
+        share = 1.0 - int(missed.sum()) / n_positives
         logger.info("{}: {:,} queries, recall offers {:.1%} of the positives", source, len(rows), share)
     at = np.concatenate(kept)
     queries = part_of(rows[at])[0].queries
     joined = {task: np.concatenate(values) for task, values in labels.items()}
-    return RankingSamples(queries, candidates.candidates(), joined, missed=missed[at]), at, missed
+    samples = RankingSamples(queries, candidates.candidates(), joined, missed=missed[at])
+    return samples, at, missed, np.concatenate(offers_one)
 
 
 def _chunks(pipelines: Iterable[tuple[Pipeline, int]]) -> Iterator[tuple[Pipeline, int, int]]:
@@ -239,7 +259,8 @@ class RankingData:
             samples of some users, who have none in earlier windows. The validation split is unsuitable for that: the
             channels chose their own epochs and settings on it, so their offers look better there than they are, and the
             ranker would learn too little.
-        missed: positives of the queries to train on that recall did not offer, whether or not the query is kept.
+        missed: positives of the first task, of the queries to train on, that recall did not offer, whether or not the
+            query is kept.
         valid: samples of the validation split, retrieved by the channels in use.
         window_data: what the channels of the latest label window were fitted on.
         judging: samples of new users for choosing the rule for short histories.
@@ -330,14 +351,13 @@ def make_ranking_data(
     keep = always_kept(stopping[rows], options) if found_only else None
     counts = np.bincount(window.window[rows], minlength=label_windows).tolist()
     earlier = ((before_ranking(refits(n), known[n]), counts[n]) for n in range(label_windows - 1, 0, -1))
-    train, at, missed = _samples_of(
+    train, at, missed, found = _samples_of(
         chain(earlier, [(offline, counts[0])]), window.select, rows, k, tasks, liked_from, "label window", options,
         keep=keep,
     )  # fmt: skip
     if label_windows > 1:
         train = replace(train, window=window.window[rows[at]], earlier_items=tuple(data.items for data in known[1:]))
     if keep is not None and keep.sum() < stopping[rows].sum():
-        found = missed[at] < window.target_counts[rows[at]]
         stands_for = stopping[rows].sum() / keep.sum()  # so many queries without an offered target each
         train = replace(train, weight=np.where(found, 1.0, stands_for).astype(np.float32))
     judged, *_ = _samples_of(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from dataprep.prepare import Prepared
 from experiments.evaluate_ranking import evaluate_ranking
 from pipeline import Pipeline
 from pipeline.builder import load
@@ -22,8 +23,6 @@ def test_figures_are_those_of_the_pipelines_candidates(own: Workspace, pipeline:
     result = evaluate_ranking(own, split="valid", options=QUIET)
     names = [system.name for system in result.systems]
     assert names == ["deepfm", "after recall", *(source.name for source in pipeline.sources)]
-
-    from dataprep.prepare import Prepared
 
     holdout = Prepared.load(own.prepared).split.valid()
     candidates = before_ranking(pipeline, holdout.queries)
@@ -54,6 +53,20 @@ def test_the_report_has_the_table_the_curve_and_the_comparisons(own: Workspace) 
     stored = json.loads((own.reports / "ranking.json").read_text())
     assert [system["name"] for system in stored["systems"]] == [system.name for system in result.systems]
     assert len(stored["systems"][0]["reliability"]["calibrated"]["predicted"]) > 1
+
+
+def test_recall_of_likes_is_of_the_liked_films(own: Workspace, pipeline: Pipeline) -> None:
+    train_ranker(own, "lr", {"epochs": 1, "task": "like"}, PIPELINE, name="likes", options=QUIET)
+    result = evaluate_ranking(own, models=("likes",), split="valid", options=QUIET)
+    holdout = Prepared.load(own.prepared).split.valid()
+    assert holdout.target_rating is not None
+    liked = holdout.target_rating >= 4
+    found = (before_ranking(pipeline, holdout.queries).item_idx == holdout.target_idx[:, None]).any(axis=1)
+    assert 0 < (found & liked).sum() < liked.sum() < len(liked)
+    assert (result.offered, result.positives) == ((found & liked).sum(), liked.sum())
+    share = (found & liked).sum() / liked.sum()
+    assert f"of {liked.sum()} held-out films rated 4 or more ({share:.1%})" in result.about
+    assert "NDCG@10/HitRate@10 of likes, by all held-out films, liked or not" in result.report.read_text()
 
 
 def test_an_untrained_ranker_is_named(own: Workspace) -> None:

@@ -166,7 +166,10 @@ def test_likes_by_hand() -> None:
     likes, missed = label_likes(candidates, holdout, later)
     # Row 0: liked. Row 1: film 2 was watched and not liked, film 4 liked. Row 2: film 6 has no rating.
     np.testing.assert_array_equal(likes, [[0, 1, nan, nan], [nan, 0, 0, 1], [0, 0, nan, nan]])
-    assert missed.sum() == 0
+    assert missed.tolist() == [0, 0, 0]
+    none = candidates.head(1)
+    assert label_likes(none, holdout, later)[1].tolist() == [1, 1, 0]
+    assert label(none, holdout, later)[1].tolist() == [1, 2, 1]
     np.testing.assert_array_equal(label(candidates, holdout, later)[0][2], [0, 0, 1, nan])
     with pytest.raises(ConfigError, match="the task 'like' needs ratings, and this data set has none"):
         label_likes(candidates, replace(holdout, target_rating=None), later)

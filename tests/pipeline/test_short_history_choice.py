@@ -10,10 +10,12 @@ import pytest
 
 from dataprep.prepare import Prepared
 from evaluation.metrics import per_query_metrics
+from experiments.new_users import first_events
 from experiments.new_users_pipeline import evaluate_new_users_pipeline
 from pipeline import Pipeline, assemble, label_window, load
 from pipeline.builder import PIPELINE as NAME
 from pipeline.refitting import refit_for_serving
+from pipeline.samples import ranking_samples
 from pipeline.short_history import Choice, Judged, choose_rule
 from pipeline.stage_configs import ShortHistory
 from pipeline.stages import RankerScorer
@@ -21,7 +23,7 @@ from pipeline.train_ranker import train_ranker
 from pipeline.validation import summary
 from ranking.base import BaseRanker
 from reccore import Candidates, Holdout, QueryBatch, RankingSamples, Workspace
-from reccore.arrays import FloatArray, offsets_from_lengths
+from reccore.arrays import FloatArray, offsets_from_lengths, ragged_positions
 from reccore.bundle import read_manifest
 from tests.helpers import checkerboard, rows_of
 from tests.pipeline.small import N_USERS, PIPELINE, QUIET, RANKER, before_ranking
@@ -171,6 +173,32 @@ def test_the_measure_is_that_of_the_evaluations() -> None:
             ordered.select(np.flatnonzero(asked)), holdout.select(np.flatnonzero(asked)), (10,)
         )["ndcg@10"]
         np.testing.assert_allclose(judged.ndcg(judged.scores[name])[asked], expected, rtol=1e-5)
+
+
+def test_the_measure_of_a_ranker_of_likes_is_by_the_liked_films(prepared: Prepared, pipeline: Pipeline) -> None:
+    events = prepared.split.interactions
+    assert events.rating is not None
+    users = np.arange(N_USERS)
+    liked = first_events(events, users, 3, 4.0)
+    counts = events.lengths - 3
+    at = ragged_positions(events.user_offsets[:-1] + 3, counts)
+    every = Holdout(liked.queries, offsets_from_lengths(counts), events.item_idx[at], target_rating=events.rating[at])
+    channels = {source.name: source.channel for source in pipeline.sources}
+    stages = assemble(
+        pipeline.config.before_ranking(),
+        channels=channels,
+        ranker=None,
+        items=pipeline.items,
+        histories=pipeline.histories,
+    )
+    samples = ranking_samples(stages, every, tasks=["like"], source="test", options=QUIET)
+    assert samples.missed is not None
+    assert samples.missed.sum() > 0
+    assert pipeline.ranker is not None
+    judged = Judged.of(samples, "deepfm", pipeline.ranker, channels)
+    scores = judged.scores["deepfm"]
+    expected = per_query_metrics(samples.candidates.reordered(scores), liked, (10,))["ndcg@10"]
+    np.testing.assert_allclose(judged.ndcg(scores), expected, rtol=1e-5)
 
 
 @pytest.fixture
