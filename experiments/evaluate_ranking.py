@@ -37,7 +37,7 @@ NOTE = (
     "GAUC: mean over queries of the AUC within each, plain and weighted by the number of candidates. GAUC, NDCG and "
     "MRR are means over the queries with a positive among their candidates. Logloss (nats) and ECE (15 bins of equal "
     "mass): of calibrated probabilities. After recall: the pipeline's merged order of "
-    "these candidates. Intervals: 95%, bootstrap over users; paired differences draw queries."
+    "these candidates. Intervals: 95%, bootstrap over users, each drawn with all queries; paired differences too."
 )
 
 

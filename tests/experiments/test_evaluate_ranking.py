@@ -9,7 +9,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from dataprep.prepare import Prepared
-from experiments.evaluate_ranking import evaluate_ranking
+from evaluation.significance import Interval, paired_bootstrap
+from evaluation.within_candidates import WithinCandidates
+from experiments.evaluate_ranking import NOTE, _compare, evaluate_ranking
 from pipeline import Pipeline
 from pipeline.builder import load
 from pipeline.stages import RECALL_RANK, RankerScorer
@@ -67,6 +69,20 @@ def test_recall_of_likes_is_of_the_liked_films(own: Workspace, pipeline: Pipelin
     share = (found & liked).sum() / liked.sum()
     assert f"of {liked.sum()} held-out films rated 4 or more ({share:.1%})" in result.about
     assert "NDCG@10/HitRate@10 of likes, by all held-out films, liked or not" in result.report.read_text()
+
+
+def test_paired_differences_draw_users_with_all_their_queries_as_the_report_says() -> None:
+    """All queries of a user say the same here: drawn one by one they would promise a far narrower interval."""
+    users = np.repeat(np.arange(20), 50)
+    better = np.random.default_rng(0).random(20)[users]
+    one, other = (
+        WithinCandidates(name, {"gauc": Interval(0.0, 0.0, 0.0)}, {"gauc": values}, users, 1, len(users))
+        for name, values in (("one", better), ("other", np.zeros(len(users))))
+    )
+    found = _compare(one, other, "gauc", 0).difference
+    by_user = paired_bootstrap(better[::50], np.zeros(20), seed=0)
+    assert found.high - found.low == pytest.approx(by_user.high - by_user.low, rel=0.05)
+    assert "bootstrap over users, each drawn with all queries; paired differences too." in NOTE
 
 
 def test_an_untrained_ranker_is_named(own: Workspace) -> None:
