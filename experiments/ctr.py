@@ -28,7 +28,17 @@ from ranking import RANKERS
 from ranking.calibration import sigmoid
 from ranking.config import USER_ID, FeatureRankerConfig
 from ranking.features import chooses
-from reccore import Candidates, ConfigError, Interactions, ItemTable, RankingSamples, RunOptions, UserTable, Workspace
+from reccore import (
+    Candidates,
+    ConfigError,
+    DataError,
+    Interactions,
+    ItemTable,
+    RankingSamples,
+    RunOptions,
+    UserTable,
+    Workspace,
+)
 from reccore.arrays import IntArray, offsets_from_lengths, ragged_positions
 
 MODELS = ("lr", "fm", "deepfm", "dcnv2", "autoint", "din")
@@ -57,8 +67,11 @@ FIXED = {
     "select_by": "NDCG is of the order of a query's films",
 }
 """Options of ``SHARED`` of which no other value works here, and why."""
-WITHOUT_EFFECT = "negatives"
-"""The option that draws among the films of a query; here a query has one."""
+WITHOUT_EFFECT = {
+    "negatives": "a row is one film alone",
+    "calibration": "the probabilities of the table are the sigmoid of the scores",
+}
+"""Options that would change no figure, and why."""
 DEEP: dict[str, Any] = {"hidden": [64, 32], "dropout": 0.2}
 OPTIONS: dict[str, dict[str, Any]] = {
     "lr": {"learning_rate": 1e-2},  # at 1e-3 it is far from its best after all epochs
@@ -360,7 +373,8 @@ def compare_ctr(
 
     Raises:
         ConfigError: an unknown model, one that learns from pairs of candidates, an option that no model has, one that
-            cannot work or has no effect with a single film per query, or data without ratings.
+            cannot work with a single film per query or has no effect, or data without ratings.
+        DataError: a part lacks positive or negative rows.
         NotReadyError: no prepared data.
     """
     unfit = [model for model in models if model in PAIRWISE]
@@ -379,10 +393,12 @@ def compare_ctr(
                 f"{name} = {given!r} cannot work here: a row is one film alone, and {reason}; use {SHARED[name]!r}, "
                 "which is set"
             )
-    if WITHOUT_EFFECT in (settings or {}):
-        raise ConfigError(f"{WITHOUT_EFFECT} has no effect here, since a row is one film alone; leave it out")
+    for name, reason in WITHOUT_EFFECT.items():
+        if name in (settings or {}):
+            raise ConfigError(f"{name} has no effect here, since {reason}; leave it out")
     prepared = load_prepared(workspace.prepared)
     data = impressions(prepared)
+    _check_classes(data)
     results = []
     for model in models:
         runs = [train_model(data, prepared, model, replace(options, seed=seed), settings) for seed in seeds]
@@ -393,6 +409,20 @@ def compare_ctr(
     write_text(path, f"# Click-through prediction, like for like\n\n{comparison.markdown()}\n")
     write_text(path.with_suffix(".json"), json.dumps(comparison.to_dict(), indent=2) + "\n")
     return comparison, path
+
+
+def _check_classes(data: CTRData) -> None:
+    """Raise ``DataError`` unless every part has positive and negative rows."""
+    parts = {"train": data.train, "validation": data.valid, "test": data.test}
+    counts = {name: (int(part.labels.sum()), len(part)) for name, part in parts.items()}
+    if all(0 < positive < rows for positive, rows in counts.values()):
+        return
+    said = ", ".join(f"{positive:,} of {rows:,} {name} rows" for name, (positive, rows) in counts.items())
+    raise DataError(
+        f"every part needs rows rated {POSITIVE_FROM:g} stars or more and rows rated lower; the former are {said}; "
+        f"only users with more than {2 * HELD_OUT} ratings have rows to train on, and ratings must be on a scale where "
+        f"{POSITIVE_FROM:g} parts liked films from others, such as 1 to 5 stars"
+    )
 
 
 def summarise(dataset: str, data: CTRData, seeds: Sequence[int], results: Sequence[CTRResult]) -> CTRComparison:

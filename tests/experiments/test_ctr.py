@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from dataprep.protocols import LeaveLastN
 from experiments import ctr
 from experiments.ctr import CTRDifference, CTRResult, CTRRun, compare_ctr, features_of, impressions, train_model
 from ranking.features import FeatureEncoder
-from reccore import ConfigError, Interactions, RunOptions, Workspace
+from reccore import ConfigError, DataError, Interactions, RunOptions, Workspace
+from reccore.arrays import FloatArray
 from tests.helpers import rows_of
 from tests.helpers import training_data as tables
 
@@ -151,6 +153,31 @@ def test_the_report_holds_every_model_and_the_difference_from_the_baseline(
     assert "nan" not in text
 
 
+def with_ratings(prepared: Prepared, change: Callable[[FloatArray], FloatArray]) -> Prepared:
+    events = prepared.split.interactions
+    assert events.rating is not None
+    return replace(prepared, split=replace(prepared.split, interactions=replace(events, rating=change(events.rating))))
+
+
+@pytest.mark.parametrize(
+    ("prepared", "said"),
+    [
+        (
+            rated(20, 12, 9, 5),
+            "0 of 0 train rows, 5 of 12 validation rows, 11 of 34 test rows; only users with",
+        ),
+        (with_ratings(rated(30, 30), lambda rating: rating / 5), "0 of 20 train rows, 0 of 20 validation rows"),
+        (with_ratings(rated(30, 30), lambda rating: rating + 1), "20 of 20 train rows, .* such as 1 to 5 stars"),
+    ],
+    ids=["short histories", "a scale of 0 to 1", "all liked"],
+)
+def test_parts_without_both_classes_are_named(prepared: Prepared, said: str, tmp_path: Path) -> None:
+    space = Workspace(tmp_path)
+    prepared.save(space.prepared)
+    with pytest.raises(DataError, match=f"rated 4 stars or more and rows rated lower; the former are {said}"):
+        compare_ctr(space, models=("lr",), seeds=(0,), options=QUIET)
+
+
 def test_wrong_use_is_named(board: Prepared, tmp_path: Path) -> None:
     space = Workspace(tmp_path)
     board.save(space.prepared)
@@ -166,6 +193,8 @@ def test_wrong_use_is_named(board: Prepared, tmp_path: Path) -> None:
         compare_ctr(space, models=("deepfm",), settings={"loss": "bce", "select_by": "ndcg"}, options=QUIET)
     with pytest.raises(ConfigError, match="negatives has no effect here, since a row is one film alone; leave it out"):
         compare_ctr(space, models=("deepfm",), settings={"negatives": 4}, options=QUIET)
+    with pytest.raises(ConfigError, match=r"calibration has no effect here, since the probabilities .*; leave it out"):
+        compare_ctr(space, models=("deepfm",), settings={"calibration": "platt"}, options=QUIET)
     plain = replace(board, split=replace(board.split, interactions=replace(board.split.interactions, rating=None)))
     with pytest.raises(ConfigError, match="needs ratings"):
         impressions(plain)
