@@ -22,6 +22,7 @@ from experiments.tie_audit import K as TIE_K
 from experiments.tie_audit import audit_ties
 from pipeline.builder import load_channels
 from pipeline.config import PipelineConfig
+from pipeline.label_window import WindowKind
 from pipeline.provenance import data_of
 from pipeline.samples import WITHOUT_RATINGS, common_liked_from
 from pipeline.train_ranker import pipeline_of_ranker
@@ -42,6 +43,8 @@ def compare_ranking(
     split: str = "test",
     max_queries: int | None = MAX_QUERIES,
     short_histories: float = SHORT_HISTORIES,
+    found_only: bool = False,
+    label_window: WindowKind | None = None,
     label_windows: int = 1,
     name: str = FOLDER,
     options: RunOptions,
@@ -60,7 +63,7 @@ def compare_ranking(
         seeds: of rankers, label queries and stopping users.
         baseline: row that the others are compared with; None = the best channel.
         split: ``valid`` or ``test``.
-        max_queries, short_histories, label_windows: as for ``train_ranker``.
+        max_queries, short_histories, found_only, label_window, label_windows: as for ``train_ranker``.
         name: of the report and of the folder under ``comparisons/``.
         options: device, progress, and the seed of the bootstrap.
         command: shown in the report.
@@ -95,6 +98,8 @@ def compare_ranking(
         folder,
         max_queries,
         short_histories,
+        found_only,
+        label_window,
         label_windows,
         options,
     )
@@ -125,7 +130,7 @@ def compare_ranking(
         channel=best.run.row.name,
         baseline=baseline or best.run.row.name,
         seeds=tuple(seeds),
-        samples=_samples(config, max_queries, short_histories, label_windows),
+        samples=_samples(runs),
         short=_short(runs),
         left_out=left_out,
         ties=ties,
@@ -162,14 +167,17 @@ def _with_labels(rows: Sequence[Row], prepared: Prepared) -> tuple[list[Row], tu
     return [row for row in rows if row.name not in unfit], tuple(row.name for row in rows if row.name in unfit)
 
 
-def _samples(config: PipelineConfig, max_queries: int | None, short_histories: float, label_windows: int) -> str:
+def _samples(runs: RankerRuns) -> str:
     """The line on candidates and samples."""
-    sources = ", ".join(source.name for source in config.sources if source.below is None)
-    drawn = "all" if max_queries is None else f"up to {max_queries:,}"
-    windows = f" of {label_windows} label windows" if label_windows > 1 else ""
+    sources = ", ".join(source.name for source in runs.config.sources if source.below is None)
+    given = [] if runs.label_window is None else [f"label_window = {runs.label_window}"]
+    given += ["found_only"] if runs.found_only else []
+    options = f" with {' and '.join(given)}" if given else ""
+    drawn = "all" if runs.max_queries is None else f"up to {runs.max_queries:,}"
+    windows = f" of {runs.label_windows} label windows" if runs.label_windows > 1 else ""
     return (
-        f"Candidates: {config.merge.k} of {sources}. Samples: those of train_ranking.py, {drawn} label events{windows} "
-        f"for each seed, {short_histories:.0%} of the users play new users."
+        f"Candidates: {runs.config.merge.k} of {sources}. Samples: those of train_ranking.py{options}, {drawn} label "
+        f"events{windows} for each seed, {runs.short_histories:.0%} of the users play new users."
     )
 
 

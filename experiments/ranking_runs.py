@@ -27,6 +27,7 @@ from pipeline.config import PipelineConfig
 from pipeline.fates import Passage
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
+from pipeline.label_window import WindowKind, kind_under
 from pipeline.samples import RankingData, labels_of_task, make_ranking_data
 from pipeline.stage_configs import TopStage
 from pipeline.train_ranker import as_served, fit_ranker, with_chosen_rule
@@ -59,7 +60,7 @@ class RankerRuns:
         liked_from: least rating of an item that counts as liked.
         split: ``valid`` or ``test``.
         folder: where measurements are kept.
-        max_queries, short_histories, label_windows: as for ``train_ranker``.
+        max_queries, short_histories, found_only, label_window, label_windows: as for ``train_ranker``.
         options: device, progress, and the seed of the bootstrap.
     """
 
@@ -74,6 +75,8 @@ class RankerRuns:
     folder: Path
     max_queries: int | None
     short_histories: float
+    found_only: bool
+    label_window: WindowKind | None
     label_windows: int
     options: RunOptions
 
@@ -92,8 +95,15 @@ class RankerRuns:
             "pipeline": self.config.before_ranking().model_dump(mode="json"),
             "short_history": None if rule is None else rule.model_dump(mode="json"),
             "holdout": holdout_digest(self.holdout),
-            "samples": [self.max_queries, self.short_histories, self.label_windows],
+            "samples": [self.max_queries, self.short_histories, self.label_windows, *self._other_samples],
         }
+
+    @property
+    def _other_samples(self) -> list[str]:
+        """What other samples than the default ones are: the runs of these were stored without it."""
+        cut = self.label_window
+        other = [cut] if cut is not None and cut != kind_under(self.prepared.split.protocol) else []
+        return [*other, *(["found_only"] if self.found_only else [])]
 
     @cached_property
     def table(self) -> TrainingData:
@@ -133,6 +143,8 @@ class RankerRuns:
             max_queries=self.max_queries,
             short_histories=self.short_histories,
             judge_below=self.config.judge_below,
+            found_only=self.found_only,
+            window_kind=self.label_window,
             label_windows=self.label_windows,
             options=options,
         )

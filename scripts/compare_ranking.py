@@ -55,6 +55,16 @@ class CompareRankingSettings(ComponentConfig):
     short_histories: float = Field(
         default=SHORT_HISTORIES, ge=0, le=1, description="share of users who play new users for the ranker"
     )
+    found_only: bool = Field(
+        default=False,
+        strict=True,
+        description="learn from the queries alone that recall offers a film of: for millions of queries",
+    )
+    label_window: Literal["own_history", "moment"] | None = Field(
+        default=None,
+        description="which events to learn from: the last of each user, or those of all users after one moment "
+        "(default: as the protocol asks, moment under global_time)",
+    )
     label_windows: int = Field(default=1, ge=1, description="label windows to learn from, each before the other")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of each library (default: its own)")
     name: str = Field(default="rankers", description="of the report and of the folder under comparisons/")
@@ -76,6 +86,8 @@ def main(argv: list[str] | None = None) -> None:
         split=job.split,
         max_queries=job.max_queries,
         short_histories=job.short_histories,
+        found_only=job.found_only,
+        label_window=job.label_window,
         label_windows=job.label_windows,
         name=job.name,
         options=replace(command.options, threads=job.threads),

@@ -23,7 +23,7 @@ from pipeline import label_window
 from pipeline.builder import load
 from pipeline.train_channel import train_channel
 from pipeline.train_ranker import train_ranker
-from ranking import RANKERS
+from ranking import RANKERS, SHORT_HISTORIES
 from reccore import ConfigError, Workspace
 from tests.pipeline import small
 from tests.pipeline.small import PIPELINE, QUIET, RANKER
@@ -83,6 +83,22 @@ def test_rankers_of_several_label_windows_are_compared(root: Workspace) -> None:
     stored = read_evaluation(root.root / "comparisons" / "two" / "trees-seed0-test.npz")[1]
     assert json.loads(stored["basis"])["samples"][-1] == 2
     assert len(comparison.rows) == len(ROWS) + 2
+
+
+def test_samples_are_those_of_train_ranking_with_its_other_options(own: Workspace) -> None:
+    given: dict[str, Any] = {"seeds": (0,), "max_queries": 60, "split": "valid", "name": "other", "options": QUIET}
+    options: dict[str, Any] = {"found_only": True, "label_window": "moment"}
+    comparison, report = compare_ranking(own, ROWS[1:], PIPELINE, **given, **options)
+    assert "those of train_ranking.py with label_window = moment and found_only, up to 60" in report.read_text("utf-8")
+    path = own.root / "comparisons" / "other" / "trees-seed0-valid.npz"
+    assert json.loads(read_evaluation(path)[1]["basis"])["samples"] == [60, SHORT_HISTORIES, 1, "moment", "found_only"]
+    trained = train_ranker(
+        own, "lambdamart", ROWS[1].config, PIPELINE, name="trees", max_queries=60, options=QUIET, **options
+    )
+    found = comparison.results[0].mean("ndcg@10")
+    assert found == pytest.approx(trained["validation"]["ranking"]["ndcg@10"], abs=1e-5)
+    compare_ranking(own, ROWS[1:], PIPELINE, **given, label_window="own_history")  # the default of this protocol
+    assert json.loads(read_evaluation(path)[1]["basis"])["samples"] == [60, SHORT_HISTORIES, 1]
 
 
 @pytest.mark.parametrize("rule", [{"below": 1000}, {"below": 1000, "weights": {"mf": 1.0}}, None])
