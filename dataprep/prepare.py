@@ -43,6 +43,8 @@ from reccore.workspace import require
 TRAIN_FILE = "train.parquet"
 PART_FILES = (TRAIN_FILE, "valid.parquet", "test.parquet")
 TAGS_FILE = "tags.npz"
+MOST_SEEN = 0.01
+"""Share of targets in their query's history above which a warning says so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +131,21 @@ def prepare(
     """
     path, source = processed_ratings(workspace)
     return _prepare(read_events(path), workspace, protocol or LeaveLastN(1), source, known=known)
+
+
+def warn_of_seen_targets(split: Split) -> dict[str, float]:
+    """The ``seen_shares`` of a split; a warning says what to do where they are large."""
+    shares = split.seen_shares()
+    if max(shares.values()) > MOST_SEEN:
+        logger.warning(
+            "{:.1%} of the validation and {:.1%} of the test targets are items of their query's history, such as one "
+            "viewed and then bought. No list offers items of the history, so these targets are always missed. Keep one "
+            "event of each user and item before run_preprocessing.py; to measure channels that offer seen items again: "
+            "evaluate_recall.py --include_seen",
+            shares["valid"],
+            shares["test"],
+        )
+    return shares
 
 
 def processed_ratings(workspace: Workspace) -> tuple[Path, dict[str, Any]]:
@@ -220,7 +237,9 @@ def load_for_training(workspace: Workspace, given: EventFile | None, protocol: s
         DataError: the input is not a valid file of events.
     """
     if given is not None and not _is_prepared_train(given.path):
-        return prepare_file(given, workspace, parse_protocol(protocol or "leave_one_out"))
+        prepared = prepare_file(given, workspace, parse_protocol(protocol or "leave_one_out"))
+        warn_of_seen_targets(prepared.split)
+        return prepared
     if given is not None and given != EventFile(given.path):
         raise ConfigError(
             f"{given.path} has been read and prepared; leave out --columns, --time_unit and --text_ids, which are for "

@@ -17,6 +17,9 @@ import numpy as np
 from reccore import DataError, Holdout, Interactions, QueryBatch
 from reccore.arrays import BoolArray, IntArray, offsets_from_lengths, ragged_positions
 
+QUERIES_AT_ONCE = 1 << 15
+"""Histories of 200 events each take 130 MB."""
+
 
 @dataclass(frozen=True)
 class TargetRule:
@@ -116,6 +119,23 @@ class Split:
             "test_users": len(np.unique(users)),
             "tied_targets": None if tied is None or len(users) == 0 else round(float(tied.mean()), 4),
         }
+
+    def seen_shares(self) -> dict[str, float]:
+        """Share of the ``valid`` and of the ``test`` targets that lie in the history of their query; 0 without targets.
+
+        Sorts the events of all histories, those of a part of the queries at a time.
+        """
+        cuts = {"valid": (self.fit_stop, self.valid_stop), "test": (self.valid_stop, self.interactions.lengths)}
+        return {part: self._seen_share(*at) for part, at in cuts.items()}
+
+    def _seen_share(self, start: IntArray, stop: IntArray) -> float:
+        n_queries, seen, targets = len(self._queries_of(start, stop)[0]), 0, 0
+        for first in range(0, n_queries, QUERIES_AT_ONCE):
+            rows = np.arange(first, min(first + QUERIES_AT_ONCE, n_queries))
+            holdout = self._holdout(start, stop, False, lambda _, rows=rows: rows)
+            seen += int(holdout.seen_targets().sum())
+            targets += len(holdout.target_idx)
+        return seen / targets if targets else 0.0
 
     def _tied(self, users: IntArray, stops: IntArray) -> BoolArray | None:
         """(B,) whether the first target of a query has the time of the event before it; None without times."""

@@ -83,6 +83,7 @@ class EvaluationProtocol:
         tied_share: share of targets whose place in the order was chosen by the tie rule; None = not known.
         seed: of the run.
         queries: number of their queries; None = one per user.
+        seen_share: share of the targets that lie in their query's history; always missed where seen items are filtered.
     """
 
     dataset: str
@@ -93,6 +94,7 @@ class EvaluationProtocol:
     tied_share: float | None = None
     seed: int = 0
     queries: int | None = None
+    seen_share: float = 0.0
 
     def line(self) -> str:
         """The protocol in one line."""
@@ -100,12 +102,20 @@ class EvaluationProtocol:
             self.dataset,
             self.split,
             population(self.users, self.queries),
-            "full catalogue ranked, " + ("seen items filtered" if self.seen_filtered else "seen items not filtered"),
+            f"full catalogue ranked, {self._seen()}",
             "ties unknown" if self.tied_share is None else f"{self.tied_share:.1%} of targets tied in time",
             "QUERY TIME SEEN (separate leaderboard)" if self.query_time else "query time not seen",
             f"seed {self.seed}",
         ]
         return " · ".join(parts)
+
+    def _seen(self) -> str:
+        """What becomes of items of the history."""
+        if not self.seen_filtered:
+            return "seen items not filtered"
+        if self.seen_share == 0.0:
+            return "seen items filtered"
+        return f"seen items filtered, {self.seen_share:.2%} of targets among them, which nothing can find"
 
 
 def population(users: int, queries: int | None) -> str:

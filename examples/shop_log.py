@@ -46,7 +46,7 @@ def products() -> pd.DataFrame:
 
 
 def log(customers: int, rng: np.random.Generator) -> pd.DataFrame:
-    """One row for each product that a customer looked at, in the order of time."""
+    """One row for each product that a customer looked at, at the first time, in the order of time."""
     n_kinds, n_colours = len(KINDS), len(COLOURS)
     popularity = 1 / np.arange(1, n_colours + 1)
     parts = []
@@ -60,7 +60,8 @@ def log(customers: int, rng: np.random.Generator) -> pd.DataFrame:
         time = START + int(rng.integers(0, 90 * DAY)) + np.cumsum(rng.integers(1_000, DAY, n))
         sku = [f"{KINDS[k].upper()}-{c:03d}" for k, c in zip(kind.tolist(), colour.tolist(), strict=True)]
         parts.append(pd.DataFrame({"customer_id": f"c-{customer * 7919 % 65536:04x}", "sku": sku, "ts": time}))
-    return pd.concat(parts).sort_values("ts", kind="stable", ignore_index=True)
+    looks = pd.concat(parts).sort_values("ts", kind="stable", ignore_index=True)
+    return looks.drop_duplicates(["customer_id", "sku"], ignore_index=True)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -112,6 +112,7 @@ def compare_ranking(
         split=label,
         users=n_users(holdout.queries.user_idx),
         queries=len(holdout),
+        seen_share=holdout.seen_share(),
         query_time=query_time,
         tied_share=merged.evaluation.tied_share,
         seed=options.seed,

@@ -70,6 +70,7 @@ def compare_recall(
         split=label,
         users=n_users(holdout.queries.user_idx),
         queries=len(holdout),
+        seen_share=holdout.seen_share(),
         query_time=query_time,
         tied_share=results[0].runs[0].evaluation.tied_share,
         seed=options.seed,

@@ -208,7 +208,16 @@ def _protocol(job: EvaluationJob) -> str:
     tied = None if job.holdout.tied is None else float(job.holdout.tied.mean())
     dataset = str(job.prepared.source["dataset"])
     users, queries = n_users(job.holdout.queries.user_idx), len(job.holdout)
-    return EvaluationProtocol(dataset, job.split, users, tied_share=tied, seed=job.seed, queries=queries).line()
+    stated = EvaluationProtocol(
+        dataset,
+        job.split,
+        users,
+        tied_share=tied,
+        seed=job.seed,
+        queries=queries,
+        seen_share=job.holdout.seen_share(),
+    )
+    return stated.line()
 
 
 def _sentence(chosen: CurvePoint | None, at_test: CurvePoint | None, min_gain: float) -> str:

@@ -233,6 +233,7 @@ class EvaluationJob:
             users=n_users(self.holdout.queries.user_idx),
             queries=len(self.holdout),
             seen_filtered=seen_filtered,
+            seen_share=self.holdout.seen_share(),
             query_time=self.query_time,
             tied_share=evaluations[0].tied_share,
             seed=self.seed,

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reccore.arrays import BoolArray, FloatArray, IntArray, check_offsets, offsets_from_lengths, ragged_positions
+from reccore.arrays import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    are_among,
+    check_offsets,
+    offsets_from_lengths,
+    ragged_positions,
+    row_of_each,
+)
 from reccore.candidates import Candidates
 from reccore.errors import ConfigError
 from reccore.interactions import Interactions
@@ -96,6 +105,22 @@ class Holdout:
     def target_counts(self) -> IntArray:
         """(B,) targets of each query."""
         return np.diff(self.target_offsets)
+
+    def seen_targets(self) -> BoolArray:
+        """(L,) whether each target lies in its query's history, so that nothing finds it where seen items are filtered.
+
+        False for an unknown item. Sorts the events of all histories.
+        """
+        queries, span = self.queries, int(self.target_idx.max(initial=-1)) + 1
+        known = (queries.history_idx >= 0) & (queries.history_idx < span)
+        seen = row_of_each(queries.history_offsets)[known] * span + queries.history_idx[known]
+        wanted = row_of_each(self.target_offsets) * span + self.target_idx
+        seen.sort()
+        return are_among(wanted, seen) & (self.target_idx >= 0)
+
+    def seen_share(self) -> float:
+        """Share of the targets that ``seen_targets`` finds; 0 without targets."""
+        return float(self.seen_targets().mean()) if len(self.target_idx) else 0.0
 
     def select(self, rows: IntArray) -> Holdout:
         """The given queries with their targets."""

@@ -36,7 +36,7 @@ class PrepareSettings(EngineSettings):
 
 def main(argv: list[str] | None = None) -> None:
     command = parse_command(argv, __doc__, PrepareSettings)
-    from dataprep.prepare import Prepared, prepare
+    from dataprep.prepare import Prepared, prepare, warn_of_seen_targets
     from dataprep.protocols import parse_protocol
 
     protocol, space = parse_protocol(command.settings.protocol), command.workspace
@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         prepared = prepare(space, protocol)
         prepared.save(space.prepared)
         split = prepared.split
+    seen = warn_of_seen_targets(split)
     result = {
         "path": str(space.prepared),
         "protocol": protocol.name,
@@ -58,6 +59,8 @@ def main(argv: list[str] | None = None) -> None:
         "fit_events": int(split.fit_stop.sum()),
         "valid_targets": split.n_valid_targets,
         **split.test_facts(),
+        "valid_targets_seen": round(seen["valid"], 4),
+        "test_targets_seen": round(seen["test"], 4),
     }
     command.emit(result, facts_text(result))
 

@@ -76,17 +76,22 @@ def main(argv: list[str] | None = None) -> None:
 
 def all_steps(job: TrainAllSettings, space: Workspace, options: RunOptions) -> list[Step]:
     """Preparing, one step for each channel, and the ranker."""
-    from dataprep.prepare import prepare
+    from dataprep.prepare import prepare, warn_of_seen_targets
     from dataprep.protocols import parse_protocol
     from dataprep.table_hashes import table_hashes
     from pipeline.builder import PIPELINE
     from pipeline.train_ranker import train_ranker
     from training.checkpointing import train_on
 
+    def split_and_save() -> None:
+        prepared = prepare(space, parse_protocol(job.protocol))
+        warn_of_seen_targets(prepared.split)
+        prepared.save(space.prepared)
+
     steps = [
         Step(
             "prepare",
-            lambda: prepare(space, parse_protocol(job.protocol)).save(space.prepared),
+            split_and_save,
             makes=space.prepared,
             rooms=DATA_ROOMS,
             options=[job.protocol, table_hashes(space.processed)],

@@ -10,7 +10,7 @@ import pytest
 
 from dataprep.protocols import GlobalTime, LastThree, LeaveLastN, NoSplit, parse_protocol
 from dataprep.splits import Split
-from reccore import ConfigError, DataError, Interactions
+from reccore import ConfigError, DataError, Holdout, Interactions, QueryBatch
 from reccore.arrays import offsets_from_lengths
 from tests.helpers import rows_of
 
@@ -91,6 +91,30 @@ def test_last_three_counts_every_row_without_ratings_and_says_so() -> None:
 def test_protocols_without_a_rule_learn_from_all_events() -> None:
     split = LeaveLastN(1).split(events_of([1, 2, 3, 5]))
     assert split.liked_fit().item_idx.tolist() == split.fit().item_idx.tolist() == [1, 2]
+
+
+def test_targets_in_their_querys_history_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """User 0 comes back to an item in the test, user 2 in both parts; what only another user has seen is new."""
+    split = LeaveLastN(1).split(events_of([1, 2, 3, 1], [4, 5, 1], [6, 7, 6, 7], [8, 9, 10]))
+    assert split.test().seen_targets().tolist() == [True, False, True, False]
+    assert split.valid().seen_targets().tolist() == [False, False, True, False]
+    assert split.seen_shares() == {"valid": 0.25, "test": 0.5}
+    monkeypatch.setattr("dataprep.splits.QUERIES_AT_ONCE", 3)  # the parts differ in size
+    assert split.seen_shares() == {"valid": 0.25, "test": 0.5}
+    assert NoSplit().split(events_of([1, 1])).seen_shares() == {"valid": 0.0, "test": 0.0}
+    # Each target of last_three has a history of its own: the second 4 comes after the first.
+    three = LastThree().split(events_of([1, 2, 4, 4, 3]))
+    assert (three.test().seen_targets().tolist(), three.seen_shares()["test"]) == ([False, True, False], 1 / 3)
+    # With several targets of one query, a target is no part of the history of the next.
+    assert LeaveLastN(2).split(events_of([1, 2, 3, 4, 4])).seen_shares()["test"] == 0.0
+
+
+def test_an_unknown_item_is_never_seen() -> None:
+    queries = QueryBatch.from_histories([[-1, 3], [], [-1, 7]])
+    holdout = Holdout(queries, np.array([0, 2, 3, 4]), np.array([-1, 3, 3, 5]))
+    assert holdout.seen_targets().tolist() == [False, True, False, False]
+    assert holdout.seen_share() == 0.25
+    assert holdout.select(np.zeros(0, dtype=np.int64)).seen_share() == 0.0
 
 
 def test_no_split_has_all_events_in_fit() -> None:

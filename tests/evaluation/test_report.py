@@ -69,6 +69,18 @@ def test_protocol_line_labels_query_time() -> None:
     assert "ties unknown" in line
 
 
+def test_protocol_line_says_which_targets_nothing_can_find() -> None:
+    """Only where there are such targets, and where they cannot be found."""
+    plain = EvaluationProtocol("toy", "s", users=1)
+    assert (
+        "seen items filtered, 12.50% of targets among them, which nothing can find ·"
+        in replace(plain, seen_share=0.125).line()
+    )
+    assert "seen items filtered ·" in plain.line()
+    offered = replace(plain, seen_filtered=False)
+    assert replace(offered, seen_share=0.125).line() == offered.line()
+
+
 def test_a_report_states_queries_where_a_user_has_several() -> None:
     single, several = (EvaluationProtocol("toy", "s", 20, queries=queries) for queries in (20, 50))
     assert single.line() == EvaluationProtocol("toy", "s", 20).line()

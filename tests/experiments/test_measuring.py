@@ -286,6 +286,7 @@ def test_seen_films_may_be_included(own: Workspace, prepared: Prepared) -> None:
     file = held_out(own.root / "seen.parquet", seen)
     filtered = evaluate_recall(own, names=["itemcf"], test_file=EventFile(file))
     assert filtered.evaluations[0].mean("hit_rate@500") == 0.0
+    assert "seen items filtered, 100.00% of targets among them" in filtered.protocol.line()
     let_in = evaluate_recall(own, names=["itemcf"], test_file=EventFile(file), include_seen=True)
     assert let_in.evaluations[0].mean("hit_rate@500") >= 0.8
     assert "seen items not filtered" in let_in.protocol.line()

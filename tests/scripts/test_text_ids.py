@@ -75,6 +75,25 @@ def test_train_all_resumes_what_is_missing_or_changed(shop: Path, command: Comma
     assert command(*train).json["up_to_date"] == []
 
 
+def test_events_that_repeat_are_named_before_anything_is_trained(shop: Path, command: Command) -> None:
+    """A shop's log of views and purchases: the last event of a user is of a product seen before."""
+    log = pd.read_csv(shop / "log.csv.gz")
+    first = log.groupby("customer_id").head(2)
+    last = log.groupby("customer_id")["ts"].transform("max") + 1000
+    bought = first.assign(ts=last[first.index])
+    pd.concat([log, bought]).to_csv(shop / "twice.csv", index=False)
+    root = ("--data_dir", shop / "root")
+    warning = "are items of their query's history"
+    for file, seen in (("log.csv.gz", False), ("twice.csv", True)):
+        assert command("run_preprocessing", *root, "--interactions", shop / file).code == 0
+        ended = command("prepare_two_tower_data", *root, "--json")
+        assert (warning in ended.err) == seen
+        assert (ended.json["test_targets_seen"] > 0.9) == (ended.json["valid_targets_seen"] > 0.9) == seen
+        assert (warning in command("train_all", *root, "--config", shop / "chain.toml").err) == seen
+        train = ("train_recall", *root, "--model", "popularity", "--input", shop / file)
+        assert (warning in command(*train).err) == seen
+
+
 def test_own_files_for_training_and_test(shop: Path, command: Command) -> None:
     """--input and --test as compressed CSV, with columns by name and by number."""
     root = ("--data_dir", shop / "root")
