@@ -1,7 +1,7 @@
 """Split the processed data, train every recall channel of a configuration, and a ranker over them.
 
     PYTHONPATH=. python scripts/train_all.py --config configs/shop/all.toml --data_dir my_data
-    PYTHONPATH=. python scripts/train_all.py --config configs/shop/all.toml --set channels.mf.factors=32
+    PYTHONPATH=. python scripts/train_all.py --config configs/shop/all.toml --set channels.mf.embedding_size=32
 
 It does what prepare_two_tower_data.py, train_recall.py for each channel, and train_ranking.py do, one after the other.
 The configuration has a table for each channel, such as [channels.mf], with the channel's options; `model` in it is the
@@ -20,12 +20,14 @@ if find_spec("reccore") is None:
     print("error: run it from the repository's root, as PYTHONPATH=. python scripts/train_all.py", file=sys.stderr)
     sys.exit(2)
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from reccore import ComponentConfig, RunOptions, Workspace
+from reccore import ComponentConfig, ConfigError, RunOptions, Workspace
 from scripts._cli import ResumableRunSettings, parse_command, run
 from scripts._steps import ALL_ROOMS, DATA_ROOMS, Step, StepRunner, channel_step
 
@@ -56,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     from pipeline.builder import PIPELINE
     from reccore.bundle import read_manifest
 
+    check_options(command.settings)
     runner = StepRunner(space.root / "train_all.json")
     if not options.resume:
         runner.forget()
@@ -72,6 +75,45 @@ def main(argv: list[str] | None = None) -> None:
         "up_to_date": runner.skipped,
     }
     command.emit(result, _text(result))
+
+
+def check_options(job: TrainAllSettings) -> None:
+    """Raise ``ConfigError`` for a wrong option of any step, before the first of them runs."""
+    from dataprep.protocols import parse_protocol
+    from pipeline.train_ranker import pipeline_of_ranker
+    from ranking import RANKERS
+    from recall import CHANNELS
+
+    parse_protocol(job.protocol)
+    for name, given in job.channels.items():
+        with _naming(f"channels.{name}"):
+            model, settings = _model_of(given, name)
+            CHANNELS[model](settings)
+    model, settings = _model_of(job.ranker)
+    with _naming("ranker"):
+        RANKERS[model](settings)
+    with _naming("pipeline"):
+        pipeline_of_ranker(_chain(job), model)
+
+
+@contextmanager
+def _naming(table: str) -> Iterator[None]:
+    """Name the table of the configuration in an error about its options."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"[{table}] {error}") from error
+
+
+def _model_of(table: Mapping[str, Any], default: str = "") -> tuple[str, dict[str, Any]]:
+    """The model of a table of the configuration, and its options."""
+    settings = dict(table)
+    return settings.pop("model", default), settings
+
+
+def _chain(job: TrainAllSettings) -> dict[str, Any]:
+    """Options of the pipeline."""
+    return {"channels": list(job.channels), **job.pipeline}
 
 
 def all_steps(job: TrainAllSettings, space: Workspace, options: RunOptions) -> list[Step]:
@@ -98,12 +140,10 @@ def all_steps(job: TrainAllSettings, space: Workspace, options: RunOptions) -> l
         )
     ]
     for name, given in job.channels.items():
-        settings = dict(given)
-        model = settings.pop("model", name)
+        model, settings = _model_of(given, name)
         steps.append(channel_step(space, name, model, settings, options))
-    ranker = dict(job.ranker)
-    model = ranker.pop("model")
-    chain = {"channels": list(job.channels), **job.pipeline}
+    model, ranker = _model_of(job.ranker)
+    chain = _chain(job)
     train = partial(train_ranker, space, model, settings=ranker, pipeline_settings=chain)
     run_ranker = partial(train_on, train, space.checkpoint(model), options)
     needs = list(job.channels)

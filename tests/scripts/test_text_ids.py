@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 
 from examples import shop_log
+from scripts import train_all
 from tests.scripts.conftest import Command
 
 CHAIN = """
@@ -73,6 +76,37 @@ def test_train_all_resumes_what_is_missing_or_changed(shop: Path, command: Comma
     other = command(*train, "--resume", "--set", "ranker.epochs=2").json
     assert other["up_to_date"] == ["prepare", "popularity", "cf"]
     assert command(*train).json["up_to_date"] == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("channels.cf.factors=32", "[channels.cf] factors: no such option"),
+        ("channels.cf.model=item_cf", "[channels.cf] unknown recall 'item_cf'"),
+        ("ranker.num_leave=32", "[ranker] num_leave: no such option"),
+        ("ranker.model=trees", "[ranker] unknown ranking 'trees'"),
+        ("pipeline.candidate=40", "[pipeline] candidate: no such option"),
+        ("pipeline.ranker=deepfm", "[pipeline] "),
+        ("protocol=leave_on_out", "leave_on_out"),
+    ],
+)
+def test_train_all_refuses_a_wrong_option_and_drops_nothing(
+    shop: Path, command: Command, wrong: str, message: str
+) -> None:
+    root = shop / "root"
+    root.mkdir()
+    (root / "train_all.json").write_text("{}")
+    ended = command("train_all", "--data_dir", root, "--config", shop / "chain.toml", "--set", wrong)
+    assert message in ended.sentence
+    assert [path.name for path in root.iterdir()] == ["train_all.json"]
+
+
+def test_the_example_of_train_all_is_valid(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: Command) -> None:
+    """Its options pass, so that it fails for want of data alone."""
+    monkeypatch.chdir(Path(train_all.__file__).parents[1])
+    lines = re.findall(r"^    PYTHONPATH=\. python scripts/train_all\.py (.+)$", train_all.__doc__, flags=re.MULTILINE)
+    example = next(line for line in lines if "--set" in line)
+    assert "run_preprocessing.py" in command("train_all", *shlex.split(example), "--data_dir", tmp_path).sentence
 
 
 def test_events_that_repeat_are_named_before_anything_is_trained(shop: Path, command: Command) -> None:
