@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -131,8 +132,7 @@ class Split:
     def _seen_share(self, start: IntArray, stop: IntArray) -> float:
         n_queries, seen, targets = len(self._queries_of(start, stop)[0]), 0, 0
         for first in range(0, n_queries, QUERIES_AT_ONCE):
-            rows = np.arange(first, min(first + QUERIES_AT_ONCE, n_queries))
-            holdout = self._holdout(start, stop, False, lambda _, rows=rows: rows)
+            holdout = self._holdout(start, stop, query_time=False, draw=partial(_part, first))
             seen += int(holdout.seen_targets().sum())
             targets += len(holdout.target_idx)
         return seen / targets if targets else 0.0
@@ -177,6 +177,11 @@ class Split:
         users, stops = np.repeat(users, counts), ragged_positions(start[users], counts)
         kept = self._is_target(self.interactions, self.interactions.user_offsets[users] + stops)
         return users[kept], stops[kept], np.ones(int(kept.sum()), dtype=np.int64)
+
+
+def _part(first: int, n: int) -> IntArray:
+    """The queries from ``first`` on that are looked at together, of n."""
+    return np.arange(first, min(first + QUERIES_AT_ONCE, n))
 
 
 def with_query_time(events: Interactions, targets: IntArray, queries: QueryBatch) -> QueryBatch:

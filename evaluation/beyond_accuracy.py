@@ -65,7 +65,7 @@ def intra_list_diversity(candidates: Candidates | IntArray, vectors: FloatArray,
     item_idx = item_rows(candidates)[:, :k]
     unit = np.zeros((len(vectors) + 1, vectors.shape[1]))  # the last row stands for "no item" (-1)
     unit[:-1] = unit_rows(vectors.astype(np.float64))
-    usable = unit.any(axis=1)
+    usable = np.any(unit, axis=1)
     diversity = np.full(len(item_idx), np.nan, dtype=np.float32)
     step = max(1, _FLOATS_PER_CHUNK // max(1, item_idx.shape[1] * unit.shape[1]))
     for start in range(0, len(item_idx), step):

@@ -78,7 +78,8 @@ def unit_rows(vectors: npt.NDArray[Real], *, shortest: float = 0.0) -> npt.NDArr
     """
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: npt.NDArray[Real] = np.zeros_like(vectors)
-    return np.divide(vectors, np.maximum(length, shortest), out=unit, where=length > 0)
+    np.divide(vectors, np.maximum(length, shortest), out=unit, where=length > 0)
+    return unit
 
 
 def check_offsets(name: str, offsets: npt.NDArray[Any], n_elements: int) -> None:
