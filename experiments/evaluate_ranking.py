@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from evaluation.evaluate import Comparison
 from evaluation.metrics import metric_name, per_query_metrics
@@ -19,12 +21,15 @@ from experiments.measuring import EvaluationJob
 from experiments.ranking_orders import channel_orders, common_task, measure_order, measure_ranker, timed_scores
 from experiments.tie_audit import K, TieAudit
 from pipeline.builder import PIPELINE, assemble, load_trained
+from pipeline.candidate_buffer import CandidateBuffer
 from pipeline.inference import Pipeline
 from pipeline.samples import common_liked_from, positive_counts, ranking_samples
+from pipeline.stages import RECALL_RANK
 from ranking import RANKERS
 from ranking.base import BaseRanker
 from ranking.config import LIKE
 from reccore import Candidates, ConfigError, QueryBatch, RankingSamples, RunOptions, Workspace
+from reccore.arrays import FloatArray
 from reccore.workspace import require
 
 RANKING_KS = (10,)
@@ -142,20 +147,52 @@ def evaluate_ranking(
     task = common_task(rankers.values())
     before = _before_ranking(pipeline)
     liked_from = common_liked_from(rankers.values())
-    samples = ranking_samples(before, job.holdout, tasks=[task], liked_from=liked_from, source=split, options=options)
-    _check_columns(rankers, samples.candidates)
-    scores = {name: timed_scores(ranker, samples) for name, ranker in rankers.items()}
+    for_all = [source.name for source in pipeline.sources_for_all]
+    samples, scores = _scored(job, before, rankers, task, liked_from, for_all, options)
     how: dict[str, Any] = {"ks": job.ks, "seed": job.seed}
     systems = [measure_ranker(name, ranker, samples, *scores[name], **how) for name, ranker in rankers.items()]
     best = max(systems, key=lambda system: system.metrics[metric_name("ndcg", job.ks[0])].mean).name
     ties = _audit_ties(job, best, rankers[best], before, samples.candidates.reordered(scores[best][0]))
-    for_all = [source.name for source in pipeline.sources_for_all]
     orders = {RECALL: samples.candidates.place_scores, **channel_orders(samples, for_all)}
     systems += [measure_order(name, order, samples, task, **how) for name, order in orders.items()]
     offered = int((samples.labels[task] == 1.0).sum())
     positives = int(positive_counts(task, job.holdout, liked_from).sum())
     named = f"held-out films rated {liked_from:g} or more" if task == LIKE else "positives"
     return _report(job, systems, len(rankers), samples, offered, positives, named, ties)
+
+
+def _scored(
+    job: EvaluationJob,
+    before: Pipeline,
+    rankers: Mapping[str, BaseRanker],
+    task: str,
+    liked_from: float,
+    channels: Sequence[str],
+    options: RunOptions,
+) -> tuple[RankingSamples, dict[str, tuple[FloatArray, float]]]:
+    """The samples of all queries, and ranker → its scores of them and the seconds that they took.
+
+    Queries are answered in parts, and of the candidates' columns the ranks by the given channels alone are kept.
+    """
+    kept = CandidateBuffer(len(job.holdout), before.config.merge.k)
+    ranks = [RECALL_RANK + name for name in channels]
+    labels: list[FloatArray] = []
+    scores: dict[str, list[FloatArray]] = {name: [] for name in rankers}
+    seconds = dict.fromkeys(rankers, 0.0)
+    quiet = replace(options, progress=False)  # the parts have a progress of their own
+    for part in job.parts():
+        samples = ranking_samples(before, part, tasks=[task], liked_from=liked_from, source=job.split, options=quiet)
+        offered = samples.candidates
+        _check_columns(rankers, offered)
+        for name, ranker in rankers.items():
+            of_part, took = timed_scores(ranker, samples)
+            scores[name].append(of_part)
+            seconds[name] += took
+        columns = {name: offered.features[name] for name in ranks if name in offered.features}
+        kept.add(Candidates(offered.item_idx, offered.score, columns))
+        labels.append(samples.labels[task])
+    joined = RankingSamples(job.holdout.queries, kept.candidates(), {task: np.concatenate(labels)})
+    return joined, {name: (np.concatenate(scores.pop(name)), seconds[name]) for name in rankers}
 
 
 def _before_ranking(pipeline: Pipeline) -> Pipeline:

@@ -156,11 +156,7 @@ class EvaluationJob:
 
     def parts(self) -> Iterator[Holdout]:
         """The holdout in parts whose candidates fit into memory, with progress."""
-        with progress(f"evaluating {self.stem}", len(self.holdout), unit="queries") as advance:
-            for start in range(0, len(self.holdout), QUERIES_AT_ONCE):
-                part = self.holdout.select(np.arange(start, min(start + QUERIES_AT_ONCE, len(self.holdout))))
-                yield part
-                advance(len(part))
+        return parts_of(self.holdout, f"evaluating {self.stem}")
 
     def running(self, name: str) -> RunningEvaluation:
         """A measurement of one system, to be given its candidates of each part."""
@@ -367,6 +363,20 @@ def report_stem(what: str, split: str, test_file: EventFile | None, *, query_tim
     if test_file is not None:
         return f"{what}_{test_file.name}"
     return what if split == "test" else f"{what}_{split}"
+
+
+def parts_of(holdout: Holdout, label: str, *, show: bool = True) -> Iterator[Holdout]:
+    """A holdout in parts whose candidates fit into memory; with progress under a label, if it is to be shown."""
+    with progress(label, len(holdout), unit="queries", enabled=show) as advance:
+        for start in range(0, len(holdout), QUERIES_AT_ONCE):
+            part = holdout.select(np.arange(start, min(start + QUERIES_AT_ONCE, len(holdout))))
+            yield part
+            advance(len(part))
+
+
+def running_evaluation(name: str, data: TrainingData, ks: Sequence[int]) -> RunningEvaluation:
+    """As ``measure``, of a system whose candidates come in parts."""
+    return RunningEvaluation(name, **_facts(data), ks=ks)
 
 
 def measure(

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.evaluate import Evaluation
+from evaluation.evaluate import Evaluation, RunningEvaluation
 from experiments.funnel import orders_of
-from experiments.measuring import measure
+from experiments.measuring import parts_of, running_evaluation
 from experiments.new_users import NewUsers
 from experiments.new_users_report import BASE, K, NewUsersResult
 from pipeline.builder import PIPELINE, load_trained, open_pipeline
@@ -70,13 +70,17 @@ def evaluate_new_users_pipeline(
     evaluations: dict[int, dict[str, Evaluation]] = {}
     chain: tuple[str, ...] = ()
     for n, holdout in given.holdouts.items():
-        passage = Passage.of(pipeline, holdout.queries, K)
-        orders = orders_of(passage)
-        chain = tuple(orders)
-        offers = {BASE: popularity.retrieve(holdout.queries, K), **passage.request.offers, **orders}
-        evaluations[n] = {
-            name: measure(name, offer, holdout, data, (K,), options.seed) for name, offer in offers.items()
-        }
+        running: dict[str, RunningEvaluation] = {}
+        for part in parts_of(holdout, f"new users, {n} events", show=options.progress):
+            passage = Passage.of(pipeline, part.queries, K)
+            orders = orders_of(passage)
+            chain = tuple(orders)
+            offers = {BASE: popularity.retrieve(part.queries, K), **passage.request.offers, **orders}
+            for name, offer in offers.items():
+                if name not in running:
+                    running[name] = running_evaluation(name, data, (K,))
+                running[name].add(offer, part)
+        evaluations[n] = {name: each.result(holdout, seed=options.seed) for name, each in running.items()}
     report = workspace.reports / f"{STEM}.md"
     result = NewUsersResult(
         given.about, given.split_ties, tuple(given.holdouts), evaluations, options.seed, report, chain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,16 @@ from sklearn.metrics import roc_auc_score
 from dataprep.prepare import Prepared
 from evaluation.significance import Interval, paired_bootstrap
 from evaluation.within_candidates import WithinCandidates
+from experiments import measuring
 from experiments.evaluate_ranking import NOTE, _compare, evaluate_ranking
 from pipeline import Pipeline
 from pipeline.builder import load
 from pipeline.stages import RECALL_RANK, RankerScorer
 from pipeline.train_ranker import train_ranker
 from ranking import RANKERS
-from reccore import ConfigError, Exclusions, NotReadyError, Workspace
+from ranking.base import BaseRanker
+from reccore import Candidates, ConfigError, Exclusions, NotReadyError, QueryBatch, Workspace
+from reccore.arrays import FloatArray
 from tests.pipeline.small import PIPELINE, QUIET, before_ranking
 
 
@@ -43,6 +47,38 @@ def test_figures_are_those_of_the_pipelines_candidates(own: Workspace, pipeline:
     assert result.systems[0].reliability is not None
     assert result.systems[0].examples_per_second is not None
     assert all("logloss" not in system.metrics for system in result.systems[1:])  # an order has no probabilities
+
+
+def test_parts_of_a_few_queries_give_the_report_of_one_part(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def figures() -> dict[str, Any]:
+        found = evaluate_ranking(own, split="valid", options=QUIET).to_dict()
+        assert [system.pop("examples_per_second") is None for system in found["systems"]][:2] == [False, True]
+        return flat(found)
+
+    together = figures()
+    monkeypatch.setattr(measuring, "QUERIES_AT_ONCE", 7)
+    scored: list[int] = []
+    score = BaseRanker.score
+
+    def counted(ranker: BaseRanker, queries: QueryBatch, candidates: Candidates) -> FloatArray:
+        scored.append(len(queries))
+        return score(ranker, queries, candidates)
+
+    monkeypatch.setattr(BaseRanker, "score", counted)
+    in_parts = figures()
+    assert scored[:9] == [*[7] * 8, 4]
+    assert in_parts.keys() == together.keys()
+    for name, value in together.items():
+        # Networks encode other queries together, which moves the last bit.
+        assert in_parts[name] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value), name
+
+
+def flat(values: Any, path: str = "") -> dict[str, Any]:
+    """Path → plain value of nested dictionaries and lists."""
+    if not isinstance(values, dict | list):
+        return {path: values}
+    pairs = values.items() if isinstance(values, dict) else enumerate(values)
+    return {name: value for key, each in pairs for name, value in flat(each, f"{path}/{key}").items()}
 
 
 def test_the_report_has_the_table_the_curve_and_the_comparisons(own: Workspace) -> None:

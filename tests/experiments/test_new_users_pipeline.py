@@ -10,15 +10,17 @@ import pytest
 
 from dataprep.prepare import Prepared
 from evaluation.metrics import per_query_metrics
+from experiments import measuring
 from experiments import new_users_pipeline as subject
 from experiments.new_users import evaluate_new_users, first_events, new_users
 from experiments.new_users_pipeline import evaluate_new_users_pipeline
 from pipeline import Pipeline, PipelineConfig
+from pipeline.fates import Passage
 from pipeline.label_window import QUERIES_OF_NEW_USER
 from ranking import SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
-from reccore import RankingSamples, TrainingData, Workspace
+from reccore import QueryBatch, RankingSamples, TrainingData, Workspace
 from tests.pipeline.small import CHANNELS, N_RATINGS, N_USERS, PIPELINE, QUIET
 
 STAGES = ("after recall", "after ranking", "after reranking")
@@ -92,6 +94,28 @@ def test_everything_is_fitted_without_the_users_and_nothing_is_stored(
     report = json.loads((own.reports / "new_users_pipeline.json").read_text())
     assert report == result.to_dict()
     assert "## Against popularity and the best channel of each N" in result.report.read_text()
+
+
+def test_parts_of_a_few_queries_give_the_figures_of_one_part(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "refit_pipeline", lambda original, *_: original)
+    together = evaluate_new_users_pipeline(own, (1, 3), options=QUIET).evaluations
+    monkeypatch.setattr(measuring, "QUERIES_AT_ONCE", 4)
+    passed: list[int] = []
+    of = Passage.of
+
+    def counted(pipeline: Pipeline, queries: QueryBatch, k: int) -> Passage:
+        passed.append(len(queries))
+        return of(pipeline, queries, k)
+
+    monkeypatch.setattr(Passage, "of", staticmethod(counted))
+    in_parts = evaluate_new_users_pipeline(own, (1, 3), options=QUIET).evaluations
+    assert passed == [4, N_USERS // 10 - 4] * 2
+    for n in (1, 3):
+        assert list(in_parts[n]) == list(together[n])
+        for name, evaluation in in_parts[n].items():
+            assert evaluation.lists == pytest.approx(together[n][name].lists)
+            for metric, values in evaluation.per_query.items():
+                np.testing.assert_array_equal(values, together[n][name].per_query[metric])
 
 
 def test_channels_have_the_figures_of_the_evaluation_of_channels(own: Workspace) -> None:
