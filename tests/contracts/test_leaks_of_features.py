@@ -100,7 +100,7 @@ def samples_of(prepared: Prepared, n_windows: int = 1, task: str = CLICK) -> Ran
     features = {f"{prefix}{channel}": 1 - score for prefix in columns for channel in CHANNELS}
     candidates = Candidates(item_idx, score, features)
     labels = {
-        each: sampling.labels_of_task(each, candidates, window.holdout, window.later, LIKED_FROM)
+        each: sampling.labels_of_task(each, candidates, window.holdout, window.later, LIKED_FROM)[0]
         for each in sampling.with_clicks([task])
     }
     earlier = tuple(catalogue_before(prepared, start) for start in window.earlier_starts)
