@@ -58,18 +58,20 @@ class Split:
         """Events of the fit split, the only source of fitted state."""
         return self.interactions.first(self.fit_stop)
 
-    def liked_fit(self) -> Interactions:
-        """Fit events that the target rule would count: what trained networks learn from under ``last_three``."""
-        fit = self.fit()
-        if not self._rates_targets:
-            return fit
-        liked = self._is_target(fit, np.arange(fit.n_events))
+    def liked(self, events: Interactions) -> Interactions:
+        """The events that the target rule would count: what networks learn from under ``last_three``.
+
+        The given events themselves where the rule counts all.
+        """
+        if self.targets.rated_above is None or events.rating is None:
+            return events
+        liked = self._is_target(events, np.arange(events.n_events))
         return Interactions(
-            user_offsets=offsets_from_lengths(liked)[fit.user_offsets],
-            item_idx=fit.item_idx[liked],
-            n_items=fit.n_items,
-            rating=None if fit.rating is None else fit.rating[liked],
-            timestamp=None if fit.timestamp is None else fit.timestamp[liked],
+            user_offsets=offsets_from_lengths(liked)[events.user_offsets],
+            item_idx=events.item_idx[liked],
+            n_items=events.n_items,
+            rating=events.rating[liked],
+            timestamp=None if events.timestamp is None else events.timestamp[liked],
         )
 
     def label(self, part: str) -> str:
@@ -77,10 +79,6 @@ class Split:
         if self.targets.rated_above is not None and self.interactions.rating is None:
             return f"{self.protocol} ({part}; no ratings, so every row counts)"
         return f"{self.protocol} ({part})"
-
-    @property
-    def _rates_targets(self) -> bool:
-        return self.targets.rated_above is not None and self.interactions.rating is not None
 
     def _is_target(self, events: Interactions, at: IntArray) -> BoolArray:
         """(len(at),) whether the target rule counts the events ``at``."""

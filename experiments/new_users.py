@@ -18,6 +18,7 @@ from experiments.measuring import measure, trained
 from experiments.new_users_report import BASE, K, NewUsersResult
 from pipeline.builder import load_channels
 from pipeline.provenance import data_of
+from pipeline.window_refits import data_to_learn
 from recall.base import BaseRecall
 from recall.popularity import Popularity
 from reccore import ConfigError, DataError, Holdout, Interactions, RunOptions, Workspace
@@ -113,7 +114,7 @@ def evaluate_new_users(
         if name in readers:
             continue
         logger.info("fitting {} again without {} users", name, len(given.users))
-        refitted = channel.refit(data, options)
+        refitted = channel.refit(data_to_learn(channel, given.prepared, data), options)
         for n, holdout in given.holdouts.items():
             evaluations[n][name] = measure(
                 name, refitted.retrieve(holdout.queries, K), holdout, data, (K,), options.seed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from loguru import logger
 
 from dataprep.prepare import Prepared, load_prepared, prepare_file
-from dataprep.protocols import NoSplit
+from dataprep.protocols import NoSplit, parse_protocol
 from dataprep.readers.own import EventFile
 from pipeline.builder import PIPELINE, assemble, config_of, open_pipeline, parts_of, pipeline_of, save
 from pipeline.config import PipelineConfig
@@ -20,11 +21,12 @@ from pipeline.inference import Pipeline
 from pipeline.model_files import SERVING
 from pipeline.samples import common_liked_from, make_ranking_data
 from pipeline.train_ranker import fit_ranker, with_chosen_rule
-from pipeline.window_refits import Refit, folder_beside, purpose_of, refit
+from pipeline.window_refits import Refit, data_to_learn, folder_beside, purpose_of, refit
 from ranking import MAX_QUERIES, SHORT_HISTORIES
 from ranking.base import BaseRanker
 from recall.base import BaseRecall
-from reccore import Bundle, RunOptions, TrainingData, Workspace
+from recall.neural.channel import NeuralRecall
+from reccore import Bundle, ConfigError, RunOptions, TrainingData, Workspace
 
 ALL_EVENTS = "all_events"
 
@@ -58,7 +60,9 @@ def refit_pipeline(
 
     fit_channel, fit_before_labels = refit_channel or in_memory, refit_before_labels or in_memory
     data = prepared.training_data()
-    refitted = {name: fit_channel(name, channel, data) for name, channel in channels.items()}
+    refitted = {
+        name: fit_channel(name, channel, data_to_learn(channel, prepared, data)) for name, channel in channels.items()
+    }
     ranker, config = refit_ranker(
         original, config, prepared, refitted, drawn, options, refit_before_labels=fit_before_labels
     )
@@ -130,12 +134,13 @@ def refit_for_serving(workspace: Workspace, *, options: RunOptions) -> dict[str,
     Raises:
         NotReadyError: there is no pipeline, or no prepared data.
         DataError: the file that the pipeline was trained on is gone, or recall offers nothing to learn from.
+        ConfigError: networks of the pipeline learnt from liked events alone.
     """
     started = perf_counter()
     bundle = open_pipeline(workspace.model(PIPELINE))
     original, parts = pipeline_of(bundle), parts_of(bundle)
     prepared = _everything(workspace, bundle.manifest["data"])
-
+    _check_learns_from_all(original, bundle.manifest["data"]["protocol"], prepared)
     pipeline = refit_pipeline(
         original,
         original.config,
@@ -168,6 +173,18 @@ def _everything(workspace: Workspace, facts: Mapping[str, Any]) -> Prepared:
     if facts["input"] is not None:
         return prepare_file(EventFile.of_facts(facts), workspace, NoSplit())
     return load_prepared(workspace.prepared).resplit(NoSplit())
+
+
+def _check_learns_from_all(original: Pipeline, protocol: str, prepared: Prepared) -> None:
+    """Raise ``ConfigError`` if a network learnt from liked events alone: for serving they learn from all events."""
+    counted = replace(prepared.split, targets=parse_protocol(protocol).targets)
+    events = prepared.split.interactions
+    networks = [source.name for source in original.sources if isinstance(source.channel, NeuralRecall)]
+    if networks and counted.liked(events) is not events:
+        raise ConfigError(
+            f"under {protocol} {', '.join(networks)} learnt from liked events alone, and for serving channels learn "
+            "from every event; train channels and ranker with --protocol leave_one_out first"
+        )
 
 
 def stored_refit(workspace: Workspace, parts: Mapping[str, Bundle], purpose: str, options: RunOptions) -> Refit:

@@ -21,7 +21,7 @@ from pipeline.config import PipelineConfig
 from pipeline.history import FrozenHistoryStore
 from pipeline.inference import Pipeline
 from pipeline.label_window import WindowKind, kind_under, label_window
-from pipeline.window_refits import Refit
+from pipeline.window_refits import Refit, data_to_learn
 from ranking.base import BaseRanker
 from ranking.config import LIKE, LIKED_FROM
 from recall.base import BaseRecall
@@ -262,7 +262,7 @@ class RankingData:
         missed: positives of the first task, of the queries to train on, that recall did not offer, whether or not the
             query is kept.
         valid: samples of the validation split, retrieved by the channels in use.
-        window_data: what the channels of the latest label window were fitted on.
+        window_data: what the channels of the latest label window were fitted on, see ``data_to_learn``.
         judging: samples of new users for choosing the rule for short histories.
         window_channels: the channels of the latest label window, which offered ``judging`` too.
     """
@@ -333,7 +333,10 @@ def make_ranking_data(
     window_data = known[0]
 
     def refits(number: int) -> dict[str, BaseRecall]:
-        return {name: refit_channel(name, channel, known[number], number) for name, channel in channels.items()}
+        return {
+            name: refit_channel(name, channel, data_to_learn(channel, prepared, known[number]), number)
+            for name, channel in channels.items()
+        }
 
     refitted = refits(0)
 

@@ -14,11 +14,10 @@ from dataprep.prepare import TRAIN_FILE, Prepared, load_for_training
 from dataprep.readers.own import EventFile
 from pipeline.model_files import check_ranks, model_folder, with_training_files
 from pipeline.validation import VALIDATION_KS, summary, validation_sample
-from pipeline.window_refits import LabelCut, check_trains_on, fit_around_labels
+from pipeline.window_refits import LabelCut, check_trains_on, data_to_learn, fit_around_labels
 from recall import CHANNELS
 from recall.base import BaseRecall
 from recall.graph.files import read_item_graph
-from recall.neural.channel import NeuralRecall
 from reccore import ConfigError, Holdout, RunOptions, Workspace
 from reccore.bundle import check_writable, file_sha256, read_manifest
 from reccore.workspace import require
@@ -62,9 +61,7 @@ class LocalEngine:
     def fit(
         self, channel: BaseRecall, prepared: Prepared, item_graph: Path | None, valid: Holdout, options: RunOptions
     ) -> None:
-        # Under last_three networks learn from liked events alone, as MetaSpore's do; other channels from all.
-        liked = prepared.split.liked_fit() if isinstance(channel, NeuralRecall) else None
-        data = prepared.training_data(liked)
+        data = data_to_learn(channel, prepared, prepared.training_data())
         if item_graph is not None:
             data = replace(data, item_graph=read_item_graph(item_graph, prepared.vocabulary.items))
         channel.fit(data, valid=valid, options=options)

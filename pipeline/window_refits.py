@@ -22,6 +22,15 @@ from training.ranks import n_ranks
 REFITTED = "label_window"
 
 
+def data_to_learn(channel: BaseRecall, prepared: Prepared, data: TrainingData) -> TrainingData:
+    """What a channel is fitted on, of some training data of ``prepared``.
+
+    Under ``last_three`` networks learn from liked events alone, as MetaSpore's do; other channels from all.
+    """
+    liked = prepared.split.liked(data.interactions) if isinstance(channel, NeuralRecall) else data.interactions
+    return data if liked is data.interactions else prepared.training_data(liked)
+
+
 class Refit(Protocol):
     """From a channel and other events to the same channel fitted on these events."""
 
@@ -135,20 +144,12 @@ def fit_around_labels(
     Returns:
         The channel that knows every fit event, and what keeps the other one for the ranker, given the folder that the
         channel was saved to.
-
-    Raises:
-        ConfigError: a protocol under which networks learn from liked events alone.
     """
-    if prepared.split.liked_fit().n_events < prepared.split.fit().n_events:
-        raise ConfigError(
-            f"under {prepared.split.protocol} networks learn from liked events alone, and the channels of a ranker's "
-            "samples from all; leave out --before_labels_of"
-        )
-    known = prepared.training_data(cut.before(prepared, options))
+    known = data_to_learn(channel, prepared, prepared.training_data(cut.before(prepared, options)))
     logger.info("{:,} events come before the label window", known.interactions.n_events)
     early = channel.fit(known, valid=valid, options=options)
     unwatched = replace(options, checkpoint_dir=None, log_dir=None, resume=False)
-    served = early.update(prepared.training_data(), known.interactions, unwatched)
+    served = early.update(data_to_learn(channel, prepared, prepared.training_data()), known.interactions, unwatched)
 
     def keep(model: Path) -> None:
         early.save(folder_beside(model, REFITTED), basis=_basis(served, known, model, options))

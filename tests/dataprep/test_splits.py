@@ -73,7 +73,7 @@ def test_last_three_has_one_query_for_every_liked_event() -> None:
     assert test.tied.tolist() == [False, False, True, True]
     valid = split.valid()  # the event before the last three: user 0's is rated 2
     assert (valid.queries.user_idx.tolist(), valid.target_idx.tolist(), rows_of(valid.queries)) == ([1], [8], [[7]])
-    liked = split.liked_fit()
+    liked = split.liked(split.fit())
     assert [liked.history(user).tolist() for user in range(3)] == [[0, 2], [7], [1, 2, 3, 4]]
     assert liked.rating is not None
     assert (liked.rating > 2).all()
@@ -84,13 +84,13 @@ def test_last_three_has_one_query_for_every_liked_event() -> None:
 def test_last_three_counts_every_row_without_ratings_and_says_so() -> None:
     split = LastThree().split(replace(events_of([0, 1, 2, 3, 4]), rating=None))
     assert (split.test().target_idx.tolist(), split.valid().target_idx.tolist()) == ([2, 3, 4], [1])
-    assert split.liked_fit().n_events == split.fit().n_events == 1
+    assert split.liked(split.fit()).n_events == split.fit().n_events == 1
     assert split.label("test") == "last_three (test; no ratings, so every row counts)"
 
 
 def test_protocols_without_a_rule_learn_from_all_events() -> None:
     split = LeaveLastN(1).split(events_of([1, 2, 3, 5]))
-    assert split.liked_fit().item_idx.tolist() == split.fit().item_idx.tolist() == [1, 2]
+    assert split.liked(split.fit()).item_idx.tolist() == split.fit().item_idx.tolist() == [1, 2]
 
 
 def test_targets_in_their_querys_history_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

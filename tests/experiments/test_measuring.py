@@ -327,7 +327,7 @@ def test_last_three_shows_seen_films_offered_and_filtered_side_by_side(own: Work
 def test_networks_learn_from_liked_events_under_last_three(own: Workspace, prepared: Prepared) -> None:
     """The bundle of a network does not change if disliked fit events are other films."""
     split = prepared.resplit(LastThree()).split
-    liked = split.liked_fit()
+    liked = split.liked(split.fit())
     assert 0 < liked.n_events < split.fit().n_events
     settings = {**small.CHANNELS["two_tower"], "epochs": 1}
     train_channel(own, "two_tower", settings, name="three", protocol="last_three", options=QUIET)

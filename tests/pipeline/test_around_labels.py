@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from loguru import logger
 
-from dataprep.prepare import Prepared, prepare
-from dataprep.protocols import parse_protocol
+from dataprep.prepare import Prepared
 from pipeline.train_channel import train_channel
 from pipeline.train_ranker import train_ranker
 from pipeline.window_refits import LabelCut
@@ -66,8 +65,6 @@ def test_what_cannot_train_on_is_refused(own: Workspace, monkeypatch: pytest.Mon
     with monkeypatch.context() as patched:
         patched.setattr("pipeline.window_refits.n_ranks", lambda: 2)
         assert "several ranks do not train around labels" in refused(own, "two_tower", TOWER)
-    prepare(own, parse_protocol("last_three")).save(own.prepared)
-    assert "under last_three networks learn from liked events alone" in refused(own, "two_tower", TOWER)
 
 
 def test_the_command_reads_the_cut_from_the_rankers_settings(command: Command, own: Workspace, tmp_path: Path) -> None:
