@@ -188,7 +188,7 @@ def _samples_of(
     options: RunOptions,
     *,
     keep: BoolArray | None = None,
-) -> tuple[RankingSamples, IntArray, IntArray, BoolArray]:
+) -> tuple[RankingSamples, IntArray, IntArray]:
     """``ranking_samples`` of R rows, in their order; ``part_of`` gives some rows with the items without a label.
 
     Each of ``pipelines`` is for so many rows, and is taken when its first one is reached.
@@ -196,30 +196,26 @@ def _samples_of(
     taken for them alone.
 
     Returns:
-        The samples, which of the R rows they are of, of each of the R rows the number of positives of the first task
-        that recall missed, and of each sample whether recall offers a target.
+        The samples, which of the R rows they are of, and of each of the R rows the number of positives of the first
+        task that recall missed.
     """
     candidates = CandidateBuffer(len(rows), k)
     labels: dict[str, list[FloatArray]] = {task: [np.zeros((0, k), dtype=np.float32)] for task in with_clicks(tasks)}
     kept, missed = [np.zeros(0, dtype=np.int64)], np.zeros(len(rows), dtype=np.int64)
-    offers_one = [np.zeros(0, dtype=np.bool_)]
     first, n_positives = next(iter(tasks)), 0
     with progress(f"candidates ({source})", len(rows), unit="queries", enabled=options.progress) as advance:
         for pipeline, start, stop in _chunks(pipelines):
             chunk = rows[start:stop]
             part, without = part_of(chunk)
             offered = pipeline.run(part.queries, k)[0]
-            has_target = label(offered, part)[1] < part.target_counts
+            of_tasks = {task: labels_of_task(task, offered, part, without, liked_from) for task in labels}
+            missed[start:stop] = of_tasks[first][1]
             n_positives += int(positive_counts(first, part, liked_from).sum())
             wanted = True if keep is None else keep[start:stop]
-            found = np.flatnonzero(wanted | has_target)
+            found = np.flatnonzero(wanted | (of_tasks[CLICK][0] == 1.0).any(axis=1))
             candidates.add(offered.select(found))
-            offers_one.append(has_target[found])
-            for task, values in labels.items():
-                of_task, not_offered = labels_of_task(task, offered, part, without, liked_from)
-                values.append(_padded(of_task[found], k))
-                if task == first:
-                    missed[start:stop] = not_offered
+            for task, (of_task, _) in of_tasks.items():
+                labels[task].append(_padded(of_task[found], k))
             kept.append(start + found)
             advance(len(chunk))
     if n_positives:
@@ -228,8 +224,7 @@ def _samples_of(
     at = np.concatenate(kept)
     queries = part_of(rows[at])[0].queries
     joined = {task: np.concatenate(values) for task, values in labels.items()}
-    samples = RankingSamples(queries, candidates.candidates(), joined, missed=missed[at])
-    return samples, at, missed, np.concatenate(offers_one)
+    return RankingSamples(queries, candidates.candidates(), joined, missed=missed[at]), at, missed
 
 
 def _chunks(pipelines: Iterable[tuple[Pipeline, int]]) -> Iterator[tuple[Pipeline, int, int]]:
@@ -354,7 +349,7 @@ def make_ranking_data(
     keep = always_kept(stopping[rows], options) if found_only else None
     counts = np.bincount(window.window[rows], minlength=label_windows).tolist()
     earlier = ((before_ranking(refits(n), known[n]), counts[n]) for n in range(label_windows - 1, 0, -1))
-    train, at, missed, found = _samples_of(
+    train, at, missed = _samples_of(
         chain(earlier, [(offline, counts[0])]), window.select, rows, k, tasks, liked_from, "label window", options,
         keep=keep,
     )  # fmt: skip
@@ -362,7 +357,7 @@ def make_ranking_data(
         train = replace(train, window=window.window[rows[at]], earlier_items=tuple(data.items for data in known[1:]))
     if keep is not None and keep.sum() < stopping[rows].sum():
         stands_for = stopping[rows].sum() / keep.sum()  # so many queries without an offered target each
-        train = replace(train, weight=np.where(found, 1.0, stands_for).astype(np.float32))
+        train = replace(train, weight=np.where(train.chosen.any(axis=1), 1.0, stands_for).astype(np.float32))
     judged, *_ = _samples_of(
         [(offline, len(judging))], window.select, judging, k, tasks, liked_from, "short histories", options
     )
