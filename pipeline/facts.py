@@ -193,8 +193,10 @@ def _need(pipeline: Pipeline, channel: ChannelView) -> MergeNeed:
 
 
 def _candidates(pipeline: Pipeline, request: Request, place: int) -> CandidatesNeed:
-    """With more candidates more items of every channel have their places, so that each number is tried."""
+    """Where the history is short, more candidates reserve more places for every channel: each number is tried."""
     merger, known = pipeline.merger, known_events(request, pipeline.vocabulary)
+    if not (known < merger.below).any():
+        return CandidatesNeed(place, merger.k)  # nothing has a place of its own
     every = merger.unlimited(request.offers)
 
     def cut(k: int) -> bool:
