@@ -13,8 +13,8 @@ from typing import Any
 
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, leaderboard
 from evaluation.metrics import METRICS, metric_name
-from evaluation.significance import LEVEL
-from reccore import ArtefactError, ConfigError
+from evaluation.significance import LEVEL, n_users
+from reccore import ArtefactError, ConfigError, Holdout
 
 LABELS = {
     "hit_rate": "HitRate",
@@ -95,6 +95,30 @@ class EvaluationProtocol:
     seed: int = 0
     queries: int | None = None
     seen_share: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        dataset: str,
+        split: str,
+        holdout: Holdout,
+        *,
+        seed: int,
+        query_time: bool = False,
+        seen_filtered: bool = True,
+    ) -> EvaluationProtocol:
+        """The protocol of measurements on a holdout, which tells its users, queries, tied and seen targets itself."""
+        return cls(
+            dataset,
+            split,
+            users=n_users(holdout.queries.user_idx),
+            seen_filtered=seen_filtered,
+            query_time=query_time,
+            tied_share=None if holdout.tied is None else float(holdout.tied.mean()),
+            seed=seed,
+            queries=len(holdout),
+            seen_share=holdout.seen_share(),
+        )
 
     def line(self) -> str:
         """The protocol in one line."""

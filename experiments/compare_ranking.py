@@ -10,7 +10,6 @@ import numpy as np
 
 from dataprep.prepare import Prepared
 from evaluation.report import EvaluationProtocol
-from evaluation.significance import n_users
 from experiments.funnel import RECALL
 from experiments.measuring import choose_holdout, report_stem
 from experiments.ranking_orders import common_task
@@ -107,15 +106,8 @@ def compare_ranking(
     results = [RowResult(row, of_row) for row, of_row in zip(rows, zip(*by_seed, strict=True), strict=True)]
     merged, best = runs.before_ranking()
     results += [RowResult(result.run.row, [result]) for result in (merged, best)]
-    protocol = EvaluationProtocol(
-        dataset=str(prepared.source["dataset"]),
-        split=label,
-        users=n_users(holdout.queries.user_idx),
-        queries=len(holdout),
-        seen_share=holdout.seen_share(),
-        query_time=query_time,
-        tied_share=merged.evaluation.tied_share,
-        seed=options.seed,
+    protocol = EvaluationProtocol.of(
+        str(prepared.source["dataset"]), label, holdout, query_time=query_time, seed=options.seed
     )
     ties = audit_ties(
         prepared,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dataprep.readers.own import EventFile
 from evaluation.report import EvaluationProtocol
-from evaluation.significance import n_users
 from experiments.compare_report import RecallComparison, draw
 from experiments.compare_runs import ComparisonJob, run_all
 from experiments.measuring import choose_holdout, report_stem
@@ -65,15 +64,8 @@ def compare_recall(
     if not results:
         why = "; ".join(f"{run}: {why}" for run, why in failures.items())
         raise DataError(f"no channel could be trained, so there is nothing to compare ({why})")
-    stated = EvaluationProtocol(
-        dataset=str(prepared.source["dataset"]),
-        split=label,
-        users=n_users(holdout.queries.user_idx),
-        queries=len(holdout),
-        seen_share=holdout.seen_share(),
-        query_time=query_time,
-        tied_share=results[0].runs[0].evaluation.tied_share,
-        seed=options.seed,
+    stated = EvaluationProtocol.of(
+        str(prepared.source["dataset"]), label, holdout, query_time=query_time, seed=options.seed
     )
     stem = report_stem(f"compare_{name}", split, None, query_time=query_time)
     figures = draw(results, workspace.reports, stem)

@@ -11,7 +11,7 @@ from typing import Any
 from evaluation.metrics import per_query_metrics
 from evaluation.report import EvaluationProtocol, without_nan, write_text
 from evaluation.rerank_plot import plot_curves
-from evaluation.significance import Interval, n_users
+from evaluation.significance import Interval
 from experiments.measuring import EvaluationJob
 from experiments.rerank_curve import (
     BEFORE,
@@ -205,19 +205,8 @@ def _open(workspace: Workspace, pipeline: Pipeline, split: str, seed: int) -> Ev
 
 
 def _protocol(job: EvaluationJob) -> str:
-    tied = None if job.holdout.tied is None else float(job.holdout.tied.mean())
     dataset = str(job.prepared.source["dataset"])
-    users, queries = n_users(job.holdout.queries.user_idx), len(job.holdout)
-    stated = EvaluationProtocol(
-        dataset,
-        job.split,
-        users,
-        tied_share=tied,
-        seed=job.seed,
-        queries=queries,
-        seen_share=job.holdout.seen_share(),
-    )
-    return stated.line()
+    return EvaluationProtocol.of(dataset, job.split, job.holdout, seed=job.seed).line()
 
 
 def _sentence(chosen: CurvePoint | None, at_test: CurvePoint | None, min_gain: float) -> str:

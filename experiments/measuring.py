@@ -16,7 +16,6 @@ from dataprep.readers.own import EventFile
 from evaluation.evaluate import ORDER_BY, Comparison, Evaluation, RunningEvaluation, compare, evaluate_candidates
 from evaluation.metrics import check_ks, metric_name
 from evaluation.report import EvaluationProtocol, Report, keeping
-from evaluation.significance import n_users
 from experiments.tie_audit import HIT_RATE, NDCG, TieAudit, audit_ties, queries_of
 from experiments.tie_audit import K as AUDITED_AT
 from pipeline.builder import load_channels
@@ -223,15 +222,12 @@ class EvaluationJob:
         Raises:
             UnwrittenReport: the files cannot be written; has the result.
         """
-        protocol = EvaluationProtocol(
-            dataset=str(self.prepared.source["dataset"]),
-            split=self.split,
-            users=n_users(self.holdout.queries.user_idx),
-            queries=len(self.holdout),
+        protocol = EvaluationProtocol.of(
+            str(self.prepared.source["dataset"]),
+            self.split,
+            self.holdout,
             seen_filtered=seen_filtered,
-            seen_share=self.holdout.seen_share(),
             query_time=self.query_time,
-            tied_share=evaluations[0].tied_share,
             seed=self.seed,
         )
         query_time = [("The query's time", QUERY_TIME.format(", ".join(self.readers)))] if self.readers else []
