@@ -30,17 +30,17 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
-from reccore import ComponentConfig
+from ranking import RANKERS
 from scripts._cli import Names, parse_command, run
 from scripts._rows import Seeds, read_rows
+from scripts._samples import SamplesSettings
 from scripts._settings import read_toml
 
 if TYPE_CHECKING:
     from experiments.ranking_report import RankingComparison
 
 
-class CompareRankingSettings(ComponentConfig):
+class CompareRankingSettings(SamplesSettings):
     """Options of the command; all others are merged over every row."""
 
     configs: Path = Field(default=Path("configs/ranking"), description="folder of TOML files, one per ranker")
@@ -51,21 +51,6 @@ class CompareRankingSettings(ComponentConfig):
         default=(0, 1, 2), description="seeds of training, separated by commas; --seed is for the bootstrap"
     )
     split: Literal["valid", "test"] = Field(default="test", description="which held-out events")
-    max_queries: int | None = Field(default=MAX_QUERIES, ge=1, description="greatest number of training queries")
-    short_histories: float = Field(
-        default=SHORT_HISTORIES, ge=0, le=1, description="share of users who play new users for the ranker"
-    )
-    found_only: bool = Field(
-        default=False,
-        strict=True,
-        description="learn from the queries alone that recall offers a film of: for millions of queries",
-    )
-    label_window: Literal["own_history", "moment"] | None = Field(
-        default=None,
-        description="which events to learn from: the last of each user, or those of all users after one moment "
-        "(default: as the protocol asks, moment under global_time)",
-    )
-    label_windows: int = Field(default=1, ge=1, description="label windows to learn from, each before the other")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of each library (default: its own)")
     name: str = Field(default="rankers", description="of the report and of the folder under comparisons/")
 

@@ -23,40 +23,20 @@ if find_spec("reccore") is None:
     print("error: run it from the repository's root, as PYTHONPATH=. python scripts/train_ranking.py", file=sys.stderr)
     sys.exit(2)
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from ranking import MAX_QUERIES, RANKERS, SHORT_HISTORIES
+from ranking import RANKERS
 from reccore import ComponentConfig
 from scripts._cli import Names, OneOf, ResumableRunSettings, TrainingSettings, parse_command, resume_hint, run
+from scripts._samples import SamplesSettings
 
 
-class TrainRankingSettings(TrainingSettings):
+class TrainRankingSettings(SamplesSettings, TrainingSettings):
     """Options of the command; all others are the ranker's."""
 
     model: Annotated[str, OneOf(RANKERS)] = Field(default="deepfm", description="which ranker")
-    max_queries: int | None = Field(
-        default=MAX_QUERIES, ge=1, description="greatest number of training queries, drawn at random; null for all"
-    )
-    short_histories: float = Field(
-        default=SHORT_HISTORIES, ge=0, le=1, description="share of users who play new users for the ranker"
-    )
-    found_only: bool = Field(
-        default=False,
-        strict=True,
-        description="learn from the queries alone that recall offers a film of: for millions of queries",
-    )
-    label_window: Literal["own_history", "moment"] | None = Field(
-        default=None,
-        description="which events to learn from: the last of each user, or those of all users after one moment "
-        "(default: as the protocol asks, moment under global_time)",
-    )
-    label_windows: int = Field(
-        default=1,
-        ge=1,
-        description="how many label windows to learn from, each before the other and with its own fits of the channels",
-    )
     pipeline: dict[str, Any] = Field(default={})
 
 
